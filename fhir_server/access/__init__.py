@@ -1,0 +1,1 @@
+"""The gate: principal, scopes, policy, the Session that every handler is given."""

@@ -1,0 +1,1 @@
+"""Authorization: access tokens."""

@@ -1,0 +1,1 @@
+"""FHIRPath functions, one module per chapter of the specification."""

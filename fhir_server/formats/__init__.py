@@ -1,0 +1,1 @@
+"""Wire formats; each turns bytes into a JSON resource and back with nothing lost."""

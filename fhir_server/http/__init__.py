@@ -1,0 +1,1 @@
+"""Raw ASGI front: route table, dispatch, negotiation, limits."""

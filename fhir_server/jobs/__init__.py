@@ -1,0 +1,1 @@
+"""The job queue; owners register their job bodies."""

@@ -1,0 +1,1 @@
+"""Plain values: JSON resources, problems, requests and responses, datatypes, units."""

@@ -1,0 +1,1 @@
+"""FHIR search: parameters to a plan, resources to index values, links back."""

@@ -1,0 +1,1 @@
+"""Search parameter types, one per file."""

@@ -1,0 +1,1 @@
+"""Stores: every store compiles or interprets the search plan."""

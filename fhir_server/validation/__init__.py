@@ -1,0 +1,1 @@
+"""Structural validation: closures compiled from the definitions."""

@@ -1,0 +1,1 @@
+"""De-identification: profiles as data and their transforms."""
