@@ -65,8 +65,7 @@ class Problem(Exception):
     def under(self, path: str) -> Problem:
         """The same problem, its expressions set below ``path`` (for example a Bundle entry)."""
         moved = [
-            Issue(i.code, i.diagnostics, _join(path, i.expression), i.severity)
-            for i in self.issues
+            Issue(i.code, i.diagnostics, _join(path, i.expression), i.severity) for i in self.issues
         ]
         return type(self)(moved, headers=self.headers)
 

@@ -1,0 +1,108 @@
+"""Index values: what one resource offers to search, extracted once when it is written.
+
+Dates are half-open ranges ``[lo, hi)`` in microseconds since the epoch (UTC), open ends are
+``DATE_MIN``/``DATE_MAX``. Numbers and quantities are closed ranges ``[lo, hi]`` of float64:
+a plain value has ``lo == hi``; the precision of the *search* value makes the range, not
+that of the stored one (https://hl7.org/fhir/R4/search.html#number).
+``param`` is an index name: parameters with equal expressions share one (aliases).
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+DATE_MIN: Final = -(2**62)
+DATE_MAX: Final = 2**62
+
+
+class TokenValue(NamedTuple):
+    """A coded value. ``system`` is "" where the element has none."""
+
+    param: str
+    system: str
+    code: str
+
+
+class StringValue(NamedTuple):
+    param: str
+    text: str
+
+
+class DateValue(NamedTuple):
+    param: str
+    lo: int
+    hi: int
+
+
+class NumberValue(NamedTuple):
+    param: str
+    lo: float
+    hi: float
+
+
+class QuantityValue(NamedTuple):
+    """A quantity as written, and in canonical UCUM units where it has any.
+
+    ``canonical_unit`` is "" for a quantity that is not in UCUM.
+    """
+
+    param: str
+    lo: float
+    hi: float
+    system: str
+    code: str
+    unit: str
+    canonical_lo: float
+    canonical_hi: float
+    canonical_unit: str
+
+
+class ReferenceValue(NamedTuple):
+    """A reference: ``type`` and ``id`` of a local target, else ``url`` (absolute, urn, canonical).
+
+    ``version`` is "" unless the reference names one (``/_history/2`` or ``|2``).
+    """
+
+    param: str
+    type: str
+    id: str
+    url: str
+    version: str
+
+
+class UriValue(NamedTuple):
+    param: str
+    uri: str
+
+
+@dataclass(slots=True)
+class IndexValues:
+    """Everything that search knows of one version of one resource.
+
+    ``date``: the main clinical date (start of its range), by which every posting list is
+    sorted. ``patients``: ids of the Patient compartments that the resource is in.
+    """
+
+    date: int = 0
+    patients: tuple[str, ...] = ()
+    tokens: list[TokenValue] = field(default_factory=list)
+    strings: list[StringValue] = field(default_factory=list)
+    dates: list[DateValue] = field(default_factory=list)
+    numbers: list[NumberValue] = field(default_factory=list)
+    quantities: list[QuantityValue] = field(default_factory=list)
+    references: list[ReferenceValue] = field(default_factory=list)
+    uris: list[UriValue] = field(default_factory=list)
+
+
+def fold(text: str) -> str:
+    """Case and accents folded away, in every script; white space collapsed.
+
+    https://hl7.org/fhir/R4/search.html#string: case-insensitive, accents ignored.
+    """
+    if text.isascii():
+        return " ".join(text.lower().split())
+    plain = unicodedata.normalize("NFKD", text.casefold())
+    plain = "".join(c for c in plain if not unicodedata.combining(c))
+    return " ".join(unicodedata.normalize("NFKC", plain).casefold().split())
