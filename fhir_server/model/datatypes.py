@@ -14,17 +14,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta, tzinfo
-from decimal import Decimal
+from decimal import Context, Decimal
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 SECOND: Final = 1_000_000
 MINUTE: Final = 60 * SECOND
 DAY: Final = 86_400 * SECOND
-PAST: Final = -(2**63)
-"""The ``lo`` of a range without a beginning (also the smallest 64-bit integer)."""
-FUTURE: Final = 2**63 - 1
-"""The ``hi`` of a range without an end (also the largest 64-bit integer)."""
+PAST: Final = -(2**62)
+"""The ``lo`` of a range without a beginning."""
+FUTURE: Final = 2**62
+"""The ``hi`` of a range without an end."""
 
 _EPOCH = date(1970, 1, 1).toordinal()
 _DATETIME = re.compile(
@@ -40,6 +40,9 @@ _TIME = re.compile(
     r"(?P<hour>[01][0-9]|2[0-3]):(?P<minute>[0-5][0-9]):(?P<second>[0-5][0-9]|60)"
     r"(?:\.(?P<fraction>[0-9]+))?"
 )
+_LONGEST_NUMBER = 64
+_EXACT = Context(prec=2200)
+"""Enough digits for every number of 64 characters with an exponent of three digits."""
 _NUMBER = re.compile(r"[+-]?(?P<digits>[0-9]+(?:\.[0-9]+)?)(?P<exponent>[eE][+-]?[0-9]{1,3})?")
 
 
@@ -51,10 +54,10 @@ class Span(NamedTuple):
 
 
 class Interval(NamedTuple):
-    """Half-open range of decimals; ``None`` is an open end."""
+    """Half-open range of decimals."""
 
-    lo: Decimal | None
-    hi: Decimal | None
+    lo: Decimal
+    hi: Decimal
 
 
 ALWAYS: Final = Span(PAST, FUTURE)
@@ -189,9 +192,15 @@ def parse_period(start: str | None, end: str | None, zone: tzinfo = UTC) -> Span
 
 def parse_number(text: str) -> Decimal:
     """The exact decimal of a search value. Raises ValueError (also for NaN, ``1_0``, ``.5``)."""
-    if _NUMBER.fullmatch(text) is None:
-        raise ValueError(f"{text!r} is not a number")
+    _number(text)
     return Decimal(text)
+
+
+def _number(text: str) -> re.Match[str]:
+    match = _NUMBER.fullmatch(text)
+    if match is None or len(text) > _LONGEST_NUMBER:
+        raise ValueError(f"{text[:_LONGEST_NUMBER]!r} is not a number")
+    return match
 
 
 def parse_number_range(text: str) -> Interval:
@@ -200,43 +209,49 @@ def parse_number_range(text: str) -> Interval:
     ``100`` is [99.5, 100.5), ``100.00`` is [99.995, 100.005). A single digit with an exponent
     counts as two, since the specification gives [95, 105) for ``1e2``. Raises ValueError.
     """
-    match = _NUMBER.fullmatch(text)
-    if match is None:
-        raise ValueError(f"{text!r} is not a number")
+    match = _number(text)
     value = Decimal(text)
     exponent = value.as_tuple().exponent
     assert isinstance(exponent, int)
     if match["exponent"] is not None and len(match["digits"]) == 1:
         exponent -= 1
     half = Decimal((0, (5,), exponent - 1))
-    return Interval(value - half, value + half)
+    return Interval(_EXACT.subtract(value, half), _EXACT.add(value, half))
 
 
-# https://hl7.org/fhir/R4/search.html#prefix: ``s`` is the search range, ``t`` the target range.
-PREFIXES: Final[dict[str, str]] = {
-    "eq": "the search range fully contains the target range",
-    "ne": "the search range does not fully contain the target range",
-    "gt": "the range above the search value intersects the target range",
-    "lt": "the range below the search value intersects the target range",
-    "ge": "gt or eq",
-    "le": "lt or eq",
-    "sa": "the target range starts after the search range ends",
-    "eb": "the target range ends before the search range starts",
-    "ap": "the widened search range overlaps the target range",
-}
-
-COMPARE: Final[dict[str, Callable[[Any, Any, Any, Any], bool]]] = {
+# https://hl7.org/fhir/R4/search.html#prefix, on half-open ranges of dates: the search range
+# [s_lo, s_hi) and the target range [t_lo, t_hi).
+COMPARE_SPANS: Final[dict[str, Callable[[int, int, int, int], bool]]] = {
+    # the search range fully contains the target range
     "eq": lambda s_lo, s_hi, t_lo, t_hi: s_lo <= t_lo and t_hi <= s_hi,
     "ne": lambda s_lo, s_hi, t_lo, t_hi: not (s_lo <= t_lo and t_hi <= s_hi),
+    # the range above (below) the search value intersects the target range
     "gt": lambda s_lo, s_hi, t_lo, t_hi: t_hi > s_hi,
     "lt": lambda s_lo, s_hi, t_lo, t_hi: t_lo < s_lo,
+    # the same, or eq
     "ge": lambda s_lo, s_hi, t_lo, t_hi: t_hi > s_hi or (s_lo <= t_lo and t_hi <= s_hi),
     "le": lambda s_lo, s_hi, t_lo, t_hi: t_lo < s_lo or (s_lo <= t_lo and t_hi <= s_hi),
+    # the target range starts after (ends before) the search range
     "sa": lambda s_lo, s_hi, t_lo, t_hi: t_lo >= s_hi,
     "eb": lambda s_lo, s_hi, t_lo, t_hi: t_hi <= s_lo,
+    # the search range, widened beforehand, overlaps the target range
     "ap": lambda s_lo, s_hi, t_lo, t_hi: t_lo < s_hi and s_lo < t_hi,
 }
-"""One row per prefix, on half-open ranges ``(s_lo, s_hi, t_lo, t_hi)`` of one ordered type."""
+
+# The same on numbers: the search value v with its precision [s_lo, s_hi), which only eq, ne and
+# ap look at, and a closed target range [t_lo, t_hi], mostly a point.
+COMPARE_NUMBERS: Final[dict[str, Callable[[float, float, float, float, float], bool]]] = {
+    "eq": lambda v, s_lo, s_hi, t_lo, t_hi: s_lo <= t_lo and t_hi < s_hi,
+    "ne": lambda v, s_lo, s_hi, t_lo, t_hi: not (s_lo <= t_lo and t_hi < s_hi),
+    "gt": lambda v, s_lo, s_hi, t_lo, t_hi: t_hi > v,
+    "lt": lambda v, s_lo, s_hi, t_lo, t_hi: t_lo < v,
+    "ge": lambda v, s_lo, s_hi, t_lo, t_hi: t_hi >= v,
+    "le": lambda v, s_lo, s_hi, t_lo, t_hi: t_lo <= v,
+    "sa": lambda v, s_lo, s_hi, t_lo, t_hi: t_lo > v,
+    "eb": lambda v, s_lo, s_hi, t_lo, t_hi: t_hi < v,
+    "ap": lambda v, s_lo, s_hi, t_lo, t_hi: s_lo <= t_hi and t_lo <= s_hi,
+}
+PREFIXES: Final = tuple(COMPARE_SPANS)
 
 
 def split_prefix(text: str) -> tuple[str, str]:
@@ -261,7 +276,5 @@ def approximate_number(text: str) -> Interval:
     """``ap`` on numbers: 10 % of the value on both sides, at least what its digits leave open."""
     lo, hi = parse_number_range(text)
     value = Decimal(text)
-    slack = abs(value) / 10
-    assert lo is not None
-    assert hi is not None
-    return Interval(min(lo, value - slack), max(hi, value + slack))
+    slack = _EXACT.divide(abs(value), 10)
+    return Interval(min(lo, _EXACT.subtract(value, slack)), max(hi, _EXACT.add(value, slack)))

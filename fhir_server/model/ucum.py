@@ -13,13 +13,23 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from decimal import Context, Decimal, DecimalException
+from decimal import (
+    Context,
+    Decimal,
+    DecimalException,
+    DivisionByZero,
+    InvalidOperation,
+    Overflow,
+    Underflow,
+)
 from fractions import Fraction
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
-_CONTEXT = Context(prec=40)
+_CONTEXT = Context(
+    prec=40, Emin=-999, Emax=999, traps=[DivisionByZero, InvalidOperation, Overflow, Underflow]
+)
 _LONGEST = 256
 _MOST_EXPONENT = 99
 _MOST_NESTING = 16
@@ -41,7 +51,7 @@ def _by_decimal(function: Callable[[Decimal], Decimal]) -> Callable[[Fraction], 
         try:
             return Fraction(function(_decimal(x)))
         except (DecimalException, OverflowError, ValueError):
-            raise UcumError(f"{_decimal(x)} is outside the unit's scale") from None
+            raise UcumError("the value is outside the unit's scale") from None
 
     return apply
 
@@ -105,7 +115,7 @@ class Unit:
         return ".".join(f"{code}{'' if n == 1 else n}" for code, n in self.dims) or "1"
 
     def proper(self, value: Decimal) -> Fraction:
-        exact = Fraction(value)
+        exact = _fraction(value)
         if self.scale is None:
             return exact * self.factor
         return self.scale.proper(exact * self.own) * self.factor
@@ -164,7 +174,7 @@ def _symbol(token: str) -> _Symbol:
     raise UcumError(f"{token!r} is not a UCUM unit")
 
 
-@lru_cache(maxsize=None)
+@cache
 def _atom(code: str) -> Unit:
     if code in _BASES:
         return Unit(Fraction(1), ((code, 1),))
@@ -328,7 +338,7 @@ def convert(value: Decimal, source: str, target: str) -> Decimal:
 def multiply(v1: Decimal, u1: str, v2: Decimal, u2: str) -> tuple[Decimal, str]:
     """Product of two quantities in base units. Raises UcumError."""
     unit = parse(u1).times(parse(u2))
-    return _decimal(unit.proper(Decimal(1)) * Fraction(v1) * Fraction(v2)), unit.text
+    return _decimal(unit.proper(Decimal(1)) * _fraction(v1) * _fraction(v2)), unit.text
 
 
 def divide(v1: Decimal, u1: str, v2: Decimal, u2: str) -> tuple[Decimal, str]:
@@ -336,9 +346,20 @@ def divide(v1: Decimal, u1: str, v2: Decimal, u2: str) -> tuple[Decimal, str]:
     if not v2:
         raise UcumError("division by zero")
     unit = parse(u1).times(parse(u2), -1)
-    return _decimal(unit.proper(Decimal(1)) * Fraction(v1) / Fraction(v2)), unit.text
+    return _decimal(unit.proper(Decimal(1)) * _fraction(v1) / _fraction(v2)), unit.text
+
+
+def _fraction(value: Decimal) -> Fraction:
+    """Raises UcumError for a number so large or small that fractions would explode."""
+    try:
+        return Fraction(_CONTEXT.plus(value))
+    except (DecimalException, ValueError, OverflowError):
+        raise UcumError("the value is out of range") from None
 
 
 def _decimal(value: Fraction) -> Decimal:
-    """Exact where it can be, else 40 digits."""
-    return _CONTEXT.divide(Decimal(value.numerator), Decimal(value.denominator))
+    """Exact where it can be, else 40 digits. Raises UcumError outside 1e-999 to 1e999."""
+    try:
+        return _CONTEXT.divide(Decimal(value.numerator), Decimal(value.denominator))
+    except DecimalException:
+        raise UcumError("the value is out of range") from None

@@ -25,9 +25,7 @@ def cases(root: Path) -> Iterator[Case]:
 def agrees(got: Decimal, expected: str) -> bool:
     """Equal to as many digits as the test states."""
     digits = len(Decimal(expected).as_tuple().digits)
-    return Context(prec=digits).plus(got) == Decimal(expected) or abs(
-        got - Decimal(expected)
-    ) <= abs(Decimal(expected)) * Decimal(10) ** (1 - max(digits, 3))
+    return Context(prec=digits).plus(got) == Decimal(expected)
 
 
 def passes(kind: str, case: dict[str, str]) -> bool:
@@ -103,8 +101,31 @@ def test_what_does_not_measure_the_same_is_refused(source: str, target: str) -> 
 
 @pytest.mark.parametrize(
     "unit",
-    ["", "/", "m//s", "m.", ".m", "(m", "m)", "()", "m{", "m{}}", "m {a}", "кг", "mg dL", "Cel.m"]
-    + ["Cel2", "K/Cel", "m1000000000", "0", "m" * 300, "(" * 50 + "m" + ")" * 50, "[", "m\n", "k%"],
+    [
+        "",
+        "/",
+        "m//s",
+        "m.",
+        ".m",
+        "(m",
+        "m)",
+        "()",
+        "m{",
+        "m{}}",
+        "m {a}",
+        "кг",
+        "mg dL",
+        "Cel.m",
+        "Cel2",
+        "K/Cel",
+        "m1000000000",
+        "0",
+        "m" * 300,
+        "(" * 50 + "m" + ")" * 50,
+        "[",
+        "m\n",
+        "k%",
+    ],
 )
 def test_refused(unit: str) -> None:
     assert not ucum.is_valid(unit)
@@ -129,3 +150,9 @@ def test_canonical_units() -> None:
 def test_every_unit_of_the_table_parses() -> None:
     for code in ucum._UNITS:
         ucum.parse(code)
+
+
+@pytest.mark.parametrize("value", ["1e999999999", "1e-999999999", "NaN", "Infinity"])
+def test_absurd_values_are_refused_at_once(value: str) -> None:
+    with pytest.raises(ucum.UcumError):
+        ucum.canonical(Decimal(value), "mg")
