@@ -1,0 +1,27 @@
+"""What a Session works with: the parts of one face of the server, handed in once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fhir_server.definitions.registry import Definitions
+from fhir_server.model.exchange import Json
+from fhir_server.search.plan import Predicate
+from fhir_server.search.values import IndexValues
+from fhir_server.store.base import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """``validate`` raises Unprocessable. ``matches`` is the leaf semantics of ``search/match``
+    (for versions that are no longer current). ``now``: microseconds since the epoch.
+    """
+
+    store: Store
+    definitions: Definitions
+    validate: Callable[[Json], None]
+    extract: Callable[[Json], IndexValues]
+    matches: Callable[[Predicate, str, IndexValues], bool]
+    now: Callable[[], int]
+    new_id: Callable[[], str]

@@ -1,0 +1,102 @@
+"""The gate: the only maker of Sessions. No route passes by it.
+
+``--open`` binds a permit-all policy; otherwise a request needs a bearer token whose grant
+is looked up at every request, so that a revocation acts on the next one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from fhir_server.access.engine import Engine
+from fhir_server.access.policy import CompileFilter, PermitAll, Policy, ScopePolicy
+from fhir_server.access.principal import Principal
+from fhir_server.access.scopes import parse_scopes
+from fhir_server.access.session import Session
+from fhir_server.model.problem import Problem, Unauthorized
+
+REMEMBERED: Final = 4096
+"""Compiled policies kept; they are rebuilt when a grant changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What an access token stands for. ``revision`` changes whenever the grant does."""
+
+    id: str
+    client: str
+    user: str
+    scope: str
+    patient: str | None
+    revision: int
+
+
+VerifyToken = Callable[[str], Awaitable[Grant | None]]
+"""Opaque access token -> its grant, None if unknown, expired or revoked."""
+
+
+class Gate:
+    """One per face."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        verify: VerifyToken,
+        compile_filter: CompileFilter,
+        *,
+        open_: bool = False,
+    ) -> None:
+        self._engine = engine
+        self._verify = verify
+        self._compile = compile_filter
+        self._open = Session(engine, OPEN, PermitAll()) if open_ else None
+        self._known: dict[tuple[str, int], Session] = {}
+
+    async def admit(self, authorization: str | None) -> Session:
+        """The Session of a request by its Authorization header; Unauthorized without one."""
+        if self._open is not None:
+            return self._open
+        scheme, _, token = (authorization or "").partition(" ")
+        if scheme.lower() != "bearer" or not token.strip():
+            raise Unauthorized("a bearer token is needed", headers=CHALLENGE)
+        grant = await self._verify(token.strip())
+        if grant is None:
+            raise Unauthorized("the token is not valid", headers=INVALID_TOKEN)
+        return self._session(grant)
+
+    def _session(self, grant: Grant) -> Session:
+        key = (grant.id, grant.revision)
+        session = self._known.get(key)
+        if session is None:
+            if len(self._known) >= REMEMBERED:
+                self._known.clear()
+            session = self._known[key] = Session(self._engine, *self._judge(grant))
+        return session
+
+    def _judge(self, grant: Grant) -> tuple[Principal, Policy]:
+        try:
+            scopes = parse_scopes(grant.scope, self._engine.definitions.resource_types)
+        except Problem as problem:
+            raise Unauthorized("the token's scope is not valid", headers=INVALID_TOKEN) from problem
+        principal = Principal(
+            id=grant.user or grant.client,
+            scopes=scopes,
+            client=grant.client,
+            user=grant.user,
+            patient=grant.patient,
+            system=not grant.user and grant.patient is None,
+        )
+        compartment = self._engine.definitions.compartment("Patient")
+        return principal, ScopePolicy(principal, compartment, self._compile)
+
+
+def system_session(engine: Engine, purpose: str) -> Session:
+    """A session for the server's own named work (loading, jobs); never for a request."""
+    return Session(engine, Principal(id=f"system:{purpose}", system=True), PermitAll())
+
+
+OPEN: Final = Principal(id="open", system=True)
+CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="fhir"'}
+INVALID_TOKEN: Final = {"WWW-Authenticate": 'Bearer realm="fhir", error="invalid_token"'}

@@ -1,0 +1,24 @@
+"""Who is asking: the outcome of authentication, before any decision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fhir_server.access.scopes import Scope
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """A user through a client, or a client alone (backend service), or the server itself.
+
+    ``id``: stable name for audit and for binding cursors. ``system``: acts for the
+    hospital as a whole (may create by PUT, sees its domain). ``patient``: the launch
+    context of ``patient/`` scopes.
+    """
+
+    id: str
+    scopes: tuple[Scope, ...] = ()
+    client: str = ""
+    user: str = ""
+    patient: str | None = None
+    system: bool = False

@@ -1,0 +1,115 @@
+"""restrict: a plan that sees only what a policy permits.
+
+(a) What the principal may see is conjoined onto every Scan: the searched one, chain
+targets, ``_has`` sources, includes, guards. (b) A reference leaf counts only if its target
+exists for the principal. ``Not`` and absence apply after both, because they stand above
+the rewritten leaves. Law: ``run(restrict(p), everything)`` equals ``run(p, a world that
+never held the hidden things)``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import assert_never
+
+from fhir_server.access.policy import Policy
+from fhir_server.search.plan import (
+    FALSE,
+    TRUE,
+    All,
+    Any,
+    Chain,
+    DateIs,
+    Has,
+    IdIn,
+    Include,
+    InPatient,
+    Not,
+    NumberIs,
+    Predicate,
+    Present,
+    QuantityIs,
+    ReferenceIs,
+    Scan,
+    Search,
+    StringIs,
+    TokenIs,
+    UpdatedIs,
+    UriIs,
+    both,
+)
+
+
+def restrict(search: Search, policy: Policy, letter: str = "s") -> Search:
+    """``letter``: the scope letter that the searched scans need (r for a read)."""
+    return replace(
+        search,
+        scans=tuple(restrict_scan(scan, policy, letter) for scan in search.scans),
+        includes=tuple(_include(include, policy) for include in search.includes),
+    )
+
+
+def restrict_scan(scan: Scan, policy: Policy, letter: str = "s") -> Scan:
+    """The permitted part of one Scan, its inner scans restricted too."""
+    return Scan(
+        scan.type, both(policy.sees(letter, scan.type), restrict_predicate(scan.where, policy))
+    )
+
+
+def _include(include: Include, policy: Policy) -> Include:
+    return replace(
+        include,
+        source=restrict_scan(include.source, policy, "r"),
+        targets=tuple(restrict_scan(target, policy, "r") for target in include.targets),
+    )
+
+
+def restrict_predicate(predicate: Predicate, policy: Policy) -> Predicate:
+    """Rewrite one predicate; what the policy says is not itself rewritten again."""
+    match predicate:
+        case All(parts):
+            return All(tuple(restrict_predicate(p, policy) for p in parts))
+        case Any(parts):
+            return Any(tuple(restrict_predicate(p, policy) for p in parts))
+        case Not(part):
+            return Not(restrict_predicate(part, policy))
+        case Chain(param, targets):
+            return Chain(param, tuple(restrict_scan(t, policy) for t in targets))
+        case Has(source, param):
+            return Has(restrict_scan(source, policy), param)
+        case ReferenceIs():
+            return _reference(predicate, policy)
+        case (
+            IdIn()
+            | UpdatedIs()
+            | TokenIs()
+            | StringIs()
+            | DateIs()
+            | NumberIs()
+            | QuantityIs()
+            | UriIs()
+            | Present()
+            | InPatient()
+        ):
+            return predicate
+        case _:
+            assert_never(predicate)
+
+
+def _reference(leaf: ReferenceIs, policy: Policy) -> Predicate:
+    """A local reference whose target may not be known to exist does not count."""
+    if leaf.id is None:
+        return leaf
+    if leaf.type is None:
+        # Untyped ids are given their target types when the parameter is parsed.
+        return leaf if policy.whole else FALSE
+    known = policy.exists(leaf.type)
+    if known == TRUE:
+        return leaf
+    if known == FALSE:
+        return FALSE
+    if isinstance(known, InPatient) and leaf.type == "Patient":
+        # The commonest case needs no join: the Patient compartment of a Patient is its id.
+        return leaf if leaf.id in known.ids else FALSE
+    target = Scan(leaf.type, both(IdIn((leaf.id,)), known))
+    return All((leaf, Chain(leaf.param, (target,))))

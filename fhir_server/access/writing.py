@@ -1,0 +1,241 @@
+"""The one write path: drafts become prepared changes and one ``store.apply``.
+
+Look at what is current, judge, prepare, apply; if something moved meanwhile, look again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from fhir_server.access.engine import Engine
+from fhir_server.access.policy import Policy
+from fhir_server.access.principal import Principal
+from fhir_server.formats.json import loads, stored_form
+from fhir_server.model.datatypes import format_instant
+from fhir_server.model.exchange import Json
+from fhir_server.model.problem import (
+    Forbidden,
+    Issue,
+    MethodNotAllowed,
+    PreconditionFailed,
+    Unavailable,
+    Unprocessable,
+)
+from fhir_server.model.resource import Key, Stored
+from fhir_server.search.extract import local_references
+from fhir_server.search.plan import TRUE, All, IdIn, Predicate, Scan, Search
+from fhir_server.search.values import IndexValues
+from fhir_server.store.base import Change, ChangeSet, Guard, Stale
+
+ATTEMPTS: Final = 12
+"""How often a write looks again before it answers that the resource is contended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a client wants written. ``method``: POST, PUT, PATCH or DELETE.
+
+    ``key`` is complete: for a POST the server has chosen the id. ``if_match``: the version
+    that the client last saw. ``guards``: what the request relied on (conditions).
+    """
+
+    method: str
+    key: Key
+    resource: Json | None = None
+    if_match: str | None = None
+    guards: tuple[Guard, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """``created``: the id was not in use before. ``stored`` None: nothing was there to delete."""
+
+    stored: Stored | None
+    created: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A draft with what does not depend on the current version: its values, once."""
+
+    draft: Draft
+    values: IndexValues | None
+
+
+class Writing:
+    """One principal's writes."""
+
+    def __init__(self, engine: Engine, principal: Principal, policy: Policy) -> None:
+        self._engine = engine
+        self._principal = principal
+        self._policy = policy
+
+    async def run(self, drafts: Sequence[Draft]) -> list[Written]:
+        """Judge, prepare and apply all drafts as one change set."""
+        for draft in drafts:
+            self._allow(draft)
+        prepared = [self._prepare(draft) for draft in drafts]
+        if not self._policy.whole:
+            await self._check_references(drafts)
+        guards = tuple(guard for draft in drafts for guard in draft.guards)
+        for attempt in range(ATTEMPTS):
+            current = await self._current(drafts)
+            plans = [
+                await self._change(item, now) for item, now in zip(prepared, current, strict=True)
+            ]
+            changes = tuple(change for change in plans if change is not None)
+            if not changes:
+                return [Written(None) for _ in drafts]
+            try:
+                committed = await self._engine.store.apply(ChangeSet(changes, guards))
+            except Stale as stale:
+                if not stale.keys and guards:
+                    raise
+                await asyncio.sleep(0.001 * attempt)
+                continue
+            return _written(plans, committed.seqs)
+        raise Unavailable("the resource is being written by others", headers={"Retry-After": "1"})
+
+    def _allow(self, draft: Draft) -> None:
+        letter = _LETTERS[draft.method]
+        if not self._policy.allows(letter, draft.key.type):
+            raise Forbidden(f"not permitted: {draft.method} {draft.key.type}")
+
+    def _prepare(self, draft: Draft) -> _Prepared:
+        if draft.resource is None:
+            return _Prepared(draft, None)
+        self._engine.validate(draft.resource)
+        resource = {**draft.resource, "id": draft.key.id}
+        return _Prepared(draft, self._engine.extract(resource))
+
+    async def _current(self, drafts: Sequence[Draft]) -> list[Stored | None]:
+        """What is there now; for a new server-made id there is nothing to look up."""
+        looked = [draft.key for draft in drafts if draft.method != "POST"]
+        found = iter(await self._engine.store.current(looked)) if looked else iter(())
+        return [None if draft.method == "POST" else next(found) for draft in drafts]
+
+    async def _change(self, item: _Prepared, current: Stored | None) -> Change | None:
+        """The change that a draft makes to what is current; None if there is nothing to do."""
+        draft = item.draft
+        known = current if current is not None and await self._knows(current) else None
+        living = known is not None and not known.deleted
+        if draft.if_match is not None and (
+            not living or known is None or draft.if_match != str(known.version)
+        ):
+            raise PreconditionFailed(f"{draft.key}: the version is not {draft.if_match}")
+        if draft.method == "DELETE":
+            if known is None or not living:
+                return None
+            await self._permit(draft, known)
+            return self._build(item, current)
+        if draft.method != "POST":
+            if living and known is not None:
+                await self._permit(draft, known)
+            elif not self._principal.system:
+                # Hidden and unused ids give the same answer.
+                raise MethodNotAllowed("only the server chooses ids", headers={"Allow": "GET"})
+        self._permit_result(item)
+        return self._build(item, current)
+
+    async def _knows(self, current: Stored) -> bool:
+        """May the principal know that this resource is there?"""
+        if self._policy.whole:
+            return True
+        if current.deleted:
+            return False
+        return await self._found(current.key, self._policy.sees("r", current.key.type))
+
+    async def _permit(self, draft: Draft, known: Stored) -> None:
+        """The stored version must be one that the principal may change."""
+        needed = self._policy.sees(_LETTERS[draft.method], known.key.type)
+        if not await self._found(known.key, needed):
+            raise Forbidden(f"not permitted: {draft.method} {draft.key.type}")
+
+    def _permit_result(self, item: _Prepared) -> None:
+        """The new version must be one that the principal may write."""
+        needed = self._policy.sees(_LETTERS[item.draft.method], item.draft.key.type)
+        if needed == TRUE:
+            return
+        assert item.values is not None
+        if not self._engine.matches(needed, item.draft.key.id, item.values):
+            raise Forbidden(f"not permitted: {item.draft.method} {item.draft.key.type}")
+
+    async def _found(self, key: Key, predicate: Predicate) -> bool:
+        if predicate == TRUE:
+            return True
+        scan = Scan(key.type, All((IdIn((key.id,)), predicate)))
+        page = await self._engine.store.run(Search((scan,), count=1, total="none"))
+        return bool(page.matches)
+
+    def _build(self, item: _Prepared, current: Stored | None) -> Change:
+        draft = item.draft
+        expect = current.version if current is not None else 0
+        now = self._engine.now() // 1000 * 1000
+        updated = max(now, current.updated + 1000) if current is not None else now
+        body = b""
+        if draft.resource is not None:
+            body = stored_form(
+                draft.resource, draft.key.id, str(expect + 1), format_instant(updated)
+            )
+        if item.values is not None and item.values.date == 0:
+            item.values.date = updated
+        return Change(
+            key=draft.key,
+            version=expect + 1,
+            updated=updated,
+            body=body,
+            values=item.values,
+            method=draft.method,
+            expect=expect,
+        )
+
+    async def _check_references(self, drafts: Sequence[Draft]) -> None:
+        """References written by end users resolve to something that they may know of."""
+        own = {draft.key for draft in drafts if draft.resource is not None}
+        issues: list[Issue] = []
+        for draft in drafts:
+            if draft.resource is None:
+                continue
+            for type_, id_, path in local_references(draft.resource):
+                key = Key(type_, id_)
+                if key in own or await self._found_any(key):
+                    continue
+                issues.append(Issue("not-found", f"the reference to {key} does not resolve", path))
+        if issues:
+            raise Unprocessable(issues)
+
+    async def _found_any(self, key: Key) -> bool:
+        scan = Scan(key.type, All((IdIn((key.id,)), self._policy.exists(key.type))))
+        page = await self._engine.store.run(Search((scan,), count=1, total="none"))
+        return bool(page.matches)
+
+
+def _written(plans: Sequence[Change | None], seqs: tuple[int, ...]) -> list[Written]:
+    positions = iter(seqs)
+    return [
+        Written(None)
+        if change is None
+        else Written(
+            Stored(
+                change.key,
+                change.version,
+                change.updated,
+                change.body,
+                next(positions),
+                change.method,
+            ),
+            created=change.expect == 0 or change.method == "POST",
+        )
+        for change in plans
+    ]
+
+
+_LETTERS: Final = {"POST": "c", "PUT": "u", "PATCH": "u", "DELETE": "d"}
+
+
+def resource_of(stored: Stored) -> Json:
+    """The parsed resource of a stored version."""
+    return loads(stored.body)
