@@ -1,0 +1,24 @@
+"""Fixtures for every test: the outside data, where it is present."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of public conformance data (``VEHR_TEST_DATA``, default ``../shared``).
+
+    Without it a test is skipped; under CI that is a failure.
+    """
+    root = Path(__file__).parent.parent
+    folder = Path(os.environ.get("VEHR_TEST_DATA", root / ".." / "shared")).resolve()
+    if folder.is_dir():
+        return folder
+    message = f"no test data in {folder}: set VEHR_TEST_DATA"
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)
