@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import cmp_to_key
-from typing import Any, Protocol, TypeAlias, assert_never
+from typing import Any, TypeAlias, assert_never
 
 from fhir_server.model.resource import Key
 from fhir_server.search.plan import Cursor, SortKey
@@ -62,13 +62,7 @@ def _pick(by: SortKey, found: Iterable[Scalar]) -> Scalar | None:
     return max(values) if by.descending else min(values)
 
 
-class Place(Protocol):
-    """A cursor made comparable."""
-
-    def __lt__(self, other: Any, /) -> bool: ...
-
-
-def position_key(sort: tuple[SortKey, ...]) -> Callable[[Cursor], Place]:
+def position_key(sort: tuple[SortKey, ...]) -> Callable[[Cursor], Any]:
     """A ``sorted`` key for cursors of this order."""
 
     def compare(left: Cursor, right: Cursor) -> int:
