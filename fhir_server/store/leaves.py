@@ -44,6 +44,8 @@ def leaf_holds(leaf: plan.Leaf, key: Key, updated: int, values: IndexValues) -> 
         case plan.UriIs(param, uri, mode):
             return any(v.param == param and _uri(v.uri, uri, mode) for v in values.uris)
         case plan.Present(param, kind):
+            if kind == "url":
+                return any(v.param == param and v.url for v in values.references)
             return any(v.param == param for v in getattr(values, _LISTS[kind]))
         case plan.InPatient(ids):
             return any(p in ids for p in values.patients)
