@@ -171,9 +171,7 @@ def prevent(data: dict[str, Any]) -> onnx.ModelProto:
     female = g.column(g.op("Greater", sex, 0.5))
     for years in ("10y", "30y"):
         row = g.op("Concat", *(g.column(terms[n]) for n in part[f"terms_{years}"]), axis=1)
-        sums = [
-            g.op("MatMul", row, g.const(_columns(part[years], s))) for s in ("female", "male")
-        ]
+        sums = [g.op("MatMul", row, g.const(_columns(part[years], s))) for s in ("female", "male")]
         risks = g.op("Sigmoid", g.op("Where", female, *sums))
         for i, outcome in enumerate(PREVENT_OUTCOMES):
             g.output(f"{outcome}-{years}", g.op("Gather", risks, g.const(i, np.int64), axis=1))
@@ -184,9 +182,7 @@ def ckd_epi_2021(data: dict[str, Any]) -> onnx.ModelProto:
     """eGFR in mL/min/1.73 m2 from serum creatinine (mg/dL), age and sex."""
     g, part = Graph("ckd-epi-2021"), data["CKD-EPI-2021"]
     age, sex, creatinine = g.feature("age"), g.feature("sex"), g.feature("creatinine")
-    k, alpha, factor = (
-        g.pick([part[s][n] for s in SEXES], sex) for n in ("k", "alpha", "factor")
-    )
+    k, alpha, factor = (g.pick([part[s][n] for s in SEXES], sex) for n in ("k", "alpha", "factor"))
     ratio = g.op("Div", creatinine, k)
     low = g.op("Pow", g.op("Min", ratio, 1.0), alpha)
     high = g.op("Pow", g.op("Max", ratio, 1.0), float(part["exponent"]))
