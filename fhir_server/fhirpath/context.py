@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from fhir_server.fhirpath.errors import FhirPathBudgetError
 from fhir_server.fhirpath.node import Collection, Item, Json, Node, TypeModel
+from fhir_server.model import ucum
 
 Resolver: TypeAlias = Callable[[str], Json | None]
 """A reference (``Patient/1``, ``urn:uuid:...``) to its resource, None when it is not there."""
@@ -38,7 +39,7 @@ class Services:
     member_of: MemberOf | None = None
     subsumes: Subsumes | None = None
     conforms_to: ConformsTo | None = None
-    convert: Convert | None = None
+    convert: Convert = ucum.convert
     trace: Trace | None = None
 
 

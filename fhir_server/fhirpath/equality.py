@@ -6,7 +6,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 from fhir_server.fhirpath.context import Run
-from fhir_server.fhirpath.errors import FhirPathError, FhirPathNotSupported
+from fhir_server.fhirpath.errors import FhirPathError
 from fhir_server.fhirpath.node import Collection, Item, Json, Node, as_quantity
 from fhir_server.fhirpath.values import (
     SECONDS,
@@ -115,11 +115,8 @@ def unit_factor(run: Run, quantity: Quantity, target: Quantity) -> Decimal | Non
         return quantity.value
     if quantity.calendar or target.calendar:
         return _calendar(quantity, target)
-    convert = run.context.services.convert
-    if convert is None:
-        raise FhirPathNotSupported("No conversion of units here")
     try:
-        return convert(quantity.value, quantity.unit, target.unit)
+        return run.context.services.convert(quantity.value, quantity.unit, target.unit)
     except ValueError:
         return None
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from fhir_server.fhirpath.functions import (
     combining,
+    conversion,
     existence,
     fhir,
     filtering,
+    math,
+    strings,
     subsetting,
     tree,
     types,
@@ -19,6 +22,9 @@ _CHAPTERS = (
     filtering,
     subsetting,
     combining,
+    conversion,
+    strings,
+    math,
     tree,
     utility,
     types,
