@@ -18,8 +18,8 @@ from typing import Any, Final
 
 import msgspec
 
-from ..model.exchange import Json
-from ..model.problem import BadRequest, TooLarge
+from fhir_server.model.exchange import Json
+from fhir_server.model.problem import BadRequest, TooLarge
 
 NUMBER_DIGITS: Final = 1000
 """Digits of a number written out without an exponent."""
