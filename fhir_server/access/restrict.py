@@ -1,7 +1,7 @@
 """restrict: a plan that sees only what a policy permits.
 
 (a) What the principal may see is conjoined onto every Scan: the searched one, chain
-targets, ``_has`` sources, includes, guards. (b) A reference leaf counts only if its target
+targets, ``_has`` sources, includes, guards. (b) A reference counts only if its target
 exists for the principal. ``Not`` and absence apply after both, because they stand above
 the rewritten leaves. Law: ``run(restrict(p), everything)`` equals ``run(p, a world that
 never held the hidden things)``.
@@ -79,6 +79,8 @@ def restrict_predicate(predicate: Predicate, policy: Policy) -> Predicate:
             return Has(restrict_scan(source, policy), param)
         case ReferenceIs():
             return _reference(predicate, policy)
+        case Present(_, "reference", _):
+            return _present(predicate, policy)
         case (
             IdIn()
             | UpdatedIs()
@@ -113,3 +115,14 @@ def _reference(leaf: ReferenceIs, policy: Policy) -> Predicate:
         return leaf if leaf.id in known.ids else FALSE
     target = Scan(leaf.type, both(IdIn((leaf.id,)), known))
     return All((leaf, Chain(leaf.param, (target,))))
+
+
+def _present(leaf: Present, policy: Policy) -> Predicate:
+    """A reference parameter has a value only if one of its targets may be known to exist."""
+    if policy.whole:
+        return leaf
+    known = tuple(
+        Scan(target, where) for target in leaf.targets if (where := policy.exists(target)) != FALSE
+    )
+    outside = Present(leaf.param, "url")
+    return Any((outside, Chain(leaf.param, known))) if known else outside

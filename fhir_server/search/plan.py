@@ -136,10 +136,15 @@ class UriIs:
 
 @dataclass(frozen=True, slots=True)
 class Present:
-    """The parameter has at least one value (``:missing=false``)."""
+    """The parameter has at least one value (``:missing=false``).
+
+    Kind "url": a reference to something outside this server. ``targets``: the types that a
+    reference parameter may lead to, so that a policy can ask whether one of them is visible.
+    """
 
     param: str
-    kind: Literal["token", "string", "date", "number", "quantity", "reference", "uri"]
+    kind: Literal["token", "string", "date", "number", "quantity", "reference", "url", "uri"]
+    targets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

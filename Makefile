@@ -1,0 +1,61 @@
+# vEHR: `make run` serves, `make test` is what CI runs, `make check` is the fast part.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PYTHONHASHSEED ?= 0
+
+.PHONY: run check test prove bench format lock definitions models golden clean
+
+run: $(VENV)/core
+	@$(BIN)/vehr demo
+	@exec $(BIN)/vehr serve
+
+# Core dependencies only, by hash.
+$(VENV)/core: requirements/core.txt pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/core.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/dev: requirements/dev.txt $(VENV)/core
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@
+
+check: $(VENV)/dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -m "not slow and not prove"
+
+test: $(VENV)/dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -m "not prove" -n 2 --dist loadfile
+
+prove: $(VENV)/dev
+	$(BIN)/python -m pytest -m prove
+
+bench: $(VENV)/dev
+	$(BIN)/python -m bench
+
+format: $(VENV)/dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Rewrites the lock files from requirements/*.in: hashes, no download addresses.
+lock: $(VENV)/dev
+	for set in core dev; do $(BIN)/uv pip compile --quiet --generate-hashes --universal \
+	  --python-version 3.11 --no-emit-index-url --no-header \
+	  --output-file requirements/$$set.txt requirements/$$set.in; done
+
+# Committed artefacts, rebuilt from their sources.
+definitions: $(VENV)/dev
+	$(BIN)/python scripts/compile_definitions.py
+	$(BIN)/python scripts/compile_ucum.py
+
+models: $(VENV)/dev
+	$(BIN)/python scripts/build_models.py
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache

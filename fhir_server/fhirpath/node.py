@@ -1,0 +1,267 @@
+"""Elements of a resource as FHIRPath sees them, and what must be known of their types.
+
+https://hl7.org/fhir/R4/fhirpath.html#types, https://hl7.org/fhir/R4/json.html#primitive
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any, Protocol, TypeAlias
+
+from fhir_server.fhirpath.values import Date, DateTime, Quantity, System, Time
+
+Json: TypeAlias = Any
+UCUM = "http://unitsofmeasure.org"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Property:
+    """One JSON property that holds an element.
+
+    ``name``: of the element (``value``). ``json``: of the property (``valueQuantity``).
+    ``type``: its FHIR type, empty when unknown. ``path``: where the type model keeps the
+    elements below it (``HumanName``, ``Patient.contact``), empty when unknown.
+    """
+
+    name: str
+    json: str
+    type: str = ""
+    path: str = ""
+
+
+class TypeModel(Protocol):
+    """What the evaluator asks of the FHIR definitions."""
+
+    def elements(self, path: str) -> Mapping[str, tuple[Property, ...]]:
+        """The elements below a type path, in order, with the properties each may have.
+
+        An unknown path has none.
+        """
+        ...
+
+    def is_type(self, name: str) -> bool: ...
+
+    def is_subtype(self, name: str, ancestor: str) -> bool:
+        """Whether type ``name`` is ``ancestor`` or derives from it."""
+        ...
+
+
+class Node:
+    """An element: its JSON ``value``, the ``_name`` sibling of a primitive, where it is.
+
+    ``value`` is None when the element has only an id or extensions. ``parent`` is None for
+    the root. ``index`` is its place in a JSON array, None when it is not in one.
+    """
+
+    __slots__ = ("index", "parent", "property", "sibling", "value")
+
+    def __init__(
+        self,
+        value: Json,
+        sibling: dict[str, Json] | None,
+        parent: Node | None,
+        property: Property,
+        index: int | None,
+    ) -> None:
+        self.value = value
+        self.sibling = sibling
+        self.parent = parent
+        self.property = property
+        self.index = index
+
+    @property
+    def type(self) -> str:
+        """The FHIR type, empty when unknown."""
+        return self.property.type
+
+    @property
+    def key(self) -> str:
+        """The JSON property in ``container`` that holds this element, empty for the root.
+
+        The sibling of a primitive is in ``"_" + key``. With an ``index`` the property holds
+        an array, of which this is one item.
+        """
+        return self.property.json if self.parent else ""
+
+    @property
+    def container(self) -> dict[str, Json] | None:
+        """The JSON object that holds this element: change or delete it there."""
+        return self.parent.fields if self.parent else None
+
+    @property
+    def fields(self) -> dict[str, Json] | None:
+        """The JSON object with the children, of a primitive its ``_name`` sibling."""
+        return self.value if isinstance(self.value, dict) else self.sibling
+
+    @property
+    def path(self) -> str:
+        """The location as a simple FHIRPath: ``Patient.name[0].family``."""
+        if self.parent is None:
+            return self.property.type
+        step = f"{self.parent.path}.{self.property.name}"
+        return step if self.index is None else f"{step}[{self.index}]"
+
+    @property
+    def system(self) -> System | Node | None:
+        """The System value of a primitive or a Quantity, else the node itself.
+
+        None for a primitive without a value. A text that is not of its type stays text.
+        """
+        value = self.value
+        convert = _SYSTEM.get(self.property.type)
+        if convert is not None and value is not None:
+            try:
+                return convert(value)
+            except ValueError:
+                return value  # type: ignore[no-any-return]
+        if isinstance(value, dict) or (value is None and not self.property.type):
+            return self
+        return value  # type: ignore[no-any-return]
+
+    def __repr__(self) -> str:
+        return f"<{self.path}: {self.type or 'unknown'}>"
+
+
+Item: TypeAlias = Node | System
+Collection: TypeAlias = list[Item]
+
+
+def quantity(value: Json) -> Quantity:
+    """The System Quantity of a FHIR Quantity. Raises ValueError when it has none.
+
+    https://hl7.org/fhir/R4/fhirpath.html#quantity
+    """
+    if not isinstance(value, dict) or value.get("comparator") or "value" not in value:
+        raise ValueError("No exact quantity")
+    number = value["value"]
+    if isinstance(number, bool) or not isinstance(number, int | Decimal):
+        raise ValueError("No exact quantity")
+    unit = value.get("code") if value.get("system") == UCUM else value.get("unit")
+    return Quantity(Decimal(number), unit if isinstance(unit, str) else "1")
+
+
+def as_quantity(value: System | Node) -> Quantity | None:
+    """The Quantity of a Quantity, a number or a Quantity element, None of others."""
+    if isinstance(value, Quantity):
+        return value
+    if isinstance(value, Node) and (value.type in QUANTITIES or not value.type):
+        try:
+            return quantity(value.value)
+        except ValueError:
+            return None
+    if isinstance(value, int | Decimal) and not isinstance(value, bool):
+        return Quantity(Decimal(value))
+    return None
+
+
+def _number(value: Json) -> Decimal:
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        raise ValueError("Not a number")
+    return Decimal(value)
+
+
+_SYSTEM: dict[str, Callable[[Json], System]] = {
+    "date": Date.parse,
+    "dateTime": DateTime.parse,
+    "instant": DateTime.parse,
+    "time": Time.parse,
+    "decimal": _number,
+}
+QUANTITIES = frozenset(
+    ("Quantity", "Age", "Count", "Distance", "Duration", "SimpleQuantity", "MoneyQuantity")
+)
+# https://hl7.org/fhir/R4/datatypes.html#primitive, as the last part of value[x] names them
+PRIMITIVES = frozenset(
+    (
+        "base64Binary", "boolean", "canonical", "code", "date", "dateTime", "decimal", "id",
+        "instant", "integer", "markdown", "oid", "positiveInt", "string", "time",
+        "unsignedInt", "uri", "url", "uuid", "xhtml",
+    )
+)  # fmt: skip
+
+
+@lru_cache(maxsize=512)
+def typed(name: str, json: str, type_: str) -> Property:
+    """A property whose type is known from the content (resources, choice suffixes)."""
+    return Property(name, json, type_, type_)
+
+
+def root(value: Json, type_: str = "") -> Node:
+    """A resource (or an element of type ``type_``) as the root of paths."""
+    if not type_ and isinstance(value, dict):
+        name = value.get("resourceType")
+        type_ = name if isinstance(name, str) else ""
+    return Node(value, None, None, typed(type_, type_, type_), None)
+
+
+def children(parent: Node, properties: tuple[Property, ...], found: list[Any]) -> None:
+    """Append the elements that these properties of ``parent`` hold."""
+    fields = parent.value
+    if type(fields) is not dict:
+        fields = parent.fields
+        if fields is None:
+            return
+    for prop in properties:
+        value = fields.get(prop.json)
+        sibling = fields.get("_" + prop.json)
+        if value is None and sibling is None:
+            continue
+        if type(value) is list or type(sibling) is list:
+            found.extend(_items(parent, prop, value, sibling))
+        else:
+            found.append(_element(parent, prop, value, sibling, None))
+
+
+def _element(parent: Node, prop: Property, value: Json, sibling: Json, i: int | None) -> Node:
+    if type(value) is dict and "resourceType" in value:
+        name = value["resourceType"]
+        if isinstance(name, str):
+            prop = typed(prop.name, prop.json, name)
+    return Node(value, sibling, parent, prop, i)
+
+
+def _items(parent: Node, prop: Property, values: Json, siblings: Json) -> Iterator[Node]:
+    values = values if isinstance(values, list) else []
+    if not siblings:
+        for i, value in enumerate(values):
+            yield _element(parent, prop, value, None, i)
+        return
+    siblings = siblings if isinstance(siblings, list) else []
+    for i in range(max(len(values), len(siblings))):
+        value = values[i] if i < len(values) else None
+        sibling = siblings[i] if i < len(siblings) else None
+        if value is not None or sibling is not None:
+            yield _element(parent, prop, value, sibling, i)
+
+
+class Untyped:
+    """The names of the JSON alone, for elements without a definition.
+
+    A choice (``value``) is found by the property that starts with it (``valueQuantity``),
+    which also names its type: https://hl7.org/fhir/R4/formats.html#choice.
+    """
+
+    @staticmethod
+    def named(parent: Node, name: str, plain: tuple[Property, ...]) -> tuple[Property, ...]:
+        fields = parent.fields
+        if fields is None or name in fields or "_" + name in fields:
+            return plain
+        end = len(name)
+        for key in fields:
+            bare = key.removeprefix("_")
+            if bare.startswith(name) and len(bare) > end and bare[end].isupper():
+                return (typed(name, bare, _suffix_type(bare[end:])),)
+        return ()
+
+    @staticmethod
+    def all(parent: Node) -> list[Property]:
+        names = dict.fromkeys(key.removeprefix("_") for key in parent.fields or ())
+        return [Property(name, name) for name in names if name != "resourceType"]
+
+
+def _suffix_type(suffix: str) -> str:
+    primitive = suffix[0].lower() + suffix[1:]
+    return primitive if primitive in PRIMITIVES else suffix

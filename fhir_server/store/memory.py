@@ -1,0 +1,228 @@
+"""The store in memory: the executable specification of every other store.
+
+Simple and obviously right; every question is answered by looking at everything.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import assert_never
+
+from fhir_server.model.problem import BadRequest
+from fhir_server.model.resource import Key, Stored
+from fhir_server.search import plan
+from fhir_server.search.plan import Cursor, History, Predicate, Scan, Search
+from fhir_server.search.values import IndexValues
+from fhir_server.store.base import Change, ChangeSet, Committed, Guard, Page, Stale, Versions
+from fhir_server.store.leaves import leaf_holds
+from fhir_server.store.memory_ledger import MemoryLedger
+from fhir_server.store.order import cursor_of, position_key
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One version as search sees it. ``rid``: creation number of the resource."""
+
+    rid: int
+    stored: Stored
+    values: IndexValues
+
+
+class World:
+    """The current, undeleted resources at one point of the change feed."""
+
+    def __init__(self, entries: Iterable[Entry]) -> None:
+        self._by_key = {e.stored.key: e for e in entries if not e.stored.deleted}
+
+    def find(self, scans: Iterable[Scan]) -> list[Entry]:
+        """What any of the scans finds, each once, in order of creation."""
+        scans = tuple(scans)
+        found = [e for e in self._by_key.values() if any(self.in_scan(s, e) for s in scans)]
+        return sorted(found, key=lambda e: e.rid)
+
+    def in_scan(self, scan: Scan, entry: Entry) -> bool:
+        return entry.stored.key.type == scan.type and self.holds(scan.where, entry)
+
+    def holds(self, predicate: Predicate, entry: Entry) -> bool:
+        match predicate:
+            case plan.All(parts):
+                return all(self.holds(p, entry) for p in parts)
+            case plan.Any(parts):
+                return any(self.holds(p, entry) for p in parts)
+            case plan.Not(part):
+                return not self.holds(part, entry)
+            case plan.Chain(param, targets):
+                return any(self.in_scan(t, e) for e in self.referred(entry, param) for t in targets)
+            case plan.Has(source, param):
+                return any(self.in_scan(source, e) for e in self.referring(entry, param))
+            case (
+                plan.IdIn()
+                | plan.UpdatedIs()
+                | plan.TokenIs()
+                | plan.StringIs()
+                | plan.DateIs()
+                | plan.NumberIs()
+                | plan.QuantityIs()
+                | plan.ReferenceIs()
+                | plan.UriIs()
+                | plan.Present()
+                | plan.InPatient()
+            ):
+                stored = entry.stored
+                return leaf_holds(predicate, stored.key, stored.updated, entry.values)
+            case _:
+                assert_never(predicate)
+
+    def referred(self, entry: Entry, param: str) -> list[Entry]:
+        """The resources that ``entry`` refers to by ``param``."""
+        keys = {Key(r.type, r.id) for r in entry.values.references if r.param == param}
+        return [self._by_key[k] for k in keys if k in self._by_key]
+
+    def referring(self, entry: Entry, param: str) -> list[Entry]:
+        """The resources that refer by ``param`` to ``entry``."""
+        return [e for e in self._by_key.values() if entry in self.referred(e, param)]
+
+    def follow(self, include: plan.Include, entry: Entry) -> list[Entry]:
+        """What one include adds for one resource."""
+        if include.reverse:
+            if not any(self.in_scan(t, entry) for t in include.targets):
+                return []
+            found = self.referring(entry, include.param)
+            return [e for e in found if self.in_scan(include.source, e)]
+        if not self.in_scan(include.source, entry):
+            return []
+        found = self.referred(entry, include.param)
+        return [e for e in found if any(self.in_scan(t, e) for t in include.targets)]
+
+    def included(self, includes: Sequence[plan.Include], matches: list[Entry]) -> list[Entry]:
+        """Everything the includes add, each once, no match again, in order of creation."""
+        seen = {e.rid: e for e in matches}
+        fresh, rules = matches, list(includes)
+        while fresh and rules:
+            found = {to.rid: to for e in fresh for i in rules for to in self.follow(i, e)}
+            fresh = [e for rid, e in found.items() if rid not in seen]
+            seen.update((e.rid, e) for e in fresh)
+            rules = [i for i in includes if i.iterate]
+        added = sorted(seen.keys() - {e.rid for e in matches})
+        if len(added) > plan.INCLUDE_LIMIT:
+            raise too_many_included()
+        return [seen[rid] for rid in added]
+
+
+def too_many_included() -> BadRequest:
+    text = f"_include and _revinclude add more than {plan.INCLUDE_LIMIT} resources to one page"
+    return BadRequest(text, code="too-costly")
+
+
+class MemoryStore:
+    """A ``Store`` without durability. ``clock``: epoch seconds, for ledger expiry."""
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._feed: list[Entry] = []
+        self._rids: dict[Key, int] = {}
+        self._ledger = MemoryLedger(clock)
+
+    @property
+    def ledger(self) -> MemoryLedger:
+        return self._ledger
+
+    def _world(self, as_of: int | None = None) -> World:
+        feed = self._feed if as_of is None else self._feed[: max(as_of, 0)]
+        return World({e.stored.key: e for e in feed}.values())
+
+    def _newest(self, key: Key) -> Stored | None:
+        return next((e.stored for e in reversed(self._feed) if e.stored.key == key), None)
+
+    async def run(self, search: Search) -> Page:
+        world = self._world(search.as_of)
+        found = world.find(search.scans)
+        place = position_key(search.sort)
+        at: dict[int, Cursor] = {
+            e.rid: cursor_of(search.sort, e.stored.key, e.stored.updated, e.rid, e.values)
+            for e in found
+        }
+        rest = sorted(found, key=lambda e: place(at[e.rid]))
+        if search.after is not None:
+            after = place(search.after)
+            rest = [e for e in rest if after < place(at[e.rid])]
+        page = rest[: search.count]
+        return Page(
+            matches=[e.stored for e in page],
+            included=[e.stored for e in world.included(search.includes, page)],
+            total=_total(search.total, len(found)),
+            next=at[page[-1].rid] if page and len(rest) > len(page) else None,
+        )
+
+    async def current(self, keys: Sequence[Key]) -> list[Stored | None]:
+        return [self._newest(k) for k in keys]
+
+    async def version(self, key: Key, version: int) -> Stored | None:
+        entries = (e.stored for e in self._feed if e.stored.key == key)
+        return next((s for s in entries if s.version == version), None)
+
+    async def versions(self, history: History) -> Versions:
+        found = [
+            s
+            for s in (e.stored for e in reversed(self._feed))
+            if history.type in (None, s.key.type)
+            and history.id in (None, s.key.id)
+            and (history.since is None or s.updated >= history.since)
+        ]
+        rest = [s for s in found if history.before is None or s.seq < history.before]
+        page = rest[: history.count]
+        return Versions(
+            entries=page,
+            total=len(found) if history.id is not None else None,
+            next=page[-1].seq if page and len(rest) > len(page) else None,
+        )
+
+    async def apply(self, change_set: ChangeSet) -> Committed:
+        self._check_guards(change_set.guards)
+        feed, rids = len(self._feed), dict(self._rids)
+        try:
+            seqs = tuple(self._add(c) for c in change_set.changes)
+            self._ledger.write_all(change_set.ledger)
+        except Stale:
+            del self._feed[feed:]
+            self._rids = rids
+            raise
+        return Committed(seqs)
+
+    def _check_guards(self, guards: Iterable[Guard]) -> None:
+        world = self._world()
+        for guard in guards:
+            if {e.stored.key.id for e in world.find([guard.scan])} != set(guard.ids):
+                raise Stale()
+
+    def _add(self, change: Change) -> int:
+        newest = self._newest(change.key)
+        if change.expect != (newest.version if newest else 0):
+            raise Stale((change.key,))
+        seq = len(self._feed) + 1
+        rid = self._rids.setdefault(change.key, len(self._rids) + 1)
+        stored = Stored(change.key, change.version, change.updated, change.body, seq, change.method)
+        self._feed.append(Entry(rid, stored, change.values or IndexValues()))
+        return seq
+
+    async def changes(self, since: int) -> AsyncIterator[Stored]:
+        for entry in self._feed[max(since, 0) :]:
+            yield entry.stored
+
+    async def position(self) -> int:
+        return len(self._feed)
+
+    async def counts(self) -> dict[str, int]:
+        newest = {e.stored.key: e.stored for e in self._feed}
+        return dict(Counter(s.key.type for s in newest.values() if not s.deleted))
+
+    async def close(self) -> None:
+        return None
+
+
+def _total(asked: str, found: int) -> int | None:
+    if asked == "none" or (asked == "limited" and found > plan.TOTAL_LIMIT):
+        return None
+    return found

@@ -1,0 +1,149 @@
+"""Loading a model package from its folder, checked before anything runs.
+
+Raises ``PackageError`` with the reason: a part that is missing, a manifest that does not fit
+its schema, a name that is not defined. The golden vectors are run by the registry.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import jsonschema
+import msgspec
+
+from .manifest import Card, Concept, Feature, Features, Golden
+
+PARTS: Final = ("model.onnx", "card.toml", "features.toml", "golden.json")
+LARGEST_GRAPH: Final = 512 * 1024 * 1024
+
+T = TypeVar("T")
+
+
+class PackageError(Exception):
+    """The package cannot be loaded; the text is the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPackage:
+    """One version of a model, its manifests decoded, its graph still a file.
+
+    ``sha256``: of ``model.onnx``, checked again by the worker that loads it.
+    """
+
+    folder: Path
+    card: Card
+    features: Features
+    golden: tuple[Golden, ...]
+    sha256: str
+    concepts: Mapping[str, Concept]
+
+    @property
+    def id(self) -> str:
+        """``name-version``, also the id of its Device."""
+        return f"{self.card.name}-{self.card.version}"
+
+    @property
+    def graph(self) -> Path:
+        return self.folder / "model.onnx"
+
+    def encode(self, feature: Feature, value: bool | str | float | Decimal) -> float:
+        """A feature value as the graph takes it. Raises ValueError for an unknown choice."""
+        if feature.kind != "choice":
+            return float(value)
+        if not isinstance(value, str) or value not in feature.choices:
+            known = ", ".join(feature.choices)
+            raise ValueError(f"{feature.name} is one of {known}")
+        return float(feature.choices[value])
+
+
+@cache
+def shared_concepts() -> Mapping[str, Concept]:
+    """The value lists that come with the server (``concepts.toml``)."""
+    text = resources.files(__package__).joinpath("concepts.toml").read_text(encoding="utf-8")
+    return msgspec.convert(tomllib.loads(text), dict[str, Concept])
+
+
+def load(folder: Path) -> ModelPackage:
+    """Read and check one package. Raises PackageError."""
+    for part in PARTS:
+        if not (folder / part).is_file():
+            raise PackageError(f"{part} is missing")
+    if (folder / "model.onnx").stat().st_size > LARGEST_GRAPH:
+        raise PackageError(f"model.onnx is larger than {LARGEST_GRAPH} bytes")
+    card = _manifest(folder / "card.toml", Card)
+    features = _manifest(folder / "features.toml", Features)
+    golden = _golden(folder / "golden.json")
+    concepts = shared_concepts()
+    _check_names(card, features, concepts)
+    _check_golden(features, golden)
+    digest = hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()
+    return ModelPackage(folder, card, features, golden, digest, concepts)
+
+
+def _manifest(path: Path, kind: type[T]) -> T:
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)
+        _validator(path.stem).validate(data)
+        return msgspec.convert(data, kind)
+    except jsonschema.ValidationError as error:
+        raise PackageError(f"{path.name}: {error.json_path}: {error.message}") from error
+    except (ValueError, msgspec.ValidationError) as error:
+        raise PackageError(f"{path.name}: {error}") from error
+
+
+@cache
+def _validator(name: str) -> Any:
+    schema = resources.files(__package__).joinpath(f"{name}.schema.json")
+    return jsonschema.Draft202012Validator(json.loads(schema.read_text(encoding="utf-8")))
+
+
+def _golden(path: Path) -> tuple[Golden, ...]:
+    try:
+        vectors = msgspec.json.decode(path.read_bytes(), type=tuple[Golden, ...])
+    except msgspec.MsgspecError as error:
+        raise PackageError(f"golden.json: {error}") from error
+    if not vectors:
+        raise PackageError("golden.json: it has no vectors")
+    return vectors
+
+
+def _check_names(card: Card, features: Features, concepts: Mapping[str, Concept]) -> None:
+    """Every concept and output that a manifest names exists; names are unique."""
+    named = [name for f in features.feature for name in (f.concept, f.yes, f.no) if name]
+    named += [name for f in features.feature for name in f.concepts.values()]
+    named += [e.concept for e in features.exclusion]
+    _known("concept", named, concepts)
+    outputs = [o.name for o in features.output]
+    _known("output", (b.output for b in card.band), outputs)
+    inputs = [f.name for f in features.feature]
+    for what, names in (("feature", inputs), ("output", outputs)):
+        if len(set(names)) != len(names):
+            raise PackageError(f"features.toml: a {what} is named twice")
+
+
+def _check_golden(features: Features, golden: tuple[Golden, ...]) -> None:
+    inputs = {f.name for f in features.feature}
+    outputs = {o.name for o in features.output}
+    for vector in golden:
+        if set(vector.inputs) != inputs:
+            raise PackageError("golden.json: a vector does not name exactly the features")
+        _known("output", vector.expected, outputs)
+    covered = {name for vector in golden for name in vector.expected}
+    if covered != outputs:
+        missing = ", ".join(sorted(outputs - covered))
+        raise PackageError(f"golden.json: no vector expects {missing}")
+
+
+def _known(what: str, names: Iterable[str], known: Iterable[str]) -> None:
+    unknown = sorted(set(names) - set(known))
+    if unknown:
+        raise PackageError(f"unknown {what}: {', '.join(unknown)}")

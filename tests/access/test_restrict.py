@@ -1,0 +1,254 @@
+"""The law of the gate: ``run(restrict(p), everything) == run(p, a world that never held the
+hidden things)``, with mutants of ``restrict`` that the law must catch.
+"""
+
+from __future__ import annotations
+
+import random
+import types
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+import fhir_server.access.restrict as original
+from fhir_server.access.policy import Policy, ScopePolicy
+from fhir_server.access.principal import Principal
+from fhir_server.access.scopes import parse_scopes
+from fhir_server.model.resource import Key
+from fhir_server.search import plan
+from fhir_server.search.plan import FALSE, TRUE, Include, Predicate, Scan, Search
+from fhir_server.search.values import IndexValues, ReferenceValue, TokenValue
+from fhir_server.store.base import Change, ChangeSet
+from fhir_server.store.leaves import leaf_holds
+from fhir_server.store.memory import MemoryStore
+
+TYPES = ("Patient", "Observation", "Encounter", "Practitioner")
+COMPARTMENT = {"Patient": ("_id",), "Observation": ("subject",), "Encounter": ("subject",)}
+LINKS = {  # type -> index name -> target types
+    "Observation": {
+        "subject": ("Patient",),
+        "encounter": ("Encounter",),
+        "performer": ("Practitioner", "Patient"),
+        "member": ("Observation",),
+    },
+    "Encounter": {"subject": ("Patient",), "part": ("Encounter",)},
+    "Patient": {"gp": ("Practitioner",), "link": ("Patient",)},
+    "Practitioner": {},
+}
+CODES = ("a", "b")
+WORLDS = 400
+
+
+@dataclass(frozen=True)
+class Held:
+    key: Key
+    values: IndexValues
+
+
+def compile_filter(type_: str, filters: tuple[tuple[str, str], ...]) -> Predicate:
+    return plan.All(tuple(plan.TokenIs(name, None, value) for name, value in filters))
+
+
+def world(rng: random.Random) -> list[Held]:
+    keys = [Key(t, str(n)) for t in TYPES for n in range(3)]
+    rng.shuffle(keys)
+    held = []
+    for key in keys:
+        values = IndexValues(date=rng.randrange(4))
+        for param, targets in LINKS[key.type].items():
+            if rng.random() < 0.7:
+                values.references.append(
+                    ReferenceValue(param, rng.choice(targets), str(rng.randrange(3)), "", "")
+                )
+        values.tokens.append(TokenValue("code", "s", rng.choice(CODES)))
+        patients = [r.id for r in values.references if r.param == "subject"]
+        values.patients = (key.id,) if key.type == "Patient" else tuple(patients)
+        held.append(Held(key, values))
+    return held
+
+
+def policy_of(rng: random.Random) -> Policy:
+    kinds = ["*", *TYPES]
+    chosen = rng.sample(kinds, k=rng.choice([1, 2, 4]))
+    scopes = " ".join(
+        f"patient/{kind}.rs" + (rng.choice(["", "?code=a"]) if kind != "*" else "")
+        for kind in chosen
+    )
+    principal = Principal("p", parse_scopes(scopes, TYPES), patient="0")
+    return ScopePolicy(principal, COMPARTMENT, compile_filter)
+
+
+def predicate(rng: random.Random, type_: str, depth: int = 2) -> Predicate:
+    links = list(LINKS[type_].items())
+    kind = rng.choice(["token", "id", "not", "any", "all", "ref", "present", "chain", "has"])
+    if depth == 0 or (kind in ("ref", "present", "chain") and not links):
+        return plan.TokenIs("code", None, rng.choice(CODES))
+    inner = lambda t=type_: predicate(rng, t, depth - 1)  # noqa: E731
+    match kind:
+        case "id":
+            return plan.IdIn((str(rng.randrange(3)),))
+        case "not":
+            return plan.Not(inner())
+        case "any" | "all":
+            return (plan.Any if kind == "any" else plan.All)((inner(), inner()))
+        case "ref":
+            param, targets = rng.choice(links)
+            return plan.ReferenceIs(param, rng.choice(targets), str(rng.randrange(3)))
+        case "present":
+            param, targets = rng.choice(links)
+            return plan.Present(param, "reference", targets)
+        case "chain":
+            param, targets = rng.choice(links)
+            return plan.Chain(param, tuple(Scan(t, inner(t)) for t in targets))
+        case "has":
+            sources = [(t, p) for t in TYPES for p, ts in LINKS[t].items() if type_ in ts]
+            source, param = rng.choice(sources)
+            return plan.Has(Scan(source, inner(source)), param)
+    return plan.TokenIs("code", None, "a")
+
+
+def question(rng: random.Random) -> Search:
+    type_ = rng.choice(TYPES)
+    includes = [
+        Include(Scan(t), param, tuple(Scan(target) for target in targets), reverse, iterate)
+        for t in TYPES
+        for param, targets in LINKS[t].items()
+        for reverse in (False, True)
+        for iterate in (rng.random() < 0.3,)
+        if rng.random() < 0.15
+    ]
+    return Search(
+        (Scan(type_, predicate(rng, type_)),),
+        count=rng.choice([2, 50]),
+        includes=tuple(includes),
+        total="exact",
+    )
+
+
+async def fill(held: list[Held]) -> MemoryStore:
+    store = MemoryStore()
+    for item in held:
+        change = Change(item.key, 1, 1000, b"{}", item.values, "PUT", 0)
+        await store.apply(ChangeSet((change,)))
+    return store
+
+
+def holds(where: Predicate, item: Held) -> bool:
+    """Policies of scopes have no joins."""
+    match where:
+        case plan.All(parts):
+            return all(holds(part, item) for part in parts)
+        case plan.Any(parts):
+            return any(holds(part, item) for part in parts)
+        case plan.InPatient() | plan.TokenIs():
+            return leaf_holds(where, item.key, 0, item.values)
+    raise AssertionError(where)
+
+
+def without_hidden(held: list[Held], policy: Policy) -> list[Held]:
+    """The twin world: hidden resources never were, references to them neither."""
+    there = {item.key for item in held if holds(policy.exists(item.key.type), item)}
+    return [
+        Held(
+            item.key,
+            replace(
+                item.values,
+                references=[r for r in item.values.references if Key(r.type, r.id) in there],
+            ),
+        )
+        for item in held
+        if holds(policy.sees("s", item.key.type), item)
+    ]
+
+
+async def answer(store: MemoryStore, search: Search) -> object:
+    pages, after, total = [], None, None
+    while True:
+        page = await store.run(replace(search, after=after))
+        pages.append(
+            ([str(s.key) for s in page.matches], sorted(str(s.key) for s in page.included))
+        )
+        total, after = page.total, page.next
+        if after is None:
+            return total, pages
+
+
+async def breaks_law(restrict: types.ModuleType, seeds: range) -> int | None:
+    """The first seed at which the law does not hold."""
+    for seed in seeds:
+        rng = random.Random(seed)
+        held, policy, search = world(rng), policy_of(rng), question(rng)
+        twin = without_hidden(held, policy)
+        ours = await answer(await fill(held), restrict.restrict(search, policy))
+        theirs = await answer(await fill(twin), search)
+        if ours != theirs:
+            return seed
+    return None
+
+
+async def test_restricted_everything_equals_a_world_without_the_hidden() -> None:
+    assert await breaks_law(original, range(WORLDS)) is None
+
+
+MUTANTS = {
+    "nothing restricted": ("both(policy.sees(letter, scan.type), ", "both(TRUE, "),
+    "chain targets": ("tuple(restrict_scan(t, policy) for t in targets)", "targets"),
+    "_has source": ("Has(restrict_scan(source, policy), param)", "predicate"),
+    "include targets": (
+        'targets=tuple(restrict_scan(target, policy, "r") for target in include.targets)',
+        "targets=include.targets",
+    ),
+    "include source": (
+        'source=restrict_scan(include.source, policy, "r")',
+        "source=include.source",
+    ),
+    "all includes": ("_include(include, policy) for include", "include for include"),
+    "reference leaf": ("return _reference(predicate, policy)", "return predicate"),
+    "present leaf": ("return _present(predicate, policy)", "return predicate"),
+    "inside Not": ("Not(restrict_predicate(part, policy))", "Not(part)"),
+    "inside Any": (
+        "Any(tuple(restrict_predicate(p, policy) for p in parts))",
+        "Any(parts)",
+    ),
+    "inside All": (
+        "All(tuple(restrict_predicate(p, policy) for p in parts))",
+        "All(parts)",
+    ),
+    "hidden reference": ("return leaf if leaf.id in known.ids else FALSE", "return leaf"),
+    "target not joined": ("return All((leaf, Chain(leaf.param, (target,))))", "return leaf"),
+}
+
+
+def mutant(old: str, new: str) -> types.ModuleType:
+    source = Path(str(original.__file__)).read_text(encoding="utf-8")
+    joined = " ".join(source.split())
+    assert old in source or " ".join(old.split()) in joined, f"restrict.py has no {old!r}"
+    module = types.ModuleType("mutant")
+    exec(compile(source.replace(old, new), "mutant", "exec"), module.__dict__)
+    return module
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+async def test_the_law_catches_each_mutant(name: str) -> None:
+    old, new = MUTANTS[name]
+    assert old in Path(str(original.__file__)).read_text(encoding="utf-8"), name
+    assert await breaks_law(mutant(old, new), range(WORLDS)) is not None, f"{name} survives"
+
+
+def test_deny_is_the_default() -> None:
+    nobody = ScopePolicy(Principal("n"), COMPARTMENT, compile_filter)
+    user = ScopePolicy(
+        Principal("u", parse_scopes("user/*.cruds system/*.cruds patient/*.cruds", TYPES)),
+        COMPARTMENT,
+        compile_filter,
+    )
+    for policy in (nobody, user):
+        for type_ in TYPES:
+            assert not any(policy.allows(letter, type_) for letter in "cruds")
+            assert policy.sees("r", type_) == FALSE and policy.exists(type_) == FALSE
+            assert not policy.whole
+    client = Principal("c", parse_scopes("system/Observation.r", TYPES), system=True)
+    narrow = ScopePolicy(client, COMPARTMENT, compile_filter)
+    assert narrow.sees("r", "Observation") == TRUE
+    assert narrow.sees("s", "Observation") == FALSE and narrow.sees("r", "Patient") == FALSE

@@ -1,0 +1,145 @@
+"""A package without a card, without golden vectors or that fails them does not load."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fhir_server.model.problem import NotFound, Unavailable
+from operations.models.package import PackageError, load
+from operations.models.registry import SHIPPED, Registry, device
+from operations.models.runtime import Runtime
+
+MODELS = ("score2", "prevent", "ckd_epi_2021")
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(SHIPPED / "ckd_epi_2021", tmp_path / "models" / "kidney"))
+
+
+def _replace(path: Path, old: str, new: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def test_the_shipped_models_load_and_pass_their_vectors() -> None:
+    async def main() -> Registry:
+        runtime = Runtime()
+        registry = Registry.of(runtime)
+        await registry.verify()
+        await runtime.close()
+        return registry
+
+    registry = asyncio.run(main())
+    assert registry.refused == {}
+    assert registry.names() == ["ckd-epi-2021", "prevent", "score2"]
+    assert all(version.verified for version in registry.versions.values())
+
+
+def test_the_shipped_vectors_include_the_public_ones(shared: Path) -> None:
+    known = json.loads((shared / "ai" / "risk_vectors.json").read_text(encoding="utf-8"))
+    of = {"SCORE2": "score2", "SCORE2-OP": "score2", "PREVENT-base": "prevent"}
+    of["CKD-EPI-2021-creatinine"] = "ckd_epi_2021"
+    for vector in known["vectors"]:
+        if vector["model"] in of:
+            golden = load(SHIPPED / of[vector["model"]]).golden
+            assert vector["source"] in {g.source for g in golden}
+
+
+def test_the_graphs_are_those_of_the_build_script(tmp_path: Path) -> None:
+    spec = importlib.util.spec_from_file_location("build", ROOT / "scripts" / "build_models.py")
+    assert spec and spec.loader
+    build = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(build)
+    data = json.loads((ROOT / "scripts" / "risk_coefficients.json").read_text(encoding="utf-8"))
+    for name in MODELS:
+        built = getattr(build, name)(data).SerializeToString(deterministic=True)
+        assert built == (SHIPPED / name / "model.onnx").read_bytes()
+
+
+@pytest.mark.parametrize("part", ["model.onnx", "card.toml", "features.toml", "golden.json"])
+def test_a_part_that_is_missing(folder: Path, part: str) -> None:
+    (folder / part).unlink()
+    with pytest.raises(PackageError, match=f"{part} is missing"):
+        load(folder)
+
+
+BROKEN: dict[str, tuple[str, Callable[[Path], None], str]] = {
+    name: (part, lambda f, p=part, o=old, n=new: _replace(f / p, o, n), reason)
+    for name, part, old, new, reason in [
+        ("no limits", "card.toml", "limits = [", "limitz = [", "card.toml"),
+        ("toml", "card.toml", 'name = "', 'name == "', "card.toml"),
+        ("unknown key", "features.toml", "lookback", "look-back", "features.toml"),
+        ("bad duration", "features.toml", '"P5Y"', '"five years"', "features.toml"),
+        ("unknown output", "card.toml", 'output = "egfr"', 'output = "gfr"', "unknown output: gfr"),
+        ("no vectors", "golden.json", "[\n", "[]\n#", "golden.json"),
+        ("other inputs", "golden.json", '"creatinine"', '"crea"', "exactly the features"),
+    ]
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_manifest_that_does_not_fit(folder: Path, case: str) -> None:
+    _, spoil, reason = BROKEN[case]
+    spoil(folder)
+    with pytest.raises(PackageError, match=reason):
+        load(folder)
+    registry = Registry.of(Runtime(), [folder.parent])
+    assert registry.versions == {} and list(registry.refused) == ["kidney"]
+
+
+def test_failed_golden_vectors_withdraw_the_version(folder: Path) -> None:
+    _replace(folder / "golden.json", "104.05", "105.05")
+
+    async def main() -> None:
+        runtime = Runtime()
+        registry = Registry.of(runtime, [folder.parent])
+        try:
+            assert registry.names() == ["ckd-epi-2021"]
+            with pytest.raises(Unavailable, match="golden vector"):
+                await registry.champion("ckd-epi-2021")
+            assert registry.names() == [] and "golden vector" in registry.refused["kidney"]
+            with pytest.raises(NotFound):
+                await registry.champion("ckd-epi-2021")
+        finally:
+            await runtime.close()
+
+    asyncio.run(main())
+
+
+def test_versions_side_by_side(folder: Path) -> None:
+    newer = Path(shutil.copytree(folder, folder.parent / "newer"))
+    _replace(newer / "card.toml", 'version = "1.0.0"', 'version = "1.10.0"')
+    middle = Path(shutil.copytree(folder, folder.parent / "middle"))
+    _replace(middle / "card.toml", 'version = "1.0.0"', 'version = "1.9.0"')
+
+    async def main() -> None:
+        runtime = Runtime()
+        registry = Registry.of(runtime, [folder.parent])
+        try:
+            assert (await registry.champion("CKD-EPI")).id == "ckd-epi-2021-1.10.0"
+            assert (await registry.champion("ckd-epi-2021|1.0.0")).id == "ckd-epi-2021-1.0.0"
+            with pytest.raises(NotFound):
+                await registry.champion("ckd-epi-2021|2.0.0")
+        finally:
+            await runtime.close()
+
+    asyncio.run(main())
+
+
+def test_the_device_names_the_version_and_its_limits() -> None:
+    package = load(SHIPPED / "score2")
+    resource = device(package)
+    assert resource["id"] == "score2-1.0.0"
+    assert resource["version"] == [{"value": "1.0.0"}]
+    assert package.sha256 in resource["identifier"][0]["value"]
+    assert any("Limit:" in note["text"] for note in resource["note"])
