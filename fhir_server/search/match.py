@@ -77,6 +77,8 @@ def matches_leaf(leaf: plan.Leaf, id: str, values: IndexValues, updated: int = 0
         case plan.UriIs():
             return any(_uri(leaf, value) for value in values.uris)
         case plan.Present(param, kind):
+            if kind == "url":
+                return any(v.param == param and v.url for v in values.references)
             return any(v.param == param for v in getattr(values, LISTS[kind]))
         case plan.InPatient(ids):
             return any(patient in ids for patient in values.patients)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 from fhir_server.definitions.elements import Element, SearchParameter, TypeRef
 from fhir_server.definitions.registry import Definitions
@@ -25,7 +25,7 @@ from fhir_server.search.expression import (
     Where,
     parse_expression,
 )
-from fhir_server.search.parameters import KINDS, Parameter
+from fhir_server.search.parameters import KINDS, KindName, Parameter
 
 Filter = Where | HasExtension | Resolves
 ABSTRACT: Final = ("Resource", "DomainResource", "")
@@ -229,7 +229,7 @@ def _named(
         indexes = _indexes(definition.type, frozenset(paths), names)
         parameters[code] = Parameter(
             code,
-            definition.type,
+            cast(KindName, definition.type),
             indexes,
             targets=_targets(definition, paths, definitions),
             narrowed=definition.type == "reference"

@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from fhir_server.model.problem import BadRequest
 from fhir_server.search.plan import Predicate
 from fhir_server.search.values import IndexValues
+
+KindName: TypeAlias = Literal["token", "string", "date", "number", "quantity", "reference", "uri"]
 
 Emit: TypeAlias = Callable[[Any, IndexValues], None]
 """Takes one element of a resource and appends its index values."""
@@ -31,12 +33,11 @@ class Parameter:
     always one; parameters with equal expressions share one. ``targets``: resource types that
     a reference may have. ``narrowed``: the index holds references to other types too.
     ``canonical``: its values are canonical urls, not references. ``systems``: code systems
-    that are implied, for codes
-    that are written without one.
+    that are implied, for codes that are written without one.
     """
 
     code: str
-    kind: str
+    kind: KindName
     indexes: tuple[str, ...]
     targets: tuple[str, ...] = ()
     narrowed: bool = False
@@ -89,7 +90,7 @@ class Kind:
     this type have an order.
     """
 
-    name: str
+    name: KindName
     description: str
     example: str
     readers: Mapping[str, Reader]
