@@ -7,7 +7,7 @@ published table says ``{def}`` or, for some types, nothing.
 
 from __future__ import annotations
 
-from ..model.exchange import Json
+from fhir_server.model.exchange import Json
 
 _SELF = "{def}"
 

@@ -9,9 +9,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from ..model.exchange import Json
-from .compartments import compile_compartment
-from .elements import (
+from msgspec.structs import replace
+
+from fhir_server.definitions.compartments import compile_compartment
+from fhir_server.definitions.elements import (
     Binding,
     Component,
     Constraint,
@@ -23,7 +24,8 @@ from .elements import (
     TypeDefinition,
     TypeRef,
 )
-from .errata import ERRATA, Erratum
+from fhir_server.definitions.errata import ERRATA, Erratum
+from fhir_server.model.exchange import Json
 
 _STRUCTURE = "http://hl7.org/fhir/StructureDefinition/"
 _FHIR_TYPE = _STRUCTURE + "structuredefinition-fhir-type"
@@ -115,16 +117,19 @@ def _type(
         if identity:
             published = element.types[0].code
             corrected = types.apply("Resource.id", published)
-            element = _replace_types(element, (TypeRef(corrected),))
+            element = replace(element, types=(TypeRef(corrected),))
         elements[element.path] = element
+    for path in elements.keys() - {name}:
+        elements[path] = _without_constraints(elements[path], elements[name].constraints)
     base = structure.get("baseDefinition")
     parent = base.removeprefix(_STRUCTURE) if base else None
     return TypeDefinition(name, kind, structure["abstract"], parent, elements, pattern)
 
 
-def _replace_types(element: Element, types: tuple[TypeRef, ...]) -> Element:
-    members = {name: getattr(element, name) for name in element.__struct_fields__}
-    return Element(**{**members, "types": types})
+def _without_constraints(element: Element, inherited: tuple[Constraint, ...]) -> Element:
+    """Element and Extension repeat their own invariants on elements of their type."""
+    kept = tuple(c for c in element.constraints if c not in inherited)
+    return element if kept == element.constraints else replace(element, constraints=kept)
 
 
 def _element(

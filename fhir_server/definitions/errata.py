@@ -21,6 +21,12 @@ class Erratum:
     source: str
 
 
+_NAME_CONSTRAINTS = (
+    "adf-0", "cid-0", "cmd-0", "cpb-0", "cpd-0", "csd-0", "ees-0", "esc-0", "evd-0", "evi-0",
+    "evv-0", "gdf-0", "ig-0", "lib-0", "mea-0", "msd-0", "nsd-0", "opd-0", "pdf-0", "que-0",
+    "red-0", "rsd-0", "rvs-0", "sdf-0", "smp-0", "spd-0", "tcp-0", "tst-0", "vsd-0",
+)  # fmt: skip
+
 ERRATA: tuple[Erratum, ...] = (
     Erratum(
         "type",
@@ -69,5 +75,58 @@ ERRATA: tuple[Erratum, ...] = (
         "code = 'problem-list-item').empty()",
         "A CodeableConcept is compared with a string, and the select is never empty",
         "https://hl7.org/fhir/R4/condition.html#con-3 (the text of the invariant)",
+    ),
+    Erratum(
+        "constraint",
+        "dom-3",
+        "contained.where((('#'+id in (%resource.descendants().reference | "
+        "%resource.descendants().ofType(canonical) | %resource.descendants().ofType(uri) | "
+        "%resource.descendants().ofType(url))) or descendants().where(reference = '#').exists() "
+        "or descendants().where(ofType(canonical) = '#').exists() "
+        "or descendants().where(ofType(uri) = '#').exists()).not()).trace('unmatched', id).empty()",
+        "as() takes a single item and the descendants are many; canonical was asked twice",
+        "https://hl7.org/fhir/R5/domainresource.html#dom-3",
+    ),
+    Erratum(
+        "constraint",
+        "ref-1",
+        "reference.exists() implies (reference.startsWith('#').not() or "
+        "(reference.substring(1).trace('url') in %rootResource.contained.id.trace('ids')) or "
+        "(reference='#' and %rootResource!=%resource))",
+        "Empty, so broken, for a Reference with an identifier or display alone; and '#' is how "
+        "a contained resource refers to its container",
+        "https://hl7.org/fhir/R5/references.html#ref-1",
+    ),
+    Erratum(
+        "constraint",
+        "ras-2",
+        "probability.exists() implies "
+        "(probability is decimal implies (probability as decimal) <= 100)",
+        "Empty, so broken, for a prediction without a probability, which is optional",
+        "https://hl7.org/fhir/R4/riskassessment-example-prognosis.json.html (an official example)",
+    ),
+    Erratum(
+        "constraint",
+        "md-1",
+        "max.exists() implies (max='*' or (max.toInteger() > 0))",
+        "Empty, so broken, for a focus without max, which is optional",
+        "https://hl7.org/fhir/R4/messagedefinition-definitions.html#MessageDefinition.focus.max",
+    ),
+    Erratum(
+        "search",
+        "InsurancePlan-name",
+        "InsurancePlan.name | InsurancePlan.alias",
+        "The only expression that does not start with a type, so that it names no base",
+        "https://hl7.org/fhir/R4/insuranceplan.html#search",
+    ),
+    *(
+        Erratum(
+            "constraint",
+            key,
+            "name.exists() implies name.matches('[A-Z]([A-Za-z0-9_]){0,254}')",
+            "Empty, so broken, for a definition without a name",
+            "https://hl7.org/fhir/R5/metadataresource.html (cnl-0)",
+        )
+        for key in _NAME_CONSTRAINTS
     ),
 )

@@ -6,12 +6,12 @@ import tarfile
 from collections.abc import Iterator
 from typing import IO
 
-from ..formats import json
-from ..model.exchange import Json
+from fhir_server.formats.json import Limits, loads
+from fhir_server.model.exchange import Json
 
 _FOLDER = "package/"
 _NOT_RESOURCES = ("package/package.json", "package/.index.json")
-_LIMITS = json.Limits(body=50_000_000, values=5_000_000)
+_LIMITS = Limits(body=50_000_000, values=5_000_000)
 
 
 def resources(tarball: IO[bytes]) -> Iterator[Json]:
@@ -22,7 +22,7 @@ def resources(tarball: IO[bytes]) -> Iterator[Json]:
                 continue
             file = archive.extractfile(member)
             assert file is not None
-            resource = json.loads(file.read(), _LIMITS)
+            resource = loads(file.read(), _LIMITS)
             if "resourceType" in resource:
                 yield resource
 

@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 import msgspec
 
-from .elements import (
+from fhir_server.definitions.elements import (
     Element,
     OperationDefinition,
     Package,

@@ -14,7 +14,7 @@ from fhir_server.fhirpath.constants import constant
 from fhir_server.fhirpath.context import Context, Lambda, Run
 from fhir_server.fhirpath.errors import FhirPathError, FhirPathNotSupported
 from fhir_server.fhirpath.functions import FUNCTIONS, NOT_YET
-from fhir_server.fhirpath.functions.registry import Function, Kind
+from fhir_server.fhirpath.functions.registry import Function, Kind, SortKey
 from fhir_server.fhirpath.functions.types import as_type, is_type
 from fhir_server.fhirpath.node import (
     Collection,
@@ -46,6 +46,7 @@ from fhir_server.fhirpath.values import System
 Value: TypeAlias = System | dict[str, Json]
 _NO_ELEMENTS: Mapping[str, tuple[Property, ...]] = {}
 _DEFAULT = Context()
+_UNEVALUATED = frozenset((Kind.LAMBDA, Kind.KEY, Kind.TYPE))
 
 
 class Expression:
@@ -264,13 +265,20 @@ def _call(tree: Call) -> Lambda:
     fixed = [
         _argument(kind, argument) for kind, argument in zip(kinds, tree.arguments, strict=True)
     ]
-    if any(kind in (Kind.LAMBDA, Kind.TYPE) for kind in kinds):
+    if any(kind in _UNEVALUATED for kind in kinds):
         return _lazy(function, base, kinds, fixed)
     return _eager(function, base, fixed)
 
 
 def _argument(kind: Kind, argument: Syntax) -> Any:
-    return _type_name(argument) if kind is Kind.TYPE else _compile(argument)
+    match kind, argument:
+        case Kind.TYPE, _:
+            return _type_name(argument)
+        case Kind.KEY, Unary("-", operand):
+            return SortKey(_compile(operand), descending=True)
+        case Kind.KEY, _:
+            return SortKey(_compile(argument), descending=False)
+    return _compile(argument)
 
 
 def _eager(function: Function, base: Lambda, arguments: list[Lambda]) -> Lambda:
@@ -284,13 +292,12 @@ def _eager(function: Function, base: Lambda, arguments: list[Lambda]) -> Lambda:
 
 def _lazy(function: Function, base: Lambda, kinds: list[Kind], fixed: list[Any]) -> Lambda:
     call = function.call
-    kept = (Kind.LAMBDA, Kind.TYPE)
-    if all(kind in kept for kind in kinds):
+    if all(kind in _UNEVALUATED for kind in kinds):
         return lambda this, run: call(run, base(this, run), *fixed)
 
     def lazy(this: Collection, run: Run) -> Collection:
         arguments = [
-            argument if kind in kept else argument(this, run)
+            argument if kind in _UNEVALUATED else argument(this, run)
             for kind, argument in zip(kinds, fixed, strict=True)
         ]
         return call(run, base(this, run), *arguments)

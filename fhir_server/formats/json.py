@@ -18,8 +18,8 @@ from typing import Any, Final
 
 import msgspec
 
-from ..model.exchange import Json
-from ..model.problem import BadRequest, TooLarge
+from fhir_server.model.exchange import Json
+from fhir_server.model.problem import BadRequest, TooLarge
 
 NUMBER_DIGITS: Final = 1000
 """Digits of a number written out without an exponent."""
@@ -256,10 +256,10 @@ def _refuse_long_numbers(data: bytes) -> None:
 def _refuse_sizes(data: bytes, resource: Json, limits: Limits) -> None:
     size = len(data)
     if size > limits.string or (size > limits.array and data.count(b",") >= limits.array):
-        _walk_sizes(resource, limits)
+        check_sizes(resource, limits)
 
 
-def _walk_sizes(resource: Json, limits: Limits) -> None:
+def check_sizes(resource: Json, limits: Limits) -> None:
     for objects, arrays in _levels(resource):
         for members in objects:
             _refuse_members(members, limits)
@@ -296,6 +296,11 @@ def _keep_minus_zero(data: bytes, written: bytes, resource: Json) -> Json:
         return resource
     again: Json = json.loads(data, parse_float=_number, parse_int=_integer)
     return again
+
+
+def number(text: str) -> int | Decimal:
+    """The value of a JSON number, digits kept."""
+    return _number(text) if any(mark in text for mark in ".eE") else _integer(text)
 
 
 def _integer(text: str) -> int | Decimal:

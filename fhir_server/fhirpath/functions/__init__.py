@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fhir_server.fhirpath.functions import (
+    boundaries,
     combining,
     conversion,
     existence,
@@ -25,6 +26,7 @@ _CHAPTERS = (
     conversion,
     strings,
     math,
+    boundaries,
     tree,
     utility,
     types,

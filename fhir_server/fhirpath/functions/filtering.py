@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cmp_to_key
+
 from fhir_server.fhirpath.context import Lambda, Run
+from fhir_server.fhirpath.equality import compare
 from fhir_server.fhirpath.errors import FhirPathError
-from fhir_server.fhirpath.functions.registry import Kind, function
+from fhir_server.fhirpath.functions.registry import Kind, SortKey, function
 from fhir_server.fhirpath.functions.types import of_type
 from fhir_server.fhirpath.node import Collection, Node
 from fhir_server.fhirpath.operators import contains_item
@@ -55,6 +58,31 @@ def repeat(run: Run, items: Collection, projection: Lambda) -> Collection:
     return found
 
 
+def sort(run: Run, items: Collection, *keys: SortKey) -> Collection:
+    """By the keys in turn; an item without a key comes first."""
+    keys = keys or (SortKey(lambda this, run: this, descending=False),)
+    columns = [[result for _, result in run.each(key.lambda_, items)] for key in keys]
+
+    def order(i: int, j: int) -> int:
+        for key, column in zip(keys, columns, strict=True):
+            answer = _order(run, column[i], column[j], key.descending)
+            if answer:
+                return answer
+        return 0
+
+    return [items[i] for i in sorted(range(len(items)), key=cmp_to_key(order))]
+
+
+def _order(run: Run, left: Collection, right: Collection, descending: bool) -> int:
+    run.spend(1)
+    if not left or not right:
+        return bool(left) - bool(right)
+    if len(left) > 1 or len(right) > 1:
+        raise FhirPathError("sort() takes keys of one item")
+    answer = compare(run, left[0], right[0]) or 0
+    return -answer if descending else answer
+
+
 FUNCTIONS = (
     function(
         "where",
@@ -76,6 +104,15 @@ FUNCTIONS = (
         Kind.LAMBDA,
         doc="The projection, repeated on what it finds",
         example=("1.repeat(iif($this < 3, $this + 1, {}))", 2, 3),
+    ),
+    function(
+        "sort",
+        sort,
+        Kind.KEY,
+        optional=1,
+        repeats=True,
+        doc="In order of the keys (3.0)",
+        example=("(2 | 3 | 1).sort(-$this)", 3, 2, 1),
     ),
     function(
         "ofType",

@@ -8,6 +8,7 @@ from decimal import Decimal
 from enum import Enum
 from typing import Any
 
+from fhir_server.fhirpath.context import Lambda
 from fhir_server.fhirpath.errors import FhirPathError
 from fhir_server.fhirpath.node import Collection, Json, Node
 from fhir_server.fhirpath.values import Quantity
@@ -18,6 +19,7 @@ class Kind(Enum):
 
     COLLECTION = "collection"
     LAMBDA = "lambda"  # not evaluated: called with $this
+    KEY = "sort key"  # a SortKey
     TYPE = "type"  # a TypeName
     # one System value; an empty collection makes the result empty
     TEXT = "String"
@@ -25,6 +27,14 @@ class Kind(Enum):
     NUMBER = "Integer or Decimal"
     QUANTITY = "Integer, Decimal or Quantity"
     ANY = "one item"
+
+
+@dataclass(frozen=True, slots=True)
+class SortKey:
+    """A key of ``sort``; a minus before the expression means from high to low."""
+
+    lambda_: Lambda
+    descending: bool
 
 
 @dataclass(frozen=True, slots=True)

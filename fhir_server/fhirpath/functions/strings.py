@@ -6,12 +6,15 @@ import base64
 import binascii
 import html
 import json
+import re
 
 from fhir_server.fhirpath.context import Run
 from fhir_server.fhirpath.errors import FhirPathError
 from fhir_server.fhirpath.functions.registry import Kind, function, scalar, value_of
 from fhir_server.fhirpath.node import Collection, Node
 from fhir_server.fhirpath.regex import Regex
+
+_JSON_ESCAPE = re.compile(r'(?:\\u[0-9A-Fa-f]{4})+|\\["\\/bfnrt]')
 
 
 def substring(text: str, start: int, length: int | None = None) -> str | None:
@@ -128,10 +131,8 @@ def unescape(text: str, form: str) -> str | None:
 
 
 def _unescape_json(text: str) -> str:
-    try:
-        return str(json.loads(f'"{text}"', strict=False))
-    except ValueError:
-        raise FhirPathError("unescape() found no JSON text") from None
+    """Escapes only: quotes that are not escaped stay."""
+    return _JSON_ESCAPE.sub(lambda escape: str(json.loads(f'"{escape[0]}"')), text)
 
 
 TEXT, INTEGER, COLLECTION = Kind.TEXT, Kind.INTEGER, Kind.COLLECTION
