@@ -110,9 +110,13 @@ class Run:
 
     def text(self, text: str) -> str:
         """The same text, when it is not too long."""
-        if len(text) > self.context.budget.characters:
-            raise FhirPathBudgetError(f"Text over {self.context.budget.characters} characters")
+        self.fits(len(text))
         return text
+
+    def fits(self, characters: int) -> None:
+        """Refuse a text before it is built."""
+        if characters > self.context.budget.characters:
+            raise FhirPathBudgetError(f"Text over {self.context.budget.characters} characters")
 
     def now(self) -> datetime:
         """The moment of the evaluation: one and the same throughout."""

@@ -17,6 +17,7 @@ from fhir_server.fhirpath.functions import FUNCTIONS, NOT_YET
 from fhir_server.fhirpath.functions.registry import Function, Kind, SortKey
 from fhir_server.fhirpath.functions.types import as_type, is_type
 from fhir_server.fhirpath.node import (
+    CONVERTED,
     Collection,
     Json,
     Node,
@@ -25,7 +26,7 @@ from fhir_server.fhirpath.node import (
     children,
     root,
 )
-from fhir_server.fhirpath.operators import LOGIC, OPERATORS, boolean, negative, positive
+from fhir_server.fhirpath.operators import LOGIC, OPERATORS, boolean, equals, negative, positive
 from fhir_server.fhirpath.parse import parse
 from fhir_server.fhirpath.syntax import (
     Binary,
@@ -86,9 +87,17 @@ class Expression:
         """The elements of the result, each with its place (see Node); values are left out."""
         return [item for item in self.items(subject, context) if isinstance(item, Node)]
 
+    def truth(self, subject: Json | Node, context: Context = _DEFAULT) -> bool | None:
+        """The result as a boolean, None when empty.
+
+        An invariant of R4 is broken when this is False: several published ones are empty on
+        what they are not about (ref-1 on a Reference with only a display).
+        """
+        return boolean(self.items(subject, context), self.text[:50])
+
     def holds(self, subject: Json | Node, context: Context = _DEFAULT) -> bool:
-        """Whether the result is true, as for an invariant: empty does not hold."""
-        return boolean(self.items(subject, context), self.text[:50]) is True
+        """Whether the result is true: empty is not."""
+        return self.truth(subject, context) is True
 
     def __repr__(self) -> str:
         return f"Expression({self.text!r})"
@@ -128,6 +137,8 @@ def _compile(tree: Syntax) -> Lambda:
         case Unary(operator, operand):
             return _unary(operator, _compile(operand))
         case Binary(operator, left, right):
+            if operator == "=" and isinstance(right, Literal) and isinstance(right.value, str):
+                return _equals_text(_compile(left), right.value)
             return _binary(operator, _compile(left), _compile(right))
         case TypeTest(operator, operand, type_):
             return _type_test(operator, _compile(operand), type_)
@@ -228,6 +239,23 @@ def _binary(operator: str, left: Lambda, right: Lambda) -> Lambda:
         return apply(run, left(this, run), right(this, run))
 
     return binary
+
+
+def _equals_text(left: Lambda, text: str) -> Lambda:
+    """``code = 'x'``, the commonest of all criteria, without the general road."""
+
+    def equals_text(this: Collection, run: Run) -> Collection:
+        run.left -= 1
+        items = left(this, run)
+        if len(items) == 1:
+            item = items[0]
+            if type(item) is Node and item.property.type not in CONVERTED:
+                value = item.value
+                if type(value) is str:
+                    return [value == text]
+        return equals(run, items, [text])
+
+    return equals_text
 
 
 def _logic(operator: str, left: Lambda, right: Lambda) -> Lambda:

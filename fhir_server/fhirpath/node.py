@@ -6,9 +6,10 @@ https://hl7.org/fhir/R4/fhirpath.html#types, https://hl7.org/fhir/R4/json.html#p
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import lru_cache
+from itertools import zip_longest
 from typing import Any, Protocol, TypeAlias
 
 from fhir_server.fhirpath.values import Date, DateTime, Quantity, System, Time
@@ -24,12 +25,20 @@ class Property:
     ``name``: of the element (``value``). ``json``: of the property (``valueQuantity``).
     ``type``: its FHIR type, empty when unknown. ``path``: where the type model keeps the
     elements below it (``HumanName``, ``Patient.contact``), empty when unknown.
+    ``sibling``: of the property beside it with ids and extensions (``_birthDate``).
+    ``open``: the content may say a type of its own (``contained``).
     """
 
     name: str
     json: str
     type: str = ""
     path: str = ""
+    sibling: str = field(init=False)
+    open: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sibling", "_" + self.json)
+        object.__setattr__(self, "open", self.type in ("", "Resource"))
 
 
 class TypeModel(Protocol):
@@ -111,7 +120,7 @@ class Node:
         None for a primitive without a value. A text that is not of its type stays text.
         """
         value = self.value
-        convert = _SYSTEM.get(self.property.type)
+        convert = CONVERTED.get(self.property.type)
         if convert is not None and value is not None:
             try:
                 return convert(value)
@@ -163,7 +172,8 @@ def _number(value: Json) -> Decimal:
     return Decimal(value)
 
 
-_SYSTEM: dict[str, Callable[[Json], System]] = {
+# FHIR types whose System value is not the JSON value itself
+CONVERTED: dict[str, Callable[[Json], System]] = {
     "date": Date.parse,
     "dateTime": DateTime.parse,
     "instant": DateTime.parse,
@@ -206,35 +216,41 @@ def children(parent: Node, properties: tuple[Property, ...], found: list[Any]) -
             return
     for prop in properties:
         value = fields.get(prop.json)
-        sibling = fields.get("_" + prop.json)
-        if value is None and sibling is None:
-            continue
-        if type(value) is list or type(sibling) is list:
-            found.extend(_items(parent, prop, value, sibling))
-        else:
-            found.append(_element(parent, prop, value, sibling, None))
+        sibling = fields.get(prop.sibling)
+        if sibling is not None:
+            found.extend(_with_siblings(parent, prop, value, sibling))
+        elif type(value) is list:
+            found.extend(
+                [
+                    Node(v, None, parent, _actual(prop, v) if prop.open else prop, i)
+                    for i, v in enumerate(value)
+                    if v is not None
+                ]
+            )
+        elif value is not None:
+            found.append(
+                Node(value, None, parent, _actual(prop, value) if prop.open else prop, None)
+            )
 
 
-def _element(parent: Node, prop: Property, value: Json, sibling: Json, i: int | None) -> Node:
-    if type(value) is dict and "resourceType" in value:
-        name = value["resourceType"]
+def _actual(prop: Property, value: Json) -> Property:
+    """The property with the type that the resource in it says."""
+    if type(value) is dict:
+        name = value.get("resourceType")
         if isinstance(name, str):
-            prop = typed(prop.name, prop.json, name)
-    return Node(value, sibling, parent, prop, i)
+            return typed(prop.name, prop.json, name)
+    return prop
 
 
-def _items(parent: Node, prop: Property, values: Json, siblings: Json) -> Iterator[Node]:
-    values = values if isinstance(values, list) else []
-    if not siblings:
-        for i, value in enumerate(values):
-            yield _element(parent, prop, value, None, i)
+def _with_siblings(parent: Node, prop: Property, values: Json, siblings: Json) -> Iterator[Node]:
+    if not isinstance(values, list) and not isinstance(siblings, list):
+        yield Node(values, siblings, parent, prop, None)
         return
+    values = values if isinstance(values, list) else []
     siblings = siblings if isinstance(siblings, list) else []
-    for i in range(max(len(values), len(siblings))):
-        value = values[i] if i < len(values) else None
-        sibling = siblings[i] if i < len(siblings) else None
+    for i, (value, sibling) in enumerate(zip_longest(values, siblings)):
         if value is not None or sibling is not None:
-            yield _element(parent, prop, value, sibling, i)
+            yield Node(value, sibling, parent, prop, i)
 
 
 class Untyped:

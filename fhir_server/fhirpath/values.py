@@ -10,7 +10,7 @@ from __future__ import annotations
 import calendar
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import ClassVar, TypeAlias
 
@@ -28,7 +28,8 @@ SECONDS = {
     "week": Decimal(604800), "day": Decimal(86400), "hour": Decimal(3600),
     "minute": Decimal(60), "second": Decimal(1), "millisecond": Decimal("0.001"),
 }  # fmt: skip
-_UNKNOWN_OFFSET = timedelta(hours=14)
+_UNKNOWN_OFFSET = 14 * 60
+_LEAST = (1, 1, 1, 0, 0)
 _QUANTITY = re.compile(r"([+-]?\d{1,40}(?:\.\d{1,40})?)\s*(?:'([^']+)'|([a-z]+))?")
 
 
@@ -278,20 +279,17 @@ def _offset(moment: _Temporal) -> int | None:
     return moment.offset if isinstance(moment, DateTime) else None
 
 
+def _minutes(parts: tuple[int | Decimal, ...]) -> int:
+    """From the first day of year 1, the unknown parts taken as the least."""
+    year, month, day, hour, minute = (int(p) for p in (*parts[:5], *_LEAST[len(parts) :]))
+    return (date(year, month, day).toordinal() * 24 + hour) * 60 + minute
+
+
 def _utc(parts: tuple[int | Decimal, ...], offset: int) -> tuple[int | Decimal, ...]:
-    moved = _naive(parts) - timedelta(minutes=offset)
-    whole: tuple[int | Decimal, ...] = (moved.year, moved.month, moved.day, moved.hour)
-    whole += (moved.minute,)
-    return (whole + parts[5:])[: max(len(parts), 5 if offset % 60 else 0)]
-
-
-def _naive(parts: tuple[int | Decimal, ...]) -> datetime:
-    year, month, day, hour, minute = (*(int(p) for p in parts), 1, 1)[:5] if len(parts) < 3 else (
-        *(int(p) for p in parts[:5]), 0, 0)[:5]  # fmt: skip
-    if len(parts) < 3:
-        hour = minute = 0
-    # clear of the ends of the calendar, so that an offset can be added
-    return datetime(min(max(year, 2), 9998), month, day, hour, minute, tzinfo=UTC)
+    """Hours, minutes and seconds in UTC, as far as known."""
+    hours, minutes = divmod(_minutes(parts) - offset, 60)
+    known = max(len(parts) - 3, 2 if offset % 60 else 1)
+    return (hours, minutes, *parts[5:])[:known]
 
 
 def _apart(left: tuple[int | Decimal, ...], right: tuple[int | Decimal, ...]) -> int | None:
@@ -299,13 +297,11 @@ def _apart(left: tuple[int | Decimal, ...], right: tuple[int | Decimal, ...]) ->
     common = min(len(left), len(right))
     if left[:common] == right[:common]:
         return None
-    reach = _UNKNOWN_OFFSET + (timedelta(0) if common > 4 else timedelta(days=1))
     if common < 3:
         return -1 if left[:common] < right[:common] else 1
-    difference = _naive(left) - _naive(right)
-    if abs(difference) <= reach:
-        return None
-    return -1 if difference < timedelta(0) else 1
+    difference = _minutes(left) - _minutes(right)
+    reach = _UNKNOWN_OFFSET if common > 4 else _UNKNOWN_OFFSET + 24 * 60
+    return None if abs(difference) <= reach else -1 if difference < 0 else 1
 
 
 def _day_text(parts: tuple[int | Decimal, ...]) -> str:

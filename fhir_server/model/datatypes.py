@@ -249,7 +249,7 @@ COMPARE_NUMBERS: Final[dict[str, Callable[[float, float, float, float, float], b
     "le": lambda v, s_lo, s_hi, t_lo, t_hi: t_lo <= v,
     "sa": lambda v, s_lo, s_hi, t_lo, t_hi: t_lo > v,
     "eb": lambda v, s_lo, s_hi, t_lo, t_hi: t_hi < v,
-    "ap": lambda v, s_lo, s_hi, t_lo, t_hi: s_lo <= t_hi and t_lo <= s_hi,
+    "ap": lambda v, s_lo, s_hi, t_lo, t_hi: s_lo <= t_hi and t_lo < s_hi,
 }
 PREFIXES: Final = tuple(COMPARE_SPANS)
 

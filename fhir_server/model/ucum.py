@@ -318,8 +318,25 @@ def canonical(value: Decimal, unit: str) -> tuple[Decimal, str]:
 
     Raises UcumError.
     """
-    of = parse(unit)
-    return _decimal(of.proper(value)), of.text
+    multiplier, text = _linear(unit)
+    if multiplier is None:
+        return _decimal(parse(unit).proper(value)), text
+    try:
+        result = _CONTEXT.multiply(value, multiplier)
+    except DecimalException:
+        raise UcumError("the value is out of range") from None
+    if not result.is_finite():
+        raise UcumError("the value is not a number")
+    return result, text
+
+
+@lru_cache(maxsize=4096)
+def _linear(text: str) -> tuple[Decimal | None, str]:
+    """The exact factor to base units, if there is one, and their text. Raises UcumError."""
+    unit = parse(text)
+    factor = _decimal(unit.factor)
+    exact = unit.scale is None and Fraction(factor) == unit.factor
+    return factor if exact else None, unit.text
 
 
 def convert(value: Decimal, source: str, target: str) -> Decimal:

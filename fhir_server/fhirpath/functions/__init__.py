@@ -10,6 +10,7 @@ from fhir_server.fhirpath.functions import (
     fhir,
     filtering,
     math,
+    narrative,
     strings,
     subsetting,
     tree,
@@ -31,6 +32,7 @@ _CHAPTERS = (
     utility,
     types,
     fhir,
+    narrative,
 )
 FUNCTIONS: dict[str, Function] = {
     row.name: row for chapter in _CHAPTERS for row in chapter.FUNCTIONS

@@ -15,17 +15,23 @@ from fhir_server.fhirpath.operators import contains_item
 
 def where(run: Run, items: Collection, criteria: Lambda) -> Collection:
     kept: Collection = []
-    for item, result in run.each(criteria, items):
-        if not result:
-            continue
-        answer = result[0]
-        if type(answer) is Node:
-            answer = answer.value
-        if len(result) > 1 or not isinstance(answer, bool):
-            raise FhirPathError("where() takes criteria that are true or false")
-        if answer:
+    run.spend(len(items))
+    outer = run.index
+    for run.index, item in enumerate(items):
+        result = criteria([item], run)
+        if result and _true(result):
             kept.append(item)
+    run.index = outer
     return kept
+
+
+def _true(result: Collection) -> bool:
+    answer = result[0]
+    if type(answer) is Node:
+        answer = answer.value
+    if len(result) > 1 or not isinstance(answer, bool):
+        raise FhirPathError("where() takes criteria that are true or false")
+    return answer
 
 
 def select(run: Run, items: Collection, projection: Lambda) -> Collection:

@@ -47,8 +47,7 @@ def replace(run: Run, items: Collection, pattern: Collection, new: Collection) -
     substitution = value_of("replace", Kind.TEXT, new)
     if text is None or old is None or substitution is None:
         return []
-    count = text.count(old)
-    _allow(run, len(text) + count * len(substitution))
+    run.fits(len(text) + text.count(old) * (len(substitution) - len(old)))
     return [text.replace(old, substitution)]
 
 
@@ -62,13 +61,7 @@ def replace_matches(
         return []
     if not regex:
         return [text]
-    _allow(run, len(text) + (len(text) + 1) * len(substitution))
     return [run.text(Regex.of(regex).replace(text, substitution, run.spend))]
-
-
-def _allow(run: Run, characters: int) -> None:
-    """Refuse a result that would be too long before it is built."""
-    run.spend(1 + characters // 100)
 
 
 def split(text: str, separator: str) -> list[str]:

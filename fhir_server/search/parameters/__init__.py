@@ -1,1 +1,20 @@
-"""Search parameter types, one per file."""
+"""The search parameter types: https://hl7.org/fhir/R4/search.html#ptypes"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .date import DATE
+from .kind import Context, Criterion, Kind, KindName, Parameter
+from .number import NUMBER
+from .quantity import QUANTITY
+from .reference import REFERENCE
+from .string import STRING
+from .token import TOKEN
+from .uri import URI
+
+KINDS: Final[dict[str, Kind]] = {
+    kind.name: kind for kind in (TOKEN, STRING, DATE, REFERENCE, QUANTITY, NUMBER, URI)
+}
+
+__all__ = ["KINDS", "Context", "Criterion", "Kind", "KindName", "Parameter"]

@@ -1,0 +1,207 @@
+"""One ``name=value`` of a query, as a predicate: modifiers, chains and ``_has``.
+
+https://hl7.org/fhir/R4/search.html#modifiers, #chaining, #has
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final, NoReturn
+
+from fhir_server.model.problem import BadRequest
+from fhir_server.search.parameters import KINDS, Context, Criterion, Parameter
+from fhir_server.search.parameters.date import search_span
+from fhir_server.search.parameters.escape import split, unescape
+from fhir_server.search.plan import (
+    FALSE,
+    TRUE,
+    All,
+    Any,
+    Chain,
+    Has,
+    IdIn,
+    Not,
+    Predicate,
+    Present,
+    Scan,
+    UpdatedIs,
+)
+from fhir_server.search.schema import SearchSchema
+
+MOST_VALUES: Final = 1000
+"""Alternatives of one criterion."""
+MOST_HOPS: Final = 4
+"""Chains and ``_has`` in one criterion."""
+
+_ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
+
+
+class UnknownParameter(Exception):
+    """The type has no such parameter; the handling preference decides what that means."""
+
+    def __init__(self, name: str, type: str) -> None:
+        super().__init__(f"unknown search parameter {name[:100]!r} of {type}")
+
+
+def not_supported(what: str) -> NoReturn:
+    raise BadRequest(what, code="not-supported")
+
+
+@dataclass(frozen=True, slots=True)
+class Criteria:
+    """Compiles criteria against what can be searched."""
+
+    schema: SearchSchema
+    context: Context
+
+    def compile(self, type: str, name: str, value: str, hops: int = 0) -> Predicate:
+        """The predicate of ``name=value`` on resources of ``type``.
+
+        Raises BadRequest; UnknownParameter if the type has no parameter of that name.
+        """
+        if hops > MOST_HOPS:
+            raise BadRequest(f"{name}: more than {MOST_HOPS} chained references", code="too-costly")
+        if name.startswith("_has:"):
+            return self._has(type, name, value, hops)
+        head, dot, rest = name.partition(".")
+        code, colon, modifier = head.partition(":")
+        if colon and not modifier:
+            raise BadRequest(f"{name}: the modifier is empty")
+        parameter = self.parameter(type, code)
+        if dot:
+            return self._chain(parameter, modifier, rest, value, name, hops)
+        if modifier == "missing":
+            return self._missing(parameter, name, value)
+        values = _alternatives(name, value)
+        match code:
+            case "_id":
+                return _id(name, modifier, values)
+            case "_lastUpdated":
+                return _updated(name, modifier, values, self.context)
+        self._check_modifier(parameter, name, modifier)
+        parts = tuple(
+            KINDS[parameter.kind].compile(
+                Criterion(parameter, index, name, modifier, values, self.context)
+            )
+            for index in parameter.indexes
+        )
+        if len(parts) == 1:
+            return parts[0]
+        return All(parts) if modifier == "not" else Any(parts)
+
+    def parameter(self, type: str, code: str) -> Parameter:
+        """Raises UnknownParameter, or BadRequest for one that FHIR has and this server not."""
+        schema = self.schema.of(type)
+        found = schema.parameters.get(code)
+        if found is not None:
+            return found
+        if code in schema.unsupported:
+            not_supported(f"the search parameter {code!r} of {type} is not supported")
+        raise UnknownParameter(code, type)
+
+    def reference(self, type: str, code: str, name: str) -> Parameter:
+        """A parameter whose values lead to resources. Raises BadRequest for another."""
+        try:
+            parameter = self.parameter(type, code)
+        except UnknownParameter as unknown:
+            raise BadRequest(f"{name}: {unknown}") from None
+        if not parameter.leads:
+            raise BadRequest(f"{name}: {code!r} of {type} is not a reference to a resource")
+        return parameter
+
+    def known_type(self, type: str, name: str) -> str:
+        if type not in self.schema.types:
+            raise BadRequest(f"{name}: {type[:64]!r} is not a resource type")
+        return type
+
+    def _check_modifier(self, parameter: Parameter, name: str, modifier: str) -> None:
+        permitted = KINDS[parameter.kind].modifiers
+        if not modifier or modifier in permitted:
+            return
+        if "[type]" in permitted and modifier in self.schema.types:
+            return
+        not_supported(f"{name}: the modifier ':{modifier[:64]}' is not supported here")
+
+    def _missing(self, parameter: Parameter, name: str, value: str) -> Predicate:
+        if value not in ("true", "false"):
+            raise BadRequest(f"{name}: {value[:100]!r} is neither true nor false")
+        if parameter.code in ("_id", "_lastUpdated"):
+            present: Predicate = TRUE
+        elif parameter.narrowed:
+            # The index holds references to other types as well.
+            present = Chain(parameter.index, tuple(Scan(t) for t in parameter.targets))
+        else:
+            parts = tuple(
+                Present(index, parameter.kind, parameter.targets) for index in parameter.indexes
+            )
+            present = parts[0] if len(parts) == 1 else Any(parts)
+        if value == "false":
+            return present
+        return FALSE if present == TRUE else Not(present)
+
+    def _chain(
+        self, parameter: Parameter, modifier: str, rest: str, value: str, name: str, hops: int
+    ) -> Predicate:
+        if not parameter.leads:
+            raise BadRequest(f"{name}: {parameter.code!r} is not a reference to chain through")
+        targets = parameter.targets
+        if modifier:
+            if modifier not in targets:
+                raise BadRequest(f"{name}: {parameter.code!r} does not refer to {modifier[:64]!r}")
+            targets = (modifier,)
+        scans = []
+        for target in targets:
+            try:
+                scans.append(Scan(target, self.compile(target, rest, value, hops + 1)))
+            except UnknownParameter:
+                continue
+        if not scans:
+            raise BadRequest(f"{name}: no type that it leads to has {rest[:100]!r}")
+        return Chain(parameter.index, tuple(scans))
+
+    def _has(self, type: str, name: str, value: str, hops: int) -> Predicate:
+        parts = name.split(":", 3)
+        if len(parts) != 4 or not all(parts):
+            raise BadRequest(f"{name}: is not _has:[type]:[reference parameter]:[parameter]")
+        source = self.known_type(parts[1], name)
+        parameter = self.reference(source, parts[2], name)
+        if type not in parameter.targets:
+            raise BadRequest(f"{name}: {source}.{parts[2]} does not refer to {type}")
+        try:
+            where = self.compile(source, parts[3], value, hops + 1)
+        except UnknownParameter as unknown:
+            raise BadRequest(f"{name}: {unknown}") from None
+        return Has(Scan(source, where), parameter.index)
+
+
+def _alternatives(name: str, value: str) -> tuple[str, ...]:
+    values = split(value, ",")
+    if len(values) > MOST_VALUES:
+        raise BadRequest(f"{name}: more than {MOST_VALUES} values", code="too-costly")
+    if not all(values):
+        raise BadRequest(f"{name}: a value is empty")
+    return tuple(values)
+
+
+def _id(name: str, modifier: str, values: tuple[str, ...]) -> Predicate:
+    if modifier not in ("", "not"):
+        not_supported(f"{name}: the modifier ':{modifier[:64]}' is not supported here")
+    ids = tuple(dict.fromkeys(unescape(value) for value in values))
+    for id in ids:
+        if _ID.fullmatch(id) is None:
+            raise BadRequest(f"{name}: {id[:100]!r} is not an id")
+    return Not(IdIn(ids)) if modifier else IdIn(ids)
+
+
+def _updated(name: str, modifier: str, values: tuple[str, ...], context: Context) -> Predicate:
+    if modifier:
+        not_supported(f"{name}: the modifier ':{modifier[:64]}' is not supported here")
+    parts = []
+    for value in values:
+        try:
+            prefix, span = search_span(value, context)
+        except ValueError as error:
+            raise BadRequest(f"{name}: {value[:100]!r} is not a date: {error}") from None
+        parts.append(UpdatedIs(prefix, *span))
+    return parts[0] if len(parts) == 1 else Any(tuple(parts))

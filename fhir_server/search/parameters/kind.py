@@ -1,0 +1,105 @@
+"""The shape of a search parameter type: one file and one row each.
+
+https://hl7.org/fhir/R4/search.html#ptypes. A row says how values are read from resources
+(``readers``) and how a criterion is compiled to a predicate (``compile``). The
+CapabilityStatement and the documentation are generated from the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, tzinfo
+from typing import Any, Literal, TypeAlias
+
+from fhir_server.model.problem import BadRequest
+from fhir_server.search.plan import Predicate
+from fhir_server.search.values import IndexValues
+
+KindName: TypeAlias = Literal["token", "string", "date", "number", "quantity", "reference", "uri"]
+
+Emit: TypeAlias = Callable[[Any, IndexValues], None]
+"""Takes one element of a resource and appends its index values."""
+
+Reader: TypeAlias = Callable[[str, str], Emit]
+"""``(index name, own base URL) -> Emit``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A search parameter on one resource type.
+
+    ``kind``: token, date... ``indexes``: the names under which its values are stored, almost
+    always one; parameters with equal expressions share one. ``targets``: resource types that
+    a reference may have. ``narrowed``: the index holds references to other types too.
+    ``canonical``: its values are canonical urls, not references. ``systems``: code systems
+    that are implied, for codes that are written without one.
+    """
+
+    code: str
+    kind: KindName
+    indexes: tuple[str, ...]
+    targets: tuple[str, ...] = ()
+    narrowed: bool = False
+    canonical: bool = False
+    systems: frozenset[str] = frozenset()
+    url: str = ""
+    description: str = ""
+
+    @property
+    def leads(self) -> bool:
+        """Whether its values lead to resources, for chains and includes."""
+        return self.kind == "reference" and not self.canonical
+
+    @property
+    def index(self) -> str:
+        return self.indexes[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the meaning of a value depends on besides itself.
+
+    ``base``: own base URL without a trailing slash. ``now``: microseconds since the epoch, for
+    ``ap``. ``zone``: of dates that are written without one.
+    """
+
+    base: str = ""
+    now: int = 0
+    zone: tzinfo = UTC
+
+
+@dataclass(frozen=True, slots=True)
+class Criterion:
+    """One ``name:modifier=a,b`` on one index. ``values``: the alternatives, still escaped.
+
+    ``name``: as the client wrote it, for messages.
+    """
+
+    parameter: Parameter
+    index: str
+    name: str
+    modifier: str
+    values: tuple[str, ...]
+    context: Context
+
+    def bad(self, value: str, why: str) -> BadRequest:
+        return BadRequest(f"{self.name}: {value[:100]!r} {why}")
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One search parameter type. ``modifiers``: without ``missing``, which all have.
+
+    ``example``: a query string that works on Patient or Observation. ``sortable``: values of
+    this type have an order.
+    """
+
+    name: KindName
+    description: str
+    example: str
+    readers: Mapping[str, Reader]
+    compile: Callable[[Criterion], Predicate]
+    modifiers: tuple[str, ...] = ()
+    prefixes: tuple[str, ...] = ()
+    sortable: bool = True

@@ -1,0 +1,126 @@
+"""reference: https://hl7.org/fhir/R4/search.html#reference"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Any as Value
+from typing import Final, NamedTuple
+
+from fhir_server.search.parameters.escape import split, unescape
+from fhir_server.search.parameters.kind import Criterion, Emit, Kind
+from fhir_server.search.plan import FALSE, Any, Predicate, ReferenceIs
+from fhir_server.search.values import IndexValues, ReferenceValue
+
+_LOCAL = re.compile(
+    r"(?P<type>[A-Z][A-Za-z]{1,63})/(?P<id>[A-Za-z0-9\-.]{1,64})"
+    r"(?:/_history/(?P<version>[A-Za-z0-9\-.]{1,64}))?"
+)
+_ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
+_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:")
+MOST_TARGETS: Final = 24
+"""A bare id on a parameter with more target types than this is looked for in any type."""
+
+
+class Target(NamedTuple):
+    """Where a reference leads: ``type``/``id`` on this server, else ``url``."""
+
+    type: str
+    id: str
+    url: str
+    version: str
+
+
+@lru_cache(maxsize=16384)
+def target(reference: str, base: str) -> Target:
+    """Read a literal reference; an absolute one below the own base URL is local."""
+    text = reference
+    if base and text.startswith(base) and text[len(base) : len(base) + 1] == "/":
+        text = text[len(base) + 1 :]
+    match = _LOCAL.fullmatch(text)
+    if match is not None:
+        return Target(match["type"], match["id"], "", match["version"] or "")
+    return Target("", "", reference, "")
+
+
+def type_of(reference: Value, base: str = "") -> str:
+    """The resource type that a Reference element says it leads to, "" if it does not say."""
+    literal = reference.get("reference", "")
+    found = target(literal, base)
+    if found.type:
+        return found.type
+    if (stated := reference.get("type")) is not None:
+        return str(stated).rpartition("/")[2]
+    match = _LOCAL.search(literal)
+    return match["type"] if match is not None and _SCHEME.match(literal) else ""
+
+
+def _reference(index: str, base: str) -> Emit:
+    def emit(value: Value, out: IndexValues) -> None:
+        literal = value.get("reference")
+        # A logical reference (identifier only) leads nowhere, but the element is present.
+        out.references.append(ReferenceValue(index, *target(literal or "", base)))
+
+    return emit
+
+
+def _canonical(index: str, _base: str) -> Emit:
+    def emit(value: Value, out: IndexValues) -> None:
+        url, _, version = value.partition("|")
+        out.references.append(ReferenceValue(index, "", "", url, version))
+
+    return emit
+
+
+def compile_reference(criterion: Criterion) -> Predicate:
+    """``id``, ``Type/id``, an absolute url or, for canonicals, ``url|version``."""
+    parts = tuple(_sought(criterion, value) for value in criterion.values)
+    return parts[0] if len(parts) == 1 else Any(parts)
+
+
+def _sought(criterion: Criterion, value: str) -> Predicate:
+    parameter = criterion.parameter
+    if parameter.canonical:
+        if criterion.modifier:
+            raise criterion.bad(criterion.modifier, "is no modifier of a canonical")
+        url, *version = [unescape(part) for part in split(value, "|")]
+        return ReferenceIs(criterion.index, None, None, url, version[0] if version else "")
+    text = unescape(value)
+    if criterion.modifier and criterion.modifier not in parameter.targets:
+        raise criterion.bad(criterion.modifier, "is not a type that it refers to")
+    types = (criterion.modifier,) if criterion.modifier else parameter.targets
+    if _ID.fullmatch(text):
+        return _by_id(criterion.index, types, text)
+    found = target(text, criterion.context.base)
+    if found.type:
+        if found.type not in types:
+            return FALSE
+        return ReferenceIs(criterion.index, found.type, found.id, "", found.version)
+    if _SCHEME.match(text) is None:
+        raise criterion.bad(value, "is not an id, Type/id or an absolute url")
+    if (criterion.modifier or parameter.narrowed) and type_of({"reference": text}) not in types:
+        return FALSE
+    return ReferenceIs(criterion.index, None, None, text)
+
+
+def _by_id(index: str, types: tuple[str, ...], id: str) -> Predicate:
+    if len(types) > MOST_TARGETS:
+        return ReferenceIs(index, None, id)
+    parts = tuple(ReferenceIs(index, type, id) for type in types)
+    return parts[0] if len(parts) == 1 else Any(parts)
+
+
+REFERENCE = Kind(
+    name="reference",
+    description="A reference: id, Type/id, an absolute url; :Type names the type of a bare id",
+    example="Observation?subject=Patient/1",
+    modifiers=("[type]",),
+    compile=compile_reference,
+    sortable=False,
+    readers={
+        "Reference": _reference,
+        "canonical": _canonical,
+        "uri": _canonical,
+        "url": _canonical,
+    },
+)

@@ -1,0 +1,67 @@
+"""string: https://hl7.org/fhir/R4/search.html#string"""
+
+from __future__ import annotations
+
+from typing import Any as Value
+
+from fhir_server.search.parameters.escape import unescape
+from fhir_server.search.parameters.kind import Criterion, Emit, Kind, Reader
+from fhir_server.search.plan import Any, Predicate, StringIs
+from fhir_server.search.values import IndexValues, StringValue, fold
+
+# The parts by which a server may search a name or an address; all of them here.
+_NAME = ("family", "given", "text", "prefix", "suffix")
+_ADDRESS = ("line", "city", "district", "state", "postalCode", "country", "text")
+
+
+def _plain(index: str, _base: str) -> Emit:
+    def emit(value: Value, out: IndexValues) -> None:
+        out.strings.append(StringValue(index, value))
+
+    return emit
+
+
+def _parts(names: tuple[str, ...]) -> Reader:
+    def of(index: str, _base: str) -> Emit:
+        def emit(value: Value, out: IndexValues) -> None:
+            for name in names:
+                part = value.get(name)
+                if type(part) is str:
+                    out.strings.append(StringValue(index, part))
+                elif part:
+                    out.strings += [StringValue(index, one) for one in part if one is not None]
+
+        return emit
+
+    return of
+
+
+def compile_string(criterion: Criterion) -> Predicate:
+    """Starts with, without regard to case and accents; ``:exact`` as written."""
+    parts = tuple(_string(criterion, unescape(value)) for value in criterion.values)
+    return parts[0] if len(parts) == 1 else Any(parts)
+
+
+def _string(criterion: Criterion, text: str) -> Predicate:
+    index = criterion.index
+    if criterion.modifier == "exact":
+        return StringIs(index, text, "exact")
+    folded = fold(text)
+    if not folded:
+        raise criterion.bad(text, "has nothing to search for")
+    return StringIs(index, folded, "contains" if criterion.modifier == "contains" else "starts")
+
+
+STRING = Kind(
+    name="string",
+    description="A text that starts with the value; case, accents and spacing do not matter",
+    example="Patient?name=eve",
+    modifiers=("exact", "contains"),
+    compile=compile_string,
+    readers={
+        "string": _plain,
+        "markdown": _plain,
+        "HumanName": _parts(_NAME),
+        "Address": _parts(_ADDRESS),
+    },
+)

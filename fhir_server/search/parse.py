@@ -1,0 +1,154 @@
+"""A search query as a plan: https://hl7.org/fhir/R4/search.html
+
+Unknown parameters are dropped with a warning, or refused when the client wants strict handling.
+Everything else that is not understood is refused: it must never widen a search.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from fhir_server.model.problem import BadRequest
+from fhir_server.search.criteria import Criteria, UnknownParameter, not_supported
+from fhir_server.search.parameters import Context
+from fhir_server.search.plan import TRUE, All, Cursor, Predicate, Scan, Search
+from fhir_server.search.results import RESULTS, Result
+from fhir_server.search.schema import SearchSchema
+
+Pairs = Iterable[tuple[str, str]]
+
+MOST_PARAMETERS: Final = 100
+ELSEWHERE: Final = frozenset({"_format", "_pretty", "_cursor"})
+"""Read by the interaction or the HTTP layer, no part of the search."""
+REFUSED: Final = frozenset(
+    {"_elements", "_containedType", "_text", "_content", "_list", "_filter", "_query", "_score"}
+)
+"""Defined by FHIR for every type and not supported."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A search and what it was made of.
+
+    ``applied``: the parameters that took effect, for the ``self`` link. ``warnings``: one text
+    for each parameter that was dropped.
+    """
+
+    search: Search
+    applied: tuple[tuple[str, str], ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def parse_search(
+    schema: SearchSchema,
+    type: str | None,
+    query: Pairs,
+    context: Context,
+    *,
+    strict: bool = False,
+    within: Predicate = TRUE,
+    after: Cursor | None = None,
+) -> Parsed:
+    """The plan of a query. ``type`` None: a search over types, those of ``_type`` or all.
+
+    ``within``: conjoined, for example the compartment of the URL. Raises BadRequest.
+    """
+    pairs = list(query)
+    if len(pairs) > MOST_PARAMETERS:
+        raise BadRequest(f"more than {MOST_PARAMETERS} parameters", code="too-costly")
+    criteria = Criteria(schema, context)
+    applied: list[tuple[str, str]] = []
+    warnings: list[str] = []
+    types = (type,) if type is not None else _types(criteria, pairs)
+    result = Result(criteria, types)
+    where: dict[str, list[Predicate]] = {t: [] if within == TRUE else [within] for t in types}
+    seen: set[str] = set()
+    for name, value in pairs:
+        code, _, modifier = name.partition(":")
+        if code in ELSEWHERE:
+            continue
+        if type is None and name == "_type":
+            applied.append((name, value))
+        elif code in RESULTS:
+            applied.append((name, _apply(result, code, modifier, value, seen)))
+        else:
+            try:
+                found = [_criterion(criteria, t, name, value) for t in types]
+            except UnknownParameter as unknown:
+                if strict:
+                    raise BadRequest(str(unknown)) from None
+                warnings.append(str(unknown))
+                continue
+            for t, predicate in zip(types, found, strict=True):
+                where[t].append(predicate)
+            applied.append((name, value))
+    scans = tuple(Scan(t, _conjunction(where[t])) for t in types)
+    return Parsed(_search(result, scans, after), tuple(applied), tuple(warnings))
+
+
+def parse_criteria(schema: SearchSchema, type: str, query: Pairs, context: Context) -> Scan:
+    """The criteria of a conditional interaction: https://hl7.org/fhir/R4/http.html#ccreate
+
+    Raises BadRequest also for unknown parameters, result parameters and no criteria at all.
+    """
+    criteria = Criteria(schema, context)
+    parts: list[Predicate] = []
+    for name, value in query:
+        if name.partition(":")[0] in RESULTS:
+            raise BadRequest(f"{name[:100]!r} is no criterion")
+        try:
+            parts.append(_criterion(criteria, type, name, value))
+        except UnknownParameter as unknown:
+            raise BadRequest(str(unknown)) from None
+    if not parts:
+        raise BadRequest("there are no search criteria")
+    if len(parts) > MOST_PARAMETERS:
+        raise BadRequest(f"more than {MOST_PARAMETERS} parameters", code="too-costly")
+    return Scan(type, _conjunction(parts))
+
+
+def _criterion(criteria: Criteria, type: str, name: str, value: str) -> Predicate:
+    code = name.partition(":")[0]
+    if code in REFUSED:
+        not_supported(f"the search parameter {code!r} is not supported")
+    if not value:
+        raise BadRequest(f"{name[:100]}: the value is empty")
+    return criteria.compile(type, name, value)
+
+
+def _conjunction(parts: list[Predicate]) -> Predicate:
+    return parts[0] if len(parts) == 1 else All(tuple(parts))
+
+
+def _types(criteria: Criteria, pairs: list[tuple[str, str]]) -> tuple[str, ...]:
+    named = [value for name, value in pairs if name == "_type"]
+    if not named:
+        return tuple(sorted(criteria.schema.types))
+    types = dict.fromkeys(type for value in named for type in value.split(","))
+    return tuple(criteria.known_type(type, "_type") for type in types)
+
+
+def _apply(result: Result, code: str, modifier: str, value: str, seen: set[str]) -> str:
+    row = RESULTS[code]
+    if modifier and modifier not in row.modifiers:
+        not_supported(f"{code}: the modifier ':{modifier[:64]}' is not supported here")
+    if code in seen and not row.repeats:
+        raise BadRequest(f"{code} is given more than once")
+    seen.add(code)
+    if not value:
+        raise BadRequest(f"{code}: the value is empty")
+    return row.apply(result, modifier, value)
+
+
+def _search(result: Result, scans: tuple[Scan, ...], after: Cursor | None) -> Search:
+    counting = result.summary == "count" or result.count == 0
+    return Search(
+        scans,
+        sort=result.sort,
+        count=0 if counting else result.count,
+        after=None if counting else after,
+        includes=() if counting else tuple(result.includes),
+        total="exact" if counting else result.total,
+    )

@@ -1,0 +1,220 @@
+"""Parameters that shape the result: https://hl7.org/fhir/R4/search.html#return
+
+One row each in ``RESULTS``; the CapabilityStatement and the documentation are generated from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from fhir_server.model.problem import BadRequest
+from fhir_server.search.criteria import Criteria, UnknownParameter, not_supported
+from fhir_server.search.parameters import KINDS, Parameter
+from fhir_server.search.plan import DEFAULT_SORT, Include, Scan, SortKey
+
+DEFAULT_COUNT: Final = 20
+MOST_COUNT: Final = 1000
+"""``_count`` beyond this is clamped."""
+MOST_SORT_KEYS: Final = 8
+MOST_INCLUDES: Final = 50
+
+
+@dataclass(slots=True)
+class Result:
+    """What the result parameters of one query have said so far. ``types``: the searched ones."""
+
+    criteria: Criteria
+    types: tuple[str, ...]
+    sort: tuple[SortKey, ...] = DEFAULT_SORT
+    count: int = DEFAULT_COUNT
+    total: Literal["none", "limited", "exact"] = "limited"
+    summary: str = ""
+    includes: list[Include] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class ResultParameter:
+    """``apply(result, modifier, value)`` returns the value that was applied.
+
+    ``repeats``: it may be given more than once.
+    """
+
+    name: str
+    description: str
+    example: str
+    apply: Callable[[Result, str, str], str]
+    modifiers: tuple[str, ...] = ()
+    repeats: bool = False
+
+
+def _count(result: Result, _modifier: str, value: str) -> str:
+    if not (value.isascii() and value.isdigit() and len(value) <= 18):
+        raise BadRequest(f"_count: {value[:100]!r} is not a number of 0 or more")
+    result.count = min(int(value), MOST_COUNT)
+    return str(result.count)
+
+
+def _total(result: Result, _modifier: str, value: str) -> str:
+    match value:
+        case "none":
+            result.total = "none"
+        case "estimate":
+            result.total = "limited"
+        case "accurate":
+            result.total = "exact"
+        case _:
+            raise BadRequest(f"_total: {value[:100]!r} is not none, estimate or accurate")
+    return value
+
+
+def _summary(result: Result, _modifier: str, value: str) -> str:
+    if value in ("true", "text", "data"):
+        not_supported(f"_summary: {value!r} is not supported")
+    if value not in ("count", "false"):
+        raise BadRequest(f"_summary: {value[:100]!r} is not count or false")
+    result.summary = value
+    return value
+
+
+def _contained(_result: Result, _modifier: str, value: str) -> str:
+    if value != "false":
+        not_supported(f"_contained: {value[:100]!r} is not supported")
+    return value
+
+
+def _sort(result: Result, _modifier: str, value: str) -> str:
+    codes = value.split(",")
+    if len(codes) > MOST_SORT_KEYS:
+        raise BadRequest(f"_sort: more than {MOST_SORT_KEYS} keys", code="too-costly")
+    result.sort = tuple(_sort_key(result, code) for code in codes)
+    return value
+
+
+def _sort_key(result: Result, code: str) -> SortKey:
+    descending = code.startswith("-")
+    name = code.removeprefix("-")
+    if name == "_id":
+        return SortKey(name, "id", descending)
+    if name == "_lastUpdated":
+        return SortKey(name, "updated", descending)
+    try:
+        found = [result.criteria.parameter(type, name) for type in result.types]
+    except UnknownParameter as unknown:
+        raise BadRequest(f"_sort: {unknown}") from None
+    first = found[0]
+    if not KINDS[first.kind].sortable or len(first.indexes) > 1:
+        not_supported(f"_sort: {name!r} has no order")
+    if any(p.kind != first.kind or p.indexes != first.indexes for p in found):
+        not_supported(f"_sort: {name!r} differs between the searched types")
+    assert first.kind != "reference"  # references are not sortable
+    return SortKey(first.index, first.kind, descending)
+
+
+def _include(result: Result, modifier: str, value: str) -> str:
+    name = "_include"
+    if value == "*":
+        for type in result.types:
+            _add_all(result, type, modifier)
+        return value
+    source, code, wanted = _segments(name, value)
+    result.criteria.known_type(source, name)
+    if code == "*":
+        _add_all(result, source, modifier)
+        return value
+    parameter = result.criteria.reference(source, code, name)
+    _add(result, source, parameter, _narrow(result, name, parameter, wanted), modifier, False)
+    return value
+
+
+def _add_all(result: Result, source: str, modifier: str) -> None:
+    indexes = set()
+    for parameter in result.criteria.schema.of(source).parameters.values():
+        if parameter.leads and not parameter.narrowed and parameter.index not in indexes:
+            indexes.add(parameter.index)
+            _add(result, source, parameter, parameter.targets, modifier, False)
+
+
+def _revinclude(result: Result, modifier: str, value: str) -> str:
+    name = "_revinclude"
+    source, code, wanted = _segments(name, value)
+    result.criteria.known_type(source, name)
+    parameter = result.criteria.reference(source, code, name)
+    targets = _narrow(result, name, parameter, wanted)
+    if not modifier:
+        targets = tuple(t for t in targets if t in result.types)
+        if not targets:
+            raise BadRequest(f"{name}: {value[:200]!r} does not refer to what is searched")
+    _add(result, source, parameter, targets, modifier, True)
+    return value
+
+
+def _segments(name: str, value: str) -> tuple[str, str, str]:
+    parts = value.split(":")
+    if not 2 <= len(parts) <= 3 or not all(parts):
+        raise BadRequest(f"{name}: {value[:200]!r} is not type:parameter[:target type]")
+    return parts[0], parts[1], parts[2] if len(parts) == 3 else ""
+
+
+def _narrow(result: Result, name: str, parameter: Parameter, wanted: str) -> tuple[str, ...]:
+    if not wanted:
+        return parameter.targets
+    result.criteria.known_type(wanted, name)
+    if wanted not in parameter.targets:
+        raise BadRequest(f"{name}: {parameter.code!r} does not refer to {wanted}")
+    return (wanted,)
+
+
+def _add(
+    result: Result,
+    source: str,
+    parameter: Parameter,
+    targets: tuple[str, ...],
+    modifier: str,
+    reverse: bool,
+) -> None:
+    if len(result.includes) >= MOST_INCLUDES:
+        raise BadRequest(f"more than {MOST_INCLUDES} includes", code="too-costly")
+    scans = tuple(Scan(target) for target in targets)
+    iterate = modifier == "iterate"
+    result.includes.append(Include(Scan(source), parameter.index, scans, reverse, iterate))
+
+
+RESULTS: Final[dict[str, ResultParameter]] = {
+    row.name: row
+    for row in (
+        ResultParameter(
+            "_sort", "Order: parameter names, - for descending", "Observation?_sort=-date", _sort
+        ),
+        ResultParameter(
+            "_count", f"Matches per page, at most {MOST_COUNT}", "Patient?_count=10", _count
+        ),
+        ResultParameter("_total", "none, estimate or accurate", "Patient?_total=accurate", _total),
+        ResultParameter(
+            "_summary", "count: only the number of matches", "Patient?_summary=count", _summary
+        ),
+        ResultParameter(
+            "_contained",
+            "false: contained resources are not matches",
+            "Patient?_contained=false",
+            _contained,
+        ),
+        ResultParameter(
+            "_include",
+            "Adds what the matches refer to: type:parameter[:target type]",
+            "Observation?_include=Observation:subject",
+            _include,
+            ("iterate",),
+            True,
+        ),
+        ResultParameter(
+            "_revinclude",
+            "Adds what refers to the matches: type:parameter[:target type]",
+            "Patient?_revinclude=Observation:subject",
+            _revinclude,
+            ("iterate",),
+            True,
+        ),
+    )
+}

@@ -1,0 +1,317 @@
+"""What can be searched: the parameters of each type, their indexes, and how to read values.
+
+Computed from the SearchParameter definitions (https://hl7.org/fhir/R4/searchparameter.html).
+An expression is resolved against the element definitions to a ``Path``: the JSON members to
+walk, the filters on the way and the datatype at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Final, NamedTuple, cast
+
+from fhir_server.definitions.elements import Element, SearchParameter, TypeRef
+from fhir_server.definitions.registry import Definitions
+from fhir_server.search.expression import (
+    Field,
+    First,
+    HasExtension,
+    NotFalse,
+    OfType,
+    Resolves,
+    Step,
+    Where,
+    parse_expression,
+)
+from fhir_server.search.parameters import KINDS, KindName, Parameter
+
+Filter = Where | HasExtension | Resolves
+ABSTRACT: Final = ("Resource", "DomainResource", "")
+COLUMNS: Final = ("_id", "_lastUpdated")
+"""Parameters that a store holds as columns, not as index values."""
+SPECIAL_VALUES: Final = "http://terminology.hl7.org/CodeSystem/special-values"
+
+# Clinical dates, the most telling first: the first of these that a resource has is its main date.
+MAIN_DATES: Final = (
+    "date", "effective-time", "effective", "occurrence", "event-date", "occurrence-period",
+    "when-given", "whenhandedover", "whenprepared", "started", "onset-date", "authoredon",
+    "authored-on", "authored", "sent", "received", "issued", "recorded-date", "recorded",
+    "period", "created", "start", "start-date", "collected", "service-date", "enterdate",
+    "datetime", "datewritten", "identified", "timestamp", "execution-period", "access-date",
+    "asserted-date",
+)  # fmt: skip
+
+
+class Hop(NamedTuple):
+    """One JSON member: its name, whether it is a list, only its first, then filters."""
+
+    member: str
+    many: bool
+    first: bool = False
+    filters: tuple[Filter, ...] = ()
+
+
+class Path(NamedTuple):
+    """From a resource to values of one datatype. ``not_false``: one boolean per resource."""
+
+    hops: tuple[Hop, ...]
+    type: str
+    binding: str | None = None
+    not_false: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """The values that are stored under one name."""
+
+    name: str
+    kind: str
+    paths: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TypeSchema:
+    """Everything searchable on one resource type.
+
+    ``unsupported``: codes that FHIR defines here and this server refuses. ``main_dates``:
+    index names, the most telling first. ``patient``: index names whose references to a Patient
+    put the resource into that Patient's compartment.
+    """
+
+    type: str
+    parameters: Mapping[str, Parameter]
+    indexes: tuple[Index, ...]
+    unsupported: frozenset[str]
+    main_dates: tuple[str, ...]
+    patient: tuple[str, ...]
+    is_patient: bool
+
+
+class SearchSchema:
+    """The searchable parameters of every resource type, compiled per type when first used."""
+
+    def __init__(self, definitions: Definitions) -> None:
+        self.definitions = definitions
+        self.of = cache(self._of)
+
+    @cached_property
+    def types(self) -> frozenset[str]:
+        return self.definitions.resource_types
+
+    def includes(self, type: str) -> tuple[str, ...]:
+        """What ``_include`` may say for matches of a type: ``Observation:subject``."""
+        return tuple(f"{type}:{p.code}" for p in self.of(type).parameters.values() if p.leads)
+
+    @cached_property
+    def revincludes(self) -> Mapping[str, tuple[str, ...]]:
+        """What ``_revinclude`` may say, by the type of the matches."""
+        found: dict[str, list[str]] = {type: [] for type in sorted(self.types)}
+        for source in sorted(self.types):
+            for parameter in self.of(source).parameters.values():
+                for target in parameter.targets if parameter.leads else ():
+                    found[target].append(f"{source}:{parameter.code}")
+        return {type: tuple(values) for type, values in found.items()}
+
+    def _of(self, type: str) -> TypeSchema:
+        """Raises KeyError for what is not a resource type."""
+        if type not in self.types:
+            raise KeyError(type)
+        resolver = _Resolver(self.definitions)
+        found: dict[str, tuple[SearchParameter, tuple[Path, ...]]] = {}
+        unsupported = set()
+        for code, definition in self.definitions.search_parameters(type).items():
+            paths = () if code in COLUMNS else tuple(resolver.paths(type, definition))
+            if paths or code in COLUMNS:
+                found[code] = definition, paths
+            else:
+                unsupported.add(code)
+        parameters, indexes = _named(found, self.definitions)
+        return TypeSchema(
+            type,
+            parameters,
+            indexes,
+            frozenset(unsupported),
+            _main_dates(type, parameters),
+            self._patient(type, parameters),
+            type == "Patient",
+        )
+
+    def _patient(self, type: str, parameters: Mapping[str, Parameter]) -> tuple[str, ...]:
+        codes = self.definitions.compartment("Patient").get(type, ())
+        names = [parameters[c].index for c in codes if c in parameters and c not in COLUMNS]
+        return tuple(dict.fromkeys(names))
+
+
+class _Resolver:
+    """Expressions to paths, by the element definitions."""
+
+    def __init__(self, definitions: Definitions) -> None:
+        self._definitions = definitions
+
+    def paths(self, type: str, definition: SearchParameter) -> Iterator[Path]:
+        kind = KINDS.get(definition.type)
+        if kind is None or definition.expression is None or definition.usage != "normal":
+            return
+        for branch in parse_expression(definition.expression):
+            if branch.root == type or branch.root in ABSTRACT:
+                for path in self._walk(type, branch.steps, (), type):
+                    if path.type in kind.readers:
+                        yield path
+                    elif path.type == "Extension":
+                        yield from self._extension_values(path, kind.readers)
+
+    def _extension_values(self, path: Path, readers: Mapping[str, object]) -> Iterator[Path]:
+        for member, (element, type_) in self._definitions.members("Extension").items():
+            if element.name == "value" and type_.code in readers:
+                yield Path((*path.hops, Hop(member, False)), type_.code)
+
+    def _walk(
+        self,
+        at: str,
+        steps: tuple[Step, ...],
+        hops: tuple[Hop, ...],
+        type: str,
+        binding: str | None = None,
+    ) -> Iterator[Path]:
+        """``at``: a type or element path to go on from; ``type``: the datatype there."""
+        if not steps:
+            yield Path(hops, type, binding)
+            return
+        step, rest = steps[0], steps[1:]
+        match step:
+            case Field(name):
+                for member, (element, type_) in self._members(at).items():
+                    if element.name == name:
+                        yield from self._walk(
+                            _below(element, type_),
+                            rest,
+                            (*hops, Hop(member, element.max != 1)),
+                            type_.code,
+                            _binding(element),
+                        )
+            case OfType(wanted):
+                if self._definitions.is_a(type, wanted):
+                    yield from self._walk(at, rest, hops, type, binding)
+            case Where() | HasExtension() | Resolves():
+                if hops and not (isinstance(step, Resolves) and type != "Reference"):
+                    last = hops[-1]._replace(filters=(*hops[-1].filters, step))
+                    yield from self._walk(at, rest, (*hops[:-1], last), type, binding)
+            case First():
+                yield from self._walk(
+                    at, rest, (*hops[:-1], hops[-1]._replace(first=True)), type, binding
+                )
+            case NotFalse():
+                yield Path(hops, "boolean", None, True)
+
+    def _members(self, at: str) -> Mapping[str, tuple[Element, TypeRef]]:
+        try:
+            return self._definitions.members(at)
+        except KeyError:  # a primitive, or an element of several types
+            return {}
+
+
+def _below(element: Element, type_: TypeRef) -> str:
+    if type_.code in ("BackboneElement", "Element"):
+        return element.path
+    return type_.code
+
+
+def _binding(element: Element) -> str | None:
+    binding = element.binding
+    return binding.value_set if binding is not None and binding.strength == "required" else None
+
+
+Found = Mapping[str, tuple[SearchParameter, tuple[Path, ...]]]
+_Names = Mapping[tuple[str, frozenset[Path]], str]
+
+
+def _named(
+    found: Found, definitions: Definitions
+) -> tuple[dict[str, Parameter], tuple[Index, ...]]:
+    """Give each set of values one index.
+
+    Parameters with equal values share one; ``patient`` lives in the wider ``subject``;
+    ``combo-code`` is looked for in ``code`` and ``component-code``.
+    """
+    names: dict[tuple[str, frozenset[Path]], str] = {}
+    for code, (definition, paths) in found.items():
+        names.setdefault((definition.type, frozenset(paths)), code)
+    parameters: dict[str, Parameter] = {}
+    for code, (definition, paths) in found.items():
+        indexes = _indexes(definition.type, frozenset(paths), names)
+        parameters[code] = Parameter(
+            code,
+            cast(KindName, definition.type),
+            indexes,
+            targets=_targets(definition, paths, definitions),
+            narrowed=definition.type == "reference"
+            and indexes[0] != names[definition.type, frozenset(paths)],
+            canonical=bool(paths) and all(p.type != "Reference" for p in paths),
+            systems=_systems(paths, definitions),
+            url=definition.url,
+            description=definition.description,
+        )
+    used = {name for p in parameters.values() for name in p.indexes} - set(COLUMNS)
+    return parameters, tuple(
+        Index(code, found[code][0].type, found[code][1]) for code in sorted(used)
+    )
+
+
+def _indexes(kind: str, paths: frozenset[Path], names: _Names) -> tuple[str, ...]:
+    own = names[kind, paths]
+    if kind == "reference":
+        wide = frozenset(_unfiltered(path) for path in paths)
+        return (names.get((kind, wide), own),)
+    left, parts = paths, []
+    smaller = [(some, name) for (of, some), name in names.items() if of == kind and some < paths]
+    for some, name in sorted(smaller, key=lambda row: (-len(row[0]), row[1])):
+        if some and some <= left:
+            left -= some
+            parts.append(name)
+    return tuple(sorted(parts)) if parts and not left else (own,)
+
+
+def _unfiltered(path: Path) -> Path:
+    """The path without a final ``where(resolve() is T)``."""
+    if not path.hops:
+        return path
+    last = path.hops[-1]
+    kept = tuple(f for f in last.filters if not isinstance(f, Resolves))
+    return path._replace(hops=(*path.hops[:-1], last._replace(filters=kept)))
+
+
+def _targets(
+    definition: SearchParameter, paths: tuple[Path, ...], definitions: Definitions
+) -> tuple[str, ...]:
+    """Target types; what ``resolve() is T`` keeps, else as defined; none stated is any."""
+    if definition.type != "reference":
+        return ()
+    kept = {f.type for p in paths if p.hops for f in p.hops[-1].filters if isinstance(f, Resolves)}
+    if kept and all(_unfiltered(p) != p for p in paths):
+        return tuple(sorted(kept))
+    stated = set(definition.targets)
+    if not stated or "Resource" in stated:
+        return tuple(sorted(definitions.resource_types))
+    return tuple(sorted(stated & definitions.resource_types))
+
+
+def _systems(paths: tuple[Path, ...], definitions: Definitions) -> frozenset[str]:
+    """The code systems of parameters that read nothing but bare codes."""
+    systems: set[str] = set()
+    for path in paths:
+        if path.type == "boolean":
+            systems.add(SPECIAL_VALUES)
+        elif path.type == "code" and path.binding is not None:
+            systems |= set(definitions.value_set_systems(path.binding) or ())
+        else:
+            return frozenset()
+    return frozenset(systems)
+
+
+def _main_dates(type: str, parameters: Mapping[str, Parameter]) -> tuple[str, ...]:
+    if type == "Patient":
+        return ()
+    ranked = [p for p in MAIN_DATES if p in parameters and parameters[p].kind == "date"]
+    return tuple(dict.fromkeys(name for p in ranked for name in parameters[p].indexes))
