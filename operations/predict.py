@@ -230,9 +230,7 @@ class Answer:
             if gap.feature is not None and gap.code in ("required", "value"):
                 self._place(drafts.request(gap, who, self._now))
 
-    def _place(
-        self, resource: Json, store: bool = False, session: Session | None = None
-    ) -> str:
+    def _place(self, resource: Json, store: bool = False, session: Session | None = None) -> str:
         """Add an entry; the reference by which others name it."""
         if store and session is not None:
             key = Key(resource["resourceType"], session.new_id())

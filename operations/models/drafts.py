@@ -134,10 +134,9 @@ def observation(inference: Inference, moment: str) -> Json:
         "method": model_concept(package),
         "device": performer(package),
         "derivedFrom": [
-            {"reference": reference}
-            for reference in basis(inference)
-            if reference.startswith(("Observation/", "urn:"))
-            and reference != subject(inference).get("reference")
+            {"reference": item.reference}
+            for item in inputs(inference)
+            if item.reference and item.resource["resourceType"] == "Observation"
         ],
     }
 

@@ -5,6 +5,7 @@ The clock of all features is ``Moment``: nothing that began after it is used.
 
 from __future__ import annotations
 
+from calendar import monthrange
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
@@ -42,13 +43,9 @@ class Moment(NamedTuple):
         amount, unit = int(duration[1:-1]), duration[-1]
         if unit in "YM":
             months = self.day.year * 12 + self.day.month - 1 - amount * (12 if unit == "Y" else 1)
-            year, month = divmod(months, 12)
-            for day in (self.day.day, 30, 29, 28):
-                try:
-                    shifted = date(year, month + 1, day)
-                    break
-                except ValueError:
-                    continue
+            year, month = divmod(max(months, 12), 12)
+            last = monthrange(year, month + 1)[1]
+            shifted = date(year, month + 1, min(self.day.day, last))
             return self.micros - (self.day - shifted).days * DAY
         return self.micros - amount * (7 if unit == "W" else 1) * DAY
 

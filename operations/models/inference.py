@@ -102,7 +102,9 @@ async def infer(package: ModelPackage, question: Question) -> Inference:
         if isinstance(found, Row):
             rows.append(found)
     if gaps:
-        return Inference(package, question.evidence.patient, tuple(rows), tuple(gaps), derived=tuple(derived))
+        return Inference(
+            package, question.evidence.patient, tuple(rows), tuple(gaps), derived=tuple(derived)
+        )
     inputs = {row.feature.name: [package.encode(row.feature, row.value)] for row in rows}
     outputs = await question.registry.runtime.run(package, inputs)
     single = {name: values[0] for name, values in outputs.items()}

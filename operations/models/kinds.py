@@ -27,7 +27,7 @@ OVER: Final = frozenset({"inactive", "resolved"})
 ORDERED: Final = frozenset(
     {"order", "original-order", "reflex-order", "filler-order", "instance-order", ""}
 )
-TAKEN: Final = frozenset({"active", "completed", "on-hold", "intended"})
+DOSED: Final = ("authoredOn", "effectiveDateTime", "effectivePeriod")
 
 Origin: TypeAlias = Literal["record", "override", "derived", "assumed"]
 
@@ -168,7 +168,8 @@ def _observed(feature: Feature, scene: Scene) -> Iterator[tuple[Item, Json, str]
 
 def _part(resource: Json, codes: set[tuple[str, str]]) -> Json | None:
     """The Observation itself, or its component, with one of the codes and a value."""
-    for part in (resource, *resource.get("component", [])):
+    parts: list[Json] = [resource, *resource.get("component", [])]
+    for part in parts:
         if has_code(part.get("code"), codes) and any(k.startswith("value") for k in part):
             return part
     return None
@@ -283,9 +284,9 @@ def medication(feature: Feature, scene: Scene) -> Row | Gap:
     for item in scene.evidence.medications:
         code = scene.evidence.medication_codes.get(item.reference)
         why = matches(code, scene.concepts[feature.concept])
-        if not why or not _is_taken(item.resource, feature, scene.moment):
+        if not why or not _is_taken(item.resource, scene.moment):
             continue
-        dated = when(item.resource, ("authoredOn", "effectiveDateTime", "effectivePeriod"))
+        dated = when(item.resource, DOSED)
         note = f"recognised by {why} in {item.reference}" if why.startswith("the name") else ""
         original = ("valueCodeableConcept", code)
         text = dated[1] if dated else ""
@@ -293,20 +294,18 @@ def medication(feature: Feature, scene: Scene) -> Row | Gap:
     return _assumed(feature, "no such medication is recorded as active")
 
 
-def _is_taken(resource: Json, feature: Feature, moment: Moment) -> bool:
-    """An order or statement that is active, or was completed within the look-back."""
-    if resource.get("status") not in TAKEN or resource.get("doNotPerform") is True:
+def _is_taken(resource: Json, moment: Moment) -> bool:
+    """An active order or statement whose time has come and is not over."""
+    if resource.get("status") != "active" or resource.get("doNotPerform") is True:
         return False
-    if resource["resourceType"] == "MedicationRequest" and (
-        resource.get("intent", "") not in ORDERED
-    ):
+    order = resource["resourceType"] == "MedicationRequest"
+    if order and resource.get("intent", "") not in ORDERED:
         return False
-    dated = when(resource, ("authoredOn", "effectiveDateTime", "effectivePeriod"))
-    if dated is None:
-        return resource["status"] == "active"
-    if dated[0].lo > moment.micros:
+    dated = when(resource, DOSED)
+    if dated and dated[0].lo > moment.micros:
         return False
-    return bool(resource["status"] == "active") or dated[0].lo >= moment.back(feature.lookback)
+    held = resource.get("dispenseRequest", {}).get("validityPeriod") if order else None
+    return _in_use(held or resource.get("effectivePeriod"), moment)
 
 
 def _assumed(feature: Feature, reason: str) -> Row | Gap:

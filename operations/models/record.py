@@ -51,7 +51,7 @@ class RecordReader(Protocol):
 class BundleRecord:
     """A Bundle handed in by the caller instead of the stored record.
 
-    ``subject``: the patient whose record it is; "" when the Bundle brings its Patient.
+    ``patient``: whose record it is, where the Bundle need not bring its Patient.
     Raises Unprocessable when it is not clear whose record it is.
     """
 
@@ -64,13 +64,21 @@ class BundleRecord:
         if not own and patient is None:
             raise Unprocessable("data: the Bundle holds no Patient", code="required")
         self._patient = own[0] if own else patient
+        if own and patient and not own[0].reference:
+            self._patient = Item(patient.reference, own[0].resource)
+        if (
+            own
+            and patient
+            and own[0].resource.get("id", patient_id(patient)) != patient_id(patient)
+        ):
+            raise Unprocessable("data: its Patient is another one", code="invalid")
         names = {
             name
             for name, resource in self._by_reference.items()
             if own and resource is own[0].resource
         }
         if patient is not None:
-            names.add(f"Patient/{patient.resource.get('id')}")
+            names.add(f"Patient/{patient_id(patient)}")
         self._names = names
 
     async def patient(self) -> Item:
@@ -104,15 +112,16 @@ class BundleRecord:
         if not isinstance(subject, dict):
             return True
         reference = subject.get("reference")
-        return reference is None or unversioned(reference) in self._names
+        if reference is None:
+            return "identifier" not in subject
+        return unversioned(reference) in self._names
 
     def _indexed(self, full_url: str, resource: Json) -> Item:
         type_, id_ = resource["resourceType"], resource.get("id")
         local = f"{type_}/{id_}" if id_ else ""
         for name in filter(None, (full_url, local)):
             self._by_reference[name] = resource
-        reference = local if local and not full_url.startswith("urn:") else full_url or local
-        return Item(versioned(reference, resource), resource)
+        return Item(versioned(local or full_url, resource), resource)
 
 
 def _entries(bundle: Json) -> Iterator[tuple[str, Json]]:
@@ -131,6 +140,10 @@ def _entries(bundle: Json) -> Iterator[tuple[str, Json]]:
             )
         full_url = entry.get("fullUrl")
         yield (full_url if isinstance(full_url, str) else ""), resource
+
+
+def patient_id(item: Item) -> str:
+    return str(item.resource.get("id", ""))
 
 
 def versioned(reference: str, resource: Json) -> str:
