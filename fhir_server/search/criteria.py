@@ -106,7 +106,7 @@ class Criteria:
             parameter = self.parameter(type, code)
         except UnknownParameter as unknown:
             raise BadRequest(f"{name}: {unknown}") from None
-        if parameter.kind != "reference" or parameter.canonical:
+        if not parameter.leads:
             raise BadRequest(f"{name}: {code!r} of {type} is not a reference to a resource")
         return parameter
 
@@ -143,7 +143,7 @@ class Criteria:
     def _chain(
         self, parameter: Parameter, modifier: str, rest: str, value: str, name: str, hops: int
     ) -> Predicate:
-        if parameter.kind != "reference" or parameter.canonical:
+        if not parameter.leads:
             raise BadRequest(f"{name}: {parameter.code!r} is not a reference to chain through")
         targets = parameter.targets
         if modifier:

@@ -131,8 +131,7 @@ def _include(result: Result, modifier: str, value: str) -> str:
 def _add_all(result: Result, source: str, modifier: str) -> None:
     indexes = set()
     for parameter in result.criteria.schema.of(source).parameters.values():
-        chainable = parameter.kind == "reference" and not parameter.canonical
-        if chainable and not parameter.narrowed and parameter.index not in indexes:
+        if parameter.leads and not parameter.narrowed and parameter.index not in indexes:
             indexes.add(parameter.index)
             _add(result, source, parameter, parameter.targets, modifier, False)
 

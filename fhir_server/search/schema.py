@@ -100,6 +100,20 @@ class SearchSchema:
     def types(self) -> frozenset[str]:
         return self.definitions.resource_types
 
+    def includes(self, type: str) -> tuple[str, ...]:
+        """What ``_include`` may say for matches of a type: ``Observation:subject``."""
+        return tuple(f"{type}:{p.code}" for p in self.of(type).parameters.values() if p.leads)
+
+    @cached_property
+    def revincludes(self) -> Mapping[str, tuple[str, ...]]:
+        """What ``_revinclude`` may say, by the type of the matches."""
+        found: dict[str, list[str]] = {type: [] for type in sorted(self.types)}
+        for source in sorted(self.types):
+            for parameter in self.of(source).parameters.values():
+                for target in parameter.targets if parameter.leads else ():
+                    found[target].append(f"{source}:{parameter.code}")
+        return {type: tuple(values) for type, values in found.items()}
+
     def _of(self, type: str) -> TypeSchema:
         """Raises KeyError for what is not a resource type."""
         if type not in self.types:

@@ -180,3 +180,14 @@ def test_every_row_documents_itself_with_an_example_that_works() -> None:
         assert row.description
         type, _, query = row.example.partition("?")
         assert parse(type, query, strict=True).applied
+
+
+def test_what_includes_may_say() -> None:
+    assert "Observation:patient" in SCHEMA.includes("Observation")
+    assert "QuestionnaireResponse:questionnaire" not in SCHEMA.includes("QuestionnaireResponse")
+    assert "Observation:patient" in SCHEMA.revincludes["Patient"]
+    assert "Observation:patient" not in SCHEMA.revincludes["Group"]
+    for value in SCHEMA.includes("Observation"):
+        assert parse("Observation", f"_include={value}").search.includes
+    for value in SCHEMA.revincludes["Patient"]:
+        assert parse("Patient", f"_revinclude={value}").search.includes

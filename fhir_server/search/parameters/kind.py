@@ -47,6 +47,11 @@ class Parameter:
     description: str = ""
 
     @property
+    def leads(self) -> bool:
+        """Whether its values lead to resources, for chains and includes."""
+        return self.kind == "reference" and not self.canonical
+
+    @property
     def index(self) -> str:
         return self.indexes[0]
 
