@@ -18,7 +18,7 @@ from fhir_server.access.gate import Gate, system_session
 from fhir_server.access.policy import CompileFilter
 from fhir_server.access.session import Session
 from fhir_server.auth.tokens import Tokens
-from fhir_server.config import Settings, SettingsError, settings_table
+from fhir_server.config import Settings, SettingsError, settings_rows
 from fhir_server.definitions.registry import Definitions, load
 from fhir_server.http.dispatch import Base, FhirBase
 from fhir_server.http.front import Front
@@ -46,6 +46,10 @@ from fhir_server.search.match import matches
 from fhir_server.search.schema import SearchSchema
 from fhir_server.store.base import Store
 from fhir_server.store.memory import MemoryStore
+from fhir_server.validation.validate import Validator
+from operations.models.registry import SHIPPED, Registry
+from operations.models.runtime import Runtime
+from operations.predict import predict_operation
 from operations.registry import Operations
 
 FHIR: Final = "/fhir"
@@ -110,7 +114,7 @@ async def assemble(settings: Settings, store: Store) -> Domain:
     engine = Engine(
         store=store,
         definitions=schema.definitions,
-        validate=lambda resource: None,
+        validate=Validator(schema.definitions).check,
         extract=compile_extract(schema, base),
         matches=matches,
         now=micros,
@@ -127,7 +131,18 @@ async def assemble(settings: Settings, store: Store) -> Domain:
     return Domain(settings, store, engine, searching, Tokens(store.ledger, time.time))
 
 
-def fhir_base(domain: Domain, *, open_: bool, meter: Metrics) -> FhirBase:
+def operations(domain: Domain, runtime: Runtime) -> Operations:
+    """The operations of this server."""
+    further = domain.settings.models
+    models = Registry.of(runtime, (SHIPPED, further) if further else (SHIPPED,))
+
+    def index(type_: str, code: str) -> str:
+        return domain.searching.schema.of(type_).parameters[code].index
+
+    return Operations((predict_operation(models, index),))
+
+
+def fhir_base(domain: Domain, rows: Operations, meter: Metrics, *, open_: bool) -> FhirBase:
     """The FHIR base of the domain's own record."""
     settings = domain.settings
     gate = Gate(domain.engine, domain.tokens.verify, scope_filter(domain.searching), open_=open_)
@@ -135,15 +150,16 @@ def fhir_base(domain: Domain, *, open_: bool, meter: Metrics) -> FhirBase:
     handlers: dict[str, Handler] = {}
     limits = Base(FHIR, domain.base, settings.json_limits(), settings.request_seconds)
     face = FhirBase(limits, gate, router, handlers, meter)
-    handlers.update(interactions(domain, face.perform, open_=open_))
+    handlers.update(interactions(domain, rows, face.perform, open_=open_))
     return face
 
 
-def interactions(domain: Domain, perform: Perform, *, open_: bool) -> dict[str, Handler]:
+def interactions(
+    domain: Domain, rows: Operations, perform: Perform, *, open_: bool
+) -> dict[str, Handler]:
     """Interaction -> handler. What is not here answers 501 and is not in the statement."""
     searching, most = domain.searching, domain.settings.max_entries
     criteria = searching.criteria()
-    operations = Operations(())
     handlers: dict[str, Handler] = {
         "read": read,
         "vread": vread,
@@ -155,12 +171,12 @@ def interactions(domain: Domain, perform: Perform, *, open_: bool) -> dict[str, 
         "transaction": submit(
             batch(perform, most), transaction(perform, criteria, domain.definitions, most)
         ),
-        "operation": operation(operations, domain.engine.now),
+        "operation": operation(rows, domain.engine.now),
     }
     abilities = Abilities(
         interactions=frozenset({*handlers, "batch"}),
         schema=searching.schema,
-        operations=tuple(_named(operations, domain.base)),
+        operations=tuple(_named(rows, domain.base)),
         started=format_instant(domain.engine.now()),
         version=software_version(),
         open=open_,
@@ -200,20 +216,22 @@ def edge_rules(settings: Settings, *, open_: bool) -> EdgeRules:
     )
 
 
-def build(domain: Domain, *, open_: bool = False) -> Asgi:
-    """The whole server over an assembled domain."""
-    metrics = Metrics()
+@asynccontextmanager
+async def serving(domain: Domain, *, open_: bool = False) -> AsyncIterator[Asgi]:
+    """The whole server over a domain."""
+    metrics, runtime = Metrics(), Runtime()
 
     async def ready() -> bool:
         await domain.store.position()
         return True
 
-    front = Front(
-        bases={b"fhir": fhir_base(domain, open_=open_, meter=metrics)},
-        pages=pages(metrics, ready, settings_table()),
-    )
+    face = fhir_base(domain, operations(domain, runtime), metrics, open_=open_)
+    front = Front(bases={b"fhir": face}, pages=pages(metrics, ready, settings_rows()))
     https = domain.settings.base_url.startswith("https:")
-    return Edge(front, edge_rules(domain.settings, open_=open_), https)
+    try:
+        yield Edge(front, edge_rules(domain.settings, open_=open_), https)
+    finally:
+        await runtime.close()
 
 
 class Application:
@@ -239,8 +257,10 @@ class Application:
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
-        async with opened(self._settings) as domain:
-            self._serve = build(domain, open_=self._open)
+        async with (
+            opened(self._settings) as domain,
+            serving(domain, open_=self._open) as self._serve,
+        ):
             self._started(domain)
             gc.collect()
             gc.freeze()

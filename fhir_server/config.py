@@ -90,55 +90,91 @@ def _zone(value: str) -> str:
     return value
 
 
-def setting(env: str, parse: Callable[[str], object], default: object, doc: str) -> Any:
-    """A dataclass field that is a setting."""
-    return field(default=default, metadata={"env": PREFIX + env, "parse": parse, "doc": doc})
+def of(env: str, parse: Callable[[str], object], doc: str) -> dict[str, object]:
+    """What makes a dataclass field a setting."""
+    return {"env": PREFIX + env, "parse": parse, "doc": doc}
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What the server is started with. Sizes are bytes unless the meaning says otherwise."""
 
-    data: Path = setting(
-        "DATA", _path, Path("vehr-data"), "Data directory; created if it is absent."
+    data: Path = field(
+        default=Path("vehr-data"),
+        metadata=of("DATA", _path, "Data directory; created if it is absent."),
     )
-    store: str = setting(
-        "STORE", _store, "sqlite:", "Store of the record: sqlite:, or memory: (keeps nothing)."
+    store: str = field(
+        default="sqlite:",
+        metadata=of("STORE", _store, "Store of the record: sqlite:, or memory: (keeps nothing)."),
     )
-    search: str = setting("SEARCH", _search, "", "URL of an external search engine.")
-    events: str = setting("EVENTS", _events, "embedded:", "Event bus.")
-    models: Path | None = setting("MODELS", _models, None, "Folder with further model packages.")
-    base_url: str = setting(
-        "BASE_URL",
-        _url,
-        "http://127.0.0.1:8080",
-        "Public URL of the server, without /fhir; every URL in an answer starts with it.",
+    search: str = field(
+        default="", metadata=of("SEARCH", _search, "URL of an external search engine.")
     )
-    domain: str = setting("DOMAIN", _text, "local", "Name of this domain (an institution).")
-    hosts: tuple[str, ...] = setting(
-        "HOSTS", _names, (), "Further host names that the server answers to, comma-separated."
+    events: str = field(default="embedded:", metadata=of("EVENTS", _events, "Event bus."))
+    models: Path | None = field(
+        default=None, metadata=of("MODELS", _models, "Folder with further model packages.")
     )
-    origins: tuple[str, ...] = setting(
-        "ORIGINS", _names, ("*",), "Browser origins that may call the API, comma-separated; * = any."
+    base_url: str = field(
+        default="http://127.0.0.1:8080",
+        metadata=of(
+            "BASE_URL",
+            _url,
+            "Public URL of the server, without /fhir; every URL in an answer starts with it.",
+        ),
     )
-    time_zone: str = setting(
-        "TIME_ZONE", _zone, "UTC", "Time zone of dates and times that do not name one."
+    domain: str = field(
+        default="local", metadata=of("DOMAIN", _text, "Name of this domain (an institution).")
     )
-    page_size: int = setting("PAGE_SIZE", _positive, 20, "Matches on a page without _count.")
-    max_page_size: int = setting("MAX_PAGE_SIZE", _positive, 1000, "Greatest _count.")
-    max_body: int = setting("MAX_BODY", _positive, 10_000_000, "Greatest request body.")
-    max_depth: int = setting("MAX_DEPTH", _positive, 64, "Deepest nesting of JSON.")
-    max_string: int = setting(
-        "MAX_STRING", _positive, 1_048_576, "Longest JSON string but base64 content (characters)."
+    hosts: tuple[str, ...] = field(
+        default=(),
+        metadata=of(
+            "HOSTS", _names, "Further host names that the server answers to, comma-separated."
+        ),
     )
-    max_array: int = setting("MAX_ARRAY", _positive, 100_000, "Longest JSON array (items).")
-    max_entries: int = setting(
-        "MAX_ENTRIES", _positive, 1000, "Most entries of a batch or transaction."
+    origins: tuple[str, ...] = field(
+        default=("*",),
+        metadata=of(
+            "ORIGINS", _names, "Browser origins that may call the API, comma-separated; * = any."
+        ),
     )
-    max_url: int = setting("MAX_URL", _positive, 16_384, "Longest URL with its query.")
-    max_headers: int = setting("MAX_HEADERS", _positive, 32_768, "Most bytes of request headers.")
-    request_seconds: int = setting(
-        "REQUEST_SECONDS", _positive, 30, "Time after which a request is given up."
+    time_zone: str = field(
+        default="UTC",
+        metadata=of("TIME_ZONE", _zone, "Time zone of dates and times that do not name one."),
+    )
+    page_size: int = field(
+        default=20, metadata=of("PAGE_SIZE", _positive, "Matches on a page without _count.")
+    )
+    max_page_size: int = field(
+        default=1000, metadata=of("MAX_PAGE_SIZE", _positive, "Greatest _count.")
+    )
+    max_body: int = field(
+        default=10000000, metadata=of("MAX_BODY", _positive, "Greatest request body.")
+    )
+    max_depth: int = field(
+        default=64, metadata=of("MAX_DEPTH", _positive, "Deepest nesting of JSON.")
+    )
+    max_string: int = field(
+        default=1048576,
+        metadata=of(
+            "MAX_STRING", _positive, "Longest JSON string but base64 content (characters)."
+        ),
+    )
+    max_array: int = field(
+        default=100000, metadata=of("MAX_ARRAY", _positive, "Longest JSON array (items).")
+    )
+    max_entries: int = field(
+        default=1000,
+        metadata=of("MAX_ENTRIES", _positive, "Most entries of a batch or transaction."),
+    )
+    max_url: int = field(
+        default=16384, metadata=of("MAX_URL", _positive, "Longest URL with its query.")
+    )
+    max_headers: int = field(
+        default=32768, metadata=of("MAX_HEADERS", _positive, "Most bytes of request headers.")
+    )
+    request_seconds: int = field(
+        default=30,
+        metadata=of("REQUEST_SECONDS", _positive, "Time after which a request is given up."),
     )
 
     def json_limits(self) -> JsonLimits:
@@ -168,14 +204,24 @@ def _parse(row: Field[Any], value: str) -> object:
     try:
         return row.metadata["parse"](value)
     except ValueError as error:
-        raise SettingsError(f"{row.metadata['env']}={value!r}: {error}") from None
+        # A value with an @ may hold credentials.
+        shown = "…" if "@" in value else repr(value)
+        raise SettingsError(f"{row.metadata['env']}={shown}: {error}") from None
+
+
+def settings_rows() -> list[tuple[str, str, str]]:
+    """Variable, default and meaning of every setting."""
+    rows = []
+    for row in fields(Settings):
+        default = ",".join(row.default) if isinstance(row.default, tuple) else row.default
+        shown = "" if default is None else str(default)
+        rows.append((row.metadata["env"], shown, row.metadata["doc"]))
+    return rows
 
 
 def settings_table() -> str:
     """The settings as a Markdown table, for the documentation."""
     lines = ["| variable | default | meaning |", "|---|---|---|"]
-    for row in fields(Settings):
-        default = ",".join(row.default) if isinstance(row.default, tuple) else row.default
-        shown = f"`{default}`" if default not in (None, "") else ""
-        lines.append(f"| `{row.metadata['env']}` | {shown} | {row.metadata['doc']} |")
+    for env, default, doc in settings_rows():
+        lines.append(f"| `{env}` | {f'`{default}`' if default else ''} | {doc} |")
     return "\n".join(lines) + "\n"

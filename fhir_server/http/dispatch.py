@@ -93,7 +93,7 @@ class FhirBase:
             raise
         except Exception as error:
             report(error, scope[REQUEST_ID])
-            raise ServerError(UNEXPECTED) from None
+            raise ServerError(UNEXPECTED) from error
 
     async def _serve(self, scope: Scope, receive: Receive, found: list[Route]) -> Response:
         headers: dict[str, str] = scope[HEADERS]
@@ -169,7 +169,7 @@ class FhirBase:
             raise
         except Exception as error:
             report(error, outer.request_id)
-            raise ServerError(UNEXPECTED) from None
+            raise ServerError(UNEXPECTED) from error
 
 
 async def read_body(receive: Receive) -> bytes:

@@ -34,6 +34,14 @@ SECURITY: Final = (
     (b"cache-control", b"no-store"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
+PREFLIGHT: Final = Response(
+    204,
+    headers={
+        "Access-Control-Allow-Methods": METHODS,
+        "Access-Control-Allow-Headers": ALLOWED,
+        "Access-Control-Max-Age": "600",
+    },
+)
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9\-._]{1,64}")
 _WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
@@ -90,15 +98,16 @@ class Edge:
         scope[REQUEST_ID] = request_id
         try:
             self._check(scope, headers)
-            origin = headers.get("origin")
-            if origin is not None:
-                added += self._cors(origin)
-                if scope["method"] == "OPTIONS" and "access-control-request-method" in headers:
-                    return await deliver(self._preflight(), send_with_headers)
-            if scope["method"] in _WITH_BODY:
-                receive = limited(receive, self._rules.max_body)
+            if "origin" in headers:
+                added += self._cors(headers["origin"])
         except Problem as problem:
-            return await deliver(rendered(problem), send_with_headers)
+            await deliver(rendered(problem), send_with_headers)
+            return
+        if scope["method"] == "OPTIONS" and "access-control-request-method" in headers:
+            await deliver(PREFLIGHT, send_with_headers)
+            return
+        if scope["method"] in _WITH_BODY:
+            receive = limited(receive, self._rules.max_body)
         await self._inner(scope, receive, send_with_headers)
 
     def _check(self, scope: Scope, headers: dict[str, str]) -> None:
@@ -131,16 +140,6 @@ class Edge:
             (b"access-control-expose-headers", EXPOSED.encode()),
             *vary,
         ]
-
-    def _preflight(self) -> Response:
-        return Response(
-            204,
-            headers={
-                "Access-Control-Allow-Methods": METHODS,
-                "Access-Control-Allow-Headers": ALLOWED,
-                "Access-Control-Max-Age": "600",
-            },
-        )
 
 
 def read_headers(raw: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:

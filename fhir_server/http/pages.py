@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from html import escape
 
 from fastapi import FastAPI
 from fastapi import Request as PageRequest
 from fastapi.responses import HTMLResponse, PlainTextResponse
 from fastapi.responses import Response as PageResponse
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram
-from prometheus_client import generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    generate_latest,
+)
 
 from fhir_server.http.respond import FHIR_JSON, rendered
 from fhir_server.http.routes import ROUTES
@@ -50,7 +55,9 @@ class Metrics:
         bound[1].observe(seconds)
 
 
-def pages(metrics: Metrics, ready: Callable[[], Awaitable[bool]], settings_html: str) -> FastAPI:
+def pages(
+    metrics: Metrics, ready: Callable[[], Awaitable[bool]], settings: Sequence[tuple[str, ...]]
+) -> FastAPI:
     """The application for every prefix but the FHIR bases."""
     app = FastAPI(title="vEHR", docs_url=None, redoc_url=None, openapi_url=None)
 
@@ -78,26 +85,26 @@ def pages(metrics: Metrics, ready: Callable[[], Awaitable[bool]], settings_html:
     @app.get("/docs")
     async def docs() -> HTMLResponse:
         policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
-        return HTMLResponse(
-            documentation(settings_html), headers={"content-security-policy": policy}
-        )
+        return HTMLResponse(documentation(settings), headers={"content-security-policy": policy})
 
     return app
 
 
-def documentation(settings_html: str) -> str:
+def documentation(settings: Sequence[tuple[str, ...]]) -> str:
     """One page without scripts: the routes and the settings."""
-    rows = "".join(
-        f"<tr><td>{row.method}</td><td><code>/fhir/{escape(row.pattern)}</code></td>"
-        f"<td>{escape(row.interaction)}</td><td>{escape(row.description)}</td></tr>"
-        for row in ROUTES
-    )
+    routes = [(r.method, f"/fhir/{r.pattern}", r.interaction, r.description) for r in ROUTES]
     return (
         "<!doctype html><html lang=en><meta charset=utf-8><title>vEHR</title>"
         "<style>body{font:16px system-ui;margin:2em auto;max-width:60em}"
         "td,th{padding:.2em .8em;text-align:left;vertical-align:top}</style>"
         "<h1>vEHR</h1><p>FHIR R4 (4.0.1). What this server can do: "
         "<a href=/fhir/metadata>CapabilityStatement</a>.</p>"
-        f"<h2>URLs</h2><table><tr><th>method<th>URL<th>interaction<th>meaning</tr>{rows}</table>"
-        f"<h2>Settings</h2>{settings_html}</html>"
+        f"<h2>URLs</h2>{_table(('method', 'URL', 'interaction', 'meaning'), routes)}"
+        f"<h2>Settings</h2>{_table(('variable', 'default', 'meaning'), settings)}</html>"
     )
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows]
+    names = "".join(f"<th>{name}</th>" for name in head)
+    return f"<table><tr>{names}</tr>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>"

@@ -7,8 +7,13 @@ from __future__ import annotations
 
 from fhir_server.access.session import Session
 from fhir_server.access.writing import Draft
-from fhir_server.interactions.answer import location, preferred_body, refuse_parameters
-from fhir_server.interactions.answer import version_headers, written
+from fhir_server.interactions.answer import (
+    location,
+    preferred_body,
+    refuse_parameters,
+    version_headers,
+    written,
+)
 from fhir_server.interactions.conditional import one_or_none, settle
 from fhir_server.interactions.ports import Criteria, Handler
 from fhir_server.interactions.preconditions import body_of

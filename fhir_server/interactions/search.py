@@ -51,9 +51,7 @@ class Searching:
         self, type_: str, query: tuple[tuple[str, str], ...], after: Cursor | None, *, strict: bool
     ) -> Parsed:
         """The plan of one page."""
-        parsed = parse_search(
-            self.schema, type_, query, self.context(), strict=strict, after=after
-        )
+        parsed = parse_search(self.schema, type_, query, self.context(), strict=strict, after=after)
         count = min(parsed.search.count, self.sizes.greatest)
         if not any(name in ("_count", "_summary") for name, _ in parsed.applied):
             count = self.sizes.default

@@ -63,7 +63,9 @@ class Result:
     stored: Stored | None
 
 
-def transaction(perform: Perform, criteria: Criteria, definitions: Definitions, most: int) -> Handler:
+def transaction(
+    perform: Perform, criteria: Criteria, definitions: Definitions, most: int
+) -> Handler:
     """The handler of transaction; ``most``: entries."""
 
     async def transaction_(request: Request, session: Session) -> Response:
