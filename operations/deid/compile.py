@@ -20,14 +20,12 @@ from operations.deid.handlers import (
     Handler,
     Spot,
     Walk,
-    as_list,
-    as_object,
     complex_,
     dropping,
-    extension_only,
     fillers,
     owning,
     primitive,
+    whole_extension,
 )
 from operations.deid.paths import (
     Advance,
@@ -88,7 +86,10 @@ class Compiler:
         self._plan, self._elements = plan, elements
         self._truth, self._label = truth, label
         self._resources: dict[str, Walk] = {}
-        self._walks: dict[tuple[str, str, State], Walk] = {}
+        self._walks: dict[tuple[str, State], Walk] = {}
+        self._named = {step.value for path in plan.paths for step in path}
+        self._entered: dict[tuple[frozenset[Open], str, str], list[Advance]] = {}
+        self._states: dict[tuple[State, str, str], State] = {}
 
     def resource(self, type_: str) -> Walk:
         """Raises Unprocessable for an unknown type."""
@@ -96,10 +97,10 @@ class Compiler:
         if walk is None:
             if type_ not in self._elements.resource_types:
                 raise Unprocessable("unknown resource type", code="structure")
-            ancestry = self._elements.resource_ancestry(type_)
+            ancestry = self._elements.ancestry(type_)
             start = State(len(self._plan.paths), frozenset())
             advances = enter_resource(self._plan.paths, ancestry)
-            walk = self._variants(start, advances, lambda s: self._walk(type_, type_, s))
+            walk = self._variants(start, advances, lambda s: self._walk(type_, s))
             self._resources[type_] = walk
         return walk
 
@@ -107,10 +108,19 @@ class Compiler:
         """A resource that is not contained: names inside are its own, it bears the labels."""
         outer, inside = run.open_container(), run.inside
         run.inside = False
-        result = self.resource(str(resource.get("resourceType")))(resource, run)
+        result = self._counted(resource, run)
         run.inside = inside
         run.close_container(outer)
         self._label(result)
+        return result
+
+    def _counted(self, resource: Json, run: Run) -> Json:
+        """A resource of any type, counted from its type on."""
+        type_ = str(resource.get("resourceType"))
+        walk, above = self.resource(type_), run.at
+        run.at = run.tally.at(type_)
+        result = walk(resource, run)
+        run.at = above
         return result
 
     def _variants(
@@ -138,23 +148,41 @@ class Compiler:
             return lambda node: node.get("url") in urls
         return self._truth(where)
 
-    def _advance(
-        self, state: State, advances: list[Advance], holding: frozenset[Syntax]
-    ) -> State:
+    def _enter(self, state: State, field: Field) -> list[Advance]:
+        """What the open rules become at a field. Names that no rule speaks of are all alike."""
+        name = field.name if field.name in self._named else ""
+        key = (state.open, name, field.type)
+        advances = self._entered.get(key)
+        if advances is None:
+            advances = enter_element(self._plan.paths, state.open, name, field.type)
+            self._entered[key] = advances
+        return advances
+
+    def _advance(self, state: State, advances: list[Advance], holding: frozenset[Syntax]) -> State:
         holds = [a for a in advances if holding.issuperset(a.where)]
-        rule = min([state.rule, *(a.rule for a in holds if a.step is None)])
+        rule = min([state.rule, *[a.rule for a in holds if a.step is None]])
         opened = frozenset(
-            Open(a.rule, a.step) for a in holds if a.step is not None and a.rule < rule
+            [Open(a.rule, a.step) for a in holds if a.step is not None and a.rule < rule]
         )
         return State(rule, opened, state.owned and rule == state.rule)
 
-    def _walk(self, content: str, path: str, state: State) -> Walk:
-        key = (content, path, state)
+    def _unconditional(self, state: State, field: Field) -> State:
+        """The state at a field if no condition holds."""
+        name = field.name if field.name in self._named else ""
+        key = (state, name, field.type)
+        found = self._states.get(key)
+        if found is None:
+            found = self._advance(state, self._enter(state, field), frozenset())
+            self._states[key] = found
+        return found
+
+    def _walk(self, content: str, state: State) -> Walk:
+        key = (content, state)
         if key not in self._walks:
-            self._walks[key] = self._object(content, path, state)
+            self._walks[key] = self._object(content, state)
         return self._walks[key]
 
-    def _object(self, content: str, path: str, state: State) -> Walk:
+    def _object(self, content: str, state: State) -> Walk:
         fields = self._elements.fields(content)
         required = fillers(fields, self._elements)
         resource = content in self._elements.resource_types
@@ -164,11 +192,11 @@ class Compiler:
                 return _copy_type
             field = fields.get(key)
             if field is not None:
-                return self._field(field, path, state)
+                return self._field(field, content, state)
             field = fields.get(key[1:]) if key.startswith("_") else None
             if field is None or field.content or field.type == "Resource":
-                raise Unprocessable("unknown element", code="structure", expression=path)
-            return _beside(field.key, self._field(field, path, state))
+                raise Unprocessable("unknown element", code="structure", expression=content)
+            return _beside(field.key, self._field(field, content, state))
 
         table = Table(make)
 
@@ -183,46 +211,49 @@ class Compiler:
 
         return walk
 
-    def _field(self, field: Field, above: str, state: State) -> Handler:
-        path = _below(above, field)
-        advances = enter_element(self._plan.paths, state.open, field.name, field.type)
+    def _field(self, field: Field, content: str, state: State) -> Handler:
+        path = f"{content}.{field.name}"
+        here = self._unconditional(state, field)
         if field.type == "Resource":
-            return self._nested(field, path, self._advance(state, advances, frozenset()), state)
-        if field.content:
-            walk = self._variants(state, advances, lambda s: self._complex(field, path, s, state))
-            here = self._advance(state, advances, frozenset())
-            return complex_(field, path, walk, self._leave(here))
-        here = self._advance(state, advances, frozenset())
-        return self._primitive(field, path, here, state)
+            return self._nested(field, path, here, state)
+        if not field.content:
+            return self._primitive(field, path, here, state)
+        advances = self._enter(state, field)
+        walk = self._variants(state, advances, lambda s: self._complex(field, path, s, state))
+        return complex_(field, path, walk, self._leave(here))
 
     def _primitive(self, field: Field, path: str, here: State, above: State) -> Handler:
         method = self._plan.methods[here.rule]
-        leaf = unchanged if here.owned else method.leaf(
-            Site(path, field.key, field.type, field.values)
+        leaf = (
+            unchanged
+            if here.owned
+            else method.leaf(Site(path, field.key, field.type, field.values))
         )
         # What keeps a value does not by that keep the extensions beside it.
         beneath = above if here.rule in self._plan.keeps and not here.owned else here
-        side = self._walk("Element", path, State(beneath.rule, here.open | above.open))
+        side = self._walk("Element", State(beneath.rule, here.open | above.open))
         spot = Spot(field, path, self._number(here.rule), self._leave(here), here.owned)
         return primitive(spot, leaf, side)
 
     def _complex(self, field: Field, path: str, here: State, above: State) -> Walk:
         method = self._plan.methods[here.rule]
-        if method.drops and not here.open and not here.owned:
-            return dropping(self._number(here.rule), path)
+        if method.drops and not here.owned and self._only_drops(here):
+            return dropping(self._number(here.rule))
         matched = here.rule != above.rule
         node = method.node(Site(path, field.key, field.type)) if matched else None
         if node is not None:
             inner = State(here.rule, here.open, owned=True)
-            walked = self._walk(field.content, path, inner) if here.open else None
-            return owning(self._number(here.rule), path, walked, node)
-        walk = self._walk(field.content, path, here)
-        return extension_only(walk) if field.type == "Extension" else walk
+            walked = self._walk(field.content, inner) if here.open else None
+            return owning(self._number(here.rule), walked, node)
+        walk = self._walk(field.content, here)
+        if field.type == "Extension":
+            return whole_extension(self._number(here.rule), walk)
+        return walk
 
     def _nested(self, field: Field, path: str, here: State, above: State) -> Handler:
         """A resource inside: the rules start afresh, unless one takes the element itself."""
         gone = here.rule != above.rule and self._plan.methods[here.rule].drops
-        drop = dropping(self._number(here.rule), path)
+        drop = dropping(self._number(here.rule))
 
         def walk(src: Json, run: Run) -> Json:
             if gone:
@@ -230,25 +261,21 @@ class Compiler:
             if field.key != "contained":
                 return self.whole(src, run)
             run.inside = True
-            result = self.resource(str(src.get("resourceType")))(src, run)
+            result = self._counted(src, run)
             run.inside = False
             return result
 
         return complex_(field, path, walk, leave=False)
+
+    def _only_drops(self, state: State) -> bool:
+        """Would every rule that may still match take its node away as well?"""
+        return all(self._plan.methods[o.rule].drops for o in state.open)
 
     def _leave(self, state: State) -> bool:
         return self._plan.leaves[state.rule] and not state.owned
 
     def _number(self, rule: int) -> int | None:
         return rule if rule < len(self._plan.paths) else None
-
-
-def _below(above: str, field: Field) -> str:
-    """The path for reports. An element that repeats its own structure keeps the first path."""
-    if "." in field.content and field.content.rpartition(".")[2] == field.name:
-        own = field.content
-        return own if above.startswith(own.partition(".")[0]) else f"{above}.{field.name}"
-    return f"{above}.{field.name}"
 
 
 def _copy_type(src: Json, out: Json, _run: Run) -> None:
@@ -263,6 +290,3 @@ def _beside(key: str, handler: Handler) -> Handler:
             handler(src, out, run)
 
     return handle
-
-
-__all__ = ["Compiler", "Plan", "State", "as_list", "as_object"]

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from fhir_server.model.exchange import Json
 from fhir_server.model.problem import Unprocessable
 from operations.deid.elements import Elements, Field
-from operations.deid.run import DATA_ABSENT_REASON, DROP, MASKED, Outcome, Run, Touch, masked
+from operations.deid.run import DATA_ABSENT_REASON, DROP, MASKED, Outcome, Run, Tally, Touch, masked
 from operations.deid.transforms.base import Leaf
 
 Handler: TypeAlias = Callable[[Json, Json, Run], None]
@@ -37,6 +37,7 @@ def is_typed(type_: str) -> Callable[[Any], bool]:
 
 
 def misshapen(path: str) -> Unprocessable:
+    """``path``: from the type that defines the element."""
     return Unprocessable("not the JSON type of this element", code="structure", expression=path)
 
 
@@ -53,8 +54,9 @@ def as_list(value: Any, path: str) -> list[Any]:
 
 
 class Spot(NamedTuple):
-    """A primitive element: its field, path, and the number of the rule that decides (None: the
-    default). ``owned``: a rule above answers for it, nothing is counted here."""
+    """A primitive element: its field, its path from the type that defines it, and the number of
+    the rule that decides (None: the default). ``owned``: a rule above answers for it, nothing
+    is counted here."""
 
     field: Field
     path: str
@@ -68,8 +70,8 @@ Judge: TypeAlias = Callable[[Any, Json, Run], Any]
 
 def judge(spot: Spot, leaf: Leaf) -> Judge:
     """The leaf with its type check and its tally."""
-    typed, path = is_typed(spot.field.type), spot.path
-    removed, changed, kept = (Touch(spot.rule, path, w) for w in ("removed", "changed", "kept"))
+    typed, path, name = is_typed(spot.field.type), spot.path, spot.field.name
+    removed, changed, kept = (Touch(spot.rule, name, w) for w in ("removed", "changed", "kept"))
     left = MASKED if spot.leave else DROP
 
     def decide(value: Any, around: Json, run: Run) -> Any:
@@ -77,9 +79,9 @@ def judge(spot: Spot, leaf: Leaf) -> Judge:
             raise misshapen(path)
         result = leaf(value, around, run)
         if isinstance(result, Outcome):
-            run.tally[removed] += 1
+            run.at.counts[removed] += 1
             return left if result is DROP else result
-        run.tally[kept if result is value or result == value else changed] += 1
+        run.at.counts[kept if result is value or result == value else changed] += 1
         return result
 
     def pass_on(value: Any, _around: Json, _run: Run) -> Any:
@@ -94,6 +96,7 @@ def primitive(spot: Spot, leaf: Leaf, side: Walk) -> Handler:
     """``key`` and ``_key`` of a primitive; ``side`` walks id and extensions."""
     decide = judge(spot, leaf)
     key, under, path = spot.field.key, "_" + spot.field.key, spot.path
+    side = _within(spot.field.name, side)
 
     def pair(value: Any, beside: Any, around: Json, run: Run) -> tuple[Any, Json]:
         result = DROP if value is None else decide(value, around, run)
@@ -132,6 +135,7 @@ def complex_(field: Field, path: str, walk: Walk, leave: bool) -> Handler:
     """A complex element. A modifier extension that goes leaves a masked one: that the meaning
     is modified must stay visible."""
     key = field.key
+    walk = _within(field.name, walk)
     modifier = key == "modifierExtension"
 
     def one(src: Json, out: Json, run: Run) -> None:
@@ -155,41 +159,59 @@ def complex_(field: Field, path: str, walk: Walk, leave: bool) -> Handler:
     return many if field.many else one
 
 
-def dropping(rule: int | None, path: str) -> Walk:
-    removed = Touch(rule, path, "removed")
+def _within(name: str, walk: Walk) -> Walk:
+    """The walk, its counts kept below the element's name."""
+
+    def step(src: Json, run: Run) -> Json:
+        above = run.at
+        run.at = above.at(name)
+        result = walk(src, run)
+        run.at = above
+        return result
+
+    return step
+
+
+def dropping(rule: int | None) -> Walk:
+    removed = Touch(rule, "", "removed")
 
     def drop(_src: Json, run: Run) -> Json:
-        run.tally[removed] += 1
+        run.at.counts[removed] += 1
         return {}
 
     return drop
 
 
-def owning(rule: int | None, path: str, inner: Walk | None, node: Walk) -> Walk:
+def owning(rule: int | None, inner: Walk | None, node: Walk) -> Walk:
     """A method that answers for a whole complex value; the tally names the children it took."""
-
-    def touched(key: str, what: str, run: Run) -> None:
-        run.tally[Touch(rule, f"{path}.{key}", what)] += 1
 
     def own(src: Json, run: Run) -> Json:
         walked = src if inner is None else inner(src, run)
         result = node(walked, run) if walked else {}
+        counts = run.at.counts
         for key, value in walked.items():
             if key not in result:
-                touched(key, "removed", run)
+                counts[Touch(rule, key, "removed")] += 1
             else:
-                touched(key, "kept" if result[key] == value else "changed", run)
+                counts[Touch(rule, key, "kept" if result[key] == value else "changed")] += 1
         return result
 
     return own
 
 
-def extension_only(walk: Walk) -> Walk:
-    """An extension without its url, or with nothing else, says nothing: it goes."""
+def whole_extension(rule: int | None, walk: Walk) -> Walk:
+    """An extension without its url, or with nothing else, says nothing: it goes as a whole."""
+    removed = Touch(rule, "", "removed")
 
     def whole(src: Json, run: Run) -> Json:
+        outer, run.at = run.at, Tally()
         result = walk(src, run)
-        return result if "url" in result and len(result) > 1 else {}
+        inner, run.at = run.at, outer
+        if "url" in result and len(result) > 1:
+            outer.absorb(inner)
+            return result
+        outer.counts[removed] += 1
+        return {}
 
     return whole
 

@@ -91,7 +91,7 @@ def _call(call: Call) -> list[Step]:
             return [*base, Step(Axis(name), value)]
         case "extension", (Literal(value=str(url)),):
             return [*base, Step(Axis.CHILD, "extension", where=(_url_is(url),))]
-        case ("ofType" | "as"), (argument,):
+        case (("ofType" | "as"), (argument,)):
             return _narrow(base, _type_name(argument))
         case "where", (criteria,) if call.base is not None:
             return [*base[:-1], replace(base[-1], where=(*base[-1].where, criteria))]

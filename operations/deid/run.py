@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 from typing import Any, Final, NamedTuple
 from uuid import uuid4
@@ -37,22 +37,55 @@ MASKED: Final = Outcome.MASKED
 
 
 class Touch(NamedTuple):
-    """A line of the tally: the rule (None: the profile's default), the element, what happened."""
+    """What happened to ``name`` (empty: the element itself) and by which rule (None: by the
+    profile's default)."""
 
     rule: int | None
-    path: str
+    name: str
     what: str
 
 
-class Run:
-    """``year``: today's; ``base``: the server's own base URL; ``new_id`` must be random."""
+class Tally:
+    """Counts at one element and, by name, at the elements below."""
 
-    __slots__ = ("_aliases", "_base", "_codes", "_local", "inside", "new_id", "tally", "year")
+    __slots__ = ("below", "counts")
+
+    def __init__(self) -> None:
+        self.below: dict[str, Tally] = {}
+        self.counts: Counter[Touch] = Counter()
+
+    def at(self, name: str) -> Tally:
+        found = self.below.get(name)
+        if found is None:
+            found = self.below[name] = Tally()
+        return found
+
+    def absorb(self, other: Tally) -> None:
+        self.counts.update(other.counts)
+        for name, below in other.below.items():
+            self.at(name).absorb(below)
+
+    def lines(self, path: str = "") -> Iterator[tuple[str, Touch, int]]:
+        """Every count with the path of its element."""
+        for touch, count in self.counts.items():
+            yield (f"{path}.{touch.name}" if touch.name else path), touch, count
+        for name, below in self.below.items():
+            yield from below.lines(f"{path}.{name}" if path else name)
+
+
+class Run:
+    """``year``: today's. ``base``: the server's own base URL. ``new_id`` must be random.
+
+    ``tally``: the counts by resource type; ``at``: those of the element being walked.
+    """
+
+    __slots__ = ("_aliases", "_base", "_codes", "_local", "at", "inside", "new_id", "tally", "year")
 
     def __init__(self, year: int, base: str = "", new_id: Callable[[], str] | None = None) -> None:
         self.year = year
         self.new_id = new_id or (lambda: str(uuid4()))
-        self.tally: Counter[Touch] = Counter()
+        self.tally = Tally()
+        self.at = self.tally
         self.inside = False
         self._base = base.rstrip("/")
         self._codes: dict[str, str] = {}

@@ -8,9 +8,11 @@ from typing import Final
 from fhir_server.model import ucum
 from fhir_server.model.exchange import Json
 from operations.deid.run import Run
-from operations.deid.transforms.base import Given, Leaf, Node, Site, text, unchanged
+from operations.deid.transforms.base import Given, Leaf, Node, Site, dropped, text, unchanged
 
 UCUM: Final = "http://unitsofmeasure.org"
+_KINDS = frozenset(("Quantity", "Age", "Count", "Distance", "Duration"))
+_NUMBERS = frozenset(("integer", "decimal", "positiveInt", "unsignedInt"))
 _COMPARATORS = frozenset(("<", "<=", ">=", ">"))
 
 YEARS_PER_UNIT: Final = {
@@ -39,7 +41,7 @@ class KeepCoding:
         self._code = given.pattern("code") or bool
 
     def leaf(self, site: Site) -> Leaf:
-        return unchanged
+        return dropped
 
     def node(self, site: Site) -> Node | None:
         return self._coding if site.type == "Coding" else lambda _walked, _run: {}
@@ -58,24 +60,29 @@ class KeepQuantity:
     """Quantity and its kinds: value, comparator and a coded unit stay; the unit's text is the
     code again, for UCUM. Ages over ``oldest`` years become ``>=`` one year more.
 
-    ``system``, ``code``: regular expressions. ``age``: numbers without a unit are years.
+    ``unitSystem``, ``unit``: regular expressions of system and code. ``age``: numbers without
+    a unit are years.
     """
 
     drops = False
 
     def __init__(self, given: Given) -> None:
-        self._system = given.pattern("system") or bool
-        self._code = given.pattern("code") or bool
+        self._system = given.pattern("unitSystem") or bool
+        self._code = given.pattern("unit") or bool
         self._oldest = given.number("oldest", 89)
         self._age = given.flag("age")
 
     def leaf(self, site: Site) -> Leaf:
-        if self._age and site.type in ("integer", "decimal", "positiveInt", "unsignedInt"):
-            most = self._oldest + 1
-            return lambda value, _around, _run: min(value, most)
-        return unchanged
+        if site.type in _NUMBERS:
+            if not self._age:
+                return unchanged
+            oldest = self._oldest
+            return lambda value, _around, _run: value if value <= oldest else oldest + 1
+        return dropped
 
     def node(self, site: Site) -> Node | None:
+        if site.type not in _KINDS:
+            return lambda _walked, _run: {}
         simple = site.key in ("low", "high")
 
         def quantity(walked: Json, _run: Run) -> Json:

@@ -53,5 +53,3 @@ class Surrogate:
         if type_ in self._types:
             result["type"] = type_
         return result
-
-
