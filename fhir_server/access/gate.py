@@ -51,6 +51,8 @@ class Gate:
         self._engine = engine
         self._verify = verify
         self._compile = compile_filter
+        self.anonymous = Session(engine, ANONYMOUS, ScopePolicy(ANONYMOUS, {}, compile_filter))
+        """The Session of public routes: it permits nothing."""
         self._open = Session(engine, OPEN, PermitAll()) if open_ else None
         self._known: dict[tuple[str, int], Session] = {}
 
@@ -98,5 +100,6 @@ def system_session(engine: Engine, purpose: str) -> Session:
 
 
 OPEN: Final = Principal(id="open", system=True)
+ANONYMOUS: Final = Principal(id="anonymous")
 CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="fhir"'}
 INVALID_TOKEN: Final = {"WWW-Authenticate": 'Bearer realm="fhir", error="invalid_token"'}

@@ -100,6 +100,10 @@ class Session:
         """All drafts in one change set, committed together or not at all."""
         return await Writing(self._engine, self.principal, self.policy).run(drafts)
 
+    def validate(self, resource: Json) -> None:
+        """The structure of a resource that is used but not written. Raises Unprocessable."""
+        self._engine.validate(resource)
+
     def new_id(self) -> str:
         return self._engine.new_id()
 

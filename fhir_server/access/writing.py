@@ -21,6 +21,7 @@ from fhir_server.model.problem import (
     Issue,
     MethodNotAllowed,
     PreconditionFailed,
+    Problem,
     Unavailable,
     Unprocessable,
 )
@@ -29,6 +30,9 @@ from fhir_server.search.extract import local_references
 from fhir_server.search.plan import TRUE, All, IdIn, Predicate, Scan, Search
 from fhir_server.search.values import IndexValues
 from fhir_server.store.base import Change, ChangeSet, Guard, Stale
+
+PAUSE: Final = 32
+"""After so many drafts of one write other requests get a turn."""
 
 ATTEMPTS: Final = 12
 """How often a write looks again before it answers that the resource is contended."""
@@ -39,7 +43,8 @@ class Draft:
     """What a client wants written. ``method``: POST, PUT, PATCH or DELETE.
 
     ``key`` is complete: for a POST the server has chosen the id. ``if_match``: the version
-    that the client last saw. ``guards``: what the request relied on (conditions).
+    that the client last saw. ``guards``: what the request relied on (conditions). ``place``:
+    where problems are said to be, for example ``Bundle.entry[3]``.
     """
 
     method: str
@@ -47,6 +52,7 @@ class Draft:
     resource: Json | None = None
     if_match: str | None = None
     guards: tuple[Guard, ...] = ()
+    place: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +83,11 @@ class Writing:
         """Judge, prepare and apply all drafts as one change set."""
         for draft in drafts:
             self._allow(draft)
-        prepared = [self._prepare(draft) for draft in drafts]
+        prepared = []
+        for turn, draft in enumerate(drafts, 1):
+            prepared.append(self._prepare(draft))
+            if turn % PAUSE == 0:
+                await asyncio.sleep(0)
         if not self._policy.whole:
             await self._check_references(drafts)
         guards = tuple(guard for draft in drafts for guard in draft.guards)
@@ -102,12 +112,15 @@ class Writing:
     def _allow(self, draft: Draft) -> None:
         letter = _LETTERS[draft.method]
         if not self._policy.allows(letter, draft.key.type):
-            raise Forbidden(f"not permitted: {draft.method} {draft.key.type}")
+            raise _at(draft, Forbidden(f"not permitted: {draft.method} {draft.key.type}"))
 
     def _prepare(self, draft: Draft) -> _Prepared:
         if draft.resource is None:
             return _Prepared(draft, None)
-        self._engine.validate(draft.resource)
+        try:
+            self._engine.validate(draft.resource)
+        except Problem as problem:
+            raise _at(draft, problem) from None
         resource = {**draft.resource, "id": draft.key.id}
         return _Prepared(draft, self._engine.extract(resource))
 
@@ -119,6 +132,12 @@ class Writing:
 
     async def _change(self, item: _Prepared, current: Stored | None) -> Change | None:
         """The change that a draft makes to what is current; None if there is nothing to do."""
+        try:
+            return await self._judged(item, current)
+        except Problem as problem:
+            raise _at(item.draft, problem) from None
+
+    async def _judged(self, item: _Prepared, current: Stored | None) -> Change | None:
         draft = item.draft
         known = current if current is not None and await self._knows(current) else None
         living = known is not None and not known.deleted
@@ -203,7 +222,8 @@ class Writing:
                 key = Key(type_, id_)
                 if key in own or await self._found_any(key):
                     continue
-                issues.append(Issue("not-found", f"the reference to {key} does not resolve", path))
+                text = f"the reference to {key} does not resolve"
+                issues.extend(_at(draft, Unprocessable([Issue("not-found", text, path)])).issues)
         if issues:
             raise Unprocessable(issues)
 
@@ -211,6 +231,10 @@ class Writing:
         scan = Scan(key.type, All((IdIn((key.id,)), self._policy.exists(key.type))))
         page = await self._engine.store.run(Search((scan,), count=1, total="none"))
         return bool(page.matches)
+
+
+def _at(draft: Draft, problem: Problem) -> Problem:
+    return problem.under(draft.place) if draft.place else problem
 
 
 def _written(plans: Sequence[Change | None], seqs: tuple[int, ...]) -> list[Written]:

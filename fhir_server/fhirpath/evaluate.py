@@ -6,7 +6,6 @@ starts from) and the run. http://hl7.org/fhirpath/N1/, https://hl7.org/fhir/R4/f
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, TypeAlias, assert_never
 
@@ -45,7 +44,6 @@ from fhir_server.fhirpath.syntax import (
 from fhir_server.fhirpath.values import System
 
 Value: TypeAlias = System | dict[str, Json]
-_NO_ELEMENTS: Mapping[str, tuple[Property, ...]] = {}
 _DEFAULT = Context()
 _UNEVALUATED = frozenset((Kind.LAMBDA, Kind.KEY, Kind.TYPE))
 
@@ -59,6 +57,14 @@ class Expression:
         self.text = text
         self.tree = parse(text)
         self._run = _compile(self.tree)
+
+    @classmethod
+    def of(cls, tree: Syntax, text: str) -> Expression:
+        """The expression of a tree that is already parsed, such as a criterion of another;
+        ``text`` names it in errors."""
+        made = cls.__new__(cls)
+        made.text, made.tree, made._run = text, tree, _compile(tree)
+        return made
 
     def items(self, subject: Json | Node, context: Context = _DEFAULT) -> Collection:
         """The result as elements (Node) and System values.
@@ -105,8 +111,12 @@ class Expression:
 
 @lru_cache(maxsize=4096)
 def compile(text: str) -> Expression:
-    """The expression of a text. Raises FhirPathSyntaxError, FhirPathNotSupported (an unknown
-    function) or FhirPathError (wrong number of arguments)."""
+    """The expression of a text, kept: for those of definitions, models and profiles.
+
+    What a client sends once is better given to ``Expression``, which keeps nothing.
+    Raises FhirPathSyntaxError, FhirPathNotSupported (an unknown function) or FhirPathError
+    (a wrong number of arguments).
+    """
     return Expression(text)
 
 

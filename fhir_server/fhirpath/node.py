@@ -103,7 +103,9 @@ class Node:
     @property
     def fields(self) -> dict[str, Json] | None:
         """The JSON object with the children, of a primitive its ``_name`` sibling."""
-        return self.value if isinstance(self.value, dict) else self.sibling
+        if isinstance(self.value, dict):
+            return self.value
+        return self.sibling if isinstance(self.sibling, dict) else None
 
     @property
     def path(self) -> str:
@@ -124,9 +126,9 @@ class Node:
         if convert is not None and value is not None:
             try:
                 return convert(value)
-            except ValueError:
-                return value  # type: ignore[no-any-return]
-        if isinstance(value, dict) or (value is None and not self.property.type):
+            except (TypeError, ValueError):
+                pass
+        if isinstance(value, dict | list) or (value is None and not self.property.type):
             return self
         return value  # type: ignore[no-any-return]
 

@@ -111,8 +111,8 @@ def times(run: Run, a: Any, b: Any) -> Collection:
     x, y = as_quantity(a), as_quantity(b)
     if x is None or y is None:
         raise _refuse("*", a, b)
-    unit = x.unit if y.unit == "1" else y.unit if x.unit == "1" else f"({x.unit}).({y.unit})"
-    return [Quantity(x.value * y.value, _short(run, unit))]
+    unit = x.unit if y.unit == "1" else y.unit if x.unit == "1" else f"{x.unit}.{_group(y.unit)}"
+    return [Quantity(x.value * y.value, run.text(unit))]
 
 
 @_arithmetic("/")
@@ -124,12 +124,12 @@ def divide(run: Run, a: Any, b: Any) -> Collection:
         raise _refuse("/", a, b)
     if x.unit == y.unit:
         return [Quantity(x.value / y.value)]
-    unit = x.unit if y.unit == "1" else f"({x.unit})/({y.unit})"
-    return [Quantity(x.value / y.value, _short(run, unit))]
+    unit = x.unit if y.unit == "1" else f"{x.unit}/{_group(y.unit)}"
+    return [Quantity(x.value / y.value, run.text(unit))]
 
 
-def _short(run: Run, unit: str) -> str:
-    return run.text(unit)
+def _group(unit: str) -> str:
+    return f"({unit})" if "/" in unit or "." in unit else unit
 
 
 @_arithmetic("div")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, assert_never
 
 from fhir_server.fhirpath.errors import FhirPathError, FhirPathNotSupported
 
@@ -308,6 +308,8 @@ def _emit(part: Part, code: list[Instruction]) -> None:
             for _ in range(least):
                 _emit(inner, code)
             _emit_optional(inner, None if most is None else most - least, greedy, code)
+        case _:
+            assert_never(part)
 
 
 def _emit_choice(options: tuple[Part, ...], code: list[Instruction]) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import lru_cache
-from typing import TypeAlias
+from typing import TypeAlias, assert_never
 
 from fhir_server.fhirpath.pattern import Assertion, Characters, Done, Save, Split, program
 
@@ -172,6 +172,8 @@ class Regex:
                         todo.append((at + 1, slots))
                 case Characters() | Done():
                     pass
+                case _:
+                    assert_never(instruction)
 
 
 def _holds(kind: str, text: str, position: int) -> bool:

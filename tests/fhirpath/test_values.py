@@ -76,3 +76,22 @@ def test_outside_the_calendar_is_empty() -> None:
 def test_units_that_are_no_durations_are_refused() -> None:
     with pytest.raises(FhirPathError):
         compile("@2020-01-01 + 1 'kg'").evaluate({})
+
+
+@pytest.mark.parametrize(
+    ("expression", "result"),
+    [
+        ("(2 'g' / 4 'dL' * 3 'L').toString()", "1.5 'g/dL.L'"),
+        ("(2 'g/dL' / 4 'g/dL').toString()", "0.5 '1'"),
+        ("(6 'm' / 2 'm/s') = 3 's'", True),
+        ("1 year = 12 months", True),
+        ("1 year = 1 'a'", None),
+        ("1 year ~ 1 'a'", True),
+        ("1 'kg' > 999 'g'", True),
+        ("1 'kg' > 1 'm'", None),
+        ("1 'kg' = 1000 'g'", True),
+        ("37.0 'Cel' = 98.6 '[degF]'", True),
+    ],
+)
+def test_quantities(expression: str, result: object) -> None:
+    assert compile(expression).evaluate({}) == ([] if result is None else [result])

@@ -1,1 +1,1 @@
-"""Validation rules, one per file."""
+"""One rule of structural validation per file."""

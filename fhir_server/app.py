@@ -1,0 +1,277 @@
+"""The composition root: the parts of the server and how they are put together."""
+
+from __future__ import annotations
+
+import gc
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Final
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from fhir_server.access.engine import Engine
+from fhir_server.access.gate import Gate, system_session
+from fhir_server.access.policy import CompileFilter
+from fhir_server.access.session import Session
+from fhir_server.auth.tokens import Tokens
+from fhir_server.config import Settings, SettingsError, settings_rows
+from fhir_server.definitions.registry import Definitions, load
+from fhir_server.http.dispatch import Base, FhirBase
+from fhir_server.http.front import Front
+from fhir_server.http.middleware import LOOPBACK, Edge, EdgeRules
+from fhir_server.http.pages import Metrics, pages
+from fhir_server.http.respond import Asgi, Receive, Scope, Send
+from fhir_server.http.routes import ROUTES, Router
+from fhir_server.interactions.batch import batch
+from fhir_server.interactions.capabilities import Abilities, OperationName, capabilities
+from fhir_server.interactions.create import create
+from fhir_server.interactions.cursors import Cursors, cursor_key
+from fhir_server.interactions.delete import delete
+from fhir_server.interactions.history import PageSizes, history
+from fhir_server.interactions.operation import operation
+from fhir_server.interactions.ports import Handler, Perform
+from fhir_server.interactions.read import read
+from fhir_server.interactions.search import Searching, search
+from fhir_server.interactions.submit import submit
+from fhir_server.interactions.transaction import transaction
+from fhir_server.interactions.update import update
+from fhir_server.interactions.vread import vread
+from fhir_server.model.datatypes import format_instant
+from fhir_server.search.extract import compile_extract
+from fhir_server.search.match import matches
+from fhir_server.search.schema import SearchSchema
+from fhir_server.store.base import Store
+from fhir_server.store.memory import MemoryStore
+from fhir_server.validation.validate import Validator
+from operations.models.registry import SHIPPED, Registry
+from operations.models.runtime import Runtime
+from operations.predict import predict_operation
+from operations.registry import Operations
+
+FHIR: Final = "/fhir"
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """Everything below HTTP: what the commands work with, beside or without a server."""
+
+    settings: Settings
+    store: Store
+    engine: Engine
+    searching: Searching
+    tokens: Tokens
+
+    @property
+    def base(self) -> str:
+        return self.settings.base_url + FHIR
+
+    @property
+    def definitions(self) -> Definitions:
+        return self.engine.definitions
+
+    def system_session(self, purpose: str) -> Session:
+        return system_session(self.engine, purpose)
+
+
+def micros() -> int:
+    return time.time_ns() // 1000
+
+
+def new_id() -> str:
+    """A UUID of version 7 (RFC 9562): in order of time, so that new rows lie together."""
+    moment = (time.time_ns() // 1_000_000).to_bytes(6, "big").hex()
+    chance = os.urandom(10).hex()
+    return (
+        f"{moment[:8]}-{moment[8:]}-7{chance[:3]}-"
+        f"{'89ab'[int(chance[3], 16) & 3]}{chance[4:7]}-{chance[7:19]}"
+    )
+
+
+async def open_store(settings: Settings) -> Store:
+    if settings.store == "memory:":
+        return MemoryStore()
+    raise SettingsError(f"VEHR_STORE={settings.store!r} is not available yet")
+
+
+@asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[Domain]:
+    """The domain of these settings, its store open."""
+    store = await open_store(settings)
+    try:
+        yield await assemble(settings, store)
+    finally:
+        await store.close()
+
+
+async def assemble(settings: Settings, store: Store) -> Domain:
+    """The engine and its parts over an open store."""
+    base = settings.base_url + FHIR
+    schema = SearchSchema(load())
+    engine = Engine(
+        store=store,
+        definitions=schema.definitions,
+        validate=Validator(schema.definitions).check,
+        extract=compile_extract(schema, base),
+        matches=matches,
+        now=micros,
+        new_id=new_id,
+    )
+    searching = Searching(
+        schema=schema,
+        cursors=Cursors(await cursor_key(store.ledger)),
+        sizes=PageSizes(settings.page_size, settings.max_page_size),
+        zone=ZoneInfo(settings.time_zone),
+        now=micros,
+        base=base,
+    )
+    return Domain(settings, store, engine, searching, Tokens(store.ledger, time.time))
+
+
+def operations(domain: Domain, runtime: Runtime) -> Operations:
+    """The operations of this server."""
+    further = domain.settings.models
+    models = Registry.of(runtime, (SHIPPED, further) if further else (SHIPPED,))
+
+    def index(type_: str, code: str) -> str:
+        return domain.searching.schema.of(type_).parameters[code].index
+
+    return Operations((predict_operation(models, index),))
+
+
+def fhir_base(domain: Domain, rows: Operations, meter: Metrics, *, open_: bool) -> FhirBase:
+    """The FHIR base of the domain's own record."""
+    settings = domain.settings
+    gate = Gate(domain.engine, domain.tokens.verify, scope_filter(domain.searching), open_=open_)
+    router = Router(ROUTES, domain.definitions.resource_types)
+    handlers: dict[str, Handler] = {}
+    limits = Base(FHIR, domain.base, settings.json_limits(), settings.request_seconds)
+    face = FhirBase(limits, gate, router, handlers, meter)
+    handlers.update(interactions(domain, rows, face.perform, open_=open_))
+    return face
+
+
+def interactions(
+    domain: Domain, rows: Operations, perform: Perform, *, open_: bool
+) -> dict[str, Handler]:
+    """Interaction -> handler. What is not here answers 501 and is not in the statement."""
+    searching, most = domain.searching, domain.settings.max_entries
+    criteria = searching.criteria()
+    handlers: dict[str, Handler] = {
+        "read": read,
+        "vread": vread,
+        "update": update,
+        "delete": delete,
+        "create": create(criteria),
+        "history-instance": history(searching.cursors, searching.sizes),
+        "search-type": search(searching),
+        "transaction": submit(
+            batch(perform, most), transaction(perform, criteria, domain.definitions, most)
+        ),
+        "operation": operation(rows, domain.engine.now),
+    }
+    abilities = Abilities(
+        interactions=frozenset({*handlers, "batch"}),
+        schema=searching.schema,
+        operations=tuple(_named(rows, domain.base)),
+        started=format_instant(domain.engine.now()),
+        version=software_version(),
+        open=open_,
+    )
+    return handlers | {"capabilities": capabilities(lambda: abilities)}
+
+
+def _named(operations: Operations, base: str) -> list[OperationName]:
+    return [
+        OperationName(
+            code=row.code,
+            definition=f"{base}/OperationDefinition/{row.code}",
+            types=frozenset(row.types if row.levels - {"system"} else ()),
+            system="system" in row.levels,
+        )
+        for row in operations.rows
+    ]
+
+
+def scope_filter(searching: Searching) -> CompileFilter:
+    """Compiles the search parameters of a scope."""
+    criteria = searching.criteria()
+    return lambda type_, query: criteria(type_, query).where
+
+
+def edge_rules(settings: Settings, *, open_: bool) -> EdgeRules:
+    """Whom the server answers; an open one only this machine."""
+    own = urlsplit(settings.base_url).hostname or ""
+    hosts = LOOPBACK if open_ else (*LOOPBACK, own, *settings.hosts)
+    return EdgeRules(
+        hosts=frozenset(hosts),
+        origins=frozenset(() if open_ else settings.origins),
+        loopback_only=open_,
+        max_body=settings.max_body,
+        max_url=settings.max_url,
+        max_headers=settings.max_headers,
+    )
+
+
+@asynccontextmanager
+async def serving(domain: Domain, *, open_: bool = False) -> AsyncIterator[Asgi]:
+    """The whole server over a domain."""
+    metrics, runtime = Metrics(), Runtime()
+
+    async def ready() -> bool:
+        await domain.store.position()
+        return True
+
+    face = fhir_base(domain, operations(domain, runtime), metrics, open_=open_)
+    front = Front(bases={b"fhir": face}, pages=pages(metrics, ready, settings_rows()))
+    https = domain.settings.base_url.startswith("https:")
+    try:
+        yield Edge(front, edge_rules(domain.settings, open_=open_), https)
+    finally:
+        await runtime.close()
+
+
+class Application:
+    """The ASGI application of a process: opens the domain at start, closes it at the end."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        open_: bool = False,
+        started: Callable[[Domain], None] = lambda domain: None,
+    ) -> None:
+        self._settings = settings
+        self._open = open_
+        self._started = started
+        self._serve: Asgi | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif self._serve is not None:
+            await self._serve(scope, receive, send)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        async with (
+            opened(self._settings) as domain,
+            serving(domain, open_=self._open) as self._serve,
+        ):
+            self._started(domain)
+            gc.collect()
+            gc.freeze()
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            self._serve = None
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+def software_version() -> str:
+    try:
+        return version("vehr")
+    except PackageNotFoundError:
+        return "0.1.0"

@@ -1,0 +1,227 @@
+"""Every setting of the server, once: name, environment variable, type, default, meaning.
+
+Settings come from the environment only. An unknown ``VEHR_`` variable or a value that does
+not parse is a ``SettingsError`` with one clear line; the commands end with it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from fhir_server.formats.json import Limits as JsonLimits
+
+PREFIX: Final = "VEHR_"
+NOT_SETTINGS: Final = frozenset({"VEHR_TEST_DATA"})
+"""Variables of the test suite, which the server leaves alone."""
+
+
+class SettingsError(ValueError):
+    """A setting that cannot be used; its text is the one line that the user reads."""
+
+
+def _text(value: str) -> str:
+    if not value or any(ord(c) < 32 for c in value):
+        raise ValueError("must not be empty")
+    return value
+
+
+def _positive(value: str) -> int:
+    number = int(value) if value.isascii() and value.isdigit() else 0
+    if number < 1:
+        raise ValueError("must be a whole number above 0")
+    return number
+
+
+def _path(value: str) -> Path:
+    return Path(_text(value)).expanduser()
+
+
+def _models(value: str) -> Path | None:
+    path = _path(value)
+    if not path.is_dir():
+        raise ValueError("must be a folder")
+    return path
+
+
+def _store(value: str) -> str:
+    if value in ("sqlite:", "memory:"):
+        return value
+    if value.startswith(("mongodb://", "mongodb+srv://")):
+        raise ValueError("MongoDB is not available yet; use sqlite:")
+    raise ValueError("must be sqlite:")
+
+
+def _events(value: str) -> str:
+    if value == "embedded:":
+        return value
+    if value.startswith(("amqp://", "amqps://", "kafka://")):
+        raise ValueError("message brokers are not available yet; use embedded:")
+    raise ValueError("must be embedded:")
+
+
+def _search(value: str) -> str:
+    raise ValueError("an external search engine is not available yet; leave it unset")
+
+
+def _url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be an http or https URL")
+    if parts.query or parts.fragment or parts.username or parts.password:
+        raise ValueError("must be a URL without query, fragment and credentials")
+    return value.rstrip("/")
+
+
+def _names(value: str) -> tuple[str, ...]:
+    return tuple(name.strip().lower() for name in value.split(",") if name.strip())
+
+
+def _zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError("must be an IANA time zone name such as Europe/Kyiv") from None
+    return value
+
+
+def of(env: str, parse: Callable[[str], object], doc: str) -> dict[str, object]:
+    """What makes a dataclass field a setting."""
+    return {"env": PREFIX + env, "parse": parse, "doc": doc}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the server is started with. Sizes are bytes unless the meaning says otherwise."""
+
+    data: Path = field(
+        default=Path("vehr-data"),
+        metadata=of("DATA", _path, "Data directory; created if it is absent."),
+    )
+    store: str = field(
+        default="sqlite:",
+        metadata=of("STORE", _store, "Store of the record: sqlite:, or memory: (keeps nothing)."),
+    )
+    search: str = field(
+        default="", metadata=of("SEARCH", _search, "URL of an external search engine.")
+    )
+    events: str = field(default="embedded:", metadata=of("EVENTS", _events, "Event bus."))
+    models: Path | None = field(
+        default=None, metadata=of("MODELS", _models, "Folder with further model packages.")
+    )
+    base_url: str = field(
+        default="http://127.0.0.1:8080",
+        metadata=of(
+            "BASE_URL",
+            _url,
+            "Public URL of the server, without /fhir; every URL in an answer starts with it.",
+        ),
+    )
+    domain: str = field(
+        default="local", metadata=of("DOMAIN", _text, "Name of this domain (an institution).")
+    )
+    hosts: tuple[str, ...] = field(
+        default=(),
+        metadata=of(
+            "HOSTS", _names, "Further host names that the server answers to, comma-separated."
+        ),
+    )
+    origins: tuple[str, ...] = field(
+        default=("*",),
+        metadata=of(
+            "ORIGINS", _names, "Browser origins that may call the API, comma-separated; * = any."
+        ),
+    )
+    time_zone: str = field(
+        default="UTC",
+        metadata=of("TIME_ZONE", _zone, "Time zone of dates and times that do not name one."),
+    )
+    page_size: int = field(
+        default=20, metadata=of("PAGE_SIZE", _positive, "Matches on a page without _count.")
+    )
+    max_page_size: int = field(
+        default=1000, metadata=of("MAX_PAGE_SIZE", _positive, "Greatest _count.")
+    )
+    max_body: int = field(
+        default=10000000, metadata=of("MAX_BODY", _positive, "Greatest request body.")
+    )
+    max_depth: int = field(
+        default=64, metadata=of("MAX_DEPTH", _positive, "Deepest nesting of JSON.")
+    )
+    max_string: int = field(
+        default=1048576,
+        metadata=of(
+            "MAX_STRING", _positive, "Longest JSON string but base64 content (characters)."
+        ),
+    )
+    max_array: int = field(
+        default=100000, metadata=of("MAX_ARRAY", _positive, "Longest JSON array (items).")
+    )
+    max_entries: int = field(
+        default=1000,
+        metadata=of("MAX_ENTRIES", _positive, "Most entries of a batch or transaction."),
+    )
+    max_url: int = field(
+        default=16384, metadata=of("MAX_URL", _positive, "Longest URL with its query.")
+    )
+    max_headers: int = field(
+        default=32768, metadata=of("MAX_HEADERS", _positive, "Most bytes of request headers.")
+    )
+    request_seconds: int = field(
+        default=30,
+        metadata=of("REQUEST_SECONDS", _positive, "Time after which a request is given up."),
+    )
+
+    def json_limits(self) -> JsonLimits:
+        return JsonLimits(
+            body=self.max_body,
+            depth=self.max_depth,
+            string=self.max_string,
+            array=self.max_array,
+        )
+
+
+def read(environ: Mapping[str, str] = os.environ) -> Settings:
+    """The settings of this process; SettingsError names the first bad variable."""
+    rows = {row.metadata["env"]: row for row in fields(Settings)}
+    given = sorted(name for name in environ if name.startswith(PREFIX))
+    values: dict[str, Any] = {}
+    for name in given:
+        row = rows.get(name)
+        if row is not None:
+            values[row.name] = _parse(row, environ[name])
+        elif name not in NOT_SETTINGS:
+            raise SettingsError(f"{name} is not a setting of this server")
+    return Settings(**values)
+
+
+def _parse(row: Field[Any], value: str) -> object:
+    try:
+        return row.metadata["parse"](value)
+    except ValueError as error:
+        # A value with an @ may hold credentials.
+        shown = "…" if "@" in value else repr(value)
+        raise SettingsError(f"{row.metadata['env']}={shown}: {error}") from None
+
+
+def settings_rows() -> list[tuple[str, str, str]]:
+    """Variable, default and meaning of every setting."""
+    rows = []
+    for row in fields(Settings):
+        default = ",".join(row.default) if isinstance(row.default, tuple) else row.default
+        shown = "" if default is None else str(default)
+        rows.append((row.metadata["env"], shown, row.metadata["doc"]))
+    return rows
+
+
+def settings_table() -> str:
+    """The settings as a Markdown table, for the documentation."""
+    lines = ["| variable | default | meaning |", "|---|---|---|"]
+    for env, default, doc in settings_rows():
+        lines.append(f"| `{env}` | {f'`{default}`' if default else ''} | {doc} |")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,219 @@
+"""The dispatcher of a FHIR base: raw ASGI, bytes in, bytes out.
+
+One request: route, admit, negotiate, read the body, run the handler, deliver. FHIR routes
+never enter a web framework.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from fhir_server.access.gate import Gate
+from fhir_server.access.session import Session
+from fhir_server.formats.json import Limits, loads
+from fhir_server.http.middleware import HEADERS, REQUEST_ID
+from fhir_server.http.negotiate import FORM, JSON, accept, content_type, pretty
+from fhir_server.http.respond import Receive, Scope, Send, deliver, prettified, rendered
+from fhir_server.http.routes import Route, Router
+from fhir_server.interactions.ports import Call, Handler
+from fhir_server.interactions.target import Pairs, pairs, segments
+from fhir_server.model.exchange import Json, Request, Response
+from fhir_server.model.problem import (
+    BadRequest,
+    NotSupported,
+    Problem,
+    ServerError,
+    Unavailable,
+    UnsupportedMediaType,
+)
+
+log = structlog.get_logger("vehr.http")
+
+FORM_ONLY: Final = frozenset({FORM})
+UNEXPECTED: Final = "The server met an unexpected condition; the request id names it in its log"
+
+Meter = Callable[[str, int, float], None]
+"""(interaction, status, seconds) of one finished request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """``path``: of the base on this server (``/fhir``); ``url``: its public URL."""
+
+    path: str
+    url: str
+    limits: Limits
+    seconds: float
+
+
+class FhirBase:
+    """One FHIR base URL."""
+
+    def __init__(
+        self,
+        base: Base,
+        gate: Gate,
+        router: Router,
+        handlers: Mapping[str, Handler],
+        meter: Meter,
+    ) -> None:
+        self._base = base
+        self._cut = len(base.path) + 1
+        self._gate = gate
+        self._router = router
+        self._handlers = handlers
+        self._meter = meter
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = time.perf_counter()
+        route: list[Route] = []
+        try:
+            async with asyncio.timeout(self._base.seconds):
+                response = await self._answer(scope, receive, route)
+        except Problem as problem:
+            response = rendered(problem)
+        except TimeoutError:
+            response = rendered(Unavailable("the request took too long", code="timeout"))
+        await deliver(response, send, head=scope["method"] == "HEAD")
+        name = route[0].interaction if route else "unknown"
+        self._meter(name, response.status, time.perf_counter() - started)
+
+    async def _answer(self, scope: Scope, receive: Receive, found: list[Route]) -> Response:
+        """Everything between the routes and the bytes; unexpected errors become ServerError."""
+        try:
+            return await self._serve(scope, receive, found)
+        except (Problem, TimeoutError):
+            raise
+        except Exception as error:
+            report(error, scope[REQUEST_ID])
+            raise ServerError(UNEXPECTED) from error
+
+    async def _serve(self, scope: Scope, receive: Receive, found: list[Route]) -> Response:
+        headers: dict[str, str] = scope[HEADERS]
+        try:
+            route, path = self._route(scope["method"], scope["raw_path"])
+        except Problem:
+            await self._gate.admit(headers.get("authorization"))
+            raise
+        found.append(route)
+        if route.public:
+            session = self._gate.anonymous
+        else:
+            session = await self._gate.admit(headers.get("authorization"))
+        query, format_, indent = presentation(pairs(_ascii(scope["query_string"])))
+        accept(format_, headers.get("accept"))
+        handler = self._handler(route)
+        body: Json | None = None
+        if route.body != "none":
+            body, form = await self._body(route, headers, receive)
+            query += form
+        request = Request(
+            scope["method"], path, tuple(query), headers, body, self._base.url, scope[REQUEST_ID]
+        )
+        response = await handler(request, session)
+        return prettified(response) if indent else response
+
+    def _route(self, method: str, raw_path: bytes) -> tuple[Route, tuple[str, ...]]:
+        return self._router.resolve(method, segments(_ascii(raw_path)[self._cut :]))
+
+    def _handler(self, route: Route) -> Handler:
+        handler = self._handlers.get(route.interaction)
+        if handler is None:
+            raise NotSupported(f"the interaction {route.interaction} is not supported yet")
+        return handler
+
+    async def _body(
+        self, route: Route, headers: Mapping[str, str], receive: Receive
+    ) -> tuple[Json | None, Pairs]:
+        """The parsed resource, or the pairs of a form."""
+        if headers.get("content-encoding", "identity").lower() != "identity":
+            raise UnsupportedMediaType("compressed request bodies are not supported yet")
+        if route.body == "form":
+            content_type(headers.get("content-type"), FORM_ONLY)
+            return None, pairs(_ascii(await read_body(receive)))
+        if route.body == "optional" and "content-type" not in headers:
+            if await read_body(receive):
+                content_type(None, JSON)
+            return None, []
+        content_type(headers.get("content-type"), JSON)
+        return loads(await read_body(receive), self._base.limits), []
+
+    async def perform(self, call: Call, outer: Request, session: Session) -> Response:
+        """One request inside a Bundle, as any other but for negotiation (``ports.Perform``)."""
+        path, _, query = call.url.partition("?")
+        route, captured = self._router.resolve(call.method, segments(path))
+        if route.interaction == "transaction":
+            raise BadRequest("a Bundle of requests does not hold another one")
+        inner, format_, _ = presentation(pairs(query))
+        accept(format_, None)
+        handler = self._handler(route)
+        request = Request(
+            call.method,
+            captured,
+            tuple(inner),
+            call.headers,
+            call.body,
+            outer.base,
+            outer.request_id,
+        )
+        try:
+            return await handler(request, session)
+        except Problem:
+            raise
+        except Exception as error:
+            report(error, outer.request_id)
+            raise ServerError(UNEXPECTED) from error
+
+
+async def read_body(receive: Receive) -> bytes:
+    """The whole body; its size is limited by the edge."""
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if not message.get("more_body"):
+        return body
+    parts = [body]
+    while message.get("more_body"):
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise BadRequest("the body is not complete")
+        parts.append(message.get("body", b""))
+    return b"".join(parts)
+
+
+def presentation(query: Pairs) -> tuple[Pairs, str | None, bool]:
+    """The query without ``_format`` and ``_pretty``, and those two."""
+    format_, indent, rest = None, False, query
+    for name, value in query:
+        if name == "_format":
+            format_ = value
+        elif name == "_pretty":
+            indent = pretty(value)
+        else:
+            continue
+        rest = [pair for pair in rest if pair[0] != name]
+    return rest, format_, indent
+
+
+def _ascii(raw: bytes) -> str:
+    try:
+        return raw.decode("ascii")
+    except UnicodeDecodeError:
+        raise BadRequest("the URL or form has bytes that are not percent-encoded") from None
+
+
+def report(error: Exception, request_id: str) -> None:
+    """What happened, for the operator: the kind and place of an error, never its data."""
+    frames = traceback.extract_tb(error.__traceback__)[-8:]
+    log.error(
+        "unexpected error",
+        error=type(error).__name__,
+        request_id=request_id,
+        frames=[f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames],
+    )

@@ -1,0 +1,182 @@
+"""The edge: one ASGI layer around everything that the server serves.
+
+Host check, limits, CORS, security headers and the request id, for FHIR routes and pages
+alike. Headers are read once, into ``scope["vehr.headers"]``.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
+
+from fhir_server.http.respond import Asgi, Message, Receive, Scope, Send, deliver, rendered
+from fhir_server.model.exchange import Response
+from fhir_server.model.problem import BadRequest, Forbidden, Problem, TooLarge
+
+HEADERS: Final = "vehr.headers"
+REQUEST_ID: Final = "vehr.request_id"
+LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
+
+EXPOSED: Final = "Location, Content-Location, ETag, Last-Modified, X-Request-Id, WWW-Authenticate"
+METHODS: Final = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+ALLOWED: Final = (
+    "Authorization, Content-Type, Accept, Prefer, If-Match, If-None-Match, If-Modified-Since, "
+    "If-None-Exist, X-Request-Id, X-Purpose-Of-Use"
+)
+SECURITY: Final = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+)
+PREFLIGHT: Final = Response(
+    204,
+    headers={
+        "Access-Control-Allow-Methods": METHODS,
+        "Access-Control-Allow-Headers": ALLOWED,
+        "Access-Control-Max-Age": "600",
+    },
+)
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9\-._]{1,64}")
+_WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeRules:
+    """``hosts``: names that the Host header may have. ``origins``: browser origins; "*" any.
+
+    ``loopback_only``: only loopback origins, and requests of any other origin are refused.
+    """
+
+    hosts: frozenset[str]
+    origins: frozenset[str]
+    loopback_only: bool
+    max_body: int
+    max_url: int
+    max_headers: int
+
+
+class Edge:
+    """Outermost: calls ``inner`` for what passes."""
+
+    def __init__(self, inner: Asgi, rules: EdgeRules, https: bool) -> None:
+        self._inner = inner
+        self._rules = rules
+        self._security = list(SECURITY)
+        if https:
+            self._security.append((b"strict-transport-security", b"max-age=31536000"))
+        self._prefix = secrets.token_hex(4)
+        self._numbers = itertools.count(1)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._inner(scope, receive, send)
+        elif scope["type"] == "http":
+            await self._http(scope, receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 1008})
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = read_headers(scope["headers"])
+        request_id = headers.get("x-request-id")
+        if request_id is None or _REQUEST_ID.fullmatch(request_id) is None:
+            request_id = f"{self._prefix}-{next(self._numbers):x}"
+        added = [*self._security, (b"x-request-id", request_id.encode())]
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                own = {name for name, _ in message["headers"]}
+                message["headers"] += [pair for pair in added if pair[0] not in own]
+            await send(message)
+
+        scope[HEADERS] = headers
+        scope[REQUEST_ID] = request_id
+        try:
+            self._check(scope, headers)
+            if "origin" in headers:
+                added += self._cors(headers["origin"])
+        except Problem as problem:
+            await deliver(rendered(problem), send_with_headers)
+            return
+        if scope["method"] == "OPTIONS" and "access-control-request-method" in headers:
+            await deliver(PREFLIGHT, send_with_headers)
+            return
+        if scope["method"] in _WITH_BODY:
+            receive = limited(receive, self._rules.max_body)
+        await self._inner(scope, receive, send_with_headers)
+
+    def _check(self, scope: Scope, headers: dict[str, str]) -> None:
+        rules = self._rules
+        if _host(headers.get("host", "")) not in rules.hosts:
+            raise BadRequest("the Host is not one of this server")
+        if len(scope["raw_path"]) + len(scope["query_string"]) > rules.max_url:
+            raise BadRequest(f"the URL is longer than {rules.max_url} bytes", code="too-long")
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > rules.max_headers:
+            raise BadRequest(
+                f"the headers are longer than {rules.max_headers} bytes", code="too-long"
+            )
+        length = headers.get("content-length")
+        if length is not None and (not length.isdigit() or int(length[:20]) > rules.max_body):
+            raise TooLarge(f"the body is larger than {rules.max_body} bytes")
+
+    def _cors(self, origin: str) -> Sequence[tuple[bytes, bytes]]:
+        rules = self._rules
+        loopback = _is_loopback(origin)
+        if rules.loopback_only and not loopback:
+            raise Forbidden("only pages of this machine may call an open server")
+        if rules.loopback_only or origin.lower() in rules.origins:
+            allowed, vary = origin.encode("latin-1", "replace"), [(b"vary", b"origin")]
+        elif "*" in rules.origins:
+            allowed, vary = b"*", []
+        else:
+            return [(b"vary", b"origin")]
+        return [
+            (b"access-control-allow-origin", allowed),
+            (b"access-control-expose-headers", EXPOSED.encode()),
+            *vary,
+        ]
+
+
+def read_headers(raw: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Lower-case names; a header that comes several times is one list (RFC 9110 5.3)."""
+    headers: dict[str, str] = {}
+    for name, value in raw:
+        key = name.decode("latin-1")
+        text = value.decode("latin-1")
+        headers[key] = f"{headers[key]}, {text}" if key in headers else text
+    return headers
+
+
+def limited(receive: Receive, limit: int) -> Receive:
+    """A receive that raises TooLarge once more than ``limit`` bytes have come."""
+    taken = 0
+
+    async def receive_limited() -> Message:
+        nonlocal taken
+        message = await receive()
+        taken += len(message.get("body", b""))
+        if taken > limit:
+            raise TooLarge(f"the body is larger than {limit} bytes")
+        return message
+
+    return receive_limited
+
+
+def _host(header: str) -> str:
+    """The name of a Host header without its port."""
+    if header[:1] == "[":
+        return header.partition("]")[0].lower() + "]"
+    return header.partition(":")[0].lower()
+
+
+def _is_loopback(origin: str) -> bool:
+    try:
+        host = urlsplit(origin).hostname
+    except ValueError:
+        return False
+    return host in ("127.0.0.1", "localhost", "::1")

@@ -1,0 +1,110 @@
+"""What is not FHIR: health, metrics and the server's own documentation (FastAPI)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from html import escape
+
+from fastapi import FastAPI
+from fastapi import Request as PageRequest
+from fastapi.responses import HTMLResponse, PlainTextResponse
+from fastapi.responses import Response as PageResponse
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    generate_latest,
+)
+
+from fhir_server.http.respond import FHIR_JSON, rendered
+from fhir_server.http.routes import ROUTES
+from fhir_server.model.problem import NotFound, Problem
+
+BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+
+class Metrics:
+    """Requests by interaction and status, and how long they took."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._requests = Counter(
+            "vehr_requests_total",
+            "Requests",
+            ("interaction", "status"),
+            registry=self.registry,
+        )
+        self._seconds = Histogram(
+            "vehr_request_seconds",
+            "Seconds from the routed request to the answer",
+            ("interaction",),
+            buckets=BUCKETS,
+            registry=self.registry,
+        )
+        self._bound: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
+
+    def __call__(self, interaction: str, status: int, seconds: float) -> None:
+        bound = self._bound.get((interaction, status))
+        if bound is None:
+            bound = self._bound[interaction, status] = (
+                self._requests.labels(interaction, str(status)),
+                self._seconds.labels(interaction),
+            )
+        bound[0].inc()
+        bound[1].observe(seconds)
+
+
+def pages(
+    metrics: Metrics, ready: Callable[[], Awaitable[bool]], settings: Sequence[tuple[str, ...]]
+) -> FastAPI:
+    """The application for every prefix but the FHIR bases."""
+    app = FastAPI(title="vEHR", docs_url=None, redoc_url=None, openapi_url=None)
+
+    @app.exception_handler(Problem)
+    async def problem(_: PageRequest, error: Exception) -> PageResponse:
+        assert isinstance(error, Problem)
+        answer = rendered(error)
+        assert isinstance(answer.body, bytes)
+        return PageResponse(answer.body, answer.status, answer.headers, FHIR_JSON)
+
+    @app.exception_handler(404)
+    async def missing(request: PageRequest, _: Exception) -> PageResponse:
+        return await problem(request, NotFound("this URL is not known"))
+
+    @app.get("/health")
+    async def health() -> PlainTextResponse:
+        if await ready():
+            return PlainTextResponse("ready\n")
+        return PlainTextResponse("not ready\n", 503)
+
+    @app.get("/metrics")
+    async def measures() -> PageResponse:
+        return PageResponse(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/docs")
+    async def docs() -> HTMLResponse:
+        policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
+        return HTMLResponse(documentation(settings), headers={"content-security-policy": policy})
+
+    return app
+
+
+def documentation(settings: Sequence[tuple[str, ...]]) -> str:
+    """One page without scripts: the routes and the settings."""
+    routes = [(r.method, f"/fhir/{r.pattern}", r.interaction, r.description) for r in ROUTES]
+    return (
+        "<!doctype html><html lang=en><meta charset=utf-8><title>vEHR</title>"
+        "<style>body{font:16px system-ui;margin:2em auto;max-width:60em}"
+        "td,th{padding:.2em .8em;text-align:left;vertical-align:top}</style>"
+        "<h1>vEHR</h1><p>FHIR R4 (4.0.1). What this server can do: "
+        "<a href=/fhir/metadata>CapabilityStatement</a>.</p>"
+        f"<h2>URLs</h2>{_table(('method', 'URL', 'interaction', 'meaning'), routes)}"
+        f"<h2>Settings</h2>{_table(('variable', 'default', 'meaning'), settings)}</html>"
+    )
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows]
+    names = "".join(f"<th>{name}</th>" for name in head)
+    return f"<table><tr>{names}</tr>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>"

@@ -1,0 +1,145 @@
+"""The route table: every URL of the FHIR base, once.
+
+https://hl7.org/fhir/R4/http.html#summary. The dispatcher, the capability statement, the
+deny-every-route test and the documentation iterate over these rows. A row whose interaction
+has no handler answers 501 and is absent from the capability statement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from fhir_server.model.problem import BadRequest, MethodNotAllowed, NotFound
+from fhir_server.model.resource import ID_PATTERN
+
+Body = Literal["none", "resource", "optional", "form", "patch"]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One row. In ``pattern`` a ``{name}`` captures a segment; ``body``: what it takes."""
+
+    method: str
+    pattern: str
+    interaction: str
+    description: str
+    body: Body = "none"
+    public: bool = False
+
+
+ROUTES: Final[tuple[Route, ...]] = (
+    Route("GET", "metadata", "capabilities", "What this server can do", public=True),
+    Route("POST", "", "transaction", "Execute a batch or a transaction", "resource"),
+    Route("GET", "", "search-system", "Search over all types"),
+    Route("POST", "_search", "search-system", "Search over all types by form", "form"),
+    Route("GET", "_history", "history-system", "Versions of all resources"),
+    Route("GET", "{operation}", "operation", "Run an operation on the system"),
+    Route("POST", "{operation}", "operation", "Run an operation on the system", "optional"),
+    Route("GET", "{type}", "search-type", "Search one type"),
+    Route("POST", "{type}/_search", "search-type", "Search one type by form", "form"),
+    Route("POST", "{type}", "create", "Create a resource; the server chooses the id", "resource"),
+    Route("PUT", "{type}", "conditional-update", "Update by a search", "resource"),
+    Route("PATCH", "{type}", "conditional-patch", "Patch by a search", "patch"),
+    Route("DELETE", "{type}", "conditional-delete", "Delete by a search"),
+    Route("GET", "{type}/_history", "history-type", "Versions of all resources of a type"),
+    Route("GET", "{type}/{operation}", "operation", "Run an operation on a type"),
+    Route("POST", "{type}/{operation}", "operation", "Run an operation on a type", "optional"),
+    Route("GET", "{type}/{id}", "read", "The current version"),
+    Route("PUT", "{type}/{id}", "update", "A new version of a resource", "resource"),
+    Route("PATCH", "{type}/{id}", "patch", "Change parts of a resource", "patch"),
+    Route("DELETE", "{type}/{id}", "delete", "Delete a resource; its versions remain"),
+    Route("GET", "{type}/{id}/_history", "history-instance", "Versions of a resource"),
+    Route("GET", "{type}/{id}/_history/{version}", "vread", "One version of a resource"),
+    Route("GET", "{type}/{id}/{operation}", "operation", "Run an operation on a resource"),
+    Route(
+        "POST", "{type}/{id}/{operation}", "operation", "Run an operation on a resource", "optional"
+    ),
+    Route("GET", "{type}/{id}/{compartment}", "search-compartment", "Search in a compartment"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """The rows of one shape of URL by method, and which segments they capture."""
+
+    captured: tuple[int, ...]
+    names: tuple[str, ...]
+    rows: dict[str, Route]
+
+
+Shape = tuple[int, str]
+"""Number of segments, and the one that is not a type, id or version (``$`` for operations)."""
+
+
+def _shape(segments: Sequence[str]) -> Shape:
+    """The shape of a URL; ``metadata`` counts only as the first and only segment."""
+    count = len(segments)
+    if count == 1 and segments[0] == "metadata":
+        return 1, "metadata"
+    marked = segments[min(count, 3) - 1] if count else ""
+    if marked[:1] == "$":
+        return count, "$"
+    return count, marked if marked[:1] == "_" else ""
+
+
+def _sample(pattern: str) -> list[str]:
+    return ["$" if part == "{operation}" else part for part in pattern.split("/")]
+
+
+class Router:
+    """Finds the row of a request by dictionary, not by trying patterns."""
+
+    def __init__(self, rows: Sequence[Route], types: Collection[str]) -> None:
+        self._types = frozenset(types)
+        self._places: dict[Shape, _Place] = {}
+        for row in rows:
+            parts = row.pattern.split("/") if row.pattern else []
+            captured = tuple(i for i, part in enumerate(parts) if part[:1] == "{")
+            names = tuple(parts[i][1:-1] for i in captured)
+            shape = _shape(_sample(row.pattern) if parts else [])
+            place = self._places.setdefault(shape, _Place(captured, names, {}))
+            place.rows[row.method] = row
+
+    def resolve(self, method: str, segments: Sequence[str]) -> tuple[Route, tuple[str, ...]]:
+        """The row and the captured segments.
+
+        NotFound for an unknown URL or type, BadRequest for a malformed id,
+        MethodNotAllowed with Allow for a verb that this URL does not know.
+        """
+        place = self._places.get(_shape(segments))
+        if place is None:
+            raise NotFound("this URL is not known")
+        path = tuple([segments[i] for i in place.captured])
+        self._check(place.names, path)
+        row = place.rows.get("GET" if method == "HEAD" else method)
+        if row is None:
+            raise MethodNotAllowed(
+                f"{method} is not known here", headers={"Allow": _allow(place.rows)}
+            )
+        return row, path
+
+    def _check(self, names: tuple[str, ...], path: tuple[str, ...]) -> None:
+        for name, segment in zip(names, path, strict=True):
+            if name == "type" or name == "compartment":
+                if segment not in self._types:
+                    raise NotFound(f"unknown resource type: {segment[:64]}")
+            elif name == "id" and ID_PATTERN.fullmatch(segment) is None:
+                raise BadRequest(f"not an id: {segment[:80]}")
+            elif name == "version" and ID_PATTERN.fullmatch(segment) is None:
+                raise BadRequest(f"not a version id: {segment[:80]}")
+
+
+def _allow(rows: Mapping[str, Route]) -> str:
+    return ", ".join(sorted({*rows, *({"HEAD"} if "GET" in rows else ())}))
+
+
+def routes_table() -> str:
+    """The routes as a Markdown table, for the documentation."""
+    lines = ["| method | URL | interaction | what it does |", "|---|---|---|---|"]
+    lines += [
+        f"| {row.method} | `/fhir/{row.pattern}` | {row.interaction} | {row.description} |"
+        for row in ROUTES
+    ]
+    return "\n".join(lines) + "\n"

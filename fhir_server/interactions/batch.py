@@ -1,0 +1,44 @@
+"""batch: https://hl7.org/fhir/R4/http.html#brules
+
+Every entry runs alone, with its own permission check and its own outcome; the batch is 200.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from fhir_server.access.session import Session
+from fhir_server.interactions.entries import answered, failed, parse_entry, raw_entries
+from fhir_server.interactions.ports import Handler, Perform
+from fhir_server.interactions.splice import bundle
+from fhir_server.model.exchange import Request, Response
+from fhir_server.model.problem import BadRequest, Problem
+
+PAUSE = 16
+"""After so many entries other requests get a turn."""
+
+
+def batch(perform: Perform, most: int) -> Handler:
+    """The handler of batch; ``most``: entries."""
+
+    async def batch_(request: Request, session: Session) -> Response:
+        assert request.body is not None
+        answers = []
+        for index, raw in enumerate(raw_entries(request.body, most)):
+            answers.append(await one(index, raw, request, session))
+            if index % PAUSE == PAUSE - 1:
+                await asyncio.sleep(0)
+        return Response(200, bundle("batch-response", answers))
+
+    async def one(index: int, raw: Any, request: Request, session: Session) -> bytes:
+        try:
+            entry = parse_entry(index, raw)
+            if entry.method in ("POST", "PUT") and entry.resource is None and "$" not in entry.url:
+                raise BadRequest("a resource is needed", expression=entry.place)
+            call = entry.call(request.headers.get("prefer", "return=minimal"))
+            return answered(await perform(call, request, session), request)
+        except Problem as problem:
+            return failed(problem)
+
+    return batch_

@@ -1,0 +1,168 @@
+"""capabilities: https://hl7.org/fhir/R4/http.html#capabilities
+
+The CapabilityStatement is computed from the registries and never written by hand: what has
+a handler is in it, what has none is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Final
+
+from fhir_server.access.session import Session
+from fhir_server.formats.json import dumps
+from fhir_server.interactions.answer import refuse_parameters
+from fhir_server.interactions.ports import Handler
+from fhir_server.model.exchange import Json, Request, Response
+from fhir_server.search.schema import SearchSchema
+
+# https://hl7.org/fhir/R4/valueset-type-restful-interaction.html
+ON_TYPE: Final = (
+    "read",
+    "vread",
+    "update",
+    "patch",
+    "delete",
+    "history-instance",
+    "history-type",
+    "create",
+    "search-type",
+)
+# https://hl7.org/fhir/R4/valueset-system-restful-interaction.html
+ON_SYSTEM: Final = ("transaction", "batch", "search-system", "history-system")
+
+PROFILE: Final = "http://hl7.org/fhir/StructureDefinition/"
+SMART: Final = "http://terminology.hl7.org/CodeSystem/restful-security-service"
+
+
+@dataclass(frozen=True, slots=True)
+class OperationName:
+    """An operation as the statement lists it; ``types`` empty: of the system."""
+
+    code: str
+    definition: str
+    types: frozenset[str]
+    system: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Abilities:
+    """What the statement is computed from. ``started``: instant of the start."""
+
+    interactions: Collection[str]
+    schema: SearchSchema
+    operations: tuple[OperationName, ...]
+    started: str
+    version: str
+    open: bool
+
+
+def capabilities(abilities: Callable[[], Abilities]) -> Handler:
+    """The handler; the bytes are made once per base URL."""
+
+    @cache
+    def body(base: str) -> bytes:
+        return dumps(statement(abilities(), base))
+
+    async def capabilities_(request: Request, session: Session) -> Response:
+        refuse_parameters(request)
+        return Response(200, body(request.base))
+
+    return capabilities_
+
+
+def statement(abilities: Abilities, base: str) -> Json:
+    """The CapabilityStatement of a base URL."""
+    types = sorted(abilities.schema.types)
+    including = _includes(abilities.schema, types)
+    return {
+        "resourceType": "CapabilityStatement",
+        "url": f"{base}/metadata",
+        "version": abilities.version,
+        "name": "vEHR",
+        "status": "active",
+        "date": abilities.started,
+        "kind": "instance",
+        "software": {"name": "vEHR", "version": abilities.version},
+        "implementation": {"description": "FHIR R4 server of this domain", "url": base},
+        "fhirVersion": "4.0.1",
+        "format": ["json", "application/fhir+json"],
+        "rest": [
+            {
+                "mode": "server",
+                "security": _security(open_=abilities.open),
+                "resource": [_resource(abilities, type_, including) for type_ in types],
+                "interaction": _codes(ON_SYSTEM, abilities.interactions),
+                **_operations([o for o in abilities.operations if o.system]),
+            }
+        ],
+    }
+
+
+def _security(*, open_: bool) -> Json:
+    if open_:
+        return {"cors": True, "description": "None: this server was started with --open"}
+    coding = {"system": SMART, "code": "SMART-on-FHIR"}
+    return {
+        "cors": True,
+        "service": [{"coding": [coding], "text": "OAuth2 bearer tokens with SMART scopes"}],
+    }
+
+
+def _codes(known: tuple[str, ...], supported: Collection[str]) -> list[Json]:
+    return [{"code": code} for code in known if code in supported]
+
+
+def _resource(
+    abilities: Abilities, type_: str, including: Mapping[str, tuple[list[str], list[str]]]
+) -> Json:
+    forward, backward = including[type_]
+    operations = [o for o in abilities.operations if type_ in o.types]
+    resource: Json = {
+        "type": type_,
+        "profile": PROFILE + type_,
+        "interaction": _codes(ON_TYPE, abilities.interactions),
+        "versioning": "versioned",
+        "readHistory": True,
+        "updateCreate": True,
+        "conditionalCreate": True,
+        "conditionalRead": "full-support",
+        "conditionalUpdate": "conditional-update" in abilities.interactions,
+        "conditionalDelete": "not-supported",
+        "referencePolicy": ["literal", "logical", "local"],
+        "searchInclude": forward,
+        "searchRevInclude": backward,
+        "searchParam": _parameters(abilities.schema, type_),
+        **_operations(operations),
+    }
+    return {name: value for name, value in resource.items() if value not in ([], None)}
+
+
+def _parameters(schema: SearchSchema, type_: str) -> list[Json]:
+    return [
+        {
+            "name": parameter.code,
+            "type": parameter.kind,
+            **({"definition": parameter.url} if parameter.url else {}),
+        }
+        for _, parameter in sorted(schema.of(type_).parameters.items())
+    ]
+
+
+def _includes(schema: SearchSchema, types: list[str]) -> dict[str, tuple[list[str], list[str]]]:
+    """type -> what ``_include`` and ``_revinclude`` take on it."""
+    found: dict[str, tuple[list[str], list[str]]] = {type_: ([], []) for type_ in types}
+    for type_ in types:
+        for code, parameter in sorted(schema.of(type_).parameters.items()):
+            if parameter.kind == "reference" and not parameter.canonical:
+                found[type_][0].append(f"{type_}:{code}")
+                for target in parameter.targets:
+                    found[target][1].append(f"{type_}:{code}")
+    return found
+
+
+def _operations(operations: list[OperationName]) -> Json:
+    rows = [{"name": o.code, "definition": o.definition} for o in operations]
+    return {"operation": rows} if rows else {}

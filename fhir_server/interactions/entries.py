@@ -1,0 +1,167 @@
+"""Entries of a batch or transaction: https://hl7.org/fhir/R4/bundle.html#bundle-definitions
+
+What an entry may hold is a table; anything else is refused, never dropped.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final
+
+from fhir_server.formats.json import loads
+from fhir_server.interactions.answer import http_date
+from fhir_server.interactions.ports import Call
+from fhir_server.interactions.splice import entry as entry_bytes
+from fhir_server.interactions.target import Pairs, pairs, segments
+from fhir_server.model.datatypes import parse_instant
+from fhir_server.model.exchange import Json, Request, Response
+from fhir_server.model.problem import BadRequest, Problem, TooLarge, Unprocessable
+
+METHODS: Final = ("DELETE", "POST", "PUT", "PATCH", "GET", "HEAD")
+"""In the order in which a transaction runs them (https://hl7.org/fhir/R4/http.html#trules)."""
+
+_ELEMENT: Final = {"id", "extension", "modifierExtension"}
+_BUNDLE: Final = frozenset(
+    {"resourceType", "id", "meta", "implicitRules", "language", "identifier", "type", "timestamp"}
+    | {"_type", "_timestamp", "_id", "_language", "_implicitRules", "link", "entry", "signature"}
+)
+_ENTRY: Final = frozenset(
+    _ELEMENT | {"link", "fullUrl", "_fullUrl", "resource", "search", "request", "response"}
+)
+_REQUEST: Final = {
+    "method": None,
+    "url": None,
+    "ifNoneMatch": "if-none-match",
+    "ifModifiedSince": "if-modified-since",
+    "ifMatch": "if-match",
+    "ifNoneExist": "if-none-exist",
+}
+"""Members of Bundle.entry.request and the header that each stands for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry, its URL taken apart. ``headers``: the conditions, as header fields."""
+
+    index: int
+    method: str
+    url: str
+    path: tuple[str, ...]
+    query: Pairs
+    headers: dict[str, str]
+    full_url: str | None
+    resource: Json | None
+
+    @property
+    def place(self) -> str:
+        return f"Bundle.entry[{self.index}]"
+
+    def call(self, prefer: str | None) -> Call:
+        headers = self.headers if prefer is None else {**self.headers, "prefer": prefer}
+        return Call(self.method, self.url, headers, self.resource)
+
+
+def raw_entries(bundle: Json, most: int) -> list[Any]:
+    """Bundle.entry, if the Bundle is one that can be executed; TooLarge over ``most``."""
+    unknown = bundle.keys() - _BUNDLE
+    if unknown:
+        raise Unprocessable(f"unknown element {min(unknown)[:80]!r}", expression="Bundle")
+    entries = bundle.get("entry", [])
+    if not isinstance(entries, list):
+        raise Unprocessable("entry is an array", code="structure", expression="Bundle.entry")
+    if len(entries) > most:
+        raise TooLarge(f"the Bundle has more than {most} entries", expression="Bundle.entry")
+    return entries
+
+
+def parse_entry(index: int, raw: Any) -> Entry:
+    """One entry; a Problem names its place."""
+    try:
+        return _parse(index, raw)
+    except Problem as problem:
+        raise problem.under(f"Bundle.entry[{index}]") from None
+
+
+def _parse(index: int, raw: Any) -> Entry:
+    request = raw.get("request") if isinstance(raw, dict) else None
+    if not isinstance(request, dict):
+        raise BadRequest("an entry has a request with method and url", code="required")
+    _known(raw, _ENTRY)
+    _known(request, _REQUEST.keys() | _ELEMENT)
+    method = _string(request, "method", required=True)
+    if method not in METHODS:
+        raise BadRequest(f"unknown request.method {method[:20]!r}", code="value")
+    url = _string(request, "url", required=True)
+    path, _, query = url.partition("?")
+    if "://" in path or path.startswith("/"):
+        raise BadRequest("request.url is relative to the base", code="value")
+    resource = raw.get("resource")
+    if method in ("POST", "PUT") and resource is not None and not isinstance(resource, dict):
+        raise Unprocessable("resource is an object", code="structure")
+    return Entry(
+        index,
+        method,
+        url,
+        tuple(segments(path)),
+        pairs(query),
+        _headers(request),
+        _string(raw, "fullUrl") or None,
+        resource if isinstance(resource, dict) else None,
+    )
+
+
+def _known(members: Json, known: Any) -> None:
+    unknown = members.keys() - known
+    if unknown:
+        raise Unprocessable(f"unknown element {min(unknown)[:80]!r}")
+
+
+def _string(members: Json, name: str, *, required: bool = False) -> str:
+    value = members.get(name, "")
+    if not isinstance(value, str):
+        raise Unprocessable(f"{name} is a string", code="structure")
+    if required and not value and name not in members:
+        raise BadRequest(f"request.{name} is needed", code="required")
+    return value
+
+
+def _headers(request: Json) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for name, header in _REQUEST.items():
+        if header is not None and name in request:
+            headers[header] = _string(request, name)
+    since = headers.get("if-modified-since")
+    if since is not None:
+        try:
+            headers["if-modified-since"] = http_date(parse_instant(since))
+        except ValueError:
+            raise BadRequest("ifModifiedSince is not an instant", code="value") from None
+    return headers
+
+
+def status_line(status: int) -> str:
+    return f"{status} {HTTPStatus(status).phrase}"
+
+
+def answered(response: Response, request: Request) -> bytes:
+    """The response entry of a request that was run on its own."""
+    headers = response.headers
+    parts: Json = {"status": status_line(response.status)}
+    if "Location" in headers:
+        parts["location"] = headers["Location"].removeprefix(request.base + "/")
+    if "ETag" in headers:
+        parts["etag"] = headers["ETag"]
+    body = response.body if isinstance(response.body, bytes) else b""
+    if body.startswith(b'{"resourceType":"OperationOutcome"'):
+        parts["outcome"] = loads(body)
+        body = b""
+    return entry_bytes(None, body, {"response": parts})
+
+
+def failed(problem: Problem) -> bytes:
+    """The response entry of a request that was refused."""
+    parts: Json = {"status": status_line(problem.status), "outcome": problem.outcome()}
+    if "ETag" in problem.headers:
+        parts["etag"] = problem.headers["ETag"]
+    return entry_bytes(None, b"", {"response": parts})

@@ -1,0 +1,89 @@
+"""history of one resource: https://hl7.org/fhir/R4/http.html#history"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+from fhir_server.access.session import Session
+from fhir_server.interactions.cursors import PARAMETER, Cursors
+from fhir_server.interactions.ports import Handler
+from fhir_server.interactions.splice import bundle, entry
+from fhir_server.model.datatypes import format_instant, parse_instant
+from fhir_server.model.exchange import Json, Request, Response
+from fhir_server.model.problem import BadRequest
+from fhir_server.model.resource import Key, Stored
+from fhir_server.search.plan import History
+
+
+@dataclass(frozen=True, slots=True)
+class PageSizes:
+    """Matches on a page without ``_count``, and the most that ``_count`` gets."""
+
+    default: int = 20
+    greatest: int = 1000
+
+
+def history(cursors: Cursors, sizes: PageSizes) -> Handler:
+    """The handler of history-instance."""
+
+    async def history_(request: Request, session: Session) -> Response:
+        key = Key(*request.path)
+        place = f"{key}/_history"
+        query, before = request.query, None
+        if [name for name, _ in query] == [PARAMETER]:
+            position = cursors.open(session.principal, place, query[0][1])
+            query, before = position.query, position.after[0]
+        assert before is None or isinstance(before, int)
+        versions = await session.history(key, _plan(query, before, sizes))
+        links = [("self", _link(request, place, query))]
+        if versions.next is not None:
+            sealed = cursors.seal(session.principal, place, query, (versions.next,))
+            links.append(("next", f"{request.base}/{place}?{PARAMETER}={sealed}"))
+        entries = [_entry(request.base, stored) for stored in versions.entries]
+        return Response(200, bundle("history", entries, total=versions.total, links=links))
+
+    return history_
+
+
+def _plan(query: tuple[tuple[str, str], ...], before: int | None, sizes: PageSizes) -> History:
+    count, since = sizes.default, None
+    for name, value in query:
+        match name:
+            case "_count" if value.isascii() and value.isdigit() and len(value) < 10:
+                count = min(int(value), sizes.greatest)
+            case "_since":
+                since = _instant(value)
+            case "_count":
+                raise BadRequest("_count is not a whole number")
+            case _:
+                raise BadRequest(f"the parameter {name[:80]!r} is not supported here")
+    if count < 1:
+        raise BadRequest("_count is not above 0")
+    return History(since=since, count=count, before=before)
+
+
+def _instant(value: str) -> int:
+    try:
+        return parse_instant(value)
+    except ValueError:
+        raise BadRequest("_since is not an instant") from None
+
+
+def _link(request: Request, place: str, query: tuple[tuple[str, str], ...]) -> str:
+    return f"{request.base}/{place}" + (f"?{urlencode(query)}" if query else "")
+
+
+def _entry(base: str, stored: Stored) -> bytes:
+    created = stored.version == 1 or stored.method == "POST"
+    status = "204 No Content" if stored.deleted else "201 Created" if created else "200 OK"
+    url = stored.key.type if stored.method == "POST" else str(stored.key)
+    parts: Json = {
+        "request": {"method": stored.method, "url": url},
+        "response": {
+            "status": status,
+            "etag": stored.etag,
+            "lastModified": format_instant(stored.updated),
+        },
+    }
+    return entry(f"{base}/{stored.key}", stored.body, parts)

@@ -1,0 +1,47 @@
+"""operations: https://hl7.org/fhir/R4/operations.html
+
+Which exist, where and with which parameters is a row of ``operations/registry``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from fhir_server.access.session import Session
+from fhir_server.formats.json import dumps
+from fhir_server.interactions.ports import Handler
+from fhir_server.model.exchange import Request, Response
+from fhir_server.model.problem import BadRequest, MethodNotAllowed, NotFound
+from operations.parameters import decode
+from operations.registry import Invocation, Level, Operation, Operations
+
+LEVELS: Final[tuple[Level, ...]] = ("system", "type", "instance")
+
+
+def operation(operations: Operations, now: Callable[[], int]) -> Handler:
+    """The handler of every operation; ``now``: microseconds since the epoch."""
+
+    async def operation_(request: Request, session: Session) -> Response:
+        *where, name = request.path
+        level = LEVELS[len(where)]
+        type_, id_ = (*where, "", "")[:2]
+        row = find(operations, name, level, type_)
+        if row.affects_state and request.method != "POST":
+            raise MethodNotAllowed(f"{name} is only for POST", headers={"Allow": "POST"})
+        arguments = decode(row.inputs, request.query, request.body, row.body)
+        call = Invocation(level, type_, id_, request.method, request.base, now())
+        answer = await row.handler(arguments, session, call)
+        return answer if isinstance(answer, Response) else Response(200, dumps(answer))
+
+    return operation_
+
+
+def find(operations: Operations, name: str, level: Level, type_: str) -> Operation:
+    """The row; NotFound for an unknown operation, BadRequest for one of another place."""
+    row = operations.find(name[1:], level, type_)
+    if row is not None:
+        return row
+    if any(other.code == name[1:] for other in operations.rows):
+        raise BadRequest(f"{name[:64]} is not an operation of this {level}", code="not-supported")
+    raise NotFound(f"unknown operation: {name[:64]}", code="not-supported")

@@ -1,0 +1,97 @@
+"""search in one type: https://hl7.org/fhir/R4/http.html#search"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import tzinfo
+
+from fhir_server.access.ports import Page
+from fhir_server.access.session import Session
+from fhir_server.formats.json import dumps
+from fhir_server.interactions.answer import preference
+from fhir_server.interactions.cursors import PARAMETER, Cursors
+from fhir_server.interactions.history import PageSizes
+from fhir_server.interactions.ports import Criteria, Handler
+from fhir_server.interactions.splice import bundle, search_entry
+from fhir_server.model.exchange import Request, Response
+from fhir_server.model.problem import BadRequest, Issue, outcome
+from fhir_server.search.link import query_string
+from fhir_server.search.parameters import Context
+from fhir_server.search.parse import Parsed, parse_criteria, parse_search
+from fhir_server.search.plan import Cursor, Scan
+from fhir_server.search.schema import SearchSchema
+
+
+@dataclass(frozen=True, slots=True)
+class Searching:
+    """What a search needs to be understood. ``now``: microseconds since the epoch."""
+
+    schema: SearchSchema
+    cursors: Cursors
+    sizes: PageSizes
+    zone: tzinfo
+    now: Callable[[], int]
+    base: str
+
+    def context(self) -> Context:
+        return Context(self.base, self.now(), self.zone)
+
+    def criteria(self) -> Criteria:
+        """The reader of conditions: strict, and never empty."""
+
+        def read(type_: str, query: Sequence[tuple[str, str]]) -> Scan:
+            if type_ not in self.schema.types:
+                raise BadRequest(f"unknown resource type: {type_[:64]}")
+            return parse_criteria(self.schema, type_, query, self.context())
+
+        return read
+
+    def parse(
+        self, type_: str, query: tuple[tuple[str, str], ...], after: Cursor | None, *, strict: bool
+    ) -> Parsed:
+        """The plan of one page."""
+        parsed = parse_search(self.schema, type_, query, self.context(), strict=strict, after=after)
+        count = min(parsed.search.count, self.sizes.greatest)
+        if not any(name in ("_count", "_summary") for name, _ in parsed.applied):
+            count = self.sizes.default
+        return replace(parsed, search=replace(parsed.search, count=count))
+
+
+def search(searching: Searching) -> Handler:
+    """The handler of search-type, by GET and by POST."""
+
+    async def search_(request: Request, session: Session) -> Response:
+        (type_,) = request.path
+        query, after, here = request.query, None, None
+        if any(name == PARAMETER for name, _ in query):
+            if len(query) != 1:
+                raise BadRequest(f"{PARAMETER} goes with no other parameter")
+            here = query[0][1]
+            position = searching.cursors.open(session.principal, type_, here)
+            query, after = position.query, position.after
+        strict = preference(request, "handling") == "strict"
+        parsed = searching.parse(type_, query, after, strict=strict)
+        page = await session.search(parsed.search)
+        links = [("self", _self(request, type_, parsed, here))]
+        if page.next is not None:
+            sealed = searching.cursors.seal(session.principal, type_, query, page.next)
+            links.append(("next", f"{request.base}/{type_}?{PARAMETER}={sealed}"))
+        entries = _entries(request.base.encode(), page, parsed.warnings)
+        return Response(200, bundle("searchset", entries, total=page.total, links=links))
+
+    return search_
+
+
+def _self(request: Request, type_: str, parsed: Parsed, here: str | None) -> str:
+    shown = f"{PARAMETER}={here}" if here is not None else query_string(parsed.applied)
+    return f"{request.base}/{type_}" + (f"?{shown}" if shown else "")
+
+
+def _entries(base: bytes, page: Page, warnings: tuple[str, ...]) -> list[bytes]:
+    entries = [search_entry(base, stored, b"match") for stored in page.matches]
+    entries += [search_entry(base, stored, b"include") for stored in page.included]
+    if warnings:
+        issues = [Issue("not-supported", text, severity="warning") for text in warnings]
+        entries.append(dumps({"resource": outcome(issues), "search": {"mode": "outcome"}}))
+    return entries

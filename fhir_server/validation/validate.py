@@ -1,0 +1,48 @@
+"""Structural validation of resources: https://hl7.org/fhir/R4/validation.html
+
+Cardinality, types, choices, primitive values, unknown and empty elements, required bindings,
+references, contained resources, narrative, and the invariants that have a row. Driven by the
+compiled definitions. Profiles and terminology beyond them are other people's work.
+"""
+
+from __future__ import annotations
+
+from fhir_server.definitions.registry import Definitions
+from fhir_server.model.exchange import Json
+from fhir_server.model.problem import Issue, Unprocessable
+
+from .compiled import Compiled, Doubt
+from .rules.references import References
+from .shape import Shapes
+from .walk import Walk
+
+MAX_ISSUES = 100
+
+
+class Validator:
+    """Judges parsed resources (plain JSON values, decimals as Decimal). Made once."""
+
+    def __init__(self, definitions: Definitions, max_issues: int = MAX_ISSUES) -> None:
+        self._shapes = Shapes(definitions)
+        self._references = References(definitions.resource_types)
+        self._compiled = Compiled(self._shapes, self._references)
+        self._max_issues = max_issues
+
+    def check(self, resource: Json) -> None:
+        """Raises Unprocessable with every issue, unless the resource is valid."""
+        if not self.surely(resource):
+            issues = self.issues(resource)
+            if any(issue.severity == "error" for issue in issues):
+                raise Unprocessable(issues)
+
+    def surely(self, resource: Json) -> bool:
+        """The fast pass alone: True = valid; False = invalid, or not to be told so fast."""
+        try:
+            self._compiled.resource(resource)
+        except (Doubt, RecursionError):
+            return False
+        return True
+
+    def issues(self, resource: Json) -> list[Issue]:
+        """The slow pass: every issue (at most ``max_issues``), located; [] = valid."""
+        return Walk(self._shapes, self._references, self._max_issues).run(resource)

@@ -1,0 +1,316 @@
+"""Results as FHIR drafts: what the model says, from what, by which version, for whom to sign.
+
+Every result is ``preliminary``, labelled as made by AI, carries the highest confidentiality
+of its inputs and explains each feature (https://hl7.org/fhir/R4/riskassessment.html).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Any, Final
+
+from fhir_server.model.exchange import Json
+
+from .inference import Inference
+from .kinds import Gap, Row
+from .manifest import Output
+from .package import ModelPackage
+from .record import Item, unversioned
+from .units import UCUM
+
+CANONICAL: Final = "urn:vehr:fhir"
+FEATURE: Final = f"{CANONICAL}:StructureDefinition:model-feature"
+MODEL_SYSTEM: Final = f"{CANONICAL}:CodeSystem:model"
+AI_LABEL: Final = {
+    "system": "http://terminology.hl7.org/CodeSystem/v3-ObservationValue",
+    "code": "AIAST",
+    "display": "Artificial Intelligence asserted",
+}
+CONFIDENTIALITY: Final = "http://terminology.hl7.org/CodeSystem/v3-Confidentiality"
+LEVELS: Final = ("U", "L", "M", "N", "R", "V")
+"""https://terminology.hl7.org/CodeSystem-v3-Confidentiality.html, least first."""
+
+MILLIONTH: Final = Decimal("0.000001")
+
+
+def result(inference: Inference, moment: str) -> Json:
+    """The RiskAssessment or Observation of one model; without id."""
+    if inference.package.card.result == "Observation":
+        return observation(inference, moment)
+    return risk_assessment(inference, moment)
+
+
+def risk_assessment(inference: Inference, moment: str) -> Json:
+    """``moment``: asOf. Probabilities are 0 to 1, rounded to a millionth."""
+    package = inference.package
+    return {
+        "resourceType": "RiskAssessment",
+        "meta": {"security": labels(inference)},
+        "extension": explained(inference),
+        "status": "preliminary",
+        "method": model_concept(package),
+        "code": {"text": f"Risk by {package.card.title}"},
+        "subject": subject(inference),
+        "occurrenceDateTime": moment,
+        "performer": performer(package),
+        "basis": [{"reference": reference} for reference in basis(inference)],
+        "prediction": [
+            _prediction(inference, output, value) for output, value in inference.results()
+        ],
+        "note": _notes(inference),
+    }
+
+
+def _prediction(inference: Inference, output: Output, value: float) -> Json:
+    exact = Decimal(repr(value))
+    prediction: Json = {
+        "outcome": _outcome(output),
+        "probabilityDecimal": exact.quantize(MILLIONTH, ROUND_HALF_UP),
+    }
+    level = inference.level(output, exact)
+    if level:
+        prediction["qualitativeRisk"] = {"text": level}
+    if output.years is not None and inference.age is not None:
+        prediction["whenRange"] = {
+            "low": _years(inference.age),
+            "high": _years(inference.age + output.years),
+        }
+    return prediction
+
+
+def _outcome(output: Output) -> Json:
+    concept: Json = {"coding": [{"system": f"{MODEL_SYSTEM}-output", "code": output.name}]}
+    if output.coding:
+        coding = output.coding
+        concept["coding"].append(
+            {"system": coding.system, "code": coding.code, "display": coding.display}
+        )
+    return concept | {"text": output.title}
+
+
+def _years(age: int) -> Json:
+    return {"value": age, "unit": "years", "system": UCUM, "code": "a"}
+
+
+def observation(inference: Inference, moment: str) -> Json:
+    """A measured quantity that a model derives; reported as a whole number."""
+    package = inference.package
+    output, value = inference.results()[0]
+    reported = int(Decimal(repr(value)).quantize(Decimal(1), ROUND_HALF_UP))
+    assert output.coding is not None
+    coding = output.coding
+    level = inference.level(output, Decimal(reported))
+    dated = max((row.date for row in inference.rows if row.feature.kind == "quantity"), default="")
+    return {
+        "resourceType": "Observation",
+        "meta": {"security": labels(inference)},
+        "extension": explained(inference),
+        "status": "preliminary",
+        "category": [
+            {
+                "coding": [
+                    {
+                        "system": "http://terminology.hl7.org/CodeSystem/observation-category",
+                        "code": "laboratory",
+                    }
+                ]
+            }
+        ],
+        "code": {
+            "coding": [{"system": coding.system, "code": coding.code, "display": coding.display}],
+            "text": output.title,
+        },
+        "subject": subject(inference),
+        "effectiveDateTime": dated or moment,
+        "valueQuantity": {
+            "value": reported,
+            "unit": output.unit,
+            "system": UCUM,
+            "code": output.unit,
+        },
+        **({"interpretation": [{"text": level}]} if level else {}),
+        "note": _notes(inference),
+        "method": model_concept(package),
+        "device": performer(package),
+        "derivedFrom": [
+            {"reference": item.reference}
+            for item in inputs(inference)
+            if item.reference and item.resource["resourceType"] == "Observation"
+        ],
+    }
+
+
+def provenance(inference: Inference, target: str, recorded: str, requester: str) -> Json:
+    """Who made the result, from what, for whom: https://hl7.org/fhir/R4/provenance.html"""
+    models = [inference, *inference.derived]
+    sources = [{"role": "source", "what": {"reference": r}} for r in basis(inference)]
+    return {
+        "resourceType": "Provenance",
+        "meta": {"security": labels(inference)},
+        "target": [{"reference": target}],
+        "recorded": recorded,
+        "activity": {
+            "coding": [
+                {
+                    "system": "http://terminology.hl7.org/CodeSystem/v3-DataOperation",
+                    "code": "CREATE",
+                    "display": "create",
+                }
+            ]
+        },
+        "agent": [
+            {
+                "type": {
+                    "coding": [
+                        {
+                            "system": "http://terminology.hl7.org/CodeSystem/"
+                            "provenance-participant-type",
+                            "code": "assembler",
+                            "display": "Assembler",
+                        }
+                    ]
+                },
+                "who": performer(model.package),
+                "onBehalfOf": {"display": requester},
+            }
+            for model in models
+        ],
+        **({"entity": sources} if sources else {}),
+    }
+
+
+def request(gap: Gap, patient: Json, moment: str) -> Json:
+    """A draft Task that asks for a missing feature: https://hl7.org/fhir/R4/task.html"""
+    assert gap.feature is not None
+    feature = gap.feature
+    coded = [{"system": system, "code": code} for system, code in feature.codes]
+    return {
+        "resourceType": "Task",
+        "status": "draft",
+        "intent": "proposal",
+        "code": {**({"coding": coded} if coded else {}), "text": f"Record: {feature.title}"},
+        "description": describe(gap),
+        "for": patient,
+        "authoredOn": moment,
+    }
+
+
+def describe(gap: Gap) -> str:
+    """A gap in words: the feature with its codes, unit and look-back, and the reason."""
+    feature = gap.feature
+    if feature is None:
+        return gap.reason
+    parts = [f"{feature.name} ({feature.title}): {gap.reason}"]
+    if feature.codes:
+        parts.append("codes " + ", ".join(f"{s}|{c}" for s, c in feature.codes))
+    if feature.path:
+        parts.append(f"element Patient.{feature.path}")
+    if feature.kind == "age":
+        parts.append("element Patient.birthDate")
+    if feature.unit:
+        parts.append(f"unit {feature.unit}")
+    if feature.lookback:
+        parts.append(f"look-back {feature.lookback}")
+    return "; ".join(parts)
+
+
+def subject(inference: Inference) -> Json:
+    """The patient; a Patient of ``data`` without any identity is only described."""
+    return subject_of(inference.patient)
+
+
+def subject_of(patient: Item) -> Json:
+    if patient.reference:
+        return {"reference": unversioned(patient.reference)}
+    return {"display": "the Patient in data"}
+
+
+def performer(package: ModelPackage) -> Json:
+    return {"reference": f"Device/{package.id}", "display": package.card.title}
+
+
+def model_concept(package: ModelPackage) -> Json:
+    card = package.card
+    coding = {"system": MODEL_SYSTEM, "version": card.version, "code": card.name}
+    return {"coding": [coding | {"display": card.title}], "text": card.title}
+
+
+def inputs(inference: Inference) -> list[Item]:
+    """The resources that the result rests on, each once."""
+    items = {item.reference: item for row in inference.rows for item in row.items}
+    return list(items.values())
+
+
+def basis(inference: Inference) -> list[str]:
+    return [item.reference for item in inputs(inference) if item.reference]
+
+
+def labels(inference: Inference) -> list[Json]:
+    """AIAST, the highest confidentiality of the inputs and their other labels."""
+    found = [
+        label
+        for item in inputs(inference)
+        for label in item.resource.get("meta", {}).get("security", [])
+    ]
+    levels = [c for c in (_level(label) for label in found) if c is not None]
+    security: list[Json] = [dict(AI_LABEL)]
+    if levels:
+        security.append({"system": CONFIDENTIALITY, "code": max(levels, key=LEVELS.index)})
+    for label in found:
+        coding = {k: label[k] for k in ("system", "code", "display") if k in label}
+        if _level(label) is None and coding not in security:
+            security.append(coding)
+    return security
+
+
+def _level(label: Json) -> str | None:
+    known = label.get("system") == CONFIDENTIALITY and label.get("code") in LEVELS
+    return str(label["code"]) if known else None
+
+
+def explained(inference: Inference) -> list[Json]:
+    """One extension per feature: value, origin, source, what was recorded, conversion, date."""
+    return [{"url": FEATURE, "extension": list(_explained(row))} for row in inference.rows]
+
+
+def _explained(row: Row) -> Iterable[Json]:
+    yield {"url": "feature", "valueCode": row.feature.name}
+    yield {"url": "origin", "valueCode": row.origin}
+    yield {"url": "value", **_value(row)}
+    if row.original is not None and row.original[0] in ("valueQuantity", "valueCodeableConcept"):
+        yield {"url": "original", row.original[0]: row.original[1]}
+    for item in row.items:
+        if item.reference:
+            yield {"url": "source", "valueReference": {"reference": item.reference}}
+    for url, text in (("conversion", row.how), ("date", row.date), ("note", row.note)):
+        if text:
+            yield {"url": url, "valueString": text}
+
+
+def _value(row: Row) -> dict[str, Any]:
+    if isinstance(row.value, bool):
+        return {"valueBoolean": row.value}
+    if isinstance(row.value, str):
+        return {"valueCode": row.value}
+    rounded = Decimal(f"{row.value:.10g}")
+    quantity = {"value": rounded, "unit": row.feature.unit}
+    return {"valueQuantity": quantity | {"system": UCUM, "code": row.feature.unit}}
+
+
+def _notes(inference: Inference) -> list[Json]:
+    card = inference.package.card
+    texts = ["Draft made by a model; not part of the record until a clinician signs it."]
+    changed = [row.feature.name for row in inference.rows if row.origin == "override"]
+    if changed:
+        texts.append(f"What-if: {', '.join(changed)} given by the caller, not from the record.")
+    texts += cautions(inference)
+    texts.append(f"Population: {card.population}")
+    texts += card.limits
+    return [{"text": text} for text in texts]
+
+
+def cautions(inference: Inference) -> list[str]:
+    """What a reader must know of the features: assumptions, inexact and indirect sources."""
+    own = [row.note for row in inference.rows if row.note]
+    return own + [text for other in inference.derived for text in cautions(other)]

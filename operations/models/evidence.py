@@ -1,0 +1,169 @@
+"""What the record shows for a set of models: fetched once, then read by every feature.
+
+The clock of all features is ``Moment``: nothing that began after it is used.
+"""
+
+from __future__ import annotations
+
+from calendar import monthrange
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date
+from typing import NamedTuple
+
+from fhir_server.model.datatypes import FUTURE, PAST, Span, format_instant, parse_datetime
+from fhir_server.model.exchange import Json
+
+from .manifest import CodePair, Concept, Feature
+from .package import ModelPackage
+from .record import Item, RecordReader
+
+ENTERED = {"Observation": ("final", "amended", "corrected")}
+"""Statuses whose values count: drafts (also those of models) and errors do not."""
+
+
+class Moment(NamedTuple):
+    """``asOf``: the text as given, its last microsecond, the calendar day of its own zone."""
+
+    text: str
+    micros: int
+    day: date
+
+    @classmethod
+    def of(cls, text: str) -> Moment:
+        """Raises ValueError. A date stands for its last moment."""
+        span = parse_datetime(text)
+        if "T" in text:
+            return cls(text, span.hi - 1, date.fromisoformat(text[:10]))
+        last = format_instant(span.hi - 1)
+        return cls(last, span.hi - 1, date.fromisoformat(last[:10]))
+
+    def back(self, duration: str) -> int:
+        """Microseconds of the moment an ISO 8601 duration of one unit earlier."""
+        amount, unit = int(duration[1:-1]), duration[-1]
+        if unit in "YM":
+            months = self.day.year * 12 + self.day.month - 1 - amount * (12 if unit == "Y" else 1)
+            year, month = divmod(max(months, 12), 12)
+            last = monthrange(year, month + 1)[1]
+            shifted = date(year, month + 1, min(self.day.day, last))
+            return self.micros - (self.day - shifted).days * DAY
+        return self.micros - amount * (7 if unit == "W" else 1) * DAY
+
+
+DAY = 86_400_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """The patient and the resources that features may use. None: not permitted to search."""
+
+    patient: Item
+    observations: list[Item] | None
+    conditions: list[Item] | None
+    medications: list[Item] | None
+    medication_codes: dict[str, Json]
+
+
+async def collect(
+    reader: RecordReader, packages: Iterable[ModelPackage], moment: Moment
+) -> Evidence:
+    """One look per resource type for all models together."""
+    features = [f for package in packages for f in package.features.feature]
+    exclusions = any(package.features.exclusion for package in packages)
+    kinds = {f.kind for f in features}
+    patient = await reader.patient()
+    observations = await _observations(reader, features, moment)
+    conditions = await reader.conditions() if "condition" in kinds or exclusions else []
+    medications = await reader.medications() if "medication" in kinds else []
+    codes = {}
+    for item in medications or ():
+        code = await _medication_code(reader, item.resource)
+        if code is not None:
+            codes[item.reference] = code
+    return Evidence(patient, observations, conditions, medications, codes)
+
+
+async def _observations(
+    reader: RecordReader, features: Iterable[Feature], moment: Moment
+) -> list[Item] | None:
+    """The newest of each code; all of those that are aggregated."""
+    groups: dict[tuple[CodePair, ...], int] = {}
+    for feature in features:
+        if feature.codes:
+            until = moment.micros if feature.aggregate == "newest" else PAST
+            groups[feature.codes] = min(until, groups.get(feature.codes, until))
+    found: list[Item] = []
+    for until in sorted(set(groups.values())):
+        items = await reader.observations([g for g, at in groups.items() if at == until], until)
+        if items is None:
+            return None
+        found += items
+    return list({item.reference or id(item): item for item in found}.values())
+
+
+async def _medication_code(reader: RecordReader, resource: Json) -> Json | None:
+    """The drug: in place, in a contained or in another Medication resource."""
+    code = resource.get("medicationCodeableConcept")
+    if isinstance(code, dict):
+        return code
+    reference = resource.get("medicationReference", {}).get("reference")
+    if not isinstance(reference, str):
+        return None
+    if reference.startswith("#"):
+        found = (c for c in resource.get("contained", []) if c.get("id") == reference[1:])
+        medication = next(found, None)
+    else:
+        medication = await reader.resource(reference)
+    return medication.get("code") if medication else None
+
+
+def codings(concept: Json | None) -> list[CodePair]:
+    """System and code of every coding of a CodeableConcept."""
+    listed = (concept or {}).get("coding", [])
+    return [(c.get("system") or "", c.get("code") or "") for c in listed if isinstance(c, dict)]
+
+
+def has_code(concept: Json | None, codes: Iterable[CodePair]) -> bool:
+    return not set(codes).isdisjoint(codings(concept))
+
+
+def matches(concept: Json | None, wanted: Concept) -> str:
+    """Why a CodeableConcept belongs to a value list: the code or name, "" if it does not."""
+    pairs = codings(concept)
+    listed = set(wanted.codes)
+    for system, code in pairs:
+        if (system, code) in listed:
+            return code
+        if any(system == s and code.startswith(prefix) for s, prefix in wanted.prefixes):
+            return code
+    return _named(concept, wanted.names) if wanted.names else ""
+
+
+def _named(concept: Json | None, names: tuple[str, ...]) -> str:
+    listed = (concept or {}).get("coding", [])
+    texts = [c.get("display") for c in listed if isinstance(c, dict)] + [
+        (concept or {}).get("text")
+    ]
+    words = {
+        word.strip(".,;()[]").casefold()
+        for text in texts
+        if isinstance(text, str)
+        for word in text.replace("/", " ").split()
+    }
+    return next((f"the name {name!r}" for name in names if name in words), "")
+
+
+def when(resource: Json, stems: Iterable[str]) -> tuple[Span, str] | None:
+    """The first date of these elements (dateTime, instant or Period) and its text."""
+    for stem in stems:
+        value = resource.get(stem)
+        if isinstance(value, str):
+            try:
+                return parse_datetime(value), value
+            except ValueError:
+                continue
+        if isinstance(value, dict) and stem.endswith("Period"):
+            start, end = value.get("start"), value.get("end")
+            lo = parse_datetime(start).lo if start else PAST
+            return Span(lo, parse_datetime(end).hi if end else FUTURE), start or end or ""
+    return None

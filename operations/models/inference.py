@@ -1,0 +1,185 @@
+"""One model on one patient: features read and judged, the graph run, nothing guessed.
+
+Ranges and exclusions refuse before the graph; a feature that the record lacks is derived by
+another model where the manifest says so, or reported as a gap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from fhir_server.model.datatypes import parse_datetime
+
+from . import overrides as what_if
+from .evidence import Evidence, Moment
+from .kinds import KINDS, Gap, Row, Scene, find_condition
+from .manifest import Band, Exclusion, Feature, Output
+from .overrides import Overrides
+from .package import ModelPackage
+from .record import Item
+from .registry import Registry
+
+
+@dataclass(frozen=True, slots=True)
+class Inference:
+    """``outputs``: exact values by output name; empty when there are ``gaps``.
+
+    ``derived``: the other models that gave a feature.
+    """
+
+    package: ModelPackage
+    patient: Item
+    rows: tuple[Row, ...]
+    gaps: tuple[Gap, ...]
+    outputs: dict[str, float] = field(default_factory=dict)
+    derived: tuple[Inference, ...] = ()
+
+    @property
+    def age(self) -> int | None:
+        for row in self.rows:
+            if row.feature.kind == "age":
+                return int(row.value)
+        return None
+
+    def results(self) -> list[tuple[Output, float]]:
+        """The outputs that apply to this age."""
+        return [
+            (output, self.outputs[output.name])
+            for output in self.package.features.output
+            if output.name in self.outputs and _applies(output.ages, self.age)
+        ]
+
+    def level(self, output: Output, value: float | Decimal) -> str:
+        """The published category of a value, "" where none is."""
+        for band in self.package.card.band:
+            if band.output == output.name and _applies(band.ages, self.age):
+                return _level(band, value)
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What all models of one call share."""
+
+    registry: Registry
+    evidence: Evidence
+    moment: Moment
+    overrides: Overrides
+
+
+async def needed(registry: Registry, packages: Iterable[ModelPackage]) -> list[ModelPackage]:
+    """The models and those that they derive features from."""
+    found: dict[str, ModelPackage] = {}
+    waiting = list(packages)
+    while waiting:
+        package = waiting.pop()
+        if package.id in found:
+            continue
+        found[package.id] = package
+        names = [f.derive.model for f in package.features.feature if f.derive]
+        waiting += [await registry.champion(name) for name in names]
+    return list(found.values())
+
+
+async def infer(package: ModelPackage, question: Question) -> Inference:
+    """Raises Unavailable when the graph cannot be run, Unprocessable for a bad override."""
+    scene = Scene(question.evidence, question.moment, package.concepts)
+    rows: list[Row] = []
+    gaps: list[Gap] = list(_refusals(package, scene, question.overrides))
+    derived: list[Inference] = []
+    for feature in package.features.feature:
+        found = _read(feature, scene, question.overrides)
+        if isinstance(found, Gap) and feature.derive and found.code == "required":
+            other = await infer(await question.registry.champion(feature.derive.model), question)
+            found = _derived(feature, other, found)
+            if isinstance(found, Row):
+                derived.append(other)
+        judged = found if isinstance(found, Gap) else _outside(found)
+        if judged is not None:
+            gaps.append(judged)
+        if isinstance(found, Row):
+            rows.append(found)
+    if gaps:
+        return Inference(
+            package, question.evidence.patient, tuple(rows), tuple(gaps), derived=tuple(derived)
+        )
+    inputs = {row.feature.name: [package.encode(row.feature, row.value)] for row in rows}
+    outputs = await question.registry.runtime.run(package, inputs)
+    single = {name: values[0] for name, values in outputs.items()}
+    return Inference(package, question.evidence.patient, tuple(rows), (), single, tuple(derived))
+
+
+def _read(feature: Feature, scene: Scene, overrides: Overrides) -> Row | Gap:
+    given = overrides.get(feature.name)
+    if given is not None:
+        return what_if.row(feature, given, scene.concepts)
+    return KINDS[feature.kind](feature, scene)
+
+
+def _derived(feature: Feature, other: Inference, gap: Gap) -> Row | Gap:
+    assert feature.derive is not None
+    if other.gaps:
+        reasons = "; ".join(g.reason for g in other.gaps)
+        name = other.package.card.name
+        return Gap(feature, gap.code, f"{gap.reason}, and {name} cannot derive it: {reasons}")
+    value = Decimal(repr(other.outputs[feature.derive.output]))
+    sources = [row for row in other.rows if row.feature.kind == "quantity"]
+    text = ", ".join(f"{r.feature.name} {r.value:.6g} {r.feature.unit}" for r in sources)
+    items = tuple(item for row in other.rows for item in row.items)
+    how = f"{other.package.id} from {text}"
+    dated = max((row.date for row in sources), default="")
+    return Row(feature, value, "derived", items, None, how, dated)
+
+
+def _refusals(package: ModelPackage, scene: Scene, overrides: Overrides) -> Iterable[Gap]:
+    """Why the patient is outside the population, whatever the features say."""
+    patient = scene.evidence.patient.resource
+    died = patient.get("deceasedDateTime")
+    if patient.get("deceasedBoolean") is True or (
+        isinstance(died, str) and parse_datetime(died).lo <= scene.moment.micros
+    ):
+        yield Gap(None, "business-rule", "the patient is recorded as deceased")
+    for exclusion in package.features.exclusion:
+        yield from _excluded(exclusion, scene, overrides)
+
+
+def _excluded(exclusion: Exclusion, scene: Scene, overrides: Overrides) -> Iterable[Gap]:
+    given = overrides.get(exclusion.concept)
+    if given is not None:
+        if what_if.flag(exclusion.concept, given):
+            yield Gap(None, "business-rule", exclusion.reason)
+        return
+    if scene.evidence.conditions is None:
+        yield Gap(None, "forbidden", f"Condition may not be searched ({exclusion.reason})")
+        return
+    item = find_condition(scene, exclusion.concept, exclusion.when)
+    if item is not None:
+        yield Gap(None, "business-rule", f"{exclusion.reason} ({item.reference})")
+
+
+def _outside(row: Row) -> Gap | None:
+    """A number outside what is plausible, or outside the model's population."""
+    feature, value = row.feature, row.value
+    if isinstance(value, bool | str):
+        return None
+    for bounds, code, what in (
+        (feature.plausible, "value", "is not plausible"),
+        (feature.population, "business-rule", "is outside the population of the model"),
+    ):
+        if bounds is not None and not bounds[0] <= value <= bounds[1]:
+            text = f"{value:.6g} {feature.unit} {what} ({bounds[0]} to {bounds[1]})"
+            return Gap(feature, "value" if code == "value" else "business-rule", text)
+    return None
+
+
+def _applies(ages: tuple[int, int] | None, age: int | None) -> bool:
+    return ages is None or (age is not None and ages[0] <= age <= ages[1])
+
+
+def _level(band: Band, value: float | Decimal) -> str:
+    for level in band.levels:
+        if level.below is None or value < level.below:
+            return level.text
+    return ""

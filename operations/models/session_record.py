@@ -1,0 +1,128 @@
+"""The stored record of one patient, through the session and nothing else.
+
+The session's policy is in every search; a type that may not be searched at all is None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from fhir_server.formats.json import loads
+from fhir_server.model.exchange import Json
+from fhir_server.model.problem import Forbidden, Gone, NotFound
+from fhir_server.model.resource import ID_PATTERN, Key
+from fhir_server.search.plan import All, Any, InPatient, Predicate, Scan, Search, TokenIs
+
+from .evidence import ENTERED, has_code, when
+from .kinds import OBSERVED
+from .manifest import CodePair
+from .record import MEDICATION_TYPES, Item, versioned
+
+if TYPE_CHECKING:
+    from fhir_server.access.session import Session
+
+IndexName: TypeAlias = Callable[[str, str], str]
+"""(resource type, search parameter) -> the name of its index."""
+
+FIRST, NEXT, MOST = 40, 500, 20_000
+"""Resources on the first page and on later ones; the most that are looked through."""
+
+MEDICATION: Final = "Medication/"
+
+
+class SessionRecord:
+    """Implements ``RecordReader`` over a Session."""
+
+    def __init__(self, session: Session, patient: str, index: IndexName) -> None:
+        self._session = session
+        self._id = patient
+        self._index = index
+
+    async def patient(self) -> Item:
+        """Raises NotFound or Gone."""
+        stored = await self._session.read(Key("Patient", self._id))
+        return _item(Key("Patient", self._id), loads(stored.body))
+
+    async def observations(
+        self, groups: Sequence[Sequence[CodePair]], until: int
+    ) -> list[Item] | None:
+        """One search for all codes; rare ones that its pages lack are looked for alone."""
+        waiting = [tuple(group) for group in groups]
+        found: dict[str, Item] = {}
+        count = FIRST
+        while waiting:
+            index = self._index("Observation", "combo-code")
+            codes = Any(tuple(TokenIs(index, s, c) for group in waiting for s, c in group))
+            page = await self._page("Observation", (codes,), count)
+            if page is None:
+                return None
+            items, more = page
+            found.update((item.reference, item) for item in items)
+            if not more or count >= MOST:
+                break
+            left = [group for group in waiting if not _settled(group, items, until)]
+            count = NEXT if len(left) < len(waiting) else count * 5
+            waiting = left
+        return list(found.values())
+
+    async def conditions(self) -> list[Item] | None:
+        return await self._whole("Condition")
+
+    async def medications(self) -> list[Item] | None:
+        found = [await self._whole(type_) for type_ in MEDICATION_TYPES]
+        if all(items is None for items in found):
+            return None
+        return [item for items in found for item in items or ()]
+
+    async def resource(self, reference: str) -> Json | None:
+        id_ = reference.removeprefix(MEDICATION).partition("/")[0]
+        if not reference.startswith(MEDICATION) or not ID_PATTERN.fullmatch(id_):
+            return None
+        try:
+            return loads((await self._session.read(Key("Medication", id_))).body)
+        except (NotFound, Gone, Forbidden):
+            return None
+
+    async def _whole(self, type_: str) -> list[Item] | None:
+        page = await self._page(type_, (), NEXT)
+        return None if page is None else page[0]
+
+    async def _page(
+        self, type_: str, parts: tuple[Predicate, ...], count: int
+    ) -> tuple[list[Item], bool] | None:
+        """Up to ``count`` newest resources of the patient, and whether there are more."""
+        scan = Scan(type_, All((InPatient((self._id,)), *parts)))
+        search: Search | None = Search((scan,), count=min(count, NEXT), total="none")
+        items: list[Item] = []
+        while search is not None:
+            try:
+                page = await self._session.search(search)
+            except Forbidden:
+                return None
+            items += [_item(stored.key, loads(stored.body)) for stored in page.matches]
+            enough = len(items) >= (count if parts else MOST)
+            search = replace(search, after=page.next) if page.next and not enough else None
+        return items, page.next is not None
+
+
+def _item(key: Key, resource: Json) -> Item:
+    return Item(versioned(str(key), resource), resource)
+
+
+def _settled(group: Sequence[CodePair], items: Sequence[Item], until: int) -> bool:
+    """An item of the group is there whose value may count; so older ones need not be read."""
+    for item in items:
+        resource = item.resource
+        if resource.get("status") not in ENTERED["Observation"]:
+            continue
+        dated = when(resource, OBSERVED)
+        parts = (resource, *resource.get("component", []))
+        valued = any(
+            has_code(part.get("code"), group) and any(k.startswith("value") for k in part)
+            for part in parts
+        )
+        if valued and dated and dated[0].lo <= until:
+            return True
+    return False

@@ -1,0 +1,219 @@
+"""Typed arguments of an operation, from a Parameters resource or a query string.
+
+https://hl7.org/fhir/R4/operations.html#request: parameters of simple types may come in the
+URL; a resource in the body that is not Parameters stands for the one input named by the
+operation. An unknown, missing or repeated parameter is 400; a value of the wrong kind is
+400 in the URL and 422 in a body.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+from fhir_server.model.datatypes import parse_datetime
+from fhir_server.model.exchange import Json
+from fhir_server.model.problem import BadRequest, Issue, Problem, Unprocessable
+
+CONTROL: Final = frozenset({"_format", "_pretty", "_summary", "_elements"})
+"""Query parameters of the answer's form; they belong to every interaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One row of an OperationDefinition. ``max`` None: ``*``.
+
+    ``type``: a primitive type, a resource type ("Resource": any), "value" for ``value[x]``
+    of any type, or "" for a parameter with ``parts``.
+    """
+
+    name: str
+    type: str
+    doc: str
+    min: int = 0
+    max: int | None = 1
+    parts: tuple[Parameter, ...] = ()
+
+    def definition(self, use: str) -> Json:
+        row: Json = {
+            "name": self.name,
+            "use": use,
+            "min": self.min,
+            "max": "*" if self.max is None else str(self.max),
+            "documentation": self.doc,
+        }
+        if self.parts:
+            return row | {"part": [part.definition(use) for part in self.parts]}
+        return row | {"type": "Element" if self.type == "value" else self.type}
+
+
+class Value(NamedTuple):
+    """A ``value[x]`` of any type: its member name (``valueQuantity``) and its JSON."""
+
+    member: str
+    json: Any
+
+
+class Arguments:
+    """Decoded values by parameter name, in the client's order; parts are nested Arguments."""
+
+    def __init__(self, values: Mapping[str, list[Any]]) -> None:
+        self._values = values
+
+    def all(self, name: str) -> list[Any]:
+        return self._values.get(name, [])
+
+    def one(self, name: str, default: Any = None) -> Any:
+        values = self._values.get(name)
+        return values[0] if values else default
+
+
+def _code(text: str) -> str:
+    if not text or text != text.strip():
+        raise ValueError("it is empty or padded")
+    return text
+
+
+def _boolean(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise ValueError("it is not true or false")
+    return text == "true"
+
+
+def _moment(text: str) -> str:
+    parse_datetime(text)
+    return text
+
+
+class Simple(NamedTuple):
+    """How a simple type is written: members of Parameters that carry it, and its reader."""
+
+    members: tuple[str, ...]
+    read: Callable[[str], Any]
+
+
+SIMPLE: Final[Mapping[str, Simple]] = {
+    "boolean": Simple(("valueBoolean",), _boolean),
+    "code": Simple(("valueCode", "valueString", "valueId"), _code),
+    "string": Simple(("valueString", "valueCode", "valueId"), str),
+    "uri": Simple(("valueUri", "valueUrl", "valueCanonical", "valueString"), _code),
+    "canonical": Simple(("valueCanonical", "valueUri", "valueString", "valueCode"), _code),
+    "instant": Simple(("valueInstant", "valueDateTime", "valueDate"), _moment),
+    "dateTime": Simple(("valueDateTime", "valueInstant", "valueDate"), _moment),
+}
+"""Types that may stand in a URL."""
+
+
+def decode(
+    inputs: tuple[Parameter, ...],
+    query: Iterable[tuple[str, str]],
+    resource: Json | None = None,
+    body: str = "",
+) -> Arguments:
+    """The arguments of one call. Raises BadRequest or Unprocessable naming each parameter."""
+    rows = {row.name: row for row in inputs}
+    values: dict[str, list[Any]] = {}
+    for name, text in query:
+        if name not in CONTROL:
+            _add(values, _row(rows, name), _from_text(_row(rows, name), text))
+    if resource is not None and resource.get("resourceType") == "Parameters":
+        _from_parts(rows, resource.get("parameter", []), values, "Parameters.parameter")
+    elif resource is not None:
+        row = rows.get(body)
+        if row is None or not _fits(row, resource):
+            raise BadRequest("The body must be a Parameters resource", code="invalid")
+        _add(values, row, resource)
+    _require(inputs, values, "")
+    return Arguments(values)
+
+
+def _row(rows: Mapping[str, Parameter], name: str) -> Parameter:
+    row = rows.get(name)
+    if row is None:
+        known = ", ".join(rows)
+        raise BadRequest(f"Unknown parameter {name!r}; known: {known}", code="not-supported")
+    return row
+
+
+def _add(values: dict[str, list[Any]], row: Parameter, value: Any) -> None:
+    found = values.setdefault(row.name, [])
+    found.append(value)
+    if row.max is not None and len(found) > row.max:
+        raise BadRequest(f"Parameter {row.name!r} may be given {row.max} time(s)")
+
+
+def _require(inputs: tuple[Parameter, ...], values: Mapping[str, list[Any]], path: str) -> None:
+    for row in inputs:
+        if len(values.get(row.name, [])) < row.min:
+            raise BadRequest(
+                f"Parameter {row.name!r} is required", code="required", expression=path or None
+            )
+
+
+def _from_text(row: Parameter, text: str) -> Any:
+    simple = SIMPLE.get(row.type)
+    if simple is None:
+        raise BadRequest(f"Parameter {row.name!r} cannot be given in the URL: use POST")
+    try:
+        return simple.read(text)
+    except ValueError as error:
+        raise BadRequest(f"Parameter {row.name!r}: {error}", code="value") from error
+
+
+def _from_parts(
+    rows: Mapping[str, Parameter], parts: Any, values: dict[str, list[Any]], path: str
+) -> None:
+    if not isinstance(parts, list):
+        raise Unprocessable("parameters are an array", code="structure", expression=path)
+    for i, part in enumerate(parts):
+        where = f"{path}[{i}]"
+        if not isinstance(part, dict) or not isinstance(part.get("name"), str):
+            raise Unprocessable("a parameter has a name", code="structure", expression=where)
+        row = _row(rows, part["name"])
+        _add(values, row, _from_part(row, part, where))
+
+
+def _from_part(row: Parameter, part: Json, path: str) -> Any:
+    members = [name for name in part if name.startswith("value")]
+    if row.parts:
+        if members or "resource" in part:
+            raise _mismatch(row, path, "parts")
+        nested: dict[str, list[Any]] = {}
+        _from_parts({p.name: p for p in row.parts}, part.get("part", []), nested, f"{path}.part")
+        _require(row.parts, nested, path)
+        return Arguments(nested)
+    if row.type == "value":
+        if len(members) != 1:
+            raise _mismatch(row, path, "one value[x]")
+        return Value(members[0], part[members[0]])
+    simple = SIMPLE.get(row.type)
+    if simple is None:
+        resource = part.get("resource")
+        if members or not isinstance(resource, dict) or not _fits(row, resource):
+            raise _mismatch(row, path, f"a resource ({row.type})")
+        return resource
+    return _from_simple(row, simple, part, members, path)
+
+
+def _from_simple(row: Parameter, simple: Simple, part: Json, members: list[str], path: str) -> Any:
+    if len(members) != 1 or members[0] not in simple.members:
+        raise _mismatch(row, path, " or ".join(simple.members))
+    value = part[members[0]]
+    if row.type == "boolean" and isinstance(value, bool):
+        return value
+    if row.type == "boolean" or not isinstance(value, str):
+        raise _mismatch(row, path, f"{simple.members[0]} of JSON type {row.type}")
+    try:
+        return simple.read(value)
+    except ValueError as error:
+        raise _mismatch(row, path, str(error)) from error
+
+
+def _fits(row: Parameter, resource: Json) -> bool:
+    return row.type in ("Resource", resource.get("resourceType"))
+
+
+def _mismatch(row: Parameter, path: str, expected: str) -> Problem:
+    text = f"Parameter {row.name!r}: expected {expected}"
+    return Unprocessable([Issue("value", text, path)])

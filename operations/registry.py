@@ -1,0 +1,102 @@
+"""The operations of this server: https://hl7.org/fhir/R4/operations.html
+
+An operation is one row with its handler; routes, the CapabilityStatement, the
+OperationDefinitions and the documentation are made from the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+
+from fhir_server.model.exchange import Json, Response
+
+from .parameters import Arguments, Parameter
+
+if TYPE_CHECKING:
+    from fhir_server.access.session import Session
+
+Level: TypeAlias = Literal["system", "type", "instance"]
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """Where and how an operation was called.
+
+    ``base``: the base URL of the face. ``now``: microseconds since the epoch. ``id``: of the
+    instance, "" on the other levels; ``type`` "" on system level.
+    """
+
+    level: Level
+    type: str
+    id: str
+    method: str
+    base: str
+    now: int
+
+
+Handler: TypeAlias = Callable[[Arguments, "Session", Invocation], Awaitable[Json | Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One row. ``code``: without ``$``. ``affects_state``: only by POST.
+
+    ``scope``: what a caller needs, as a SMART scope for the documentation; the session
+    enforces it on every look at the data. ``example``: a request that the docs run.
+    """
+
+    code: str
+    levels: frozenset[Level]
+    types: tuple[str, ...]
+    affects_state: bool
+    inputs: tuple[Parameter, ...]
+    outputs: tuple[Parameter, ...]
+    scope: str
+    description: str
+    example: str
+    handler: Handler
+    body: str = ""
+    """The input that a body which is not a Parameters resource stands for."""
+
+
+class Operations:
+    """The rows by code; two rows may share a code on different types."""
+
+    def __init__(self, rows: Iterable[Operation]) -> None:
+        self.rows: Final = tuple(rows)
+
+    def find(self, code: str, level: Level, type_: str) -> Operation | None:
+        for row in self.rows:
+            fits = level == "system" or type_ in row.types
+            if row.code == code and level in row.levels and fits:
+                return row
+        return None
+
+    def of_type(self, type_: str) -> list[Operation]:
+        """The operations that a CapabilityStatement lists for a resource type."""
+        return [row for row in self.rows if type_ in row.types and row.levels - {"system"}]
+
+
+def definition(row: Operation, base: str) -> Json:
+    """The OperationDefinition: https://hl7.org/fhir/R4/operationdefinition.html"""
+    return {
+        "resourceType": "OperationDefinition",
+        "id": row.code,
+        "url": f"{base}/OperationDefinition/{row.code}",
+        "name": row.code.replace("-", "_"),
+        "status": "active",
+        "kind": "operation",
+        "affectsState": row.affects_state,
+        "description": row.description,
+        "code": row.code,
+        **({"resource": list(row.types)} if row.types else {}),
+        "system": "system" in row.levels,
+        "type": "type" in row.levels,
+        "instance": "instance" in row.levels,
+        "parameter": [
+            *(p.definition("in") for p in row.inputs),
+            *(p.definition("out") for p in row.outputs),
+        ],
+    }

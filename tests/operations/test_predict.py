@@ -1,0 +1,395 @@
+"""The contract of ``$predict``: what it reads, refuses, explains and never does."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from predicting import LOINC, SNOMED, Chart, PlainSession, of_type, parameters, predict
+
+from fhir_server.model.problem import BadRequest, MethodNotAllowed, NotFound, Unprocessable
+
+
+def _complete(**who: Any) -> Chart:
+    """Everything that SCORE2 and PREVENT need."""
+    chart = Chart(**who)
+    chart.pressure(140)
+    chart.smoking("266919005")
+    chart.measure("2093-3", 5.5, "mmol/L")
+    chart.measure("2085-9", 1.3, "mmol/L")
+    chart.measure("39156-5", 24, "kg/m2")
+    chart.measure("62238-1", 88, "mL/min/{1.73_m2}")
+    return chart
+
+
+def _risk(bundle: dict[str, Any]) -> float:
+    return float(of_type(bundle, "RiskAssessment")[0]["prediction"][0]["probabilityDecimal"])
+
+
+def _feature(bundle: dict[str, Any], name: str) -> dict[str, Any]:
+    (risk,) = of_type(bundle, "RiskAssessment")
+    for extension in risk["extension"]:
+        parts = extension["extension"]
+        if parts[0]["valueCode"] == name:
+            return {part["url"]: part for part in parts}
+    raise AssertionError(name)
+
+
+def _diagnostics(bundle: dict[str, Any]) -> str:
+    (outcome,) = of_type(bundle, "OperationOutcome")
+    return "\n".join(issue["diagnostics"] for issue in outcome["issue"])
+
+
+def _refusal(chart: Chart, **values: Any) -> str:
+    with pytest.raises(Unprocessable) as caught:
+        predict(chart.resources, parameters(**({"model": "score2"} | values)))
+    return "\n".join(issue.diagnostics for issue in caught.value.issues)
+
+
+def test_the_result_is_a_labelled_draft_with_its_sources() -> None:
+    chart = _complete()
+    chart.resources[1]["meta"]["security"] = [
+        {"system": "http://terminology.hl7.org/CodeSystem/v3-Confidentiality", "code": "R"},
+        {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "HIV"},
+    ]
+    chart.resources[2]["meta"]["security"] = [
+        {"system": "http://terminology.hl7.org/CodeSystem/v3-Confidentiality", "code": "N"}
+    ]
+    bundle = predict(chart.resources, parameters(model="score2"))
+    assert bundle["type"] == "collection"
+    (risk,) = of_type(bundle, "RiskAssessment")
+    assert risk["status"] == "preliminary"
+    assert [label["code"] for label in risk["meta"]["security"]] == ["AIAST", "R", "HIV"]
+    assert risk["subject"] == {"reference": "Patient/p"}
+    assert risk["occurrenceDateTime"] == "2026-06-01T12:00:00.000Z"
+    assert risk["performer"]["reference"] == "Device/score2-1.0.0"
+    references = {basis["reference"] for basis in risk["basis"]}
+    assert references == {"Patient/p/_history/3"} | {
+        f"Observation/{r['id']}/_history/3" for r in chart.resources[1:5]
+    }
+    (prediction,) = risk["prediction"]
+    assert prediction["qualitativeRisk"]["text"] == "low-to-moderate"
+    assert (prediction["whenRange"]["low"]["value"], prediction["whenRange"]["high"]["value"]) == (
+        50,
+        60,
+    )
+    (provenance,) = of_type(bundle, "Provenance")
+    full_urls = {e["resource"]["resourceType"]: e["fullUrl"] for e in bundle["entry"]}
+    assert provenance["target"] == [{"reference": full_urls["RiskAssessment"]}]
+    assert {e["what"]["reference"] for e in provenance["entity"]} == references
+    assert full_urls["Device"].endswith("/fhir/Device/score2-1.0.0")
+
+
+def test_each_feature_is_explained() -> None:
+    bundle = predict(_complete().resources, parameters(model="prevent"))
+    row = _feature(bundle, "total-cholesterol")
+    assert row["original"]["valueQuantity"]["value"] == Decimal("5.5")
+    assert row["value"]["valueQuantity"]["value"] == Decimal("212.6836814")
+    assert "0.02586" in row["conversion"]["valueString"]
+    assert row["date"]["valueString"] == "2026-05-01"
+    assert _feature(bundle, "diabetes")["origin"]["valueCode"] == "assumed"
+    assert "Diabetes mellitus: no Condition of this kind is recorded" in _diagnostics(bundle)
+
+
+def test_without_model_every_applicable_champion_answers() -> None:
+    chart = Chart()
+    chart.measure("2160-0", 0.9, "mg/dL")
+    bundle = predict(chart.resources)
+    assert len(of_type(bundle, "Observation")) == 1 and not of_type(bundle, "RiskAssessment")
+    text = _diagnostics(bundle)
+    assert "score2: sbp" in text and "prevent: bmi" in text
+    assert len(of_type(predict(_complete().resources), "RiskAssessment")) == 2
+
+
+def test_one_model_without_result_names_each_missing_feature() -> None:
+    text = _refusal(Chart(country=None))
+    for expected in (
+        "sbp (Systolic blood pressure): the record has none; codes http://loinc.org|8480-6",
+        "unit mm[Hg]; look-back P5Y",
+        "smoker (Current smoker)",
+        "http://loinc.org|2093-3",
+        "http://loinc.org|2085-9",
+        "region (SCORE2 risk region of the country of residence): the Patient has no",
+    ):
+        assert expected in text
+
+
+@pytest.mark.parametrize(
+    ("age", "accepted"), [(39, False), (40, True), (69, True), (70, True), (89, True), (90, False)]
+)
+def test_age_limits(age: int, accepted: bool) -> None:
+    chart = _complete(age=age)
+    if accepted:
+        assert 0 < _risk(predict(chart.resources, parameters(model="score2"))) < 1
+    else:
+        assert "outside the population of the model (40 to 89)" in _refusal(chart)
+
+
+def test_who_is_outside_the_population() -> None:
+    for code, system, reason in (
+        ("44054006", SNOMED, "diabetes"),
+        ("E11.9", "http://hl7.org/fhir/sid/icd-10-cm", "diabetes"),
+        ("T90", "http://hl7.org/fhir/sid/icpc-2", "diabetes"),
+        ("22298006", SNOMED, "established cardiovascular disease"),
+        ("I63.9", "http://hl7.org/fhir/sid/icd-10", "established cardiovascular disease"),
+    ):
+        chart = _complete()
+        chart.condition(code, system)
+        assert reason in _refusal(chart)
+    chart = _complete()
+    chart.patient["deceasedDateTime"] = "2026-01-01"
+    assert "deceased" in _refusal(chart)
+
+
+def test_conditions_that_do_not_count() -> None:
+    status = "http://terminology.hl7.org/CodeSystem/condition-ver-status"
+    chart = _complete()
+    refuted = {"coding": [{"system": status, "code": "refuted"}]}
+    chart.condition("44054006", verificationStatus=refuted)
+    chart.condition("22298006", recordedDate="2027-01-01")
+    chart.condition("15777000")  # prediabetes
+    resolved = {"coding": [{"system": "x", "code": "resolved"}]}
+    chart.condition("44054006", clinicalStatus=resolved)
+    assert _risk(predict(chart.resources, parameters(model="score2"))) > 0
+    chart.condition("22298006", clinicalStatus=resolved)
+    assert "established" in _refusal(chart)
+
+
+def test_prevent_ranges() -> None:
+    for code, value, unit, reason in (
+        ("2093-3", 129, "mg/dL", "129 mg/dL is outside the population of the model (130 to 320)"),
+        ("2093-3", 8.3, "mmol/L", "outside the population"),
+        ("39156-5", 41, "kg/m2", "18.5 to 39.9"),
+        ("62238-1", 150, "mL/min/{1.73_m2}", "15 to 140"),
+        ("2085-9", 3000, "mg/dL", "is not plausible"),
+    ):
+        chart = _complete()
+        chart.measure(code, value, unit, "2026-05-20")
+        assert reason in _refusal(chart, model="prevent")
+    chart = _complete()
+    chart.pressure(181, "2026-05-20")
+    assert "90 to 180" in _refusal(chart, model="prevent")
+    chart.pressure(180, "2026-05-21")
+    assert _risk(predict(chart.resources, parameters(model="prevent"))) > 0
+
+
+def test_values_that_cannot_be_used_are_refused_not_skipped() -> None:
+    for unit, reason in (("mm[Hg]", "cannot be converted"), ("furlong", "is not understood")):
+        chart = _complete()
+        chart.measure("2093-3", 5, unit, "2026-05-20")
+        assert reason in _refusal(chart)
+    chart = _complete()
+    chart.measure("2093-3", 5, "mmol/L", "2026-05-20")["valueQuantity"]["comparator"] = "<"
+    assert "only a bound" in _refusal(chart)
+    chart = _complete()
+    del chart.measure("2093-3", 5, "mmol/L", "2026-05-20")["valueQuantity"]["code"]
+    chart.resources[-1]["valueQuantity"].pop("unit")
+    assert "no unit" in _refusal(chart)
+    chart = _complete()
+    chart.smoking("266927001", "2026-05-20")  # unknown if ever smoked
+    assert "does not answer" in _refusal(chart)
+
+
+def test_the_newest_valid_value_within_the_look_back_counts() -> None:
+    plain = _risk(predict(_complete().resources, parameters(model="score2")))
+    chart = _complete()
+    chart.measure("2093-3", 9, "mmol/L", "2025-01-01")  # older
+    chart.measure("2093-3", 9, "mmol/L", "2026-07-01")  # after asOf
+    chart.measure("2093-3", 9, "mmol/L", "2026-05-20", status="entered-in-error")
+    chart.measure("2093-3", 9, "mmol/L", "2026-05-21", status="preliminary")
+    del chart.measure("2093-3", 9, "mmol/L", "2026-05-22")["valueQuantity"]
+    assert _risk(predict(chart.resources, parameters(model="score2"))) == plain
+    chart.measure("2093-3", 9, "mmol/L", "2026-05-23", status="amended")
+    assert _risk(predict(chart.resources, parameters(model="score2"))) > plain
+    chart = Chart()
+    chart.measure("2160-0", 0.9, "mg/dL", "2021-05-31")
+    assert "look-back P5Y" in _refusal(chart, model="ckd-epi-2021")
+    chart.measure("2160-0", 0.9, "mg/dL", "2021-06-01")
+    assert of_type(predict(chart.resources, parameters(model="ckd-epi-2021")), "Observation")
+
+
+def test_as_of_moves_age_and_values() -> None:
+    chart = Chart(age=50)
+    chart.measure("2160-0", 0.9, "mg/dL", "2024-03-01T10:00:00+02:00")
+    chart.measure("2160-0", 2.0, "mg/dL", "2025-03-01")
+    at = parameters(model="ckd-epi-2021", asOf="2024-06-01T00:00:00Z")
+    (egfr,) = of_type(predict(chart.resources, at), "Observation")
+    expected = 142 * 0.9938**48
+    assert egfr["valueQuantity"]["value"] == round(expected)
+    before = parameters(model="ckd-epi-2021", asOf="2024-03-01T07:59:59Z")
+    with pytest.raises(Unprocessable):
+        predict(chart.resources, before)
+    for bad in ("yesterday", "2024-02-30", "2024-06-01T25:00:00Z"):
+        with pytest.raises((BadRequest, Unprocessable)):
+            predict(chart.resources, query=f"asOf={bad}")
+
+
+def test_the_ends_of_time_are_no_crash() -> None:
+    for moment in ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59Z", "2024-02-29"):
+        assert not of_type(predict(Chart().resources, query=f"asOf={moment}"), "RiskAssessment")
+
+
+def test_overrides_are_what_if() -> None:
+    chart = _complete(country=None)
+    given = {
+        "region": ("valueCode", "very high"),
+        "8480-6": ("valueQuantity", {"value": Decimal("18.67"), "unit": "kPa", "code": "kPa"}),
+        "smoker": ("valueBoolean", True),
+    }
+    bundle = predict(chart.resources, parameters(model="score2", override=given))
+    assert _feature(bundle, "sbp")["origin"]["valueCode"] == "override"
+    pressure = _feature(bundle, "sbp")["value"]["valueQuantity"]["value"]
+    assert abs(float(pressure) - 140.04) < 0.01
+    (risk,) = of_type(bundle, "RiskAssessment")
+    assert any("What-if: region, smoker, sbp" in note["text"] for note in risk["note"])
+    used = {basis["reference"] for basis in risk["basis"]}
+    assert f"Observation/{chart.resources[1]['id']}/_history/3" not in used
+    low = given | {"region": ("valueString", "low")}
+    assert _risk(predict(chart.resources, parameters(model="score2", override=low))) < _risk(bundle)
+
+
+@pytest.mark.parametrize(
+    ("feature", "value", "reason"),
+    [
+        ("weight", ("valueDecimal", Decimal(80)), "unknown feature 'weight'; known: "),
+        ("sbp", ("valueBoolean", True), "valueQuantity"),
+        ("sbp", ("valueQuantity", {"value": 5, "unit": "mmol/L"}), "cannot be converted"),
+        ("sbp", ("valueInteger", 500), "not plausible"),
+        ("smoker", ("valueString", "yes"), "valueBoolean"),
+        ("region", ("valueCode", "mars"), "one of low, moderate, high, very-high"),
+        ("age", ("valueDecimal", Decimal("50.5")), "whole number"),
+        ("age", ("valueInteger", 20), "outside the population"),
+        ("diabetes", ("valueBoolean", True), "not derived for people with diabetes"),
+    ],
+)
+def test_overrides_that_are_refused(feature: str, value: Any, reason: str) -> None:
+    assert reason in _refusal(_complete(), override={feature: value})
+
+
+def test_data_stands_for_the_record() -> None:
+    chart = _complete()
+    full = [{"fullUrl": f"urn:uuid:{i}", "resource": r} for i, r in enumerate(chart.resources)]
+    for entry in full[1:]:
+        entry["resource"]["subject"] = {"reference": "urn:uuid:0"}
+    foreign = Chart()
+    other = foreign.measure("2093-3", 9, "mmol/L", "2026-05-30")
+    other["subject"] = {"reference": "Patient/other"}
+    bundle = {"resourceType": "Bundle", "type": "collection", "entry": [*full, {"resource": other}]}
+    stored = _risk(predict(_complete().resources, parameters(model="score2")))
+    session = PlainSession([])
+    answer = predict([], parameters(model="score2", data=bundle), session=session, level="type")
+    assert _risk(answer) == stored and session.searches == []
+    bare = predict([], bundle, query="model=score2", level="type")
+    assert _risk(bare) == stored
+    instance = predict(chart.resources, parameters(model="score2", data=bundle))
+    assert _risk(instance) == stored
+
+
+def test_data_that_is_refused() -> None:
+    patient = {"resource": {"resourceType": "Patient", "id": "q"}}
+    empty: dict[str, Any] = {"resourceType": "Bundle", "type": "collection"}
+    for bundle in (empty, empty | {"entry": [patient, {"resource": {**patient["resource"]}}]}):
+        with pytest.raises(Unprocessable):
+            predict([], parameters(data=bundle), level="type")
+    with pytest.raises(Unprocessable, match="another"):
+        predict(_complete().resources, parameters(data=empty | {"entry": [patient]}))
+    with pytest.raises(NotFound):
+        predict([], parameters(data=empty | {"entry": [patient]}))
+    with pytest.raises(BadRequest, match="'data' is required"):
+        predict([], query="model=score2", level="type")
+
+
+def test_unknown_model_patient_and_parameters() -> None:
+    chart = _complete()
+    with pytest.raises(NotFound, match="Unknown model 'score3'; known: ckd-epi-2021"):
+        predict(chart.resources, query="model=score3")
+    with pytest.raises(NotFound):
+        predict([], query="model=score2")
+    with pytest.raises(BadRequest, match="Unknown parameter 'modell'"):
+        predict(chart.resources, query="modell=score2")
+    with pytest.raises(BadRequest, match="use POST"):
+        predict(chart.resources, query="override=x")
+    with pytest.raises(BadRequest, match="report or request"):
+        predict(chart.resources, query="missing=guess")
+    with pytest.raises(BadRequest, match="1 time"):
+        predict(chart.resources, query="asOf=2026-01-01T00:00:00Z&asOf=2026-01-02T00:00:00Z")
+
+
+def test_get_never_writes() -> None:
+    with pytest.raises(MethodNotAllowed):
+        predict(_complete().resources, query="model=score2&store=true")
+
+
+def test_missing_features_as_tasks() -> None:
+    bundle = predict(Chart().resources, parameters(model="score2", missing="request"))
+    tasks = of_type(bundle, "Task")
+    assert all((t["status"], t["intent"]) == ("draft", "proposal") for t in tasks)
+    asked = {c["code"] for t in tasks for c in t["code"].get("coding", []) if c["system"] == LOINC}
+    assert {"8480-6", "2093-3", "2085-9", "72166-2"} <= asked
+    assert not of_type(bundle, "RiskAssessment")
+
+
+def test_types_that_may_not_be_searched_are_not_taken_as_empty() -> None:
+    for type_, model in (
+        ("Condition", "score2"),
+        ("Condition", "prevent"),
+        ("Observation", "score2"),
+    ):
+        session = PlainSession(_complete().resources, frozenset({type_}))
+        with pytest.raises(Unprocessable, match=f"{type_} may not be searched"):
+            predict([], parameters(model=model), session=session)
+    both = frozenset({"MedicationRequest", "MedicationStatement"})
+    with pytest.raises(Unprocessable, match="MedicationRequest may not be searched"):
+        session = PlainSession(_complete().resources, both)
+        predict([], parameters(model="prevent"), session=session)
+
+
+def test_one_search_per_type_and_rare_values_behind_many() -> None:
+    chart = _complete()
+    session = PlainSession(chart.resources)
+    predict([], parameters(model=["score2", "prevent"]), session=session)
+    types = [search.scans[0].type for search in session.searches]
+    expected = ["Observation", "Condition", "MedicationRequest", "MedicationStatement"]
+    assert types == expected
+    for day in range(1, 29):
+        for month in range(3, 6):
+            for hour in range(12):
+                chart.pressure(140, f"2026-{month:02}-{day:02}T{hour:02}:00:00Z")
+    chart.pressure(140, "2026-05-31")
+    session = PlainSession(chart.resources)
+    bundle = predict([], parameters(model="score2"), session=session)
+    assert _feature(bundle, "sbp")["date"]["valueString"] == "2026-05-31"
+    assert len(session.searches) <= 4
+
+
+def test_medications_that_do_not_count() -> None:
+    plain = _risk(predict(_complete().resources, parameters(model="prevent")))
+    chart = _complete()
+    chart.drug("C10AA05", status="stopped")
+    chart.drug("C10AA05", doNotPerform=True)
+    chart.drug("C10AA05", intent="proposal")
+    chart.drug("C10AA05", authoredOn="2026-07-01")
+    chart.drug("C10AA05", dispenseRequest={"validityPeriod": {"end": "2026-01-01"}})
+    chart.drug("G01AA01")["medicationCodeableConcept"]["text"] = "Nystatin"
+    bundle = predict(chart.resources, parameters(model="prevent"))
+    assert _risk(bundle) == plain
+    contained = {"resourceType": "Medication", "id": "m", "code": {"text": "Atorvastatin 20 mg"}}
+    order = chart.drug("x", contained=[contained], medicationReference={"reference": "#m"})
+    del order["medicationCodeableConcept"]
+    bundle = predict(chart.resources, parameters(model="prevent"))
+    assert _risk(bundle) != plain
+    assert "recognised by the name 'atorvastatin'" in _diagnostics(bundle)
+
+
+def test_partial_birth_dates_and_sex() -> None:
+    chart = _complete()
+    chart.patient["birthDate"] = "1976"
+    bundle = predict(chart.resources, parameters(model="score2"))
+    assert "leaves the age between 49 and 50" in _diagnostics(bundle)
+    chart.patient["birthDate"] = "1986"
+    assert "39 a is outside" in _refusal(chart)
+    chart.patient["birthDate"] = "2027-01-01"
+    assert "after asOf" in _refusal(chart)
+    chart.patient["gender"] = "unknown"
+    assert "sex (Sex (administrative gender))" in _refusal(chart)

@@ -1,0 +1,116 @@
+"""A whole server in this process, without sockets: for tests of HTTP and interactions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+
+from fhir_server.app import Domain, assemble, serving
+from fhir_server.config import Settings
+from fhir_server.http.respond import Asgi
+from fhir_server.store.base import Store
+from fhir_server.store.memory import MemoryStore
+
+T = TypeVar("T")
+Json = dict[str, Any]
+BASE = "http://127.0.0.1:8080/fhir"
+FHIR_JSON = "application/fhir+json"
+
+
+async def _memory(_: Path) -> Store:
+    return MemoryStore()
+
+
+BACKENDS: dict[str, Callable[[Path], Coroutine[None, None, Store]]] = {"memory": _memory}
+
+
+class Server:
+    """Sends requests as a client with the given headers."""
+
+    def __init__(self, domain: Domain, app: Asgi, runner: asyncio.Runner) -> None:
+        self.domain = domain
+        self.app = app
+        self.headers: dict[str, str] = {}
+        self._runner = runner
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        return self._runner.run(work)
+
+    def send(self, method: str, url: str, **options: Any) -> httpx.Response:
+        """``url`` relative to the FHIR base, or absolute, or with a leading slash from the root."""
+        if not url.startswith(("http:", "/")):
+            url = f"{BASE}/{url}"
+        headers = self.headers | options.pop("headers", {})
+        body = options.pop("json", None)
+        if body is not None:
+            options["content"] = _dumps(body)
+            headers = {"content-type": FHIR_JSON} | headers
+
+        async def sent() -> httpx.Response:
+            transport = httpx.ASGITransport(self.app)  # type: ignore[arg-type]
+            async with httpx.AsyncClient(
+                transport=transport, base_url="http://127.0.0.1:8080"
+            ) as client:
+                return await client.request(method, url, headers=headers, **options)
+
+        return self.run(sent())
+
+    def get(self, url: str, **options: Any) -> httpx.Response:
+        return self.send("GET", url, **options)
+
+    def post(self, url: str, body: Json | None = None, **options: Any) -> httpx.Response:
+        return self.send("POST", url, json=body, **options)
+
+    def put(self, url: str, body: Json | None = None, **options: Any) -> httpx.Response:
+        return self.send("PUT", url, json=body, **options)
+
+    def delete(self, url: str, **options: Any) -> httpx.Response:
+        return self.send("DELETE", url, **options)
+
+    def create(self, body: Json, **options: Any) -> Json:
+        """The stored resource of a create that must succeed."""
+        answer = self.post(body["resourceType"], body, **options)
+        assert answer.status_code == 201, answer.text
+        made: Json = answer.json()
+        return made
+
+    def token(self, scope: str, *, minutes: int = 5, **holder: Any) -> str:
+        holder = {"client": "test"} | holder
+        return self.run(self.domain.tokens.issue(scope=scope, minutes=minutes, **holder))
+
+    def bearer(self, scope: str, **holder: Any) -> dict[str, str]:
+        return {"authorization": f"Bearer {self.token(scope, **holder)}"}
+
+
+def _dumps(body: Any) -> bytes:
+    import json
+
+    return json.dumps(body).encode()
+
+
+@contextmanager
+def served(backend: str, folder: Path, *, open_: bool = True, **settings: Any) -> Iterator[Server]:
+    """A server over a new store."""
+    with asyncio.Runner() as runner:
+        store = runner.run(BACKENDS[backend](folder))
+        domain = runner.run(assemble(replace(Settings(store="memory:"), **settings), store))
+        parts = serving(domain, open_=open_)
+        yield Server(domain, runner.run(parts.__aenter__()), runner)
+        runner.run(parts.__aexit__(None, None, None))
+        runner.run(store.close())
+
+
+def issue(answer: httpx.Response) -> Json:
+    """The first issue of an OperationOutcome, which the answer must be."""
+    assert answer.headers["content-type"] == "application/fhir+json; charset=utf-8", answer.text
+    body = answer.json()
+    assert body["resourceType"] == "OperationOutcome", body
+    first: Json = body["issue"][0]
+    assert first["severity"] and first["code"] and first["diagnostics"]
+    return first
