@@ -8,6 +8,7 @@ import asyncio
 import tempfile
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -29,12 +30,13 @@ from fhir_server.search.values import (
 )
 from fhir_server.store.base import Store
 from fhir_server.store.memory import MemoryStore
+from fhir_server.store.sqlite import roads, view
 from fhir_server.store.sqlite.opening import open_store
 from tests.store.building import Bench, values
 
 DAY = 86_400_000_000
-TYPES = ("Patient", "Observation", "Encounter")
-IDS = ("1", "2", "3", "4", "5")
+TYPES = ("Patient", "Observation")
+IDS = ("1", "2", "3", "4", "5", "6")
 PARAMS = ("a", "b")
 TEXTS = ("Ada", "ada  LOVE", "Ärzte", "Їжак", "adam", "", "zz\U0010ffff")
 URIS = ("http://a", "http://a/b", "http://a/b/c", "urn:x")
@@ -94,13 +96,13 @@ found = st.one_of(
 )
 index_values = st.builds(
     lambda v, d, p: values(*v, date=d * DAY, patients=tuple(sorted(p))),
-    st.lists(found, max_size=8),
+    st.lists(found, min_size=3, max_size=10),
     DAYS,
     st.sets(ids, max_size=2),
 )
 writes = st.lists(
     st.tuples(types, ids, st.one_of(index_values, index_values, index_values, st.none())),
-    min_size=1,
+    min_size=10,
     max_size=25,
 )
 
@@ -158,7 +160,8 @@ def grow(inner: st.SearchStrategy[plan.Predicate]) -> st.SearchStrategy[plan.Pre
 
 
 predicates = st.recursive(leaves, grow, max_leaves=6)
-scans = st.builds(Scan, types, st.one_of(predicates, st.just(plan.TRUE)))
+pairs = st.lists(leaves, min_size=2, max_size=2).map(lambda p: plan.All(tuple(p)))
+scans = st.builds(Scan, types, st.one_of(leaves, pairs, predicates, st.just(plan.TRUE)))
 sort_keys = st.one_of(
     st.builds(
         lambda k, d: SortKey("_" + k, k, d),
@@ -233,10 +236,26 @@ async def _open(path: Path) -> tuple[Store, Store]:
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-@given(history=writes, plans=st.lists(searches, min_size=8, max_size=8))
+@given(
+    history=writes,
+    plans=st.lists(searches, min_size=20, max_size=20),
+    limits=st.sampled_from([(64, 400, 400), (0, 400, 400), (0, 4, 4), (0, 2, 1)]),
+)
 def test_sqlite_answers_as_memory_does(
-    history: list[tuple[str, str, IndexValues | None]], plans: list[Search]
+    history: list[tuple[str, str, IndexValues | None]],
+    plans: list[Search],
+    limits: tuple[int, int, int],
 ) -> None:
+    """``limits`` of the planner, so small that each of its roads is taken."""
+    few, counted, joined = limits
+    with (
+        mock.patch.multiple(roads, FEW=few, COUNTED=counted, JOINED=joined),
+        mock.patch.multiple(view, _FIRST_CHUNK=joined, _MOST_CHUNK=joined * 2),
+    ):
+        compare(history, plans)
+
+
+def compare(history: list[tuple[str, str, IndexValues | None]], plans: list[Search]) -> None:
     with tempfile.TemporaryDirectory() as folder, asyncio.Runner() as runner:
         stores = runner.run(_open(Path(folder)))
         memory, sqlite = (Bench(s, runner) for s in stores)
