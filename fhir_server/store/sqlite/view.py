@@ -12,8 +12,8 @@ from typing import Final, TypeAlias, assert_never
 
 from fhir_server.model.resource import Key
 from fhir_server.search import plan
+from fhir_server.search.match import matches_leaf
 from fhir_server.search.plan import Predicate, Scan
-from fhir_server.store.leaves import leaf_holds
 from fhir_server.store.sqlite.codec import Codec
 from fhir_server.store.sqlite.keys import Keys, List
 from fhir_server.store.sqlite.probes import MOST_LISTS, posted
@@ -298,7 +298,7 @@ class View:
                 | plan.Present()
                 | plan.InPatient()
             ):
-                return leaf_holds(predicate, row.key, row.updated, row.values)
+                return matches_leaf(predicate, row.key.id, row.values, row.updated)
             case _:
                 assert_never(predicate)
 
