@@ -58,6 +58,14 @@ class Expression:
         self.tree = parse(text)
         self._run = _compile(self.tree)
 
+    @classmethod
+    def of(cls, tree: Syntax, text: str) -> Expression:
+        """The expression of a tree that is already parsed, such as a criterion of another;
+        ``text`` names it in errors."""
+        made = cls.__new__(cls)
+        made.text, made.tree, made._run = text, tree, _compile(tree)
+        return made
+
     def items(self, subject: Json | Node, context: Context = _DEFAULT) -> Collection:
         """The result as elements (Node) and System values.
 

@@ -6,13 +6,14 @@ https://hl7.org/fhir/R4/search.html#modifiers, #chaining, #has
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, NoReturn
 
 from fhir_server.model.problem import BadRequest
 from fhir_server.search.parameters import KINDS, Context, Criterion, Parameter
 from fhir_server.search.parameters.date import search_span
 from fhir_server.search.parameters.escape import split, unescape
+from fhir_server.search.parameters.reference import MOST_TARGETS
 from fhir_server.search.plan import (
     FALSE,
     TRUE,
@@ -37,11 +38,25 @@ MOST_HOPS: Final = 4
 _ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 
 
+@dataclass(slots=True)
+class Budget:
+    """How large the plan of one query may still grow: an untyped chain fans out at each hop."""
+
+    left: int = 20_000
+
+    def spend(self, name: str, nodes: int) -> None:
+        self.left -= nodes
+        if self.left < 0:
+            raise BadRequest(f"{name[:100]}: the query is too large", code="too-costly")
+
+
 class UnknownParameter(Exception):
     """The type has no such parameter; the handling preference decides what that means."""
 
-    def __init__(self, name: str, type: str) -> None:
-        super().__init__(f"unknown search parameter {name[:100]!r} of {type}")
+
+def _dead_end(why: str, hops: int) -> Exception:
+    """A chain that leads nowhere; behind the first hop another target type may lead further."""
+    return UnknownParameter(why) if hops else BadRequest(why)
 
 
 def not_supported(what: str) -> NoReturn:
@@ -54,6 +69,7 @@ class Criteria:
 
     schema: SearchSchema
     context: Context
+    budget: Budget = field(default_factory=Budget)
 
     def compile(self, type: str, name: str, value: str, hops: int = 0) -> Predicate:
         """The predicate of ``name=value`` on resources of ``type``.
@@ -74,6 +90,7 @@ class Criteria:
         if modifier == "missing":
             return self._missing(parameter, name, value)
         values = _alternatives(name, value)
+        self.budget.spend(name, len(values) * min(max(len(parameter.targets), 1), MOST_TARGETS))
         match code:
             case "_id":
                 return _id(name, modifier, values)
@@ -98,7 +115,7 @@ class Criteria:
             return found
         if code in schema.unsupported:
             not_supported(f"the search parameter {code!r} of {type} is not supported")
-        raise UnknownParameter(code, type)
+        raise UnknownParameter(f"unknown search parameter {code[:100]!r} of {type}")
 
     def reference(self, type: str, code: str, name: str) -> Parameter:
         """A parameter whose values lead to resources. Raises BadRequest for another."""
@@ -144,12 +161,14 @@ class Criteria:
         self, parameter: Parameter, modifier: str, rest: str, value: str, name: str, hops: int
     ) -> Predicate:
         if not parameter.leads:
-            raise BadRequest(f"{name}: {parameter.code!r} is not a reference to chain through")
+            raise _dead_end(f"{name}: {parameter.code!r} is not a reference to chain through", hops)
         targets = parameter.targets
         if modifier:
             if modifier not in targets:
-                raise BadRequest(f"{name}: {parameter.code!r} does not refer to {modifier[:64]!r}")
+                why = f"{name}: {parameter.code!r} does not refer to {modifier[:64]!r}"
+                raise _dead_end(why, hops)
             targets = (modifier,)
+        self.budget.spend(name, len(targets))
         scans = []
         for target in targets:
             try:
@@ -157,7 +176,7 @@ class Criteria:
             except UnknownParameter:
                 continue
         if not scans:
-            raise BadRequest(f"{name}: no type that it leads to has {rest[:100]!r}")
+            raise _dead_end(f"{name}: no type that it leads to has {rest[:100]!r}", hops)
         return Chain(parameter.index, tuple(scans))
 
     def _has(self, type: str, name: str, value: str, hops: int) -> Predicate:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, tzinfo
 from typing import Any, TypeAlias, assert_never
 
 from fhir_server.model.exchange import Json
 from fhir_server.search.expression import HasExtension, Resolves, Where
-from fhir_server.search.parameters import KINDS
+from fhir_server.search.parameters import KINDS, Site
 from fhir_server.search.parameters.kind import Emit
 from fhir_server.search.parameters.reference import target, type_of
 from fhir_server.search.schema import Filter, Hop, Path, SearchSchema, TypeSchema
@@ -31,26 +32,27 @@ class _Node:
     filtered: dict[Filter, _Node] = field(default_factory=dict)
 
 
-def compile_extract(schema: SearchSchema, base: str = "") -> Extract:
-    """The extractor of a server with this base URL (without a trailing slash).
+def compile_extract(schema: SearchSchema, base: str = "", zone: tzinfo = UTC) -> Extract:
+    """The extractor of a server; ``base`` and ``zone`` as of Site.
 
     It raises KeyError for an unknown ``resourceType``. ``date`` is 0 where the resource has no
     clinical date.
     """
+    site = Site(base, zone)
     compiled: dict[str, Extract] = {}
 
     def extract(resource: Json) -> IndexValues:
         type_ = resource["resourceType"]
         of_type = compiled.get(type_)
         if of_type is None:
-            of_type = compiled[type_] = _compile_type(schema.of(type_), base)
+            of_type = compiled[type_] = _compile_type(schema.of(type_), site)
         return of_type(resource)
 
     return extract
 
 
-def _compile_type(schema: TypeSchema, base: str) -> Extract:
-    walk = _compile_node(_trie(schema, base), base)
+def _compile_type(schema: TypeSchema, site: Site) -> Extract:
+    walk = _compile_node(_trie(schema, site), site.base)
     main_dates = {name: rank for rank, name in enumerate(schema.main_dates)}
     patient, is_patient = frozenset(schema.patient), schema.is_patient
 
@@ -63,17 +65,24 @@ def _compile_type(schema: TypeSchema, base: str) -> Extract:
         if is_patient and "id" in resource:
             ids.insert(0, resource["id"])
         out.patients = tuple(ids) if len(ids) < 2 else tuple(dict.fromkeys(ids))
-        for name in _REPEATING:
-            found = getattr(out, name)
-            if len(found) > 1:
-                setattr(out, name, list(dict.fromkeys(found)))
+        _distinct(out)
         return out
 
     return extract
 
 
-_REPEATING = ("tokens", "strings", "dates", "references", "uris")
-"""Lists where the same value often comes twice, for example from two codings."""
+def _distinct(out: IndexValues) -> None:
+    """The same value often comes twice, for example from two codings."""
+    if len(out.tokens) > 1:
+        out.tokens = list(dict.fromkeys(out.tokens))
+    if len(out.strings) > 1:
+        out.strings = list(dict.fromkeys(out.strings))
+    if len(out.dates) > 1:
+        out.dates = list(dict.fromkeys(out.dates))
+    if len(out.references) > 1:
+        out.references = list(dict.fromkeys(out.references))
+    if len(out.uris) > 1:
+        out.uris = list(dict.fromkeys(out.uris))
 
 
 def _main_date(out: IndexValues, ranks: dict[str, int]) -> int:
@@ -88,7 +97,7 @@ def _main_date(out: IndexValues, ranks: dict[str, int]) -> int:
     return best[1] if best is not None else 0
 
 
-def _trie(schema: TypeSchema, base: str) -> _Node:
+def _trie(schema: TypeSchema, site: Site) -> _Node:
     root = _Node()
     for index in schema.indexes:
         readers = KINDS[index.kind].readers
@@ -96,7 +105,7 @@ def _trie(schema: TypeSchema, base: str) -> _Node:
             if path.not_false:
                 root.emits.append(_not_false(index.name, path.hops[0].member))
             else:
-                _node(root, path).emits.append(readers[path.type](index.name, base))
+                _node(root, path).emits.append(readers[path.type](index.name, site))
     return root
 
 

@@ -14,7 +14,7 @@ from fhir_server.model.problem import BadRequest
 from fhir_server.search.criteria import Criteria, UnknownParameter, not_supported
 from fhir_server.search.parameters import Context
 from fhir_server.search.plan import TRUE, All, Cursor, Predicate, Scan, Search
-from fhir_server.search.results import RESULTS, Result
+from fhir_server.search.results import DEFAULT_COUNT, MOST_COUNT, RESULTS, Result
 from fhir_server.search.schema import SearchSchema
 
 Pairs = Iterable[tuple[str, str]]
@@ -50,10 +50,13 @@ def parse_search(
     strict: bool = False,
     within: Predicate = TRUE,
     after: Cursor | None = None,
+    default_count: int = DEFAULT_COUNT,
+    most_count: int = MOST_COUNT,
 ) -> Parsed:
     """The plan of a query. ``type`` None: a search over types, those of ``_type`` or all.
 
-    ``within``: conjoined, for example the compartment of the URL. Raises BadRequest.
+    ``within``: conjoined, for example the compartment of the URL. ``most_count``: a larger
+    ``_count`` is clamped to it, and the self link says so. Raises BadRequest.
     """
     pairs = list(query)
     if len(pairs) > MOST_PARAMETERS:
@@ -62,7 +65,7 @@ def parse_search(
     applied: list[tuple[str, str]] = []
     warnings: list[str] = []
     types = (type,) if type is not None else _types(criteria, pairs)
-    result = Result(criteria, types)
+    result = Result(criteria, types, most_count, count=default_count)
     where: dict[str, list[Predicate]] = {t: [] if within == TRUE else [within] for t in types}
     seen: set[str] = set()
     for name, value in pairs:

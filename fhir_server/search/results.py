@@ -16,7 +16,7 @@ from fhir_server.search.plan import DEFAULT_SORT, Include, Scan, SortKey
 
 DEFAULT_COUNT: Final = 20
 MOST_COUNT: Final = 1000
-"""``_count`` beyond this is clamped."""
+"""``_count`` beyond this is clamped, unless the server is set otherwise."""
 MOST_SORT_KEYS: Final = 8
 MOST_INCLUDES: Final = 50
 
@@ -27,6 +27,7 @@ class Result:
 
     criteria: Criteria
     types: tuple[str, ...]
+    most_count: int = MOST_COUNT
     sort: tuple[SortKey, ...] = DEFAULT_SORT
     count: int = DEFAULT_COUNT
     total: Literal["none", "limited", "exact"] = "limited"
@@ -52,7 +53,7 @@ class ResultParameter:
 def _count(result: Result, _modifier: str, value: str) -> str:
     if not (value.isascii() and value.isdigit() and len(value) <= 18):
         raise BadRequest(f"_count: {value[:100]!r} is not a number of 0 or more")
-    result.count = min(int(value), MOST_COUNT)
+    result.count = min(int(value), result.most_count)
     return str(result.count)
 
 
@@ -187,9 +188,7 @@ RESULTS: Final[dict[str, ResultParameter]] = {
         ResultParameter(
             "_sort", "Order: parameter names, - for descending", "Observation?_sort=-date", _sort
         ),
-        ResultParameter(
-            "_count", f"Matches per page, at most {MOST_COUNT}", "Patient?_count=10", _count
-        ),
+        ResultParameter("_count", "Matches per page", "Patient?_count=10", _count),
         ResultParameter("_total", "none, estimate or accurate", "Patient?_total=accurate", _total),
         ResultParameter(
             "_summary", "count: only the number of matches", "Patient?_summary=count", _summary

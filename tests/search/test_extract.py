@@ -20,7 +20,7 @@ from fhir_server.formats.json import loads
 from fhir_server.model.datatypes import parse_datetime
 from fhir_server.search.extract import compile_extract, local_references
 from fhir_server.search.match import LISTS
-from fhir_server.search.parameters import KINDS, Parameter
+from fhir_server.search.parameters import KINDS, Parameter, Site
 from fhir_server.search.parameters.reference import type_of
 from fhir_server.search.schema import COLUMNS
 from fhir_server.search.values import DATE_MAX, DATE_MIN, IndexValues, ReferenceValue, TokenValue
@@ -84,7 +84,7 @@ def expected(resource: Resource, parameter: Parameter, expression: str) -> set[A
         for node in nodes:
             reader = KINDS[parameter.kind].readers.get(node.type)
             if reader is not None and node.value is not None:
-                reader("", BASE)(node.value, out)
+                reader("", Site(BASE))(node.value, out)
     return set(getattr(out, LISTS[parameter.kind]))
 
 

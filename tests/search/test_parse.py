@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from contextlib import suppress
 from urllib.parse import parse_qsl
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fhir_server.model.problem import BadRequest
+from fhir_server.search.extract import compile_extract
 from fhir_server.search.link import query_string
+from fhir_server.search.match import matches
 from fhir_server.search.parameters import KINDS, Context
 from fhir_server.search.parameters.escape import split, unescape
 from fhir_server.search.parse import parse_criteria, parse_search
@@ -191,3 +194,30 @@ def test_what_includes_may_say() -> None:
         assert parse("Observation", f"_include={value}").search.includes
     for value in SCHEMA.revincludes["Patient"]:
         assert parse("Patient", f"_revinclude={value}").search.includes
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "subject." * 4 + "subject=1",
+        "&".join(["subject=" + ",".join(map(str, range(1000)))] * 99),
+    ],
+)
+def test_the_plan_cannot_grow_without_bound(query: str) -> None:
+    with pytest.raises(BadRequest, match="too large"):
+        parse("Basic", query + "&subject.subject=" + ",".join(map(str, range(1000))))
+
+
+def test_dates_without_a_zone_are_stored_and_searched_in_the_same_zone() -> None:
+    zone = ZoneInfo("Europe/Kyiv")
+    extract = compile_extract(SCHEMA, zone=zone)
+    born = extract({"resourceType": "Patient", "id": "1", "birthDate": "1970-05-01"})
+    seen = extract(
+        {"resourceType": "Observation", "effectiveDateTime": "2024-01-01T00:30:00+02:00"}
+    )
+    for type, query, values in (
+        ("Patient", ("birthdate", "1970-05-01"), born),
+        ("Observation", ("date", "2024-01-01"), seen),
+    ):
+        search = parse_search(SCHEMA, type, [query], Context(zone=zone)).search
+        assert matches(search.scans[0].where, "1", values)

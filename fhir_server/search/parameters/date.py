@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any as Value
 from typing import cast
 
@@ -16,15 +17,18 @@ from fhir_server.model.datatypes import (
     split_prefix,
 )
 from fhir_server.search.parameters.escape import unescape
-from fhir_server.search.parameters.kind import Context, Criterion, Emit, Kind
+from fhir_server.search.parameters.kind import Context, Criterion, Emit, Kind, Site
 from fhir_server.search.plan import Any, DateIs, Predicate, Prefix
 from fhir_server.search.values import DateValue, IndexValues
 
+# The resources of one patient share many of their dates.
+_span = lru_cache(maxsize=16384)(parse_datetime)
 
-def _moment(index: str, _base: str) -> Emit:
+
+def _moment(index: str, site: Site) -> Emit:
     def emit(value: Value, out: IndexValues) -> None:
         try:
-            lo, hi = parse_datetime(value)
+            lo, hi = _span(value, site.zone)
         except ValueError:
             return
         out.dates.append(DateValue(index, lo, hi))
@@ -32,34 +36,34 @@ def _moment(index: str, _base: str) -> Emit:
     return emit
 
 
-def _period(index: str, _base: str) -> Emit:
+def _period(index: str, site: Site) -> Emit:
     def emit(value: Value, out: IndexValues) -> None:
-        span = _period_span(value)
+        span = _period_span(value, site)
         if span is not None and span != ALWAYS:
             out.dates.append(DateValue(index, *span))
 
     return emit
 
 
-def _period_span(value: Value) -> Span | None:
+def _period_span(value: Value, site: Site) -> Span | None:
     try:
-        return parse_period(value.get("start"), value.get("end"))
+        return parse_period(value.get("start"), value.get("end"), site.zone)
     except ValueError:
         return None
 
 
-def _timing(index: str, _base: str) -> Emit:
+def _timing(index: str, site: Site) -> Emit:
     """The outer limits of a Timing; the details of the schedule do not matter."""
 
     def emit(value: Value, out: IndexValues) -> None:
         spans = []
         for event in value.get("event", ()):
             try:
-                spans.append(parse_datetime(event or ""))
+                spans.append(_span(event or "", site.zone))
             except ValueError:
                 continue
         bounds = value.get("repeat", {}).get("boundsPeriod")
-        if bounds is not None and (span := _period_span(bounds)) and span != ALWAYS:
+        if bounds is not None and (span := _period_span(bounds, site)) and span != ALWAYS:
             spans.append(span)
         if spans:
             out.dates.append(DateValue(index, min(s.lo for s in spans), max(s.hi for s in spans)))

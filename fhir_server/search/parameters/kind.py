@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from fhir_server.model.problem import BadRequest
 from fhir_server.search.plan import Predicate
@@ -18,11 +18,23 @@ from fhir_server.search.values import IndexValues
 
 KindName: TypeAlias = Literal["token", "string", "date", "number", "quantity", "reference", "uri"]
 
+
+class Site(NamedTuple):
+    """What values mean on this server.
+
+    ``base``: own base URL without a trailing slash; absolute references below it are local.
+    ``zone``: of dates that are written without one, stored and searched alike.
+    """
+
+    base: str = ""
+    zone: tzinfo = UTC
+
+
 Emit: TypeAlias = Callable[[Any, IndexValues], None]
 """Takes one element of a resource and appends its index values."""
 
-Reader: TypeAlias = Callable[[str, str], Emit]
-"""``(index name, own base URL) -> Emit``."""
+Reader: TypeAlias = Callable[[str, Site], Emit]
+"""``(index name, site) -> Emit``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +70,9 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What the meaning of a value depends on besides itself.
+    """What the meaning of a search value depends on besides itself.
 
-    ``base``: own base URL without a trailing slash. ``now``: microseconds since the epoch, for
-    ``ap``. ``zone``: of dates that are written without one.
+    ``base`` and ``zone``: as of Site. ``now``: microseconds since the epoch, for ``ap``.
     """
 
     base: str = ""

@@ -16,7 +16,7 @@ from fhir_server.model.datatypes import (
     split_prefix,
 )
 from fhir_server.search.parameters.escape import unescape
-from fhir_server.search.parameters.kind import Criterion, Emit, Kind
+from fhir_server.search.parameters.kind import Criterion, Emit, Kind, Site
 from fhir_server.search.plan import Any, NumberIs, Predicate, Prefix
 from fhir_server.search.values import IndexValues, NumberValue
 
@@ -26,7 +26,7 @@ def _float(number: Value) -> float:
     return float(Decimal(number))
 
 
-def _point(index: str, _base: str) -> Emit:
+def _point(index: str, _site: Site) -> Emit:
     def emit(value: Value, out: IndexValues) -> None:
         number = _float(value)
         out.numbers.append(NumberValue(index, number, number))
@@ -34,7 +34,7 @@ def _point(index: str, _base: str) -> Emit:
     return emit
 
 
-def _range(index: str, _base: str) -> Emit:
+def _range(index: str, _site: Site) -> Emit:
     def emit(value: Value, out: IndexValues) -> None:
         lo = value.get("low", {}).get("value", -math.inf)
         hi = value.get("high", {}).get("value", math.inf)

@@ -10,7 +10,7 @@ from typing import Final, cast
 from fhir_server.model.datatypes import PREFIXES
 from fhir_server.model.ucum import UcumError, canonical
 from fhir_server.search.parameters.escape import split, unescape
-from fhir_server.search.parameters.kind import Criterion, Emit, Kind
+from fhir_server.search.parameters.kind import Criterion, Emit, Kind, Site
 from fhir_server.search.parameters.number import Sought, sought
 from fhir_server.search.plan import Any, Predicate, Prefix, QuantityIs
 from fhir_server.search.values import IndexValues, QuantityValue
@@ -63,7 +63,7 @@ def _exact(number: Value) -> Decimal:
     return number if isinstance(number, Decimal) else Decimal(number)
 
 
-def _quantity(index: str, _base: str) -> Emit:
+def _quantity(index: str, _site: Site) -> Emit:
     def emit(value: Value, out: IndexValues) -> None:
         number = value.get("value")
         if number is None:
@@ -76,7 +76,7 @@ def _quantity(index: str, _base: str) -> Emit:
     return emit
 
 
-def _money(index: str, _base: str) -> Emit:
+def _money(index: str, _site: Site) -> Emit:
     def emit(value: Value, out: IndexValues) -> None:
         number = value.get("value")
         if number is not None:
@@ -86,7 +86,7 @@ def _money(index: str, _base: str) -> Emit:
     return emit
 
 
-def _range(index: str, _base: str) -> Emit:
+def _range(index: str, _site: Site) -> Emit:
     def emit(value: Value, out: IndexValues) -> None:
         low, high = value.get("low", {}), value.get("high", {})
         if low or high:
@@ -95,7 +95,7 @@ def _range(index: str, _base: str) -> Emit:
     return emit
 
 
-def _sampled(index: str, _base: str) -> Emit:
+def _sampled(index: str, _site: Site) -> Emit:
     """From the smallest to the greatest sample."""
 
     def emit(value: Value, out: IndexValues) -> None:

@@ -8,7 +8,7 @@ from typing import Any as Value
 from typing import Final, NamedTuple
 
 from fhir_server.search.parameters.escape import split, unescape
-from fhir_server.search.parameters.kind import Criterion, Emit, Kind
+from fhir_server.search.parameters.kind import Criterion, Emit, Kind, Site
 from fhir_server.search.plan import FALSE, Any, Predicate, ReferenceIs
 from fhir_server.search.values import IndexValues, ReferenceValue
 
@@ -55,7 +55,9 @@ def type_of(reference: Value, base: str = "") -> str:
     return match["type"] if match is not None and _SCHEME.match(literal) else ""
 
 
-def _reference(index: str, base: str) -> Emit:
+def _reference(index: str, site: Site) -> Emit:
+    base = site.base
+
     def emit(value: Value, out: IndexValues) -> None:
         literal = value.get("reference")
         # A logical reference (identifier only) leads nowhere, but the element is present.
@@ -64,7 +66,7 @@ def _reference(index: str, base: str) -> Emit:
     return emit
 
 
-def _canonical(index: str, _base: str) -> Emit:
+def _canonical(index: str, _site: Site) -> Emit:
     def emit(value: Value, out: IndexValues) -> None:
         url, _, version = value.partition("|")
         out.references.append(ReferenceValue(index, "", "", url, version))

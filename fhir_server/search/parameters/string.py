@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any as Value
 
 from fhir_server.search.parameters.escape import unescape
-from fhir_server.search.parameters.kind import Criterion, Emit, Kind, Reader
+from fhir_server.search.parameters.kind import Criterion, Emit, Kind, Reader, Site
 from fhir_server.search.plan import Any, Predicate, StringIs
 from fhir_server.search.values import IndexValues, StringValue, fold
 
@@ -14,7 +14,7 @@ _NAME = ("family", "given", "text", "prefix", "suffix")
 _ADDRESS = ("line", "city", "district", "state", "postalCode", "country", "text")
 
 
-def _plain(index: str, _base: str) -> Emit:
+def _plain(index: str, _site: Site) -> Emit:
     def emit(value: Value, out: IndexValues) -> None:
         out.strings.append(StringValue(index, value))
 
@@ -22,7 +22,7 @@ def _plain(index: str, _base: str) -> Emit:
 
 
 def _parts(names: tuple[str, ...]) -> Reader:
-    def of(index: str, _base: str) -> Emit:
+    def of(index: str, _site: Site) -> Emit:
         def emit(value: Value, out: IndexValues) -> None:
             for name in names:
                 part = value.get(name)

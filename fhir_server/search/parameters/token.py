@@ -2,50 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any as Value
 
 from fhir_server.search.parameters.escape import split, unescape
-from fhir_server.search.parameters.kind import Criterion, Emit, Kind
+from fhir_server.search.parameters.kind import Criterion, Emit, Kind, Site
 from fhir_server.search.plan import FALSE, Any, Not, Predicate, TokenIs
 from fhir_server.search.values import IndexValues, TokenValue
 
 
-def _reader(tokens: Callable[[str, Value], list[TokenValue]]) -> Callable[[str, str], Emit]:
-    def of(index: str, _base: str) -> Emit:
-        def emit(value: Value, out: IndexValues) -> None:
-            out.tokens += tokens(index, value)
+def _coding(index: str, _site: Site) -> Emit:
+    def emit(value: Value, out: IndexValues) -> None:
+        system, code = value.get("system", ""), value.get("code", "")
+        if system or code:
+            out.tokens.append(TokenValue(index, system, code))
 
-        return emit
-
-    return of
-
-
-def _coding(index: str, value: Value) -> list[TokenValue]:
-    system, code = value.get("system", ""), value.get("code", "")
-    return [TokenValue(index, system, code)] if system or code else []
+    return emit
 
 
-def _concept(index: str, value: Value) -> list[TokenValue]:
-    return [token for coding in value.get("coding", ()) for token in _coding(index, coding)]
+def _concept(index: str, site: Site) -> Emit:
+    coding = _coding(index, site)
+
+    def emit(value: Value, out: IndexValues) -> None:
+        for one in value.get("coding", ()):
+            coding(one, out)
+
+    return emit
 
 
-def _identifier(index: str, value: Value) -> list[TokenValue]:
-    system, code = value.get("system", ""), value.get("value", "")
-    return [TokenValue(index, system, code)] if system or code else []
+def _identifier(index: str, _site: Site) -> Emit:
+    def emit(value: Value, out: IndexValues) -> None:
+        system, code = value.get("system", ""), value.get("value", "")
+        if system or code:
+            out.tokens.append(TokenValue(index, system, code))
+
+    return emit
 
 
-def _contact(index: str, value: Value) -> list[TokenValue]:
+def _contact(index: str, _site: Site) -> Emit:
     """ContactPoint.system is a kind of contact, not a namespace."""
-    return [TokenValue(index, "", value["value"])] if "value" in value else []
+
+    def emit(value: Value, out: IndexValues) -> None:
+        if "value" in value:
+            out.tokens.append(TokenValue(index, "", value["value"]))
+
+    return emit
 
 
-def _plain(index: str, value: Value) -> list[TokenValue]:
-    return [TokenValue(index, "", value)]
+def _plain(index: str, _site: Site) -> Emit:
+    def emit(value: Value, out: IndexValues) -> None:
+        out.tokens.append(TokenValue(index, "", value))
+
+    return emit
 
 
-def _boolean(index: str, value: Value) -> list[TokenValue]:
-    return [TokenValue(index, "", "true" if value else "false")]
+def _boolean(index: str, _site: Site) -> Emit:
+    yes, no = TokenValue(index, "", "true"), TokenValue(index, "", "false")
+
+    def emit(value: Value, out: IndexValues) -> None:
+        out.tokens.append(yes if value else no)
+
+    return emit
 
 
 def compile_token(criterion: Criterion) -> Predicate:
@@ -77,11 +93,11 @@ TOKEN = Kind(
     modifiers=("not",),
     compile=compile_token,
     readers={
-        "Coding": _reader(_coding),
-        "CodeableConcept": _reader(_concept),
-        "Identifier": _reader(_identifier),
-        "ContactPoint": _reader(_contact),
-        "boolean": _reader(_boolean),
+        "Coding": _coding,
+        "CodeableConcept": _concept,
+        "Identifier": _identifier,
+        "ContactPoint": _contact,
+        "boolean": _boolean,
     }
-    | {name: _reader(_plain) for name in ("code", "string", "id", "uri", "url", "canonical")},
+    | dict.fromkeys(("code", "string", "id", "uri", "url", "canonical"), _plain),
 )

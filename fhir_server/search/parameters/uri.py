@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import Any as Value
 
 from fhir_server.search.parameters.escape import unescape
-from fhir_server.search.parameters.kind import Criterion, Emit, Kind
+from fhir_server.search.parameters.kind import Criterion, Emit, Kind, Site
 from fhir_server.search.plan import Any, Predicate, UriIs
 from fhir_server.search.values import IndexValues, UriValue
 
 
-def _uri(index: str, _base: str) -> Emit:
+def _uri(index: str, _site: Site) -> Emit:
     def emit(value: Value, out: IndexValues) -> None:
         out.uris.append(UriValue(index, value))
 
     return emit
 
 
-def _canonical(index: str, _base: str) -> Emit:
+def _canonical(index: str, _site: Site) -> Emit:
     """``url|version`` is found by ``url`` as well."""
 
     def emit(value: Value, out: IndexValues) -> None:

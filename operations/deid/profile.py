@@ -1,0 +1,125 @@
+"""De-identification profiles: data files of ordered rules.
+
+The shape is that of the FHIR configuration files of Microsoft's Tools for Health Data
+Anonymization (``fhirPathRules``, ``parameters``), with an identity, labels and a stated
+default added: a profile says what stays, everything that no rule names is removed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parent / "profiles"
+
+_RULE_FIELDS = frozenset(("path", "method", "why"))
+_DEFAULTS = ("redact", "keep")
+
+
+class ProfileError(ValueError):
+    """A profile that does not load. ``findings``: every reason, in the order of the rules."""
+
+    def __init__(self, name: str, findings: list[str]) -> None:
+        self.findings = findings
+        super().__init__(f"profile {name} does not load: " + "; ".join(findings))
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule: what to do (``method`` with ``params``) with the nodes of ``path``, and why."""
+
+    path: str
+    method: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A security label: one Coding of ``meta.security``."""
+
+    system: str
+    code: str
+    display: str = ""
+
+    def to_json(self) -> dict[str, str]:
+        coding = {"system": self.system, "code": self.code}
+        return coding | {"display": self.display} if self.display else coding
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A named, versioned list of rules; the first that matches a node or a node above it wins.
+
+    ``default``: what happens to values that no rule matches, ``redact`` unless the file says
+    ``keep``. ``parameters``: shared by the rules (``restrictedZipCodeTabulationAreas``, ...).
+    """
+
+    code: str
+    url: str
+    version: str
+    title: str
+    default: str
+    labels: tuple[Label, ...]
+    rules: tuple[Rule, ...]
+    parameters: Mapping[str, Any]
+
+    @property
+    def canonical(self) -> str:
+        return f"{self.url}|{self.version}"
+
+    def named(self, name: str) -> bool:
+        """Is ``name`` this profile's code or canonical (with or without version)?"""
+        return name in (self.code, self.url, self.canonical)
+
+
+def read(path: Path) -> Profile:
+    """The profile of one file. Raises ProfileError."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        raise ProfileError(path.stem, ["not JSON"]) from None
+    return parse(path.stem, document)
+
+
+def parse(code: str, document: Any) -> Profile:
+    """The profile of a JSON document; ``code`` is its short name. Raises ProfileError."""
+    findings: list[str] = []
+    if not isinstance(document, dict) or not isinstance(document.get("fhirPathRules"), list):
+        raise ProfileError(code, ["fhirPathRules is missing"])
+    if document.get("fhirVersion", "R4") not in ("R4", "4.0.1"):
+        findings.append("fhirVersion: only R4")
+    if document.get("processingErrors", "raise") != "raise":
+        findings.append("processingErrors: only raise (a rule that fails yields no data)")
+    default = document.get("default", "redact")
+    if default not in _DEFAULTS:
+        findings.append(f"default: one of {', '.join(_DEFAULTS)}")
+    rules = [_rule(i, entry, findings) for i, entry in enumerate(document["fhirPathRules"])]
+    labels = document.get("labels", [])
+    if findings:
+        raise ProfileError(code, findings)
+    return Profile(
+        code=code,
+        url=str(document.get("url", f"urn:uuid:{code}")),
+        version=str(document.get("version", "0")),
+        title=str(document.get("title", code)),
+        default=default,
+        labels=tuple(Label(entry["system"], entry["code"], entry["display"]) for entry in labels),
+        rules=tuple(rules),
+        parameters=dict(document.get("parameters", {})),
+    )
+
+
+def _rule(index: int, entry: Any, findings: list[str]) -> Rule:
+    if (
+        not isinstance(entry, dict)
+        or not isinstance(entry.get("path"), str)
+        or not isinstance(entry.get("method"), str)
+    ):
+        findings.append(f"rule {index}: path and method are required strings")
+        return Rule("", "")
+    params = {name: value for name, value in entry.items() if name not in _RULE_FIELDS}
+    return Rule(entry["path"], entry["method"], params, str(entry.get("why", "")))

@@ -1,0 +1,1 @@
+"""Methods of rules: one file per family, one row per method."""

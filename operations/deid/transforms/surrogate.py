@@ -1,0 +1,55 @@
+"""Ids and references to random codes.
+
+45 CFR 164.514(c): a code must not be derived from information about the individual. The
+codes live as long as one answer; no key to them is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from typing import Any
+
+from fhir_server.model.exchange import Json
+from operations.deid.run import Run
+from operations.deid.transforms.base import Given, Leaf, Node, Site, dropped, text
+
+
+class Surrogate:
+    """Resource.id, Reference and fullUrl: the same resource gets the same code everywhere.
+
+    A Reference keeps its literal reference (coded) and the type of its target; logical
+    identifier and display go.
+    """
+
+    drops = False
+
+    def __init__(self, given: Given) -> None:
+        self._types: Container[str] = given["resourceTypes"]
+
+    def leaf(self, site: Site) -> Leaf:
+        if site.key == "fullUrl":
+            return lambda value, _around, run: run.reference(value)[0]
+        if site.key != "id" or site.path.count(".") != 1:
+            return dropped
+        type_ = site.path.partition(".")[0]
+
+        def recode(value: Any, _around: Json, run: Run) -> Any:
+            return run.contained_code(value) if run.inside else run.code(f"{type_}/{value}")
+
+        return recode
+
+    def node(self, site: Site) -> Node | None:
+        if site.type != "Reference":
+            return lambda _walked, _run: {}
+        return self._reference
+
+    def _reference(self, walked: Json, run: Run) -> Json:
+        result: Json = {}
+        type_ = text(walked.get("type"))
+        literal = text(walked.get("reference"))
+        if literal:
+            result["reference"], target = run.reference(literal)
+            type_ = target or type_
+        if type_ in self._types:
+            result["type"] = type_
+        return result
