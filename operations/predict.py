@@ -9,8 +9,10 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+from fhir_server.access.session import Session
+from fhir_server.access.writing import Draft, resource_of
 from fhir_server.model.datatypes import format_instant
 from fhir_server.model.exchange import Json
 from fhir_server.model.problem import (
@@ -31,12 +33,9 @@ from .models.overrides import resolve
 from .models.package import ModelPackage
 from .models.record import BundleRecord, Item, RecordReader
 from .models.registry import Registry, device
-from .models.session_record import IndexName, SessionRecord
+from .models.session_record import IndexNames, SessionRecord
 from .parameters import Arguments, Parameter
 from .registry import Invocation, Operation
-
-if TYPE_CHECKING:
-    from fhir_server.access.session import Session
 
 INPUTS: Final = (
     Parameter("model", "code", "Model name, or name|version; none: every model", max=None),
@@ -67,8 +66,8 @@ OUTPUTS: Final = (
 EXAMPLE: Final = "GET /fhir/Patient/example/$predict?model=score2"
 
 
-def predict_operation(models: Registry, index: IndexName) -> Operation:
-    """The row. ``index``: (resource type, search parameter) -> index name of the plan."""
+def predict_operation(models: Registry, index: IndexNames) -> Operation:
+    """The row. ``index``: (resource type, search parameter) -> names of its indexes."""
 
     async def handler(arguments: Arguments, session: Session, call: Invocation) -> Json:
         return await Prediction(models, index, arguments, session, call).run()
@@ -94,7 +93,7 @@ class Prediction:
     """One call of ``$predict``."""
 
     models: Registry
-    index: IndexName
+    index: IndexNames
     arguments: Arguments
     session: Session
     call: Invocation
@@ -243,8 +242,6 @@ class Answer:
 
     async def write(self, session: Session) -> None:
         """All drafts in one change set; the entries become what was stored."""
-        from fhir_server.access.writing import Draft, resource_of
-
         urls = [f"{self._call.base}/{key}" for key in self._new]
         written = await session.write(
             [Draft("POST", k, self._entries[u]) for k, u in zip(self._new, urls, strict=True)]

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
+from fhir_server.access.session import Session
 from fhir_server.model.exchange import Json, Response
 
 from .parameters import Arguments, Parameter
-
-if TYPE_CHECKING:
-    from fhir_server.access.session import Session
 
 Level: TypeAlias = Literal["system", "type", "instance"]
 
@@ -36,7 +34,7 @@ class Invocation:
     now: int
 
 
-Handler: TypeAlias = Callable[[Arguments, "Session", Invocation], Awaitable[Json | Response]]
+Handler: TypeAlias = Callable[[Arguments, Session, Invocation], Awaitable[Json | Response]]
 
 
 @dataclass(frozen=True, slots=True)

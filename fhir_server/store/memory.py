@@ -14,10 +14,10 @@ from typing import assert_never
 from fhir_server.model.problem import BadRequest
 from fhir_server.model.resource import Key, Stored
 from fhir_server.search import plan
+from fhir_server.search.match import matches_leaf
 from fhir_server.search.plan import Cursor, History, Predicate, Scan, Search
 from fhir_server.search.values import IndexValues
 from fhir_server.store.base import Change, ChangeSet, Committed, Guard, Page, Stale, Versions
-from fhir_server.store.leaves import leaf_holds
 from fhir_server.store.memory_ledger import MemoryLedger
 from fhir_server.store.order import cursor_of, position_key
 
@@ -72,7 +72,7 @@ class World:
                 | plan.InPatient()
             ):
                 stored = entry.stored
-                return leaf_holds(predicate, stored.key, stored.updated, entry.values)
+                return matches_leaf(predicate, stored.key.id, entry.values, stored.updated)
             case _:
                 assert_never(predicate)
 

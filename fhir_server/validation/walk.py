@@ -191,11 +191,11 @@ class Walk:
                     self._add(f"{path}[{index}]", _NULLS if slot.sibling else _NULL)
 
     def _nulls(self, owner: Json, slot: Slot, item: list[Any]) -> set[int]:
-        """The positions where null is right: there ``_name`` has an extension."""
+        """The positions where null is right: there ``_name`` has an object, judged by itself."""
         sibling = owner.get(f"_{slot.key}") if slot.sibling else None
         if not isinstance(sibling, list) or len(sibling) != len(item):
             return set()
-        return {i for i, s in enumerate(sibling) if isinstance(s, dict) and "extension" in s}
+        return {i for i, beside in enumerate(sibling) if isinstance(beside, dict)}
 
     def _one(self, path: str, slot: Slot, value: Any, scope: Scope, index: int = 0) -> None:
         if slot.primitive is None:

@@ -13,8 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from fhir_server.access.session import Session
+from fhir_server.access.writing import Draft
 from fhir_server.model.exchange import Json
-from fhir_server.model.problem import NotFound, Unavailable
+from fhir_server.model.problem import Gone, NotFound, Unavailable
+from fhir_server.model.resource import Key
 
 from .package import ModelPackage, PackageError, load
 from .runtime import Runtime
@@ -153,6 +156,24 @@ def device(package: ModelPackage) -> Json:
             *({"text": f"Limit: {limit}"} for limit in card.limits),
         ],
     }
+
+
+async def publish(registry: Registry, session: Session) -> list[Key]:
+    """Store the Devices that the face does not have yet, so that results can refer to them.
+
+    ``session``: of the server itself. Gives the keys that were written.
+    """
+    drafts = []
+    for version in registry.versions.values():
+        resource = device(version.package)
+        key = Key("Device", resource["id"])
+        try:
+            await session.read(key)
+        except (NotFound, Gone):
+            drafts.append(Draft("PUT", key, resource))
+    if drafts:
+        await session.write(drafts)
+    return [draft.key for draft in drafts]
 
 
 def _is(version: Version, name: str) -> bool:

@@ -7,24 +7,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import Final, TypeAlias
 
+from fhir_server.access.session import Session
 from fhir_server.formats.json import loads
 from fhir_server.model.exchange import Json
 from fhir_server.model.problem import Forbidden, Gone, NotFound
 from fhir_server.model.resource import ID_PATTERN, Key
-from fhir_server.search.plan import All, Any, InPatient, Predicate, Scan, Search, TokenIs
+from fhir_server.search.plan import (
+    All,
+    Any,
+    InPatient,
+    Predicate,
+    ReferenceIs,
+    Scan,
+    Search,
+    TokenIs,
+)
 
 from .evidence import ENTERED, has_code, when
 from .kinds import OBSERVED
 from .manifest import CodePair
 from .record import MEDICATION_TYPES, Item, versioned
 
-if TYPE_CHECKING:
-    from fhir_server.access.session import Session
-
-IndexName: TypeAlias = Callable[[str, str], str]
-"""(resource type, search parameter) -> the name of its index."""
+IndexNames: TypeAlias = Callable[[str, str], Sequence[str]]
+"""(resource type, search parameter) -> the names of its indexes in a plan."""
 
 FIRST, NEXT, MOST = 40, 500, 20_000
 """Resources on the first page and on later ones; the most that are looked through."""
@@ -35,7 +42,7 @@ MEDICATION: Final = "Medication/"
 class SessionRecord:
     """Implements ``RecordReader`` over a Session."""
 
-    def __init__(self, session: Session, patient: str, index: IndexName) -> None:
+    def __init__(self, session: Session, patient: str, index: IndexNames) -> None:
         self._session = session
         self._id = patient
         self._index = index
@@ -53,8 +60,10 @@ class SessionRecord:
         found: dict[str, Item] = {}
         count = FIRST
         while waiting:
-            index = self._index("Observation", "combo-code")
-            codes = Any(tuple(TokenIs(index, s, c) for group in waiting for s, c in group))
+            names = self._index("Observation", "combo-code")
+            codes = Any(
+                tuple(TokenIs(n, s, c) for group in waiting for s, c in group for n in names)
+            )
             page = await self._page("Observation", (codes,), count)
             if page is None:
                 return None
@@ -93,7 +102,10 @@ class SessionRecord:
         self, type_: str, parts: tuple[Predicate, ...], count: int
     ) -> tuple[list[Item], bool] | None:
         """Up to ``count`` newest resources of the patient, and whether there are more."""
-        scan = Scan(type_, All((InPatient((self._id,)), *parts)))
+        # The compartment also holds what the patient only performed or asserted for others.
+        subjects = self._index(type_, "patient")
+        about = Any(tuple(ReferenceIs(name, "Patient", self._id) for name in subjects))
+        scan = Scan(type_, All((InPatient((self._id,)), about, *parts)))
         search: Search | None = Search((scan,), count=min(count, NEXT), total="none")
         items: list[Item] = []
         while search is not None:

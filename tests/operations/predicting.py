@@ -1,21 +1,31 @@
-"""A session over plain resources and the road of one ``$predict`` call, for tests."""
+"""A world of real sessions over a memory store and the road of one ``$predict`` call, for tests."""
 
 from __future__ import annotations
 
 import asyncio
 import atexit
 import copy
-from dataclasses import dataclass, field
+import itertools
 from decimal import Decimal
-from types import SimpleNamespace
 from typing import Any
 
-from fhir_server.formats.json import dumps
+from fhir_server.access.engine import Engine
+from fhir_server.access.gate import system_session
+from fhir_server.access.policy import ScopePolicy
+from fhir_server.access.principal import Principal
+from fhir_server.access.scopes import parse_scopes
+from fhir_server.access.session import Session
+from fhir_server.access.writing import Draft
+from fhir_server.definitions.registry import load as load_definitions
 from fhir_server.model.datatypes import parse_instant
-from fhir_server.model.problem import Forbidden, NotFound
-from fhir_server.model.resource import Key, Stored
-from fhir_server.search.plan import All, InPatient, Search, TokenIs
-from fhir_server.search.plan import Any as AnyOf
+from fhir_server.model.resource import Key
+from fhir_server.search.extract import compile_extract
+from fhir_server.search.match import matches
+from fhir_server.search.plan import Predicate, Search
+from fhir_server.search.schema import SearchSchema
+from fhir_server.store.base import Page
+from fhir_server.store.memory import MemoryStore
+from fhir_server.validation.validate import Validator
 from operations.models.registry import SHIPPED, Registry
 from operations.models.runtime import Runtime
 from operations.parameters import decode
@@ -29,60 +39,62 @@ ATC = "http://www.whocc.no/atc"
 UCUM = "http://unitsofmeasure.org"
 
 
-@dataclass
-class PlainSession:
-    """Evaluates the few plans of feature gathering. ``denied``: types that may not be searched."""
+class CountingStore(MemoryStore):
+    """Remembers the searches that reach it."""
 
-    resources: list[dict[str, Any]]
-    denied: frozenset[str] = frozenset()
-    searches: list[Search] = field(default_factory=list)
-    principal: Any = field(default_factory=lambda: SimpleNamespace(id="dr-test"))
-    written: list[Any] = field(default_factory=list)
+    def __init__(self) -> None:
+        super().__init__()
+        self.searches: list[Search] = []
 
-    def validate(self, resource: dict[str, Any]) -> None:
-        return None
-
-    async def read(self, key: Key) -> Stored:
-        for resource in self.resources:
-            if (resource["resourceType"], resource["id"]) == tuple(key):
-                return _stored(resource)
-        raise NotFound(f"{key} is not known")
-
-    async def search(self, search: Search) -> Any:
+    async def run(self, search: Search) -> Page:
         self.searches.append(search)
-        scan = search.scans[0]
-        if scan.type in self.denied:
-            raise Forbidden(f"not permitted: search {scan.type}")
-        found = [r for r in self.resources if r["resourceType"] == scan.type]
-        found = [r for r in found if _holds(scan.where, r)]
-        found.sort(key=lambda r: r.get("effectiveDateTime", ""), reverse=True)
-        start = search.after[0] if search.after else 0
-        page = found[start : start + search.count]
-        more = (start + search.count,) if len(found) > start + search.count else None
-        return SimpleNamespace(matches=[_stored(r) for r in page], next=more)
-
-    def new_id(self) -> str:
-        return f"new-{len(self.written)}"
+        return await super().run(search)
 
 
-def _holds(node: Any, resource: dict[str, Any]) -> bool:
-    match node:
-        case All(parts):
-            return all(_holds(part, resource) for part in parts)
-        case AnyOf(parts):
-            return any(_holds(part, resource) for part in parts)
-        case InPatient(ids):
-            return resource["subject"]["reference"].removeprefix("Patient/") in ids
-        case TokenIs("combo-code", system, code):
-            parts = [resource, *resource.get("component", [])]
-            codings = [c for p in parts for c in p["code"].get("coding", [])]
-            return any((c.get("system"), c.get("code")) == (system, code) for c in codings)
-    raise AssertionError(node)
+class World:
+    """A face over a memory store that holds these resources, written by the one write path."""
+
+    definitions = load_definitions()
+    schema = SearchSchema(definitions)
+    check = staticmethod(Validator(definitions).check)
+    extract = staticmethod(compile_extract(schema))
+
+    def __init__(self, resources: list[dict[str, Any]], *, scope: str = "") -> None:
+        self.store = CountingStore()
+        ids = itertools.count(1)
+        self.engine = Engine(
+            store=self.store,
+            definitions=self.definitions,
+            validate=self.check,
+            extract=self.extract,
+            matches=matches,
+            now=lambda: parse_instant(NOW),
+            new_id=lambda: f"new-{next(ids)}",
+        )
+        self.system = system_session(self.engine, "test")
+        self.session = self._scoped(scope) if scope else self.system
+        drafts = [
+            Draft("PUT", Key(r["resourceType"], r["id"]), copy.deepcopy(r)) for r in resources
+        ]
+        if drafts:
+            Road.runner.run(self.system.write(drafts))
+        self.store.searches.clear()
+
+    def _scoped(self, scope: str) -> Session:
+        scopes = parse_scopes(scope, self.definitions.resource_types)
+        principal = Principal("dr-test", scopes, patient="p")
+        compartment = self.definitions.compartment("Patient")
+        return Session(self.engine, principal, ScopePolicy(principal, compartment, _no_filter))
+
+    @property
+    def searched(self) -> list[str]:
+        """The types looked for, without reads by id."""
+        scans = [scan for search in self.store.searches for scan in search.scans]
+        return [scan.type for scan in scans if scan.type != "Patient"]
 
 
-def _stored(resource: dict[str, Any]) -> Stored:
-    key = Key(resource["resourceType"], resource["id"])
-    return Stored(key, int(resource["meta"]["versionId"]), 0, dumps(resource))
+def _no_filter(type_: str, filters: tuple[tuple[str, str], ...]) -> Predicate:
+    raise AssertionError("no filters here")
 
 
 class Road:
@@ -105,18 +117,22 @@ def predict(
     resources: list[dict[str, Any]],
     parameters: dict[str, Any] | None = None,
     query: str = "",
-    session: PlainSession | None = None,
+    world: World | None = None,
     level: str = "instance",
 ) -> dict[str, Any]:
     """One call on ``Patient/p`` (or ``Patient``) by POST with Parameters, else by GET."""
-    operation = predict_operation(Road.models, lambda _, name: name)
+    operation = predict_operation(Road.models, indexes)
     pairs = [tuple(part.split("=", 1)) for part in query.split("&") if part]
     arguments = decode(operation.inputs, pairs, parameters, operation.body)
     method, id_ = "POST" if parameters else "GET", "p" if level == "instance" else ""
     base = "http://127.0.0.1:8080/fhir"
     call = Invocation(level, "Patient", id_, method, base, parse_instant(NOW))
-    subject = session or PlainSession(copy.deepcopy(resources))
-    return Road.runner.run(operation.handler(arguments, subject, call))
+    session = (world or World(resources)).session
+    return Road.runner.run(operation.handler(arguments, session, call))
+
+
+def indexes(type_: str, parameter: str) -> tuple[str, ...]:
+    return World.schema.of(type_).parameters[parameter].indexes
 
 
 def parameters(**values: Any) -> dict[str, Any]:
@@ -158,7 +174,6 @@ class Chart:
         resource = {
             "resourceType": type_,
             "id": id_ or f"{type_.lower()}-{len(self.resources)}",
-            "meta": {"versionId": "3"},
             "subject": {"reference": "Patient/p"},
             **fields,
         }

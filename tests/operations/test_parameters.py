@@ -75,11 +75,11 @@ def test_what_is_refused(query: Any, body: Any, kind: type[Problem]) -> None:
 
 
 def test_rows_document_themselves() -> None:
-    from predicting import Road
+    from predicting import Road, indexes
 
     from operations.predict import predict_operation
 
-    row = predict_operation(Road.models, lambda _, name: name)
+    row = predict_operation(Road.models, indexes)
     operations = Operations([row])
     assert operations.find("predict", "instance", "Patient") is row
     assert operations.find("predict", "system", "") is None

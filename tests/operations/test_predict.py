@@ -6,9 +6,18 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from predicting import LOINC, SNOMED, Chart, PlainSession, of_type, parameters, predict
+from predicting import LOINC, SNOMED, Chart, Road, World, of_type, parameters, predict
 
-from fhir_server.model.problem import BadRequest, MethodNotAllowed, NotFound, Unprocessable
+from fhir_server.formats.json import dumps, loads
+from fhir_server.model.problem import (
+    BadRequest,
+    Forbidden,
+    MethodNotAllowed,
+    NotFound,
+    Unprocessable,
+)
+from fhir_server.model.resource import Key
+from operations.models.registry import publish
 
 
 def _complete(**who: Any) -> Chart:
@@ -49,13 +58,17 @@ def _refusal(chart: Chart, **values: Any) -> str:
 
 def test_the_result_is_a_labelled_draft_with_its_sources() -> None:
     chart = _complete()
-    chart.resources[1]["meta"]["security"] = [
-        {"system": "http://terminology.hl7.org/CodeSystem/v3-Confidentiality", "code": "R"},
-        {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "HIV"},
-    ]
-    chart.resources[2]["meta"]["security"] = [
-        {"system": "http://terminology.hl7.org/CodeSystem/v3-Confidentiality", "code": "N"}
-    ]
+    chart.resources[1]["meta"] = {
+        "security": [
+            {"system": "http://terminology.hl7.org/CodeSystem/v3-Confidentiality", "code": "R"},
+            {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "HIV"},
+        ]
+    }
+    chart.resources[2]["meta"] = {
+        "security": [
+            {"system": "http://terminology.hl7.org/CodeSystem/v3-Confidentiality", "code": "N"}
+        ]
+    }
     bundle = predict(chart.resources, parameters(model="score2"))
     assert bundle["type"] == "collection"
     (risk,) = of_type(bundle, "RiskAssessment")
@@ -65,8 +78,8 @@ def test_the_result_is_a_labelled_draft_with_its_sources() -> None:
     assert risk["occurrenceDateTime"] == "2026-06-01T12:00:00.000Z"
     assert risk["performer"]["reference"] == "Device/score2-1.0.0"
     references = {basis["reference"] for basis in risk["basis"]}
-    assert references == {"Patient/p/_history/3"} | {
-        f"Observation/{r['id']}/_history/3" for r in chart.resources[1:5]
+    assert references == {"Patient/p/_history/1"} | {
+        f"Observation/{r['id']}/_history/1" for r in chart.resources[1:5]
     }
     (prediction,) = risk["prediction"]
     assert prediction["qualitativeRisk"]["text"] == "low-to-moderate"
@@ -143,13 +156,13 @@ def test_who_is_outside_the_population() -> None:
 
 
 def test_conditions_that_do_not_count() -> None:
-    status = "http://terminology.hl7.org/CodeSystem/condition-ver-status"
+    base = "http://terminology.hl7.org/CodeSystem"
     chart = _complete()
-    refuted = {"coding": [{"system": status, "code": "refuted"}]}
+    refuted = {"coding": [{"system": f"{base}/condition-ver-status", "code": "refuted"}]}
     chart.condition("44054006", verificationStatus=refuted)
     chart.condition("22298006", recordedDate="2027-01-01")
     chart.condition("15777000")  # prediabetes
-    resolved = {"coding": [{"system": "x", "code": "resolved"}]}
+    resolved = {"coding": [{"system": f"{base}/condition-clinical", "code": "resolved"}]}
     chart.condition("44054006", clinicalStatus=resolved)
     assert _risk(predict(chart.resources, parameters(model="score2"))) > 0
     chart.condition("22298006", clinicalStatus=resolved)
@@ -244,7 +257,7 @@ def test_overrides_are_what_if() -> None:
     (risk,) = of_type(bundle, "RiskAssessment")
     assert any("What-if: region, smoker, sbp" in note["text"] for note in risk["note"])
     used = {basis["reference"] for basis in risk["basis"]}
-    assert f"Observation/{chart.resources[1]['id']}/_history/3" not in used
+    assert f"Observation/{chart.resources[1]['id']}/_history/1" not in used
     low = given | {"region": ("valueString", "low")}
     assert _risk(predict(chart.resources, parameters(model="score2", override=low))) < _risk(bundle)
 
@@ -267,19 +280,23 @@ def test_overrides_that_are_refused(feature: str, value: Any, reason: str) -> No
     assert reason in _refusal(_complete(), override={feature: value})
 
 
+def _urn(number: int) -> str:
+    return f"urn:uuid:00000000-0000-4000-8000-{number:012}"
+
+
 def test_data_stands_for_the_record() -> None:
     chart = _complete()
-    full = [{"fullUrl": f"urn:uuid:{i}", "resource": r} for i, r in enumerate(chart.resources)]
+    full = [{"fullUrl": _urn(i), "resource": r} for i, r in enumerate(chart.resources)]
     for entry in full[1:]:
-        entry["resource"]["subject"] = {"reference": "urn:uuid:0"}
+        entry["resource"]["subject"] = {"reference": _urn(0)}
     foreign = Chart()
     other = foreign.measure("2093-3", 9, "mmol/L", "2026-05-30")
     other["subject"] = {"reference": "Patient/other"}
     bundle = {"resourceType": "Bundle", "type": "collection", "entry": [*full, {"resource": other}]}
     stored = _risk(predict(_complete().resources, parameters(model="score2")))
-    session = PlainSession([])
-    answer = predict([], parameters(model="score2", data=bundle), session=session, level="type")
-    assert _risk(answer) == stored and session.searches == []
+    world = World([])
+    answer = predict([], parameters(model="score2", data=bundle), world=world, level="type")
+    assert _risk(answer) == stored and world.store.searches == []
     bare = predict([], bundle, query="model=score2", level="type")
     assert _risk(bare) == stored
     instance = predict(chart.resources, parameters(model="score2", data=bundle))
@@ -330,37 +347,97 @@ def test_missing_features_as_tasks() -> None:
     assert not of_type(bundle, "RiskAssessment")
 
 
+TYPES = ("Observation", "Condition", "MedicationRequest", "MedicationStatement")
+
+
+def _scope(*without: str) -> str:
+    kinds = [type_ for type_ in TYPES if type_ not in without]
+    return " ".join(["patient/Patient.r", *(f"patient/{type_}.rs" for type_ in kinds)])
+
+
 def test_types_that_may_not_be_searched_are_not_taken_as_empty() -> None:
-    for type_, model in (
-        ("Condition", "score2"),
-        ("Condition", "prevent"),
-        ("Observation", "score2"),
+    for denied, model in (
+        (("Condition",), "score2"),
+        (("Condition",), "prevent"),
+        (("Observation",), "score2"),
+        (("MedicationRequest", "MedicationStatement"), "prevent"),
     ):
-        session = PlainSession(_complete().resources, frozenset({type_}))
-        with pytest.raises(Unprocessable, match=f"{type_} may not be searched"):
-            predict([], parameters(model=model), session=session)
-    both = frozenset({"MedicationRequest", "MedicationStatement"})
-    with pytest.raises(Unprocessable, match="MedicationRequest may not be searched"):
-        session = PlainSession(_complete().resources, both)
-        predict([], parameters(model="prevent"), session=session)
+        world = World(_complete().resources, scope=_scope(*denied))
+        with pytest.raises(Unprocessable, match=f"{denied[0]} may not be searched"):
+            predict([], parameters(model=model), world=world)
+
+
+def test_only_what_the_session_shows_is_used() -> None:
+    world = World(_complete().resources, scope=_scope())
+    assert _risk(predict([], parameters(model="score2"), world=world)) > 0
+    other = [
+        {**r, "id": "q"} if r["resourceType"] == "Patient" else r for r in _complete().resources
+    ]
+    world = World(other, scope="patient/*.rs")
+    with pytest.raises(NotFound):
+        predict([], parameters(model="score2"), world=world)
+
+
+def test_what_the_patient_only_performed_is_not_his() -> None:
+    chart = _complete()
+    plain = _risk(predict(chart.resources, parameters(model="score2")))
+    chart.add("Patient", "child")
+    del chart.resources[-1]["subject"]
+    foreign = chart.measure("2093-3", 9, "mmol/L", "2026-05-30")
+    foreign |= {
+        "performer": [{"reference": "Patient/p"}],
+        "subject": {"reference": "Patient/child"},
+    }
+    chart.condition("44054006", asserter={"reference": "Patient/p"})
+    chart.resources[-1]["subject"] = {"reference": "Patient/child"}
+    assert _risk(predict(chart.resources, parameters(model="score2"))) == plain
 
 
 def test_one_search_per_type_and_rare_values_behind_many() -> None:
     chart = _complete()
-    session = PlainSession(chart.resources)
-    predict([], parameters(model=["score2", "prevent"]), session=session)
-    types = [search.scans[0].type for search in session.searches]
-    expected = ["Observation", "Condition", "MedicationRequest", "MedicationStatement"]
-    assert types == expected
-    for day in range(1, 29):
-        for month in range(3, 6):
-            for hour in range(12):
-                chart.pressure(140, f"2026-{month:02}-{day:02}T{hour:02}:00:00Z")
+    world = World(chart.resources)
+    predict([], parameters(model=["score2", "prevent"]), world=world)
+    assert world.searched == list(TYPES)
+    for month in range(3, 6):
+        for day in range(1, 29):
+            chart.pressure(140, f"2026-{month:02}-{day:02}T10:00:00Z")
+            chart.pressure(140, f"2026-{month:02}-{day:02}T20:00:00Z")
     chart.pressure(140, "2026-05-31")
-    session = PlainSession(chart.resources)
-    bundle = predict([], parameters(model="score2"), session=session)
+    world = World(chart.resources)
+    bundle = predict([], parameters(model="score2"), world=world)
     assert _feature(bundle, "sbp")["date"]["valueString"] == "2026-05-31"
-    assert len(session.searches) <= 4
+    assert world.searched == ["Observation", "Observation", "Condition"]
+
+
+def test_store_writes_the_drafts_and_nothing_else() -> None:
+    world = World(_complete().resources)
+    devices = Road.runner.run(publish(Road.models, world.system))
+    assert len(devices) == 3 and Road.runner.run(publish(Road.models, world.system)) == []
+    before = Road.runner.run(world.store.position())
+    predict([], parameters(model="score2"), world=world)
+    assert Road.runner.run(world.store.position()) == before
+    bundle = predict([], parameters(model="score2", store=True), world=world)
+    assert Road.runner.run(world.store.position()) == before + 2
+    (risk,) = of_type(bundle, "RiskAssessment")
+    (made,) = of_type(bundle, "Provenance")
+    assert risk["meta"]["versionId"] == "1" and risk["status"] == "preliminary"
+    assert made["target"] == [{"reference": f"RiskAssessment/{risk['id']}"}]
+    stored = Road.runner.run(world.session.read(Key("RiskAssessment", risk["id"])))
+    assert loads(stored.body) == risk
+    reader = World(_complete().resources, scope=_scope())
+    with pytest.raises(Forbidden):
+        predict([], parameters(model="score2", store=True), world=reader)
+
+
+def test_results_are_valid_resources() -> None:
+    chart = _complete()
+    chart.measure("2160-0", 0.9, "mg/dL")
+    bundle = predict(chart.resources)
+    kinds = {entry["resource"]["resourceType"] for entry in bundle["entry"]}
+    assert kinds == {"Observation", "RiskAssessment", "Device", "Provenance", "OperationOutcome"}
+    World.check(loads(dumps(bundle)))
+    tasks = predict(Chart().resources, parameters(model="score2", missing="request"))
+    World.check(loads(dumps(tasks)))
 
 
 def test_medications_that_do_not_count() -> None:

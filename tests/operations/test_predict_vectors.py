@@ -112,7 +112,7 @@ def test_prevent_derives_egfr_from_creatinine_unrounded() -> None:
     exact = 142 * (0.78 / 0.7) ** -1.2 * 0.9938**50 * 1.012
     assert abs(float(egfr) - exact) < 1e-6
     assert rows["egfr"]["origin"]["valueCode"] == "derived"
-    assert {"reference": f"Observation/{creatinine['id']}/_history/3"} in risk["basis"]
+    assert {"reference": f"Observation/{creatinine['id']}/_history/1"} in risk["basis"]
     assert {d["id"] for d in of_type(bundle, "Device")} == {"prevent-1.0.0", "ckd-epi-2021-1.0.0"}
 
 

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from fhir_server.store.base import Store
 from fhir_server.store.memory import MemoryStore
+from fhir_server.store.sqlite.opening import open_store
 from tests.store.building import Bench
 
 
@@ -19,11 +20,18 @@ class Clock:
         return self.now
 
 
-def _memory(_: Path, clock: Clock) -> Store:
+async def _memory(_: Path, clock: Clock) -> Store:
     return MemoryStore(clock)
 
 
-BACKENDS: dict[str, Callable[[Path, Clock], Store]] = {"memory": _memory}
+async def _sqlite(path: Path, clock: Clock) -> Store:
+    return await open_store(path, "serve", clock)
+
+
+BACKENDS: dict[str, Callable[[Path, Clock], Awaitable[Store]]] = {
+    "memory": _memory,
+    "sqlite": _sqlite,
+}
 
 
 @pytest.fixture
@@ -36,7 +44,7 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Ite
     with asyncio.Runner() as runner:
 
         async def opened() -> Store:
-            return BACKENDS[request.param](tmp_path, clock)
+            return await BACKENDS[request.param](tmp_path, clock)
 
         store = runner.run(opened())
         yield Bench(store, runner)

@@ -1,0 +1,131 @@
+"""Frames: body and index values of one version, compressed together with a dictionary.
+
+The values repeat what the body says, so behind the body they cost little. Each frame has
+a checksum: a flipped bit is found and never served. The dictionary's id is in the frame's
+header; dictionaries are kept in the database, so newer programs read older frames.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from functools import cache
+from importlib.resources import files
+from typing import Final, TypeAlias
+
+import msgspec
+import zstandard
+
+from fhir_server.model.problem import ServerError
+from fhir_server.search.values import (
+    DateValue,
+    IndexValues,
+    NumberValue,
+    QuantityValue,
+    ReferenceValue,
+    StringValue,
+    TokenValue,
+    UriValue,
+)
+
+Packed: TypeAlias = tuple[
+    int,
+    tuple[str, ...],
+    list[TokenValue],
+    list[StringValue],
+    list[DateValue],
+    list[NumberValue],
+    list[QuantityValue],
+    list[ReferenceValue],
+    list[UriValue],
+]
+LEVEL: Final = 3
+LIMIT: Final = 1 << 30
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Packed).decode
+
+
+def pack(v: IndexValues) -> bytes:
+    return _encode(
+        (
+            v.date,
+            v.patients,
+            v.tokens,
+            v.strings,
+            v.dates,
+            v.numbers,
+            v.quantities,
+            v.references,
+            v.uris,
+        )
+    )
+
+
+def unpack(packed: bytes | memoryview) -> IndexValues:
+    return IndexValues(*_decode(packed))
+
+
+@cache
+def shipped() -> bytes:
+    """The dictionary that comes with this program (``scripts/train_dictionary.py``)."""
+    compressed = files(__package__).joinpath("dictionary.zst").read_bytes()
+    return zstandard.ZstdDecompressor().decompress(compressed)
+
+
+class Damaged(ServerError):
+    """A stored frame does not pass its checksum."""
+
+
+class Codec:
+    """Makes frames and opens them. ``dictionaries``: by their id, the newest is used."""
+
+    def __init__(self, dictionaries: dict[int, bytes]) -> None:
+        newest = zstandard.ZstdCompressionDict(dictionaries[max(dictionaries)])
+        newest.precompute_compress(level=LEVEL)
+        self._compress = zstandard.ZstdCompressor(
+            level=LEVEL, dict_data=newest, write_checksum=True
+        ).compress
+        self._openers = {
+            number: zstandard.ZstdDecompressor(
+                dict_data=zstandard.ZstdCompressionDict(content)
+            ).decompress
+            for number, content in dictionaries.items()
+        }
+        self._newest = max(dictionaries)
+        self._decompress = self._openers[self._newest]
+
+    def frame(self, body: bytes, values: IndexValues | None) -> tuple[int, bytes]:
+        """(length of the body, frame); a deletion has an empty frame."""
+        if values is None:
+            return 0, b""
+        return len(body), self._compress(body + pack(values))
+
+    def open(self, frame: bytes) -> bytes:
+        """Body and packed values behind it."""
+        if not frame:
+            return b""
+        try:
+            return self._decompress(frame)
+        except zstandard.ZstdError:
+            return self._open_older(frame)
+
+    def _open_older(self, frame: bytes) -> bytes:
+        try:
+            number = zstandard.get_frame_parameters(frame).dict_id
+            if number != self._newest and number in self._openers:
+                return self._openers[number](frame)
+        except zstandard.ZstdError:
+            pass
+        raise Damaged("a stored resource is damaged: restore it from a backup")
+
+
+def load(connection: sqlite3.Connection) -> Codec:
+    """The codec of a database with every dictionary it has."""
+    rows = connection.execute("SELECT id, content FROM dictionary").fetchall()
+    return Codec({number: bytes(content) for number, content in rows})
+
+
+def record(connection: sqlite3.Connection) -> None:
+    """Puts the shipped dictionary into the database, if it is not there."""
+    content = shipped()
+    number = zstandard.ZstdCompressionDict(content).dict_id()
+    connection.execute("INSERT OR IGNORE INTO dictionary VALUES (?, ?)", (number, content))

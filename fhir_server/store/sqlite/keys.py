@@ -1,0 +1,138 @@
+"""From index values to the rows of the index tables, and from leaves to the lists they read.
+
+Hashes are keyed with a secret of the database, so nobody can prepare a collision.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from struct import Struct
+from typing import Final, NamedTuple, TypeAlias
+
+from fhir_server.search.values import IndexValues, QuantityValue, fold
+
+List: TypeAlias = tuple[int, int]
+"""One posting list: (h, s)."""
+
+DAY: Final = 86_400_000_000
+_WIDE = Struct("<qi").unpack
+_LONG = Struct("<q").unpack
+
+
+class Rows(NamedTuple):
+    """The index rows of one resource, without rid: postings (h, s), strings (h, text),
+    spans (h, lo, hi)."""
+
+    date: int
+    postings: set[tuple[int, int]]
+    strings: set[tuple[int, str]]
+    spans: set[tuple[int, int | float, int | float]]
+
+
+NO_ROWS: Final = Rows(0, set(), set(), set())
+
+
+class Keys:
+    """The hashes of one database."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._wide = blake2b(digest_size=12, key=secret)
+        self._long = blake2b(digest_size=8, key=secret)
+        self._heads: dict[tuple[str, str, str], blake2b] = {}
+        self._systems: dict[str, int] = {"": 0}
+
+    def _head(self, kind: str, type_: str, param: str) -> blake2b:
+        head = self._heads.get((kind, type_, param))
+        if head is None:
+            head = self._long.copy()
+            head.update("\0".join((kind, type_, param, "")).encode())
+            self._heads[kind, type_, param] = head
+        return head
+
+    def _hash(self, kind: str, type_: str, param: str, value: str) -> int:
+        found = self._head(kind, type_, param).copy()
+        found.update(value.encode("utf-8", "surrogatepass"))
+        number: int = _LONG(found.digest())[0]
+        return number
+
+    def system(self, system: str) -> int:
+        """The short hash of a token's system or of a reference's type; "" is 0."""
+        found = self._systems.get(system)
+        if found is None:
+            hashed = self._long.copy()
+            hashed.update(b"system\0" + system.encode("utf-8", "surrogatepass"))
+            found = int(_LONG(hashed.digest())[0]) >> 32 or 1
+            if len(self._systems) < 4096:
+                self._systems[system] = found
+        return found
+
+    def everything(self, type_: str) -> List:
+        """The list of all current resources of a type."""
+        return self._hash("all", type_, "", ""), 0
+
+    def patient(self, type_: str, id_: str) -> List:
+        """The list of a type in one patient's compartment; 96 bits of hash."""
+        found = self._wide.copy()
+        found.update("\0".join(("patient", type_, id_)).encode())
+        h, s = _WIDE(found.digest())
+        return h, s
+
+    def token(self, type_: str, param: str, code: str) -> int:
+        return self._hash("token", type_, param, code)
+
+    def reference(self, type_: str, param: str, id_: str) -> int:
+        return self._hash("reference", type_, param, id_)
+
+    def url(self, type_: str, param: str, url: str) -> List:
+        return self._hash("url", type_, param, url), 0
+
+    def uri(self, type_: str, param: str, uri: str) -> List:
+        return self._hash("uri", type_, param, uri), 0
+
+    def string(self, type_: str, param: str) -> int:
+        return self._hash("string", type_, param, "")
+
+    def dates(self, type_: str, param: str, *, short: bool) -> int:
+        """Short: at most a day long."""
+        return self._hash("date", type_, param, "short" if short else "long")
+
+    def numbers(self, type_: str, param: str, *, short: bool) -> int:
+        """Short: a point (``lo == hi``)."""
+        return self._hash("number", type_, param, "short" if short else "long")
+
+    def quantities(self, type_: str, param: str, unit: str, *, short: bool) -> int:
+        """``unit``: canonical; "" is the list of the numbers as they were written."""
+        return self._hash("quantity", type_, param, ("short " if short else "long ") + unit)
+
+    def rows(self, type_: str, values: IndexValues) -> Rows:
+        """All index rows of a current resource."""
+        postings = {self.everything(type_)}
+        for patient in values.patients:
+            postings.add(self.patient(type_, patient))
+        for param, system, code in values.tokens:
+            postings.add((self._hash("token", type_, param, code), self.system(system)))
+        for param, target, id_, url, _ in values.references:
+            if id_:
+                postings.add((self.reference(type_, param, id_), self.system(target)))
+            if url:
+                postings.add(self.url(type_, param, url))
+        for param, uri in values.uris:
+            postings.add(self.uri(type_, param, uri))
+        strings = {(self.string(type_, v.param), fold(v.text)) for v in values.strings}
+        spans: set[tuple[int, int | float, int | float]] = set()
+        for param, lo, hi in values.dates:
+            spans.add((self.dates(type_, param, short=hi - lo <= DAY), lo, hi))
+        for name, low, high in values.numbers:
+            spans.add((self.numbers(type_, name, short=low == high), low, high))
+        for quantity in values.quantities:
+            self._quantity(type_, quantity, spans)
+        return Rows(values.date, postings, strings, spans)
+
+    def _quantity(
+        self, type_: str, found: QuantityValue, spans: set[tuple[int, int | float, int | float]]
+    ) -> None:
+        lo, hi = found.lo, found.hi
+        spans.add((self.quantities(type_, found.param, "", short=lo == hi), lo, hi))
+        if found.canonical_unit:
+            low, high, unit = found.canonical_lo, found.canonical_hi, found.canonical_unit
+            spans.add((self.quantities(type_, found.param, unit, short=low == high), low, high))

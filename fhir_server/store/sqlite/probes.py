@@ -1,0 +1,147 @@
+"""Predicates as SQL conditions on one candidate ``p`` (date, rid) with its resource ``r``.
+
+Only what the posting table and the columns of ``resource`` answer exactly; the rest is left
+to the caller, who looks into the candidate's values. SQL is joined from constant fragments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, NamedTuple, TypeAlias, assert_never
+
+from fhir_server.search import plan
+from fhir_server.store.sqlite.keys import Keys, List
+
+MOST_LISTS: Final = 16
+"""A leaf that reads more lists than this is not a probe."""
+
+Systems: TypeAlias = Callable[[int], list[int] | None]
+"""The distinct ``s`` under one ``h``; None: too many."""
+
+
+class Probe(NamedTuple):
+    sql: str
+    params: tuple[Any, ...]
+
+
+_ONE: Final = (
+    "EXISTS (SELECT 1 FROM posting q"
+    " WHERE q.h = ? AND q.s = ? AND q.date = p.date AND q.rid = p.rid)"
+)
+_UPDATED: Final[dict[plan.Prefix, str]] = {
+    "eq": "(r.updated >= :lo AND r.updated < :hi)",
+    "ne": "NOT (r.updated >= :lo AND r.updated < :hi)",
+    "gt": "r.updated >= :hi",
+    "lt": "r.updated < :lo",
+    "ge": "(r.updated >= :lo)",
+    "le": "(r.updated < :hi)",
+    "sa": "r.updated >= :hi",
+    "eb": "r.updated < :lo",
+    "ap": "(r.updated >= :lo AND r.updated < :hi)",
+}
+"""``updated`` is the point [u, u + 1)."""
+
+
+class Prober:
+    """Compiles the predicates of scans of one type."""
+
+    def __init__(self, keys: Keys, type_: str, systems: Systems) -> None:
+        self._keys = keys
+        self._type = type_
+        self._systems = systems
+
+    def lists(self, predicate: plan.Predicate) -> list[List] | None:
+        """The posting lists whose union is exactly this predicate; None: there are none."""
+        keys, type_ = self._keys, self._type
+        match predicate:
+            case plan.TokenIs(param, str() as system, str() as code):
+                return [(keys.token(type_, param, code), keys.system(system))]
+            case plan.TokenIs(param, None, str() as code):
+                return self._spread(keys.token(type_, param, code))
+            case plan.ReferenceIs(param, type=target, id=str() as id_, version=""):
+                h = keys.reference(type_, param, id_)
+                return self._spread(h) if target is None else [(h, keys.system(target))]
+            case plan.ReferenceIs(param, id=None, url=url, version="") if url:
+                return [keys.url(type_, param, url)]
+            case plan.UriIs(param, uri, "exact"):
+                return [keys.uri(type_, param, uri)]
+            case plan.InPatient(ids):
+                return [keys.patient(type_, i) for i in dict.fromkeys(ids)]
+            case plan.Any(parts):
+                return self._union(parts)
+            case _:
+                return None
+
+    def _spread(self, h: int) -> list[List] | None:
+        systems = self._systems(h)
+        return None if systems is None else [(h, s) for s in systems]
+
+    def _union(self, parts: Iterable[plan.Predicate]) -> list[List] | None:
+        found: dict[List, None] = {}
+        for part in parts:
+            lists = self.lists(part)
+            if lists is None:
+                return None
+            found.update(dict.fromkeys(lists))
+        return list(found)
+
+    def probe(self, predicate: plan.Predicate) -> Probe | None:
+        """A condition that is exactly this predicate; None: look into the values."""
+        match predicate:
+            case plan.All(parts):
+                return self._joined(parts, " AND ", "1")
+            case plan.Any(parts):
+                return self._joined(parts, " OR ", "0")
+            case plan.Not(part):
+                inner = self.probe(part)
+                return inner and Probe("".join(("NOT ", inner.sql)), inner.params)
+            case plan.IdIn(ids):
+                if len(ids) > MOST_LISTS:
+                    return None
+                marks = ", ".join("?" * len(ids))
+                return Probe("".join(("r.id IN (", marks, ")")), ids)
+            case plan.UpdatedIs(prefix, lo, hi):
+                return _updated(prefix, lo, hi)
+            case plan.TokenIs() | plan.ReferenceIs() | plan.UriIs() | plan.InPatient():
+                return self._posted(predicate)
+            case (
+                plan.StringIs()
+                | plan.DateIs()
+                | plan.NumberIs()
+                | plan.QuantityIs()
+                | plan.Present()
+                | plan.Chain()
+                | plan.Has()
+            ):
+                return None
+            case _:
+                assert_never(predicate)
+
+    def _posted(self, leaf: plan.Predicate) -> Probe | None:
+        lists = self.lists(leaf)
+        return None if lists is None or len(lists) > MOST_LISTS else posted(lists)
+
+    def _joined(self, parts: Iterable[plan.Predicate], word: str, empty: str) -> Probe | None:
+        probes: list[Probe] = []
+        for part in parts:
+            probe = self.probe(part)
+            if probe is None:
+                return None
+            probes.append(probe)
+        sql = word.join(p.sql for p in probes) or empty
+        return Probe("".join(("(", sql, ")")), tuple(x for p in probes for x in p.params))
+
+
+def posted(lists: Sequence[List]) -> Probe:
+    """The candidate is in one of the lists."""
+    if not lists:
+        return Probe("0", ())
+    sql = " OR ".join([_ONE] * len(lists))
+    return Probe("".join(("(", sql, ")")), tuple(x for pair in lists for x in pair))
+
+
+def _updated(prefix: plan.Prefix, lo: int, hi: int) -> Probe:
+    template = _UPDATED[prefix]
+    names = [w[1:] for w in template.replace(")", " ").split() if w.startswith(":")]
+    sql = template.replace(":lo", "?").replace(":hi", "?")
+    return Probe(sql, tuple({"lo": lo, "hi": hi}[n] for n in names))

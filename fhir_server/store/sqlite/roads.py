@@ -1,0 +1,280 @@
+"""Which way into the data: the join order is ours, never SQLite's.
+
+For one scan the rarest list drives and everything else is tested on its candidates. Lists
+are counted only up to a limit; the cheapest looking ones are counted first.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final, Protocol, TypeAlias
+
+from fhir_server.model.resource import Key
+from fhir_server.search import plan
+from fhir_server.search.plan import Predicate, Scan
+from fhir_server.store.sqlite.keys import DAY, Keys, List
+from fhir_server.store.sqlite.probes import MOST_LISTS, Probe, Prober
+
+FEW: Final = 64
+"""A list at most this long is taken at once."""
+COUNTED: Final = 400
+"""Posting lists are counted up to this."""
+COLLECTED: Final = 4000
+"""Strings and ranges drive up to this many candidates, even beside a long posting list."""
+
+JOINED: Final = 400
+"""Chains and ``_has`` drive by up to this many resources on the other side."""
+
+Bounds: TypeAlias = tuple[int | float, int | float]
+
+
+@dataclass(slots=True)
+class Road:
+    """How to evaluate one scan: candidates from ``lists`` (in order of date) or ``rids``
+    (in any order), ``probes`` in SQL, then ``residual`` on the candidate's values.
+    ``texts``: ids that each result bears as text, or the hash collided.
+    """
+
+    lists: list[List] = field(default_factory=list)
+    rids: list[int] | None = None
+    probes: list[Probe] = field(default_factory=list)
+    residual: list[Predicate] = field(default_factory=list)
+    texts: list[tuple[str, ...]] = field(default_factory=list)
+    everything: bool = False
+
+
+class Joins(Protocol):
+    """Answers the parts that need other resources. None: they are ``limit`` or more."""
+
+    def chained(self, chain: plan.Chain, limit: int) -> list[Key] | None:
+        """All resources that the chain may lead to."""
+        ...
+
+    def referred_by(self, has: plan.Has, type_: str, limit: int) -> list[str] | None:
+        """The ids of a type that the source of ``has`` refers to."""
+        ...
+
+
+class Roads:
+    """Chooses roads on one connection."""
+
+    def __init__(self, connection: sqlite3.Connection, keys: Keys, joins: Joins) -> None:
+        self._connection = connection
+        self._keys = keys
+        self._joins = joins
+
+    def systems(self, h: int) -> list[int] | None:
+        """The distinct ``s`` under one ``h``, by skipping; None: more than a few."""
+        found: list[int] = []
+        last = -(2**63)
+        while len(found) <= MOST_LISTS:
+            row = self._connection.execute(
+                "SELECT s FROM posting WHERE h = ? AND s > ? ORDER BY s LIMIT 1", (h, last)
+            ).fetchone()
+            if row is None:
+                return found
+            last = row[0]
+            found.append(last)
+        return None
+
+    def count(self, lists: Iterable[List], limit: int) -> int:
+        """Length of the lists together, counted up to ``limit``."""
+        total = 0
+        for h, s in lists:
+            if total >= limit:
+                break
+            (found,) = self._connection.execute(
+                "SELECT count(*) FROM (SELECT 1 FROM posting WHERE h = ? AND s = ? LIMIT ?)",
+                (h, s, limit - total),
+            ).fetchone()
+            total += found
+        return total
+
+    def seems_long(self, scan: Scan, limit: int) -> bool:
+        """Whether even the shortest posting list of a scan has ``limit`` rows or more."""
+        prober = Prober(self._keys, scan.type, self.systems)
+        best = limit
+        for part in conjuncts(scan.where):
+            if not isinstance(part, plan.TokenIs | plan.ReferenceIs | plan.UriIs | plan.InPatient):
+                return False
+            lists = prober.lists(part)
+            if lists is not None:
+                best = min(best, self.count(lists, best))
+        if scan.where == plan.TRUE:
+            best = self.count([self._keys.everything(scan.type)], limit)
+        return best >= limit
+
+    def choose(self, scan: Scan) -> Road:
+        prober = Prober(self._keys, scan.type, self.systems)
+        parts = conjuncts(scan.where)
+        listed: list[tuple[int, int, list[List]]] = []
+        others: list[int] = []
+        road = Road()
+        for number, part in enumerate(parts):
+            lists = prober.lists(part)
+            if lists is not None:
+                listed.append((_rank(part), number, lists))
+            else:
+                others.append(number)
+        driver = self._drive(scan.type, parts, listed, others, road)
+        for number, part in enumerate(parts):
+            road.texts += _texts(part)
+            if number == driver:
+                continue
+            probe = prober.probe(part)
+            if probe is None:
+                road.residual.append(part)
+            else:
+                road.probes.append(probe)
+        return road
+
+    def _drive(
+        self,
+        type_: str,
+        parts: list[Predicate],
+        listed: list[tuple[int, int, list[List]]],
+        others: list[int],
+        road: Road,
+    ) -> int | None:
+        """Sets the driver of ``road``; the number of the part that needs no further test."""
+        best, chosen = COUNTED, None
+        alone = len(listed) == 1 and not others
+        for _, number, lists in sorted(listed):
+            found = 0 if alone else self.count(lists, best)
+            if chosen is None or found < best:
+                best, chosen, road.lists = found, number, lists
+            if best <= FEW:
+                return chosen
+        limit = COLLECTED if best >= COUNTED else best
+        for number in others:
+            part = parts[number]
+            if isinstance(part, plan.Chain):
+                chained = self._chained(type_, part, min(limit, JOINED))
+                if chained is not None and self.count(chained, limit) < limit:
+                    limit = self.count(chained, limit)
+                    chosen, road.lists, road.rids = number, chained, None
+                continue
+            rids = self._collect(type_, part, limit)
+            if rids is not None:
+                road.rids, road.lists = rids, []
+                limit = len(rids)
+        if road.rids is None and chosen is None:
+            road.lists = [self._keys.everything(type_)]
+            road.everything = True
+        return chosen if road.rids is None else None
+
+    def _chained(self, type_: str, chain: plan.Chain, limit: int) -> list[List] | None:
+        keys = self._joins.chained(chain, limit)
+        if keys is None:
+            return None
+        made = self._keys
+        return [(made.reference(type_, chain.param, k.id), made.system(k.type)) for k in keys]
+
+    def _by_ids(self, type_: str, ids: Iterable[str]) -> list[int]:
+        found: list[int] = []
+        for id_ in dict.fromkeys(ids):
+            row = self._connection.execute(
+                "SELECT rid FROM resource WHERE type = ? AND id = ? AND live = 1", (type_, id_)
+            ).fetchone()
+            if row is not None:
+                found.append(row[0])
+        return found
+
+    def _collect(self, type_: str, part: Predicate, limit: int) -> list[int] | None:
+        """All candidates of a string or range, unless they are ``limit`` or more."""
+        if isinstance(part, plan.Has):
+            ids = self._joins.referred_by(part, type_, min(limit, JOINED))
+            return None if ids is None else self._by_ids(type_, ids)
+        if not _collectable(part):
+            return None
+        found: set[int] = set()
+        for sql, params in self._sources(type_, part):
+            rows = self._connection.execute(sql, (*params, limit + 1 - len(found)))
+            found.update(row[0] for row in rows)
+            if len(found) >= limit:
+                return None
+        return sorted(found)
+
+    def _sources(
+        self, type_: str, part: Predicate
+    ) -> Iterable[tuple[str, tuple[int | float | str, ...]]]:
+        keys = self._keys
+        match part:
+            case plan.StringIs(param, text, "starts") if text:
+                yield _TEXTS, (keys.string(type_, param), text, text + "\U0010ffff")
+            case plan.DateIs(param, prefix, lo, hi):
+                low, high = _bounds(prefix, lo, hi)
+                short, long = (keys.dates(type_, param, short=s) for s in (True, False))
+                yield _SPANS, (short, low - DAY, high, low)
+                yield _SPANS, (long, -INFINITE, high, low)
+            case plan.NumberIs(param, prefix, value, lo, hi):
+                low, high = _bounds(prefix, min(lo, value), max(hi, value))
+                short, long = (keys.numbers(type_, param, short=s) for s in (True, False))
+                yield _SPANS, (short, low, high, low)
+                yield _SPANS, (long, -INFINITE, high, low)
+            case plan.QuantityIs(param, prefix, value, lo, hi):
+                unit = part.canonical_unit
+                low, high = _bounds(prefix, min(lo, value), max(hi, value))
+                short, long = (keys.quantities(type_, param, unit, short=s) for s in (True, False))
+                yield _SPANS, (short, low, high, low)
+                yield _SPANS, (long, -INFINITE, high, low)
+
+
+INFINITE: Final = float("inf")
+_TEXTS: Final = "SELECT DISTINCT rid FROM string WHERE h = ? AND text >= ? AND text <= ? LIMIT ?"
+_SPANS: Final = (
+    "SELECT DISTINCT rid FROM span WHERE h = ? AND lo >= ? AND lo <= ? AND hi >= ? LIMIT ?"
+)
+
+
+def _collectable(part: Predicate) -> bool:
+    match part:
+        case plan.StringIs(_, text, mode):
+            return mode == "starts" and text != ""
+        case plan.DateIs() | plan.NumberIs() | plan.QuantityIs():
+            return True
+        case _:
+            return False
+
+
+def _bounds(prefix: plan.Prefix, lo: int | float, hi: int | float) -> Bounds:
+    """(least upper end, greatest lower end) that a match can have; never too narrow."""
+    match prefix:
+        case "ne":
+            return -INFINITE, INFINITE
+        case "gt" | "ge" | "sa":
+            return lo, INFINITE
+        case "lt" | "le" | "eb":
+            return -INFINITE, hi
+        case "eq" | "ap":
+            return lo, hi
+
+
+def conjuncts(predicate: Predicate) -> list[Predicate]:
+    """The parts that must all hold."""
+    if isinstance(predicate, plan.All):
+        return [inner for part in predicate.parts for inner in conjuncts(part)]
+    return [predicate]
+
+
+def _rank(part: Predicate) -> int:
+    """Lists that are likely to be short come first."""
+    match part:
+        case plan.InPatient():
+            return 1
+        case plan.ReferenceIs():
+            return 0
+        case _:
+            return 2
+
+
+def _texts(part: Predicate) -> list[tuple[str, ...]]:
+    match part:
+        case plan.InPatient(ids):
+            return [ids]
+        case plan.ReferenceIs(id=str() as id_):
+            return [(id_,)]
+        case _:
+            return []

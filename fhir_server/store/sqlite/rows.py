@@ -1,0 +1,104 @@
+"""Rows of versions as searches read them, and the budget of one search."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final, TypeAlias
+
+from fhir_server.model.problem import BadRequest
+from fhir_server.model.resource import Key, Stored
+from fhir_server.search.values import IndexValues
+from fhir_server.store.sqlite.codec import Codec, unpack
+
+Columns: TypeAlias = tuple[Any, ...]
+
+COLUMNS: Final = (
+    "r.rid, r.type, r.id, r.date, v.version, v.updated, v.seq, v.method, v.split, v.frame"
+)
+
+
+class Row:
+    """One version with what search knows of it; opened when it is looked into."""
+
+    __slots__ = ("_codec", "_raw", "_values", "columns", "key", "rid", "updated")
+
+    def __init__(self, columns: Columns, codec: Codec) -> None:
+        self.columns = columns
+        self.rid: int = columns[0]
+        self.key = Key(columns[1], columns[2])
+        self.updated: int = columns[5]
+        self._codec = codec
+        self._raw: bytes | None = None
+        self._values: IndexValues | None = None
+
+    @property
+    def raw(self) -> bytes:
+        """Body and packed values."""
+        if self._raw is None:
+            self._raw = self._codec.open(self.columns[9])
+        return self._raw
+
+    @property
+    def values(self) -> IndexValues:
+        if self._values is None:
+            raw = self.raw
+            self._values = unpack(raw[self.columns[8] :]) if raw else IndexValues()
+        return self._values
+
+    def stored(self) -> Stored:
+        _, _, _, _, version, updated, seq, method, split, _ = self.columns
+        return Stored(self.key, version, updated, self.raw[:split], seq, method)
+
+
+class Exceeded(Exception):
+    """A search needs more work than it was given inline: it goes to a thread."""
+
+
+class Budget:
+    """Work units, about a microsecond each. ``limit`` None: no limit.
+
+    Raises Exceeded while ``inline``, else the problem that the client sees.
+    """
+
+    __slots__ = ("_inline", "_left")
+
+    def __init__(self, limit: int | None, *, inline: bool) -> None:
+        self._left = limit
+        self._inline = inline
+
+    def spend(self, units: int) -> None:
+        if self._left is None:
+            return
+        self._left -= units
+        if self._left < 0:
+            if self._inline:
+                raise Exceeded
+            raise BadRequest(
+                "this search would look at too many resources: "
+                "add a patient, a code or another selective parameter",
+                code="too-costly",
+            )
+
+
+def batches(items: Iterator[Any], first: int, most: int) -> Iterator[list[Any]]:
+    """Growing batches: the first may be all that is needed."""
+    size, batch = first, []
+    for item in items:
+        batch.append(item)
+        if len(batch) >= size:
+            yield batch
+            size, batch = min(size * 2, most), []
+    if batch:
+        yield batch
+
+
+def needles(ids: Iterable[str]) -> tuple[bytes, ...]:
+    return tuple(i.encode() for i in ids)
+
+
+def bears(row: Row, wanted: Sequence[tuple[bytes, ...]]) -> bool:
+    """Whether the row itself bears, as text, one of each group of ids.
+
+    The lists are found by hash; an id that is not in the frame would be a collision.
+    """
+    return all(any(n in row.raw for n in group) for group in wanted)

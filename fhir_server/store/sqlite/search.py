@@ -1,0 +1,134 @@
+"""One page of a search: matches in order, total, includes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from operator import itemgetter
+
+from fhir_server.model.resource import Key
+from fhir_server.search import plan
+from fhir_server.search.plan import Cursor, Scan, Search, SortKey
+from fhir_server.store.base import Guard, Page
+from fhir_server.store.memory import too_many_included
+from fhir_server.store.order import cursor_of, position_key
+from fhir_server.store.sqlite.rows import Row
+from fhir_server.store.sqlite.view import Order, View
+
+_BY = {"main": "date", "updated": "updated"}
+
+
+def run(view: View, search: Search) -> Page:
+    """The page, in the snapshot of ``view``."""
+    order = _index_order(search.sort, search.after)
+    if order is not None:
+        rows, after = _indexed(view, search, order)
+    else:
+        rows, after = _sorted(view, search)
+    known = search.count > 0 and search.after is None
+    known = known and (order is None or len(rows) <= search.count)
+    page = rows[: search.count]
+    return Page(
+        matches=[row.stored() for row in page],
+        included=[r.stored() for r in _included(view, search.includes, page)],
+        total=_total(view, search, len(rows) if known else None),
+        next=after(page[-1]) if page and len(rows) > len(page) else None,
+    )
+
+
+def _index_order(sort: tuple[SortKey, ...], after: Cursor | None) -> Order | None:
+    if len(sort) != 1 or sort[0].kind not in _BY:
+        return None
+    by = sort[0]
+    place = None if after is None else (after[0], after[1])
+    return Order(_BY[by.kind], by.descending, place)  # type: ignore[arg-type]
+
+
+def _indexed(view: View, search: Search, order: Order) -> tuple[list[Row], Callable[[Row], Cursor]]:
+    """One row more than the page, from indexes that are already in order."""
+    if not search.count:
+        return [], order.place
+    want = search.count + 1
+    if len(search.scans) == 1:
+        return view.find(search.scans[0], order, want), order.place
+    found = {r.rid: r for s in search.scans for r in view.find(s, order, want)}
+    rows = sorted(found.values(), key=order.place, reverse=order.descending)
+    return rows[:want], order.place
+
+
+def _sorted(view: View, search: Search) -> tuple[list[Row], Callable[[Row], Cursor]]:
+    """All rows behind the cursor: collected, then sorted."""
+    sort = search.sort
+    place = position_key(sort)
+
+    def cursor(row: Row) -> Cursor:
+        return cursor_of(sort, row.key, row.updated, row.rid, row.values)
+
+    if not search.count:
+        return [], cursor
+    every = Order("date", True)
+    found = {r.rid: r for s in search.scans for r in view.find(s, every)}
+    at = [(place(cursor(row)), row) for row in found.values()]
+    if search.after is not None:
+        after = place(search.after)
+        at = [pair for pair in at if after < pair[0]]
+    return [row for _, row in sorted(at, key=itemgetter(0))], cursor
+
+
+def _total(view: View, search: Search, known: int | None) -> int | None:
+    if search.total == "none":
+        return None
+    limit = None if search.total == "exact" else plan.TOTAL_LIMIT + 1
+    total = count(view, search.scans, limit) if known is None else known
+    return None if limit is not None and total >= limit else total
+
+
+def count(view: View, scans: tuple[Scan, ...], limit: int | None) -> int:
+    """How many resources the scans find together, counted up to ``limit``."""
+    types = {s.type for s in scans}
+    if len(types) == len(scans):
+        return sum(view.count(s, limit) for s in scans)
+    every = Order("date", True)
+    return len({r.rid for s in scans for r in view.find(s, every)})
+
+
+def guard_holds(view: View, guard: Guard) -> bool:
+    rows = view.find(guard.scan, Order("date", True), len(guard.ids) + 1)
+    return {r.key.id for r in rows} == set(guard.ids)
+
+
+def _included(view: View, includes: tuple[plan.Include, ...], matches: list[Row]) -> Iterable[Row]:
+    """Everything the includes add, each once, no match again, in order of creation."""
+    if not includes:
+        return ()
+    seen = {r.rid: r for r in matches}
+    fresh, rules = matches, includes
+    while fresh and rules:
+        found: dict[int, Row] = {}
+        for include in rules:
+            want = plan.INCLUDE_LIMIT + len(seen) + 1
+            found.update((r.rid, r) for r in _follow(view, include, fresh, want))
+        fresh = [r for rid, r in found.items() if rid not in seen]
+        seen.update((r.rid, r) for r in fresh)
+        if len(seen) - len(matches) > plan.INCLUDE_LIMIT:
+            raise too_many_included()
+        rules = tuple(i for i in includes if i.iterate)
+    added = sorted(seen.keys() - {r.rid for r in matches})
+    return [seen[rid] for rid in added]
+
+
+def _follow(view: View, include: plan.Include, fresh: list[Row], want: int) -> list[Row]:
+    """What one include adds for these rows, at most ``want`` of the reverse ones."""
+    if include.reverse:
+        keys = [r.key for r in fresh if any(view.in_scan(t, r) for t in include.targets)]
+        return view.referring(include.source, include.param, keys, want) if keys else []
+    keys = list(
+        dict.fromkeys(
+            Key(ref.type, ref.id)
+            for row in fresh
+            if view.in_scan(include.source, row)
+            for ref in row.values.references
+            if ref.param == include.param and ref.id
+        )
+    )
+    rows = (view.row(key) for key in keys)
+    return [r for r in rows if r and any(view.in_scan(t, r) for t in include.targets)]

@@ -1,0 +1,212 @@
+"""The embedded store: reads on this loop, writes through the one writer."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from fhir_server.model.problem import BadRequest
+from fhir_server.model.resource import Key, Stored
+from fhir_server.search import plan
+from fhir_server.search.plan import History, Search
+from fhir_server.store.base import ChangeSet, Committed, Page, Versions
+from fhir_server.store.sqlite import codec, schema, search
+from fhir_server.store.sqlite.keys import Keys
+from fhir_server.store.sqlite.ledger import SqliteLedger
+from fhir_server.store.sqlite.prepared import prepare
+from fhir_server.store.sqlite.rows import COLUMNS, Budget, Exceeded, Row
+from fhir_server.store.sqlite.view import FETCH_ONE, View
+from fhir_server.store.sqlite.writer import Writer
+
+INLINE: Final = 20_000
+"""Work units (about microseconds) of a search on the loop; a longer one goes to a thread."""
+THREADED: Final = 2_000_000
+"""Work units after which a search is refused as too costly."""
+CHANGED: Final = 100_000
+"""At most so many resources may have changed since the point of an ``as_of``."""
+
+_JOIN: Final = " FROM version v CROSS JOIN resource r ON r.rid = v.rid WHERE "
+_FEED: Final = "".join(("SELECT ", COLUMNS, _JOIN, "v.seq > ? AND v.seq <= ? ORDER BY v.seq"))
+_HISTORY: Final = "".join(
+    (
+        "SELECT ",
+        COLUMNS,
+        _JOIN,
+        "v.seq < ? AND v.updated >= ? AND ifnull(r.type = ?, 1) ORDER BY v.seq DESC LIMIT ?",
+    )
+)
+_OLD: Final = "".join(
+    (
+        "SELECT ",
+        COLUMNS,
+        _JOIN,
+        "v.rid = ? AND v.until IS NOT NULL AND v.version <= ? AND v.updated >= ?"
+        " ORDER BY v.version DESC LIMIT ?",
+    )
+)
+_OVERLAY: Final = "".join(("SELECT ", COLUMNS, _JOIN, "v.until > ? AND v.seq <= ?"))
+
+
+class Reader:
+    """A read-only connection with what belongs to it; for one thread."""
+
+    def __init__(self, path: Path) -> None:
+        self.connection = schema.connect(path, readonly=True)
+        schema.schema_version(self.connection)
+        self.keys = Keys(schema.secret(self.connection))
+        self.codec = codec.load(self.connection)
+
+    @contextmanager
+    def view(self, budget: Budget) -> Iterator[View]:
+        """A view of one snapshot."""
+        self.connection.execute("BEGIN")
+        try:
+            yield View(self.connection, self.keys, self.codec, budget)
+        finally:
+            self.connection.execute("COMMIT")
+
+    def one(self, key: Key) -> Row | None:
+        """The newest version, deletions included."""
+        found = self.connection.execute(FETCH_ONE, key).fetchone()
+        return None if found is None else Row(found, self.codec)
+
+    def rows(self, sql: str, params: tuple[Any, ...]) -> list[Row]:
+        return [Row(columns, self.codec) for columns in self.connection.execute(sql, params)]
+
+    def number(self, sql: str) -> int:
+        row = self.connection.execute(sql).fetchone()
+        return int(row[0])
+
+    def run(self, wanted: Search, budget: Budget) -> Page:
+        with self.view(budget) as view:
+            if wanted.as_of is not None:
+                self._as_of(view, wanted.as_of, budget)
+            return search.run(view, wanted)
+
+    def _as_of(self, view: View, at: int, budget: Budget) -> None:
+        """Hides what changed after ``at`` behind the versions that were current then."""
+        changed = self.connection.execute(
+            "SELECT DISTINCT rid FROM version WHERE seq > ? LIMIT ?", (at, CHANGED + 1)
+        ).fetchall()
+        if len(changed) > CHANGED:
+            raise BadRequest("too much has changed since then: start anew", code="too-costly")
+        budget.spend(20 * len(changed))
+        view.hidden = frozenset(rid for (rid,) in changed)
+        if view.hidden:
+            for row in self.rows(_OVERLAY, (at, at)):
+                if row.columns[7] != "DELETE":
+                    dated = (*row.columns[:3], row.values.date, *row.columns[4:])
+                    view.overlay[row.rid] = Row(dated, self.codec)
+
+
+class SqliteStore:
+    """A ``Store`` on one database file. ``now``: epoch seconds, for ledger expiry."""
+
+    def __init__(self, path: Path, writer: Writer, now: Callable[[], float]) -> None:
+        self._path = path
+        self._writer = writer
+        self._reader = Reader(path)
+        self._threads = ThreadPoolExecutor(2, "search")
+        self._local = threading.local()
+        self._slow: list[Reader] = []
+        self._ledger = SqliteLedger(self._reader.connection, writer, now)
+
+    @property
+    def ledger(self) -> SqliteLedger:
+        return self._ledger
+
+    async def run(self, search: Search) -> Page:
+        match search:
+            case Search(
+                scans=(plan.Scan(type_, plan.IdIn((id_,))),), after=None, includes=(), as_of=None
+            ) if search.count:
+                return self._read(Key(type_, id_), search)
+        try:
+            return self._reader.run(search, Budget(INLINE, inline=True))
+        except Exceeded:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._threads, self._run_slowly, search)
+
+    def _read(self, key: Key, search: Search) -> Page:
+        row = self._reader.one(key)
+        found = [] if row is None or row.columns[7] == "DELETE" else [row.stored()]
+        return Page(found, total=None if search.total == "none" else len(found))
+
+    def _run_slowly(self, search: Search) -> Page:
+        reader = getattr(self._local, "reader", None)
+        if reader is None:
+            reader = self._local.reader = Reader(self._path)
+            self._slow.append(reader)
+        return reader.run(search, Budget(THREADED, inline=False))
+
+    async def current(self, keys: Sequence[Key]) -> list[Stored | None]:
+        rows = (self._reader.one(key) for key in keys)
+        return [None if row is None else row.stored() for row in rows]
+
+    async def version(self, key: Key, version: int) -> Stored | None:
+        row = self._reader.one(key)
+        if row is None or row.columns[4] == version:
+            return None if row is None else row.stored()
+        old = self._reader.rows(_OLD, (row.rid, version, 0, 1))
+        found = next((r for r in old if r.columns[4] == version), None)
+        return None if found is None else found.stored()
+
+    async def versions(self, history: History) -> Versions:
+        if history.id is not None and history.type is not None:
+            return self._instance(Key(history.type, history.id), history)
+        before = history.before if history.before is not None else 2**63 - 1
+        since = history.since if history.since is not None else -(2**63)
+        rows = self._reader.rows(_HISTORY, (before, since, history.type, history.count + 1))
+        return _versions([r.stored() for r in rows[: history.count + 1]], history.count, None)
+
+    def _instance(self, key: Key, history: History) -> Versions:
+        newest = self._reader.one(key)
+        if newest is None:
+            return Versions((), 0)
+        since = history.since if history.since is not None else -(2**63)
+        older = self._reader.rows(_OLD, (newest.rid, 2**62, since, 2**62))
+        found = [newest, *older] if newest.updated >= since else older
+        before = history.before if history.before is not None else 2**63 - 1
+        rest = [r for r in found if r.columns[6] < before][: history.count + 1]
+        return _versions([r.stored() for r in rest], history.count, len(found))
+
+    async def apply(self, change_set: ChangeSet) -> Committed:
+        reader = self._reader
+        prepared = await prepare(change_set, reader.keys, reader.codec)
+        return (await self._writer.write(prepared)).committed
+
+    async def changes(self, since: int) -> AsyncIterator[Stored]:
+        last, at = await self.position(), since
+        while at < last:
+            upto = min(at + 200, last)
+            for row in self._reader.rows(_FEED, (at, upto)):
+                yield row.stored()
+            at = upto
+
+    async def position(self) -> int:
+        return self._reader.number("SELECT ifnull(max(seq), 0) FROM version")
+
+    async def counts(self) -> dict[str, int]:
+        rows = self._reader.connection.execute("SELECT type, live FROM counter WHERE live > 0")
+        return dict(rows.fetchall())
+
+    async def close(self) -> None:
+        await self._writer.close()
+        self._threads.shutdown()
+        for reader in (self._reader, *self._slow):
+            try:
+                reader.connection.close()
+            except sqlite3.Error:
+                continue
+
+
+def _versions(found: list[Stored], count: int, total: int | None) -> Versions:
+    page = found[:count]
+    more = page and len(found) > len(page)
+    return Versions(page, total, page[-1].seq if more else None)

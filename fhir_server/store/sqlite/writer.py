@@ -1,0 +1,168 @@
+"""The writer: one per data directory; what arrives while a commit is under way forms the
+next group.
+
+Statements run on the loop, COMMIT in a thread (it waits for the disk and releases the
+interpreter), acknowledgements follow it. After an error of the database nothing of the
+group is acknowledged and the database is opened anew: a failed fsync is never retried.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, NamedTuple, Protocol
+
+from fhir_server.model.problem import Problem, Unavailable
+from fhir_server.store.base import Committed, Stale
+from fhir_server.store.sqlite import codec, schema
+from fhir_server.store.sqlite.group import Group
+from fhir_server.store.sqlite.keys import Keys
+from fhir_server.store.sqlite.prepared import PreparedSet
+
+log = logging.getLogger(__name__)
+
+MOST_SETS: Final = 256
+MOST_CHANGES: Final = 2048
+"""A group takes no further set beyond these; one larger set is a group of its own."""
+
+
+class Result(NamedTuple):
+    """``expired``: ledger rows removed."""
+
+    committed: Committed
+    expired: int = 0
+
+
+class Writer(Protocol):
+    """The way to the one writer of a data directory, from any process."""
+
+    async def write(self, prepared: PreparedSet) -> Result:
+        """Durable when it returns. Raises Stale, or Unavailable when it is not known."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class _Waiting(NamedTuple):
+    prepared: PreparedSet
+    done: asyncio.Future[Result]
+
+
+class LocalWriter:
+    """The writer in this process. ``now``: epoch seconds, for ledger expiry."""
+
+    def __init__(self, path: Path, now: Callable[[], float]) -> None:
+        self._path = path
+        self._now = now
+        self._thread = ThreadPoolExecutor(1, "commit")
+        self._waiting: list[_Waiting] = []
+        self._worker: asyncio.Task[None] | None = None
+        self._closed = False
+        self._connection = self._open()
+
+    def _open(self) -> sqlite3.Connection:
+        connection = schema.connect(self._path)
+        schema.migrate(connection)
+        codec.record(connection)
+        self._keys = Keys(schema.secret(connection))
+        self._codec = codec.load(connection)
+        (self._rid,) = connection.execute("SELECT ifnull(max(rid), 0) FROM resource").fetchone()
+        (self._seq,) = connection.execute("SELECT ifnull(max(seq), 0) FROM version").fetchone()
+        return connection
+
+    async def write(self, prepared: PreparedSet) -> Result:
+        if self._closed:
+            raise Unavailable("the store is closed")
+        done: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiting(prepared, done))
+        if self._worker is None or self._worker.done():
+            self._worker = asyncio.create_task(self._work())
+        return await done
+
+    async def _work(self) -> None:
+        while self._waiting:
+            await self._commit_group(self._take())
+
+    def _take(self) -> list[_Waiting]:
+        taken, changes = 0, 0
+        for waiting in self._waiting[:MOST_SETS]:
+            changes += len(waiting.prepared.changes)
+            if taken and changes > MOST_CHANGES:
+                break
+            taken += 1
+        group, self._waiting = self._waiting[:taken], self._waiting[taken:]
+        return group
+
+    async def _commit_group(self, waiting: list[_Waiting]) -> None:
+        results: list[tuple[_Waiting, Result]] = []
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            group = Group(
+                self._connection,
+                self._keys,
+                self._codec,
+                (self._rid + 1, self._seq + 1),
+                self._now,
+            )
+            for item in waiting:
+                result = await self._add(group, item)
+                if result is not None:
+                    results.append((item, result))
+            await group.flush()
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._thread, self._connection.execute, "COMMIT")
+        except sqlite3.Error as error:
+            self._fail(waiting, error)
+            return
+        except BaseException:
+            self._fail(waiting, RuntimeError("the writer was interrupted"))
+            raise
+        self._rid, self._seq = group.next_rid - 1, group.next_seq - 1
+        for item, result in results:
+            if not item.done.done():
+                item.done.set_result(result)
+
+    async def _add(self, group: Group, item: _Waiting) -> Result | None:
+        """Stale and refused sets are answered at once: they have written nothing."""
+        try:
+            committed = await group.add(item.prepared)
+        except (Stale, Problem) as refusal:
+            if not item.done.done():
+                item.done.set_exception(refusal)
+            return None
+        expired = 0
+        if item.prepared.expire is not None:
+            expired = group.expire(item.prepared.expire)
+        return Result(committed, expired)
+
+    def _fail(self, waiting: list[_Waiting], error: BaseException) -> None:
+        """Nobody of the group is acknowledged; the database is opened anew."""
+        log.error("commit failed: %s", error)
+        text = "the database cannot be written"
+        if isinstance(error, sqlite3.Error) and error.sqlite_errorname == "SQLITE_FULL":
+            text = "the disk is full: reads go on, writes are refused"
+        for item in waiting:
+            if not item.done.done():
+                item.done.set_exception(Unavailable(text, headers={"Retry-After": "5"}))
+        self._reopen()
+
+    def _reopen(self) -> None:
+        try:
+            self._connection.close()
+        except sqlite3.Error as error:
+            log.error("close failed: %s", error)
+        try:
+            self._connection = self._open()
+        except sqlite3.Error as error:
+            log.error("the database cannot be opened: %s", error)
+
+    async def close(self) -> None:
+        self._closed = True
+        if self._worker is not None:
+            await asyncio.wait([self._worker])
+        self._connection.close()
+        self._thread.shutdown()

@@ -1,0 +1,269 @@
+"""Random resources and random plans: the SQLite store finds what the memory store finds,
+in the same order, with the same totals and cursors, now and as of any earlier point.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fhir_server.search import plan
+from fhir_server.search.plan import Include, Scan, Search, SortKey
+from fhir_server.search.values import (
+    DATE_MAX,
+    DATE_MIN,
+    DateValue,
+    IndexValues,
+    NumberValue,
+    QuantityValue,
+    ReferenceValue,
+    StringValue,
+    TokenValue,
+    UriValue,
+    fold,
+)
+from fhir_server.store.base import Store
+from fhir_server.store.memory import MemoryStore
+from fhir_server.store.sqlite import roads, view
+from fhir_server.store.sqlite.opening import open_store
+from tests.store.building import Bench, values
+
+DAY = 86_400_000_000
+TYPES = ("Patient", "Observation")
+IDS = ("1", "2", "3", "4", "5", "6")
+PARAMS = ("a", "b")
+TEXTS = ("Ada", "ada  LOVE", "Ärzte", "Їжак", "adam", "", "zz\U0010ffff")
+URIS = ("http://a", "http://a/b", "http://a/b/c", "urn:x")
+SYSTEMS = ("", "s", "t")
+CODES = ("1", "2", "3")
+UNITS = ("g", "m", "")
+DAYS = st.integers(-3, 3)
+PREFIXES = st.sampled_from(["eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap"])
+
+types, ids, params = (st.sampled_from(x) for x in (TYPES, IDS, PARAMS))
+systems, codes, texts = (st.sampled_from(x) for x in (SYSTEMS, CODES, TEXTS))
+uris, units = st.sampled_from(URIS), st.sampled_from(UNITS)
+points = st.integers(-4, 4).map(float)
+
+
+def spans(make: Any) -> st.SearchStrategy[Any]:
+    lengths = st.sampled_from([1, 1000, DAY, 3 * DAY])
+    bounded = st.builds(lambda p, d, n: make(p, d * DAY, d * DAY + n), params, DAYS, lengths)
+    open_ends = st.builds(
+        lambda p, d, up: make(p, d * DAY, DATE_MAX) if up else make(p, DATE_MIN, d * DAY),
+        params,
+        DAYS,
+        st.booleans(),
+    )
+    return st.one_of(bounded, open_ends)
+
+
+numbers = st.builds(
+    lambda p, v, n: NumberValue(p, v, v + n), params, points, st.sampled_from([0, 3])
+)
+quantities = st.builds(
+    lambda p, v, c, u: QuantityValue(p, v, v, "s", c, c, v / 10, v / 10, u),
+    params,
+    points,
+    codes,
+    units,
+)
+references = st.one_of(
+    st.builds(
+        lambda p, t, i, v: ReferenceValue(p, t, i, "", v),
+        params,
+        types,
+        ids,
+        st.sampled_from(["", "2"]),
+    ),
+    st.builds(lambda p, u: ReferenceValue(p, "", "", u, ""), params, uris),
+)
+found = st.one_of(
+    st.builds(TokenValue, params, systems, codes),
+    st.builds(StringValue, params, texts),
+    spans(DateValue),
+    numbers,
+    quantities,
+    references,
+    references,
+    st.builds(UriValue, params, uris),
+)
+index_values = st.builds(
+    lambda v, d, p: values(*v, date=d * DAY, patients=tuple(sorted(p))),
+    st.lists(found, min_size=3, max_size=10),
+    DAYS,
+    st.sets(ids, max_size=2),
+)
+writes = st.lists(
+    st.tuples(types, ids, st.one_of(index_values, index_values, index_values, st.none())),
+    min_size=10,
+    max_size=25,
+)
+
+ranged = st.builds(lambda a, n: (a * DAY, a * DAY + n), DAYS, st.sampled_from([1, DAY, 3 * DAY]))
+precise = st.builds(lambda v, d: (v, v - d, v + d), points, st.sampled_from([0.5, 2.0]))
+leaves = st.one_of(
+    st.builds(lambda i: plan.IdIn(tuple(i)), st.lists(ids, max_size=3)),
+    st.builds(
+        lambda p, n: plan.UpdatedIs(p, 1_000_000 + 1000 * n, 1_000_000 + 1000 * (n + 2)),
+        PREFIXES,
+        st.integers(0, 25),
+    ),
+    st.builds(plan.TokenIs, params, st.one_of(systems, st.none()), st.one_of(codes, st.none())),
+    st.builds(lambda p, t: plan.StringIs(p, fold(t)[:3]), params, texts),
+    st.builds(lambda p, t: plan.StringIs(p, t, "exact"), params, texts),
+    st.builds(lambda p, t: plan.StringIs(p, fold(t)[1:3], "contains"), params, texts),
+    st.builds(lambda p, f, r: plan.DateIs(p, f, *r), params, PREFIXES, ranged),
+    st.builds(lambda p, f, r: plan.NumberIs(p, f, *r), params, PREFIXES, precise),
+    st.builds(
+        lambda p, f, r, u, c: plan.QuantityIs(p, f, *r, None, c, u),
+        params,
+        PREFIXES,
+        precise,
+        units,
+        st.one_of(codes, st.none()),
+    ),
+    st.builds(plan.ReferenceIs, params, st.one_of(types, st.none()), ids),
+    st.builds(lambda p, i: plan.ReferenceIs(p, None, i, version="2"), params, ids),
+    st.builds(lambda p, u: plan.ReferenceIs(p, None, None, u), params, uris),
+    st.builds(
+        lambda p, u, m: plan.UriIs(p, u, m),
+        params,
+        uris,
+        st.sampled_from(["exact", "below", "above"]),
+    ),
+    st.builds(
+        plan.Present,
+        params,
+        st.sampled_from(["token", "string", "date", "number", "quantity", "reference", "uri"]),
+    ),
+    st.builds(lambda i: plan.InPatient(tuple(i)), st.lists(ids, min_size=1, max_size=2)),
+)
+
+
+def grow(inner: st.SearchStrategy[plan.Predicate]) -> st.SearchStrategy[plan.Predicate]:
+    scans = st.builds(Scan, types, inner)
+    some = st.lists(inner, max_size=3).map(tuple)
+    return st.one_of(
+        st.builds(plan.All, some),
+        st.builds(plan.Any, some),
+        st.builds(plan.Not, inner),
+        st.builds(lambda p, t: plan.Chain(p, tuple(t)), params, st.lists(scans, max_size=2)),
+        st.builds(plan.Has, scans, params),
+    )
+
+
+predicates = st.recursive(leaves, grow, max_leaves=6)
+pairs = st.lists(leaves, min_size=2, max_size=2).map(lambda p: plan.All(tuple(p)))
+scans = st.builds(Scan, types, st.one_of(leaves, pairs, predicates, st.just(plan.TRUE)))
+sort_keys = st.one_of(
+    st.builds(
+        lambda k, d: SortKey("_" + k, k, d),
+        st.sampled_from(["main", "id", "updated"]),
+        st.booleans(),
+    ),
+    st.builds(
+        lambda p, k, d: SortKey(p, k, d),
+        params,
+        st.sampled_from(["date", "string", "token", "number", "quantity", "uri"]),
+        st.booleans(),
+    ),
+)
+sorts = st.one_of(
+    st.just(plan.DEFAULT_SORT),
+    st.lists(sort_keys, min_size=1, max_size=2).map(tuple),
+)
+includes = st.builds(
+    lambda s, p, t, r, i: Include(s, p, tuple(t), r, i),
+    scans,
+    params,
+    st.lists(scans, min_size=1, max_size=2),
+    st.booleans(),
+    st.booleans(),
+)
+searches = st.builds(
+    lambda s, o, c, i, t, a: Search(tuple(s), o, c, None, tuple(i), t, a),
+    st.lists(scans, min_size=1, max_size=2),
+    sorts,
+    st.integers(0, 4),
+    st.lists(includes, max_size=2),
+    st.sampled_from(["none", "limited", "exact"]),
+    st.one_of(st.none(), st.none(), st.integers(0, 26)),
+)
+
+
+def write(bench: Bench, history: list[tuple[str, str, IndexValues | None]]) -> None:
+    live: set[str] = set()
+    for type_, id_, found in history:
+        name = f"{type_}/{id_}"
+        if found is not None:
+            bench.apply(bench.change(name, found))
+            live.add(name)
+        elif name in live:
+            bench.delete(name)
+            live.remove(name)
+
+
+def all_pages(bench: Bench, search: Search) -> list[Any]:
+    pages: list[Any] = []
+    after = None
+    while True:
+        page = bench.page(
+            Search(
+                search.scans,
+                search.sort,
+                search.count,
+                after,
+                search.includes,
+                search.total,
+                search.as_of,
+            )
+        )
+        pages.append((list(page.matches), list(page.included), page.total, page.next))
+        after = page.next
+        if after is None:
+            return pages
+
+
+async def _open(path: Path) -> tuple[Store, Store]:
+    return MemoryStore(), await open_store(path, "serve")
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    history=writes,
+    plans=st.lists(searches, min_size=20, max_size=20),
+    limits=st.sampled_from([(64, 400, 400), (0, 400, 400), (0, 4, 4), (0, 2, 1)]),
+)
+def test_sqlite_answers_as_memory_does(
+    history: list[tuple[str, str, IndexValues | None]],
+    plans: list[Search],
+    limits: tuple[int, int, int],
+) -> None:
+    """``limits`` of the planner, so small that each of its roads is taken."""
+    few, counted, joined = limits
+    with (
+        mock.patch.multiple(roads, FEW=few, COUNTED=counted, JOINED=joined),
+        mock.patch.multiple(view, _FIRST_CHUNK=joined, _MOST_CHUNK=joined * 2),
+    ):
+        compare(history, plans)
+
+
+def compare(history: list[tuple[str, str, IndexValues | None]], plans: list[Search]) -> None:
+    with tempfile.TemporaryDirectory() as folder, asyncio.Runner() as runner:
+        stores = runner.run(_open(Path(folder)))
+        memory, sqlite = (Bench(s, runner) for s in stores)
+        try:
+            write(memory, history)
+            write(sqlite, history)
+            for search in plans:
+                assert all_pages(sqlite, search) == all_pages(memory, search), search
+            assert runner.run(sqlite.store.counts()) == runner.run(memory.store.counts())
+        finally:
+            runner.run(sqlite.store.close())
