@@ -1,0 +1,40 @@
+"""Every store finds what the specification of search says, row by row."""
+
+from __future__ import annotations
+
+from fhir_server.search.plan import Scan, Search
+from tests.search.test_semantics import PEOPLE, PEOPLE_ROWS, VALUE_ROWS, VALUES
+from tests.search.world import World, parse
+from tests.store.building import Bench
+
+
+def wrong(bench: Bench, world: World, rows: list[tuple[str, list[str]]]) -> list[str]:
+    bench.apply(
+        *(bench.change(f"{type}/{id}", found) for (type, id), found in world.values.items())
+    )
+    answers = []
+    for query, expected in rows:
+        type, _, rest = query.partition("?")
+        search = parse(type, rest, strict=True).search
+        found = bench.found(Search(search.scans, count=100))
+        if sorted(found) != [f"{type}/{id}" for id in expected]:
+            answers.append(f"{query}: {found} instead of {expected}")
+    return answers
+
+
+def test_people(backend: Bench) -> None:
+    assert wrong(backend, PEOPLE, PEOPLE_ROWS) == []
+
+
+def test_values(backend: Bench) -> None:
+    assert wrong(backend, VALUES, VALUE_ROWS) == []
+
+
+def test_a_store_that_finds_everything_is_noticed(backend: Bench) -> None:
+    bench_found = backend.found
+
+    def everything(search: Search) -> list[str]:
+        return bench_found(Search(tuple(Scan(s.type) for s in search.scans), count=100))
+
+    backend.found = everything  # type: ignore[method-assign]
+    assert len(wrong(backend, PEOPLE, PEOPLE_ROWS)) > 50
