@@ -13,7 +13,6 @@ from fhir_server.model.problem import BadRequest
 from fhir_server.search.parameters import KINDS, Context, Criterion, Parameter
 from fhir_server.search.parameters.date import search_span
 from fhir_server.search.parameters.escape import split, unescape
-from fhir_server.search.parameters.reference import MOST_TARGETS
 from fhir_server.search.plan import (
     FALSE,
     TRUE,
@@ -90,7 +89,7 @@ class Criteria:
         if modifier == "missing":
             return self._missing(parameter, name, value)
         values = _alternatives(name, value)
-        self.budget.spend(name, len(values) * min(max(len(parameter.targets), 1), MOST_TARGETS))
+        self.budget.spend(name, len(values) * max(len(parameter.targets), 1))
         match code:
             case "_id":
                 return _id(name, modifier, values)
