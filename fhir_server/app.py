@@ -18,7 +18,7 @@ from fhir_server.access.gate import Gate, system_session
 from fhir_server.access.policy import CompileFilter
 from fhir_server.access.session import Session
 from fhir_server.auth.tokens import Tokens
-from fhir_server.config import Settings, SettingsError, settings_rows
+from fhir_server.config import Settings, settings_rows
 from fhir_server.definitions.registry import Definitions, load
 from fhir_server.http.dispatch import Base, FhirBase
 from fhir_server.http.front import Front
@@ -46,7 +46,9 @@ from fhir_server.search.match import matches
 from fhir_server.search.schema import SearchSchema
 from fhir_server.store.base import Store
 from fhir_server.store.memory import MemoryStore
+from fhir_server.store.sqlite import opening as sqlite
 from fhir_server.validation.validate import Validator
+from operations.anonymize import ROW as anonymize
 from operations.models.registry import SHIPPED, Registry
 from operations.models.runtime import Runtime
 from operations.predict import predict_operation
@@ -91,16 +93,17 @@ def new_id() -> str:
     )
 
 
-async def open_store(settings: Settings) -> Store:
+async def open_store(settings: Settings, role: str) -> Store:
+    """``role``: "serve", or "command" beside or without a server."""
     if settings.store == "memory:":
         return MemoryStore()
-    raise SettingsError(f"VEHR_STORE={settings.store!r} is not available yet")
+    return await sqlite.open_store(settings.data, role)
 
 
 @asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[Domain]:
+async def opened(settings: Settings, role: str = "command") -> AsyncIterator[Domain]:
     """The domain of these settings, its store open."""
-    store = await open_store(settings)
+    store = await open_store(settings, role)
     try:
         yield await assemble(settings, store)
     finally:
@@ -139,7 +142,7 @@ def operations(domain: Domain, runtime: Runtime) -> Operations:
     def index(type_: str, code: str) -> str:
         return domain.searching.schema.of(type_).parameters[code].index
 
-    return Operations((predict_operation(models, index),))
+    return Operations((predict_operation(models, index), anonymize))
 
 
 def fhir_base(domain: Domain, rows: Operations, meter: Metrics, *, open_: bool) -> FhirBase:
@@ -258,7 +261,7 @@ class Application:
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
         async with (
-            opened(self._settings) as domain,
+            opened(self._settings, "serve") as domain,
             serving(domain, open_=self._open) as self._serve,
         ):
             self._started(domain)

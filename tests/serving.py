@@ -16,6 +16,7 @@ from fhir_server.config import Settings
 from fhir_server.http.respond import Asgi
 from fhir_server.store.base import Store
 from fhir_server.store.memory import MemoryStore
+from fhir_server.store.sqlite.opening import open_store
 
 T = TypeVar("T")
 Json = dict[str, Any]
@@ -27,7 +28,14 @@ async def _memory(_: Path) -> Store:
     return MemoryStore()
 
 
-BACKENDS: dict[str, Callable[[Path], Coroutine[None, None, Store]]] = {"memory": _memory}
+async def _sqlite(path: Path) -> Store:
+    return await open_store(path, "serve")
+
+
+BACKENDS: dict[str, Callable[[Path], Coroutine[None, None, Store]]] = {
+    "memory": _memory,
+    "sqlite": _sqlite,
+}
 
 
 class Server:

@@ -20,6 +20,7 @@ from fhir_server.model.problem import Forbidden, Gone, NotFound
 from fhir_server.model.resource import Key, Stored
 from fhir_server.search.plan import TRUE, History, IdIn, InPatient, Predicate, Scan, Search
 from fhir_server.store.base import Guard, Page, Versions
+from fhir_server.store.ledger import LedgerWrite
 
 
 class Session:
@@ -96,9 +97,14 @@ class Session:
         page = await self._engine.store.run(Search((restricted,), count=2, total="none"))
         return Guard(restricted, tuple(match.key.id for match in page.matches))
 
-    async def write(self, drafts: list[Draft]) -> list[Written]:
-        """All drafts in one change set, committed together or not at all."""
-        return await Writing(self._engine, self.principal, self.policy).run(drafts)
+    async def write(
+        self, drafts: list[Draft], ledger: tuple[LedgerWrite, ...] = ()
+    ) -> list[Written]:
+        """All drafts in one change set, committed together or not at all.
+
+        ``ledger``: rows that commit with them.
+        """
+        return await Writing(self._engine, self.principal, self.policy).run(drafts, ledger)
 
     def validate(self, resource: Json) -> None:
         """The structure of a resource that is used but not written. Raises Unprocessable."""

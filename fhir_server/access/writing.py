@@ -30,6 +30,7 @@ from fhir_server.search.extract import local_references
 from fhir_server.search.plan import TRUE, All, IdIn, Predicate, Scan, Search
 from fhir_server.search.values import IndexValues
 from fhir_server.store.base import Change, ChangeSet, Guard, Stale
+from fhir_server.store.ledger import LedgerWrite
 
 PAUSE: Final = 32
 """After so many drafts of one write other requests get a turn."""
@@ -79,7 +80,9 @@ class Writing:
         self._principal = principal
         self._policy = policy
 
-    async def run(self, drafts: Sequence[Draft]) -> list[Written]:
+    async def run(
+        self, drafts: Sequence[Draft], ledger: tuple[LedgerWrite, ...] = ()
+    ) -> list[Written]:
         """Judge, prepare and apply all drafts as one change set."""
         for draft in drafts:
             self._allow(draft)
@@ -100,7 +103,7 @@ class Writing:
             if not changes:
                 return [Written(None) for _ in drafts]
             try:
-                committed = await self._engine.store.apply(ChangeSet(changes, guards))
+                committed = await self._engine.store.apply(ChangeSet(changes, guards, ledger))
             except Stale as stale:
                 if not stale.keys and guards:
                     raise

@@ -1,1 +1,38 @@
-"""Command line, one file per command."""
+"""The ``vehr`` command; one file per command."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from fhir_server.cli.load import load
+from fhir_server.cli.serve import serve
+from fhir_server.cli.token import token
+from fhir_server.config import SettingsError
+
+COMMANDS = (serve, token, load)
+
+app = typer.Typer(
+    name="vehr",
+    help="FHIR R4 server with embedded AI operations.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for _command in COMMANDS:
+    app.command()(_command)
+
+
+@app.callback()
+def vehr() -> None:
+    """FHIR R4 server with embedded AI operations."""
+
+
+def main() -> None:
+    """Run a command; what cannot be used is one line on stderr and exit code 2."""
+    try:
+        app()
+    except SettingsError as error:
+        print(f"vehr: {error}", file=sys.stderr)
+        sys.exit(2)

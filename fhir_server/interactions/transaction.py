@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from fhir_server.access.ports import Guard
+from fhir_server.access.ports import Guard, LedgerWrite
 from fhir_server.access.session import Session
 from fhir_server.access.writing import Draft, Written
 from fhir_server.definitions.registry import Definitions
@@ -57,10 +57,14 @@ PAUSE: Final = 50
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of a write: 200, 201 or 204, and the version that is now current."""
+    """What became of a write: 200, 201 or 204, and the version that is now current.
+
+    ``written`` False: it existed already, and was left as it is.
+    """
 
     status: int
     stored: Stored | None
+    written: bool = True
 
 
 def transaction(
@@ -77,7 +81,7 @@ def transaction(
         reads = [entry for entry in entries if entry.method not in WRITES]
         await probe(reads, writes, request, session)
         results = await execute(writes, session, criteria, definitions)
-        answers = {index: _written(result, request) for index, result in results.items()}
+        answers = {index: _shown(result, request) for index, result in results.items()}
         for entry in reads:
             answers[entry.index] = await late(entry, request, session)
         shown = [answers[entry.index] for entry in entries]
@@ -104,11 +108,15 @@ def transaction(
 
 
 async def execute(
-    writes: list[Entry], session: Session, criteria: Criteria, definitions: Definitions
+    writes: list[Entry],
+    session: Session,
+    criteria: Criteria,
+    definitions: Definitions,
+    ledger: tuple[LedgerWrite, ...] = (),
 ) -> dict[int, Result]:
-    """Commit the writes of one Bundle; the result of each by its index."""
+    """Commit the writes of one Bundle, and ledger rows with them; the results by index."""
     execution = await Execution.prepare(writes, session, criteria, definitions)
-    return await settle(execution.attempt)
+    return await settle(lambda: execution.attempt(ledger))
 
 
 class entry_problems:
@@ -161,7 +169,7 @@ class Execution:
                 await asyncio.sleep(0)
         return self
 
-    async def attempt(self) -> dict[int, Result]:
+    async def attempt(self, ledger: tuple[LedgerWrite, ...] = ()) -> dict[int, Result]:
         """Resolve, write, commit; raises Stale if a condition moved meanwhile."""
         self._found.clear()
         keys, existing = await self._identify()
@@ -172,10 +180,10 @@ class Execution:
         listed = [drafts[index] for index in order]
         if listed and guards:
             listed[0] = replace(listed[0], guards=guards)
-        written = await self._session.write(listed) if listed else []
+        written = await self._session.write(listed, ledger) if listed else []
         results = {i: _result(w) for i, w in zip(order, written, strict=True)}
         for index in existing:
-            results[index] = Result(200, await self._session.read(keys[index]))
+            results[index] = Result(200, await self._session.read(keys[index]), False)
         return results
 
     async def _identify(self) -> tuple[dict[int, Key], set[int]]:
@@ -315,7 +323,7 @@ def _result(written: Written) -> Result:
     return Result(201 if written.created else 200, stored)
 
 
-def _written(result: Result, request: Request) -> bytes:
+def _shown(result: Result, request: Request) -> bytes:
     """The response entry; the resource only if it is preferred."""
     response: Json = {"status": status_line(result.status)}
     stored = result.stored

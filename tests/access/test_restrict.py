@@ -17,10 +17,10 @@ from fhir_server.access.principal import Principal
 from fhir_server.access.scopes import parse_scopes
 from fhir_server.model.resource import Key
 from fhir_server.search import plan
+from fhir_server.search.match import matches_leaf
 from fhir_server.search.plan import FALSE, TRUE, Include, Predicate, Scan, Search
 from fhir_server.search.values import IndexValues, ReferenceValue, TokenValue
 from fhir_server.store.base import Change, ChangeSet
-from fhir_server.store.leaves import leaf_holds
 from fhir_server.store.memory import MemoryStore
 
 TYPES = ("Patient", "Observation", "Encounter", "Practitioner")
@@ -142,7 +142,7 @@ def holds(where: Predicate, item: Held) -> bool:
         case plan.Any(parts):
             return any(holds(part, item) for part in parts)
         case plan.InPatient() | plan.TokenIs():
-            return leaf_holds(where, item.key, 0, item.values)
+            return matches_leaf(where, item.key.id, item.values, 0)
     raise AssertionError(where)
 
 

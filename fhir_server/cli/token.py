@@ -1,0 +1,53 @@
+"""``vehr token``: an access token for a client or a user."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from fhir_server.access.scopes import parse_scopes
+from fhir_server.app import opened
+from fhir_server.cli.settings import Data, lasting, settings_of
+from fhir_server.config import Settings, SettingsError
+from fhir_server.model.problem import BadRequest
+from fhir_server.model.resource import ID_PATTERN
+
+SYSTEM, PATIENT, USER = "system/*.cruds", "patient/*.rs", "user/*.cruds"
+
+
+def token(
+    user: Annotated[str, typer.Option(help="The user that the token is for.")] = "",
+    client: Annotated[str, typer.Option(help="The client that the token is for.")] = "",
+    scope: Annotated[
+        str,
+        typer.Option(
+            help=f"SMART scopes; default {SYSTEM}, with --patient {PATIENT}, with --user {USER}."
+        ),
+    ] = "",
+    minutes: Annotated[int, typer.Option(min=1, max=60 * 24 * 366, help="Lifetime.")] = 60,
+    patient: Annotated[str, typer.Option(help="Id of the patient in context.")] = "",
+    data: Data = None,
+) -> None:
+    """Print an access token."""
+    if user and client:
+        raise SettingsError("a token is for --user or for --client")
+    if patient and ID_PATTERN.fullmatch(patient) is None:
+        raise SettingsError(f"--patient: {patient!r} is not an id")
+    wanted = scope or (PATIENT if patient else USER if user else SYSTEM)
+    settings = lasting(settings_of(data))
+    print(asyncio.run(issue(settings, wanted, minutes, (client or "cli", user, patient))))
+
+
+async def issue(settings: Settings, scope: str, minutes: int, holder: tuple[str, str, str]) -> str:
+    """``holder``: client, user, patient."""
+    client, user, patient = holder
+    async with opened(settings) as domain:
+        try:
+            parse_scopes(scope, domain.definitions.resource_types)
+        except BadRequest as problem:
+            raise SettingsError(f"--scope: {problem}") from None
+        return await domain.tokens.issue(
+            scope=scope, minutes=minutes, client=client, user=user, patient=patient or None
+        )
