@@ -7,9 +7,9 @@ Results are returned; only ``store`` by POST writes them, through the session li
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, TypeVar
 
 from fhir_server.access.session import Session
 from fhir_server.access.writing import Draft, resource_of
@@ -34,8 +34,10 @@ from .models.package import ModelPackage
 from .models.record import BundleRecord, Item, RecordReader
 from .models.registry import Registry, device
 from .models.session_record import IndexNames, SessionRecord
-from .parameters import Arguments, Parameter
+from .parameters import Arguments, Parameter, Value
 from .registry import Invocation, Operation
+
+T = TypeVar("T")
 
 INPUTS: Final = (
     Parameter("model", "code", "Model name, or name|version; none: every model", max=None),
@@ -97,6 +99,7 @@ class Prediction:
     arguments: Arguments
     session: Session
     call: Invocation
+    failures: list[Issue] = field(default_factory=list)
 
     async def run(self) -> Json:
         """The collection Bundle. Raises NotFound, Unprocessable, Unavailable, BadRequest."""
@@ -104,12 +107,12 @@ class Prediction:
         moment = self._moment()
         reader = await self._reader()
         packages = await self._packages()
-        pairs = [(o.one("feature"), o.one("value")) for o in self.arguments.all("override")]
+        pairs = self._overrides()
         wanted = await needed(self.models, packages)
         overrides = resolve(pairs, wanted)
         evidence = await collect(reader, wanted, moment)
         question = Question(self.models, evidence, moment, overrides)
-        found, failures = await self._infer(packages, question)
+        found = await self._infer(packages, question)
         asked = len(self.arguments.all("model"))
         if asked == 1 and missing == "report":
             _refuse(found)
@@ -119,7 +122,7 @@ class Prediction:
                 answer.refused(inference, evidence.patient, missing == "request", asked > 0)
             else:
                 answer.add(inference, store, self.session)
-        answer.issues += failures
+        answer.issues += self.failures
         if store:
             await answer.write(self.session)
         return answer.bundle()
@@ -142,6 +145,14 @@ class Prediction:
         except (ValueError, OverflowError) as error:
             raise BadRequest(f"asOf: {error}", code="value") from error
 
+    def _overrides(self) -> list[tuple[str, Value]]:
+        """Feature and value; each value is of the datatype that its name says."""
+        pairs = [(o.one("feature"), o.one("value")) for o in self.arguments.all("override")]
+        given: list[Json] = [{"name": name, value.member: value.json} for name, value in pairs]
+        if given:
+            self.session.validate({"resourceType": "Parameters", "parameter": given})
+        return pairs
+
     async def _reader(self) -> RecordReader:
         data = self.arguments.one("data")
         if data is not None:
@@ -156,27 +167,26 @@ class Prediction:
         return BundleRecord(data, await stored.patient())
 
     async def _packages(self) -> list[ModelPackage]:
-        """Those asked for, each once; a model that cannot run now stops only its own request."""
+        """Those asked for, each once."""
         names = self.arguments.all("model") or self.models.names()
-        packages = {p.id: p for p in [await self.models.champion(name) for name in names]}
-        return list(packages.values())
+        found = [await self._tried(self.models.champion(name), len(names)) for name in names]
+        return list({package.id: package for package in found if package}.values())
 
-    async def _infer(
-        self, packages: Sequence[ModelPackage], question: Question
-    ) -> tuple[list[Inference], list[Issue]]:
-        """A runtime failure is 503 for a model that was asked for alone, else a warning."""
-        found: list[Inference] = []
-        failures: list[Issue] = []
-        for package in packages:
-            try:
-                found.append(await infer(package, question))
-            except Unavailable as problem:
-                if len(packages) == 1:
-                    raise
-                failures += problem.issues
-        if failures and not found:
-            raise Unavailable(failures)
-        return found, failures
+    async def _infer(self, packages: Sequence[ModelPackage], question: Question) -> list[Inference]:
+        found = [await self._tried(infer(p, question), len(packages)) for p in packages]
+        if self.failures and not any(found):
+            raise Unavailable(self.failures)
+        return [inference for inference in found if inference]
+
+    async def _tried(self, step: Awaitable[T], models: int) -> T | None:
+        """A failing model is 503 where it is the only one, else a warning beside the others."""
+        try:
+            return await step
+        except Unavailable as problem:
+            if models == 1:
+                raise
+            self.failures += [replace(issue, severity="warning") for issue in problem.issues]
+            return None
 
 
 def _refuse(found: Sequence[Inference]) -> None:

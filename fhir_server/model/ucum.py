@@ -75,6 +75,13 @@ _TANGENT = Scale(
     _by_decimal(lambda x: Decimal(math.tan(float(x)) * 100)),
 )
 
+
+def _refuse(_value: Fraction) -> Fraction:
+    raise UcumError("a unit on a non-ratio scale cannot be part of a product")
+
+
+_MEANINGLESS = Scale(_refuse, _refuse)
+
 # https://ucum.org/ucum#section-Special-Units-on-non-ratio-Scales
 SCALES: Final[dict[str, Scale]] = {
     "Cel": _offset("273.15"),
@@ -126,17 +133,23 @@ class Unit:
         return self.scale.special(value / self.factor) / self.own
 
     def times(self, other: Unit, power: int = 1) -> Unit:
-        """Product with ``other ** power``. Special units can only be multiplied by a number."""
+        """Product with ``other ** power``.
+
+        A special unit can be multiplied by a number; its products with other units are well
+        formed, but mean nothing: no value can be converted.
+        """
+        scale = None
         for special, by in ((self, other), (other, self)):
             if special.scale is not None:
-                if by.dims or by.scale is not None or (special is other and power != 1):
-                    raise UcumError("a unit on a non-ratio scale cannot be part of a product")
-                return Unit(special.factor, special.dims, special.scale, special.own * by.factor)
+                if not by.dims and by.scale is None and (special is self or power == 1):
+                    own = special.own * by.factor ** (power if by is other else 1)
+                    return Unit(special.factor, special.dims, special.scale, own)
+                scale = _MEANINGLESS
         dims = dict(self.dims)
         for code, n in other.dims:
             dims[code] = dims.get(code, 0) + n * power
         kept = tuple(sorted((code, n) for code, n in dims.items() if n))
-        return Unit(self.factor * other.factor**power, kept)
+        return Unit(self.factor * other.factor**power, kept, scale)
 
 
 ONE: Final = Unit(Fraction(1))

@@ -6,14 +6,13 @@ https://hl7.org/fhir/R4/search.html#modifiers, #chaining, #has
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, NoReturn
 
 from fhir_server.model.problem import BadRequest
 from fhir_server.search.parameters import KINDS, Context, Criterion, Parameter
 from fhir_server.search.parameters.date import search_span
 from fhir_server.search.parameters.escape import split, unescape
-from fhir_server.search.parameters.reference import MOST_TARGETS
 from fhir_server.search.plan import (
     FALSE,
     TRUE,
@@ -90,21 +89,18 @@ class Criteria:
         if modifier == "missing":
             return self._missing(parameter, name, value)
         values = _alternatives(name, value)
-        self.budget.spend(name, len(values) * min(max(len(parameter.targets), 1), MOST_TARGETS))
+        self.budget.spend(name, len(values) * max(len(parameter.targets), 1))
         match code:
             case "_id":
                 return _id(name, modifier, values)
             case "_lastUpdated":
                 return _updated(name, modifier, values, self.context)
         self._check_modifier(parameter, name, modifier)
-        parts = tuple(
-            KINDS[parameter.kind].compile(
-                Criterion(parameter, index, name, modifier, values, self.context)
-            )
-            for index in parameter.indexes
-        )
-        if len(parts) == 1:
-            return parts[0]
+        criterion = Criterion(parameter, parameter.index, name, modifier, values, self.context)
+        compile = KINDS[parameter.kind].compile
+        if len(parameter.indexes) == 1:
+            return compile(criterion)
+        parts = tuple(compile(replace(criterion, index=index)) for index in parameter.indexes)
         return All(parts) if modifier == "not" else Any(parts)
 
     def parameter(self, type: str, code: str) -> Parameter:

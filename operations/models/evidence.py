@@ -120,7 +120,8 @@ async def _medication_code(reader: RecordReader, resource: Json) -> Json | None:
 def codings(concept: Json | None) -> list[CodePair]:
     """System and code of every coding of a CodeableConcept."""
     listed = (concept or {}).get("coding", [])
-    return [(c.get("system") or "", c.get("code") or "") for c in listed if isinstance(c, dict)]
+    pairs = [(c.get("system") or "", c.get("code") or "") for c in listed if isinstance(c, dict)]
+    return [pair for pair in pairs if isinstance(pair[0], str) and isinstance(pair[1], str)]
 
 
 def has_code(concept: Json | None, codes: Iterable[CodePair]) -> bool:

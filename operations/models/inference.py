@@ -7,10 +7,12 @@ another model where the manifest says so, or reported as a gap.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 
 from fhir_server.model.datatypes import parse_datetime
+from fhir_server.model.problem import Unavailable
 
 from . import overrides as what_if
 from .evidence import Evidence, Moment
@@ -79,7 +81,8 @@ async def needed(registry: Registry, packages: Iterable[ModelPackage]) -> list[M
             continue
         found[package.id] = package
         names = [f.derive.model for f in package.features.feature if f.derive]
-        waiting += [await registry.champion(name) for name in names]
+        with suppress(Unavailable):  # told when it turns out to be needed
+            waiting += [await registry.champion(name) for name in names]
     return list(found.values())
 
 

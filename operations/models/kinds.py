@@ -11,7 +11,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Any, Final, Literal, TypeAlias
 
-from fhir_server.model.datatypes import PAST, parse_datetime
+from fhir_server.model.datatypes import PAST, format_instant, parse_datetime
 from fhir_server.model.exchange import Json
 from fhir_server.search.values import fold
 
@@ -23,6 +23,7 @@ from .units import measure
 OBSERVED: Final = ("effectiveDateTime", "effectiveInstant", "effectivePeriod", "issued")
 BEGUN: Final = ("onsetDateTime", "onsetPeriod", "recordedDate")
 NOT_TRUE: Final = frozenset({"refuted", "entered-in-error", "differential", "unconfirmed"})
+YEAR_1: Final = parse_datetime("0001").lo
 OVER: Final = frozenset({"inactive", "resolved"})
 ORDERED: Final = frozenset(
     {"order", "original-order", "reflex-order", "filler-order", "instance-order", ""}
@@ -154,6 +155,8 @@ def _observed(feature: Feature, scene: Scene) -> Iterator[tuple[Item, Json, str]
         part = _part(item.resource, codes)
         if part is None or item.resource.get("status") not in ENTERED["Observation"]:
             continue
+        if item.resource.get("focus"):  # measured on the subject, but about someone else
+            continue
         dated = when(item.resource, OBSERVED)
         start = dated[0].lo if dated else PAST
         if dated and not (earliest <= dated[0].hi and start <= scene.moment.micros):
@@ -175,6 +178,11 @@ def _part(resource: Json, codes: set[tuple[str, str]]) -> Json | None:
     return None
 
 
+def _none(feature: Feature, scene: Scene) -> Gap:
+    since = format_instant(max(scene.moment.back(feature.lookback), YEAR_1))[:10]
+    return Gap(feature, "required", f"the record has none since {since}")
+
+
 def quantity(feature: Feature, scene: Scene) -> Row | Gap:
     """Observation values in the unit of the feature, aggregated."""
     if scene.evidence.observations is None:
@@ -185,7 +193,7 @@ def quantity(feature: Feature, scene: Scene) -> Row | Gap:
         if isinstance(row, Gap) or feature.aggregate == "newest":
             return row
         rows.append(row)
-    return _aggregate(feature, rows)
+    return _aggregate(feature, rows, scene)
 
 
 def _measured(feature: Feature, item: Item, part: Json, text: str) -> Row | Gap:
@@ -196,15 +204,18 @@ def _measured(feature: Feature, item: Item, part: Json, text: str) -> Row | Gap:
         converted = measure(value, feature)
     except ValueError as error:
         return Gap(feature, "value", f"{item.reference} cannot be used: {error}")
-    note = "" if text else f"{item.reference} has no date"
+    notes = [] if text else [f"{item.reference} has no date"]
+    if has_code(part.get("code"), feature.inexact):
+        notes.append(feature.caution)
+    note = "; ".join(notes)
     original = ("valueQuantity", value)
     return Row(feature, converted.value, "record", (item,), original, converted.how, text, note)
 
 
-def _aggregate(feature: Feature, rows: list[Row]) -> Row | Gap:
+def _aggregate(feature: Feature, rows: list[Row], scene: Scene) -> Row | Gap:
     values = [row.value for row in rows if isinstance(row.value, Decimal)]
     if not values and feature.aggregate != "count":
-        return Gap(feature, "required", "the record has none")
+        return _none(feature, scene)
     total = _AGGREGATES[feature.aggregate](values)
     items = tuple(item for row in rows for item in row.items)
     how = f"{feature.aggregate} of {len(values)}"
@@ -232,7 +243,7 @@ def answer(feature: Feature, scene: Scene) -> Row | Gap:
             return Gap(feature, "value", f"{item.reference} does not answer it")
         member = "valueBoolean" if "valueBoolean" in part else "valueCodeableConcept"
         return Row(feature, value, items=(item,), original=(member, part[member]), date=text)
-    return Gap(feature, "required", "the record has none")
+    return _none(feature, scene)
 
 
 def _answered(feature: Feature, scene: Scene, concept: Json | None) -> bool | None:
@@ -247,7 +258,7 @@ def condition(feature: Feature, scene: Scene) -> Row | Gap:
         return Gap(feature, "forbidden", "Condition may not be searched")
     item = find_condition(scene, feature.concept, feature.when)
     if item is None:
-        return _assumed(feature, "no Condition of this kind is recorded")
+        return _assumed(feature, "no Condition of this kind is in the visible record")
     dated = when(item.resource, BEGUN)
     original = ("valueCodeableConcept", item.resource["code"])
     return Row(feature, True, items=(item,), original=original, date=dated[1] if dated else "")
@@ -291,7 +302,7 @@ def medication(feature: Feature, scene: Scene) -> Row | Gap:
         original = ("valueCodeableConcept", code)
         text = dated[1] if dated else ""
         return Row(feature, True, items=(item,), original=original, date=text, note=note)
-    return _assumed(feature, "no such medication is recorded as active")
+    return _assumed(feature, "no such medication is active in the visible record")
 
 
 def _is_taken(resource: Json, moment: Moment) -> bool:

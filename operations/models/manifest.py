@@ -48,7 +48,8 @@ class Feature(msgspec.Struct, frozen=True):
 
     ``absent``: the value when the record shows nothing (an assumption that is reported);
     None: required. ``plausible``: outside it the value is taken for an error;
-    ``population``: outside it the model does not apply.
+    ``population``: outside it the model does not apply. ``inexact``: codes whose values are
+    used with ``caution``.
     """
 
     name: str
@@ -56,7 +57,7 @@ class Feature(msgspec.Struct, frozen=True):
     kind: Literal["age", "choice", "quantity", "answer", "condition", "medication"]
     unit: str = ""
     codes: tuple[CodePair, ...] = ()
-    panels: tuple[CodePair, ...] = ()
+    inexact: tuple[CodePair, ...] = ()
     lookback: str = ""
     aggregate: Literal["newest", "mean", "min", "max", "count"] = "newest"
     plausible: Bounds | None = None

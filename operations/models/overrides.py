@@ -10,7 +10,7 @@ from fhir_server.model.exchange import Json
 from fhir_server.model.problem import Unprocessable
 
 from ..parameters import Value
-from .evidence import codings, matches
+from .evidence import matches
 from .kinds import Row
 from .manifest import Concept, Feature
 from .package import ModelPackage
@@ -72,13 +72,13 @@ def _number(feature: Feature, value: Value, concepts: Mapping[str, Concept]) -> 
 
 def _age(feature: Feature, value: Value, concepts: Mapping[str, Concept]) -> tuple[Decimal, str]:
     number, how = _number(feature, value, concepts)
-    if number != int(number):
+    if number != number.to_integral_value():
         raise ValueError("it is a whole number of years")
     return number, how
 
 
 def _choice(feature: Feature, value: Value, concepts: Mapping[str, Concept]) -> tuple[str, str]:
-    text = value.json.get("code") if isinstance(value.json, dict) else value.json
+    text = value.json.get("code") if value.member == "valueCoding" else value.json
     if isinstance(text, str):
         name = text.strip().lower().replace(" ", "-").replace("_", "-")
         if name in feature.choices:
@@ -98,10 +98,10 @@ def _flag(feature: Feature, value: Value, concepts: Mapping[str, Concept]) -> tu
 
 
 def _concept(value: Value) -> Json | None:
-    if not isinstance(value.json, dict):
-        return None
-    coded: Json = {"coding": [value.json]} if value.member == "valueCoding" else value.json
-    return coded if codings(coded) else None
+    if value.member == "valueCoding":
+        return {"coding": [value.json]}
+    coded: Json | None = value.json if value.member == "valueCodeableConcept" else None
+    return coded
 
 
 _Reader: TypeAlias = Callable[[Feature, Value, Mapping[str, Concept]], tuple[Any, str]]

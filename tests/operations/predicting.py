@@ -119,9 +119,10 @@ def predict(
     query: str = "",
     world: World | None = None,
     level: str = "instance",
+    models: Registry | None = None,
 ) -> dict[str, Any]:
     """One call on ``Patient/p`` (or ``Patient``) by POST with Parameters, else by GET."""
-    operation = predict_operation(Road.models, indexes)
+    operation = predict_operation(models or Road.models, indexes)
     pairs = [tuple(part.split("=", 1)) for part in query.split("&") if part]
     arguments = decode(operation.inputs, pairs, parameters, operation.body)
     method, id_ = "POST" if parameters else "GET", "p" if level == "instance" else ""

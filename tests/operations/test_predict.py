@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from predicting import LOINC, SNOMED, Chart, Road, World, of_type, parameters, predict
 
 from fhir_server.formats.json import dumps, loads
@@ -14,10 +18,12 @@ from fhir_server.model.problem import (
     Forbidden,
     MethodNotAllowed,
     NotFound,
+    Problem,
+    Unavailable,
     Unprocessable,
 )
 from fhir_server.model.resource import Key
-from operations.models.registry import publish
+from operations.models.registry import SHIPPED, Registry, Version, publish
 
 
 def _complete(**who: Any) -> Chart:
@@ -102,7 +108,9 @@ def test_each_feature_is_explained() -> None:
     assert "0.02586" in row["conversion"]["valueString"]
     assert row["date"]["valueString"] == "2026-05-01"
     assert _feature(bundle, "diabetes")["origin"]["valueCode"] == "assumed"
-    assert "Diabetes mellitus: no Condition of this kind is recorded" in _diagnostics(bundle)
+    assert "Diabetes mellitus: no Condition of this kind is in the visible record" in _diagnostics(
+        bundle
+    )
 
 
 def test_without_model_every_applicable_champion_answers() -> None:
@@ -118,7 +126,7 @@ def test_without_model_every_applicable_champion_answers() -> None:
 def test_one_model_without_result_names_each_missing_feature() -> None:
     text = _refusal(Chart(country=None))
     for expected in (
-        "sbp (Systolic blood pressure): the record has none; codes http://loinc.org|8480-6",
+        "sbp (Systolic blood pressure): the record has none since 2021-06-01; codes http://loinc.org|8480-6",
         "unit mm[Hg]; look-back P5Y",
         "smoker (Current smoker)",
         "http://loinc.org|2093-3",
@@ -247,7 +255,7 @@ def test_overrides_are_what_if() -> None:
     chart = _complete(country=None)
     given = {
         "region": ("valueCode", "very high"),
-        "8480-6": ("valueQuantity", {"value": Decimal("18.67"), "unit": "kPa", "code": "kPa"}),
+        "8480-6": ("valueQuantity", {"value": Decimal("18.67"), "unit": "kPa"}),
         "smoker": ("valueBoolean", True),
     }
     bundle = predict(chart.resources, parameters(model="score2", override=given))
@@ -265,6 +273,7 @@ def test_overrides_are_what_if() -> None:
 @pytest.mark.parametrize(
     ("feature", "value", "reason"),
     [
+        ("age", ("valueDecimal", Decimal("1e300")), "outside the population"),
         ("weight", ("valueDecimal", Decimal(80)), "unknown feature 'weight'; known: "),
         ("sbp", ("valueBoolean", True), "valueQuantity"),
         ("sbp", ("valueQuantity", {"value": 5, "unit": "mmol/L"}), "cannot be converted"),
@@ -282,6 +291,48 @@ def test_overrides_that_are_refused(feature: str, value: Any, reason: str) -> No
 
 def _urn(number: int) -> str:
     return f"urn:uuid:00000000-0000-4000-8000-{number:012}"
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.decimals(allow_nan=False) | st.text(max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(st.sampled_from(["value", "unit", "code", "system", "coding"]), inner)
+    ),
+    max_leaves=6,
+)
+MEMBERS = ["valueQuantity", "valueDecimal", "valueBoolean", "valueCoding", "valueCodeableConcept"]
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(["sbp", "smoker", "region", "age"]), st.sampled_from(MEMBERS), JSON)
+def test_no_override_is_a_crash(feature: str, member: str, json: Any) -> None:
+    """Whatever stands in ``value[x]`` gives a result or a refusal."""
+    with contextlib.suppress(Problem):
+        predict([], parameters(model="score2", override={feature: (member, json)}), world=SHARED)
+
+
+SHARED = World(_complete().resources)
+
+
+def test_a_model_that_cannot_run_is_503_alone_and_a_warning_beside_others() -> None:
+    broken = Registry.of(Road.runtime, [SHIPPED])
+    version = broken.versions["score2-1.0.0"]
+    other = dataclasses.replace(version.package, sha256="0" * 64)
+    broken.versions["score2-1.0.0"] = Version(other)
+    with pytest.raises(Unavailable, match=r"score2-1\.0\.0"):
+        predict([], parameters(model="score2"), world=SHARED, models=broken)
+    bundle = predict([], world=SHARED, models=broken)
+    (risk,) = of_type(bundle, "RiskAssessment")
+    assert risk["method"]["coding"][0]["code"] == "prevent"
+    assert "Model score2-1.0.0: the graph failed" in _diagnostics(bundle)
+
+
+def test_what_is_about_another_focus_does_not_count() -> None:
+    chart = _complete()
+    chart.smoking("449868002", "2026-05-30")["focus"] = [{"reference": "RelatedPerson/r"}]
+    plain = predict(_complete().resources, parameters(model="score2"))
+    assert _risk(predict(chart.resources, parameters(model="score2"))) == _risk(plain)
 
 
 def test_data_stands_for_the_record() -> None:

@@ -18,8 +18,6 @@ _LOCAL = re.compile(
 )
 _ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:")
-MOST_TARGETS: Final = 24
-"""A bare id on a parameter with more target types than this is looked for in any type."""
 
 
 class Target(NamedTuple):
@@ -106,8 +104,7 @@ def _sought(criterion: Criterion, value: str) -> Predicate:
 
 
 def _by_id(index: str, types: tuple[str, ...], id: str) -> Predicate:
-    if len(types) > MOST_TARGETS:
-        return ReferenceIs(index, None, id)
+    """The types are spelt out, so that a policy can ask whether each target is visible."""
     parts = tuple(ReferenceIs(index, type, id) for type in types)
     return parts[0] if len(parts) == 1 else Any(parts)
 
