@@ -202,8 +202,6 @@ class Writing:
             body = stored_form(
                 draft.resource, draft.key.id, str(expect + 1), format_instant(updated)
             )
-        if item.values is not None and item.values.date == 0:
-            item.values.date = updated
         return Change(
             key=draft.key,
             version=expect + 1,

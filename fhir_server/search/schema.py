@@ -76,8 +76,8 @@ class TypeSchema:
     """Everything searchable on one resource type.
 
     ``unsupported``: codes that FHIR defines here and this server refuses. ``main_dates``:
-    index names, the most telling first. ``patient``: index names whose references to a Patient
-    put the resource into that Patient's compartment.
+    index names of the most telling date parameter. ``patient``: index names whose references
+    to a Patient put the resource into that Patient's compartment.
     """
 
     type: str
@@ -87,6 +87,15 @@ class TypeSchema:
     main_dates: tuple[str, ...]
     patient: tuple[str, ...]
     is_patient: bool
+
+    @property
+    def main_order(self) -> str | None:
+        """The index whose descending order is that of the main date: it has one value."""
+        if len(self.main_dates) != 1:
+            return None
+        name = self.main_dates[0]
+        paths = next(index.paths for index in self.indexes if index.name == name)
+        return None if any(hop.many for path in paths for hop in path.hops) else name
 
 
 class SearchSchema:
@@ -313,5 +322,6 @@ def _systems(paths: tuple[Path, ...], definitions: Definitions) -> frozenset[str
 def _main_dates(type: str, parameters: Mapping[str, Parameter]) -> tuple[str, ...]:
     if type == "Patient":
         return ()
+    """Of one parameter only, so that its order is the order of the posting lists."""
     ranked = [p for p in MAIN_DATES if p in parameters and parameters[p].kind == "date"]
-    return tuple(dict.fromkeys(name for p in ranked for name in parameters[p].indexes))
+    return parameters[ranked[0]].indexes if ranked else ()
