@@ -140,12 +140,12 @@ def test_another_worker_takes_over_when_the_writer_is_killed(tmp_path: Path) -> 
     asyncio.run(check(tmp_path, {"first": ok}, {"first": tried}))
 
 
-def test_a_second_server_is_refused_but_a_tool_is_not(tmp_path: Path) -> None:
+def test_a_second_server_is_refused_but_a_command_is_not(tmp_path: Path) -> None:
     async def twice() -> None:
         server = await open_store(tmp_path, "serve")
         with pytest.raises(Unavailable, match="another server"):
             await open_store(tmp_path, "serve")
-        tool = await open_store(tmp_path, "tool")
+        tool = await open_store(tmp_path, "command")
         assert server.writer.local and not tool.writer.local
         await tool.apply(ChangeSet((prepared_change(Key("A", "1"), 1, values()),)))
         assert await tool.ledger.insert_unique("user", "u", {"x": [1, None]})

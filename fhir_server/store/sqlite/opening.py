@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Literal, TypeAlias
+from typing import Final
 
 from fhir_server.model.problem import Unavailable
 from fhir_server.store.sqlite.prepared import PreparedSet
@@ -23,9 +23,9 @@ from fhir_server.store.sqlite.schema import FILE
 from fhir_server.store.sqlite.store import SqliteStore
 from fhir_server.store.sqlite.writer import LocalWriter, Result, Writer
 
-Role: TypeAlias = Literal["serve", "worker", "tool"]
-"""``serve``: the one server of this directory; ``worker``: one of its processes; ``tool``: a
-command that may run beside it. Each of them becomes the writer if there is none."""
+ROLES: Final = ("serve", "worker", "command")
+"""``serve``: the one server of this directory; ``worker``: one of its processes; ``command``:
+may run beside it. Each of them becomes the writer if there is none."""
 
 PATIENCE: Final = 10.0
 """Seconds to find or become the writer."""
@@ -139,12 +139,14 @@ class OpenStore(SqliteStore):
             self._server.release()
 
 
-async def open_store(folder: Path, role: Role, now: Callable[[], float] = time.time) -> OpenStore:
+async def open_store(folder: Path, role: str, now: Callable[[], float] = time.time) -> OpenStore:
     """Opens, and creates, the database of a data directory.
 
     Raises Unavailable: a second server, a schema newer than this program, no writer.
-    ``now``: epoch seconds.
+    ``role``: one of ``ROLES``. ``now``: epoch seconds.
     """
+    if role not in ROLES:
+        raise ValueError(f"{role!r} is none of {ROLES}")
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     server = None
     if role == "serve":
