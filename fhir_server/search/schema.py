@@ -7,7 +7,7 @@ walk, the filters on the way and the datatype at the end.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Final, NamedTuple, cast
@@ -94,8 +94,7 @@ class TypeSchema:
         if len(self.main_dates) != 1:
             return None
         name = self.main_dates[0]
-        paths = next(index.paths for index in self.indexes if index.name == name)
-        return None if any(hop.many for path in paths for hop in path.hops) else name
+        return name if any(_is_single(i) for i in self.indexes if i.name == name) else None
 
 
 class SearchSchema:
@@ -142,7 +141,7 @@ class SearchSchema:
             parameters,
             indexes,
             frozenset(unsupported),
-            _main_dates(type, parameters),
+            _main_dates(type, parameters, indexes),
             self._patient(type, parameters),
             type == "Patient",
         )
@@ -319,9 +318,18 @@ def _systems(paths: tuple[Path, ...], definitions: Definitions) -> frozenset[str
     return frozenset(systems)
 
 
-def _main_dates(type: str, parameters: Mapping[str, Parameter]) -> tuple[str, ...]:
+def _main_dates(
+    type: str, parameters: Mapping[str, Parameter], indexes: Iterable[Index]
+) -> tuple[str, ...]:
+    """Of one parameter only, so that its order is the order of the posting lists; one that
+    has a single value goes before one that may have several."""
     if type == "Patient":
         return ()
-    """Of one parameter only, so that its order is the order of the posting lists."""
+    single = {index.name for index in indexes if _is_single(index)}
     ranked = [p for p in MAIN_DATES if p in parameters and parameters[p].kind == "date"]
+    ranked.sort(key=lambda p: not single.issuperset(parameters[p].indexes))
     return parameters[ranked[0]].indexes if ranked else ()
+
+
+def _is_single(index: Index) -> bool:
+    return not any(hop.many for path in index.paths for hop in path.hops)
