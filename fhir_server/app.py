@@ -153,10 +153,10 @@ def operations(domain: Domain, runtime: Runtime) -> Operations:
     further = domain.settings.models
     models = Registry.of(runtime, (SHIPPED, further) if further else (SHIPPED,))
 
-    def index(type_: str, code: str) -> str:
-        return domain.searching.schema.of(type_).parameters[code].index
+    def indexes(type_: str, code: str) -> tuple[str, ...]:
+        return domain.searching.schema.of(type_).parameters[code].indexes
 
-    return Operations((predict_operation(models, index), anonymize))
+    return Operations((predict_operation(models, indexes), anonymize))
 
 
 def fhir_base(domain: Domain, rows: Operations, meter: Metrics, *, open_: bool) -> FhirBase:

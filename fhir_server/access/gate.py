@@ -89,6 +89,7 @@ class Gate:
             user=grant.user,
             patient=grant.patient,
             system=not grant.user and grant.patient is None,
+            grant=grant.id,
         )
         compartment = self._engine.definitions.compartment("Patient")
         return principal, ScopePolicy(principal, compartment, self._compile)

@@ -13,7 +13,8 @@ class Principal:
 
     ``id``: stable name for audit and for binding cursors. ``system``: acts for the
     hospital as a whole (may create by PUT, sees its domain). ``patient``: the launch
-    context of ``patient/`` scopes.
+    context of ``patient/`` scopes. ``grant``: by which later work of the same principal is
+    authorised again; empty if there is none.
     """
 
     id: str
@@ -22,3 +23,4 @@ class Principal:
     user: str = ""
     patient: str | None = None
     system: bool = False
+    grant: str = ""

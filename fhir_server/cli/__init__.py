@@ -6,12 +6,13 @@ import sys
 
 import typer
 
+from fhir_server.cli.demo import demo
 from fhir_server.cli.load import load
 from fhir_server.cli.serve import serve
 from fhir_server.cli.token import token
 from fhir_server.config import SettingsError
 
-COMMANDS = (serve, token, load)
+COMMANDS = (serve, token, load, demo)
 
 app = typer.Typer(
     name="vehr",

@@ -6,7 +6,7 @@ https://hl7.org/fhir/R4/search.html#modifiers, #chaining, #has
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, NoReturn
 
 from fhir_server.model.problem import BadRequest
@@ -96,14 +96,11 @@ class Criteria:
             case "_lastUpdated":
                 return _updated(name, modifier, values, self.context)
         self._check_modifier(parameter, name, modifier)
-        parts = tuple(
-            KINDS[parameter.kind].compile(
-                Criterion(parameter, index, name, modifier, values, self.context)
-            )
-            for index in parameter.indexes
-        )
-        if len(parts) == 1:
-            return parts[0]
+        criterion = Criterion(parameter, parameter.index, name, modifier, values, self.context)
+        compile = KINDS[parameter.kind].compile
+        if len(parameter.indexes) == 1:
+            return compile(criterion)
+        parts = tuple(compile(replace(criterion, index=index)) for index in parameter.indexes)
         return All(parts) if modifier == "not" else Any(parts)
 
     def parameter(self, type: str, code: str) -> Parameter:

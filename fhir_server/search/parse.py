@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final
 
 from fhir_server.model.problem import BadRequest
@@ -58,9 +59,7 @@ def parse_search(
     ``within``: conjoined, for example the compartment of the URL. ``most_count``: a larger
     ``_count`` is clamped to it, and the self link says so. Raises BadRequest.
     """
-    pairs = list(query)
-    if len(pairs) > MOST_PARAMETERS:
-        raise BadRequest(f"more than {MOST_PARAMETERS} parameters", code="too-costly")
+    pairs = _checked(query)
     criteria = Criteria(schema, context)
     applied: list[tuple[str, str]] = []
     warnings: list[str] = []
@@ -98,7 +97,7 @@ def parse_criteria(schema: SearchSchema, type: str, query: Pairs, context: Conte
     """
     criteria = Criteria(schema, context)
     parts: list[Predicate] = []
-    for name, value in query:
+    for name, value in _checked(query):
         if name.partition(":")[0] in RESULTS:
             raise BadRequest(f"{name[:100]!r} is no criterion")
         try:
@@ -107,9 +106,23 @@ def parse_criteria(schema: SearchSchema, type: str, query: Pairs, context: Conte
             raise BadRequest(str(unknown)) from None
     if not parts:
         raise BadRequest("there are no search criteria")
-    if len(parts) > MOST_PARAMETERS:
-        raise BadRequest(f"more than {MOST_PARAMETERS} parameters", code="too-costly")
     return Scan(type, _conjunction(parts))
+
+
+def _checked(query: Pairs) -> list[tuple[str, str]]:
+    """The pairs, refused when there are too many or when one is not text."""
+    pairs = list(query)
+    if len(pairs) > MOST_PARAMETERS:
+        raise BadRequest(f"more than {MOST_PARAMETERS} parameters", code="too-costly")
+    for text in chain.from_iterable(pairs):
+        if not text.isascii():
+            try:
+                text.encode()
+            except UnicodeEncodeError:
+                raise BadRequest("the query is not valid UTF-8") from None
+        if "\0" in text:
+            raise BadRequest("the query contains a NUL character")
+    return pairs
 
 
 def _criterion(criteria: Criteria, type: str, name: str, value: str) -> Predicate:

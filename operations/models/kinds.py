@@ -258,7 +258,7 @@ def condition(feature: Feature, scene: Scene) -> Row | Gap:
         return Gap(feature, "forbidden", "Condition may not be searched")
     item = find_condition(scene, feature.concept, feature.when)
     if item is None:
-        return _assumed(feature, "no Condition of this kind is recorded")
+        return _assumed(feature, "no Condition of this kind is in the visible record")
     dated = when(item.resource, BEGUN)
     original = ("valueCodeableConcept", item.resource["code"])
     return Row(feature, True, items=(item,), original=original, date=dated[1] if dated else "")
@@ -302,7 +302,7 @@ def medication(feature: Feature, scene: Scene) -> Row | Gap:
         original = ("valueCodeableConcept", code)
         text = dated[1] if dated else ""
         return Row(feature, True, items=(item,), original=original, date=text, note=note)
-    return _assumed(feature, "no such medication is recorded as active")
+    return _assumed(feature, "no such medication is active in the visible record")
 
 
 def _is_taken(resource: Json, moment: Moment) -> bool:

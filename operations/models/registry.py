@@ -50,7 +50,8 @@ class Registry:
         """Every folder below ``roots`` that holds any part of a package."""
         registry = cls(runtime)
         for root in roots:
-            for folder in sorted(path for path in root.iterdir() if path.is_dir()):
+            folders = (path for path in root.iterdir() if path.is_dir()) if root.is_dir() else ()
+            for folder in sorted(folders):
                 if any((folder / part).exists() for part in ("model.onnx", "card.toml")):
                     registry.add(folder)
         return registry
@@ -63,11 +64,15 @@ class Registry:
             self.refused[folder.name] = str(error)
             return
         card = package.card
+        if package.id in self.versions:
+            self.refused[folder.name] = f"{package.id} is loaded already: versions are immutable"
+            return
         self.versions[package.id] = Version(package)
         current = self.champions.get(card.name)
         if current is None or _order(card.version) > _order(current):
             self.champions[card.name] = card.version
-        for alias in (card.name, *card.aliases):
+        self.aliases[card.name] = card.name
+        for alias in card.aliases:
             self.aliases.setdefault(alias, card.name)
 
     def names(self) -> list[str]:

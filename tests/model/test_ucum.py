@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 from collections.abc import Iterator
 from decimal import Context, Decimal
 from pathlib import Path
@@ -166,3 +167,10 @@ def test_numbers_scale_special_units() -> None:
     assert ucum.convert(Decimal("3.7"), "10.Cel", "K") == Decimal("310.15")
     assert ucum.convert(Decimal("370"), "Cel/10", "K") == Decimal("310.15")
     assert ucum.convert(Decimal("310.15"), "K", "Cel.10") == Decimal("3.7")
+
+
+def test_the_committed_table_is_the_compiled_essence(shared: Path) -> None:
+    script = Path(__file__).parents[2] / "scripts" / "compile_ucum.py"
+    compile_essence = runpy.run_path(str(script))["compile_essence"]
+    essence = (shared / "conformance" / "ucum" / "ucum-essence.xml").read_bytes()
+    assert compile_essence(essence) == ucum._TABLE

@@ -108,7 +108,9 @@ def test_each_feature_is_explained() -> None:
     assert "0.02586" in row["conversion"]["valueString"]
     assert row["date"]["valueString"] == "2026-05-01"
     assert _feature(bundle, "diabetes")["origin"]["valueCode"] == "assumed"
-    assert "Diabetes mellitus: no Condition of this kind is recorded" in _diagnostics(bundle)
+    assert "Diabetes mellitus: no Condition of this kind is in the visible record" in _diagnostics(
+        bundle
+    )
 
 
 def test_without_model_every_applicable_champion_answers() -> None:

@@ -221,3 +221,12 @@ def test_dates_without_a_zone_are_stored_and_searched_in_the_same_zone() -> None
     ):
         search = parse_search(SCHEMA, type, [query], Context(zone=zone)).search
         assert matches(search.scans[0].where, "1", values)
+
+
+@pytest.mark.parametrize("text", ["\ud800", "a\0b", "\udcff"])
+def test_what_is_not_text_is_refused(text: str) -> None:
+    for pair in ((text, "1"), ("name", text), ("foo", text)):
+        with pytest.raises(BadRequest):
+            parse_search(SCHEMA, "Patient", [pair], Context(BASE))
+        with pytest.raises(BadRequest):
+            parse_criteria(SCHEMA, "Patient", [pair], Context(BASE))

@@ -68,8 +68,7 @@ class Parameter:
         return self.indexes[0]
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(NamedTuple):
     """What the meaning of a search value depends on besides itself.
 
     ``base`` and ``zone``: as of Site. ``now``: microseconds since the epoch, for ``ap``.
@@ -80,7 +79,7 @@ class Context:
     zone: tzinfo = UTC
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Criterion:
     """One ``name:modifier=a,b`` on one index. ``values``: the alternatives, still escaped.
 

@@ -65,6 +65,14 @@ def hungry() -> ModelProto:
     return _model([fill, reduce, add], [_constant("shape", [2**40], np.int64)])
 
 
+def outside() -> ModelProto:
+    """A constant whose data lie in another file."""
+    tensor = TensorProto(name="w", data_type=TensorProto.DOUBLE, dims=[1])
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="weights.bin")
+    return _model([helper.make_node("Add", ["x", "w"], ["y"])], [tensor])
+
+
 @dataclass(frozen=True)
 class Lone:
     """A graph without manifests, as the runtime sees a package."""

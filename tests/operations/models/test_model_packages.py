@@ -126,6 +126,8 @@ def test_versions_side_by_side(folder: Path) -> None:
         runtime = Runtime()
         registry = Registry.of(runtime, [folder.parent])
         try:
+            registry.add(middle)
+            assert "immutable" in registry.refused["middle"]
             assert (await registry.champion("CKD-EPI")).id == "ckd-epi-2021-1.10.0"
             assert (await registry.champion("ckd-epi-2021|1.0.0")).id == "ckd-epi-2021-1.0.0"
             with pytest.raises(NotFound):

@@ -79,6 +79,19 @@ def test_wrong_shape_unknown_input_and_a_changed_file_are_503(tmp_path: Path) ->
     _with_runtime(body)
 
 
+def test_a_graph_reads_no_other_file(tmp_path: Path) -> None:
+    outside = Lone.of(tmp_path, "outside", graphs.outside())
+    for folder in (tmp_path, Path.cwd()):
+        assert not (folder / "weights.bin").exists()
+    (tmp_path / "weights.bin").write_bytes(bytes(8))
+
+    async def body(runtime: Runtime) -> None:
+        with pytest.raises(Unavailable, match="the graph failed"):
+            await runtime.run(outside, {"x": [1.0]})
+
+    _with_runtime(body)
+
+
 def test_a_killed_worker_is_replaced(tmp_path: Path) -> None:
     same = Lone.of(tmp_path, "same", graphs.identity())
 
@@ -88,6 +101,24 @@ def test_a_killed_worker_is_replaced(tmp_path: Path) -> None:
         await asyncio.sleep(0.1)
         assert (await runtime.run(same, {"x": [2.0]}))["y"] == [2.0]
         assert runtime.starts == 2
+
+    _with_runtime(body)
+
+
+def test_a_worker_killed_in_a_call_costs_that_call(tmp_path: Path) -> None:
+    hanging = Lone.of(tmp_path, "hanging", graphs.hanging())
+    same = Lone.of(tmp_path, "same", graphs.identity())
+
+    async def body(runtime: Runtime) -> None:
+        await runtime.run(same, {"x": [1.0]})
+        pid = _pid(runtime)
+        stuck = asyncio.ensure_future(runtime.run(hanging, {"x": [1.0]}))
+        waiting = asyncio.ensure_future(runtime.run(same, {"x": [4.0]}))
+        await asyncio.sleep(0.2)
+        os.kill(pid, signal.SIGKILL)
+        with pytest.raises(Unavailable, match="the worker process ended"):
+            await stuck
+        assert (await waiting)["y"] == [4.0]
 
     _with_runtime(body)
 
