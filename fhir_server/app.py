@@ -156,7 +156,8 @@ def operations(domain: Domain, runtime: Runtime) -> Operations:
     def indexes(type_: str, code: str) -> tuple[str, ...]:
         return domain.searching.schema.of(type_).parameters[code].indexes
 
-    return Operations((predict_operation(models, indexes), anonymize))
+    own = domain.system_session("models")
+    return Operations((predict_operation(models, indexes, own), anonymize))
 
 
 def fhir_base(domain: Domain, rows: Operations, meter: Metrics, *, open_: bool) -> FhirBase:

@@ -228,8 +228,6 @@ class Writing:
         body = b""
         if item.resource is not None:
             body = _form(item.resource, draft.key, expect + 1, updated)
-        if item.values is not None and item.values.date == 0:
-            item.values.date = updated
         return Change(
             key=draft.key,
             version=expect + 1,

@@ -60,13 +60,13 @@ def kept_of(type_: str) -> frozenset[str]:
     found: set[str] = set()
     for maker, resource in instances(type_):
         output = dumps(safe_harbor().resource(resource, Run(YEAR))).decode()
-        assert not FINER_THAN_A_YEAR.search(_without_ids(output)), output
+        assert not FINER_THAN_A_YEAR.search(without_ids(output)), output
         assert "Q0FOQVJZ" not in output, "a mark in base64"
         found |= survivors(maker, output)
     return frozenset(found)
 
 
-def _without_ids(output: str) -> str:
+def without_ids(output: str) -> str:
     return re.sub(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "", output)
 
 
