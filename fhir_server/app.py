@@ -27,6 +27,12 @@ from fhir_server.http.pages import Metrics, pages
 from fhir_server.http.respond import Asgi, Receive, Scope, Send
 from fhir_server.http.routes import ROUTES, Router
 from fhir_server.interactions.batch import batch
+from fhir_server.interactions.binary import (
+    create_binary,
+    read_binary,
+    update_binary,
+    vread_binary,
+)
 from fhir_server.interactions.capabilities import Abilities, OperationName, capabilities
 from fhir_server.interactions.create import create
 from fhir_server.interactions.cursors import Cursors, cursor_key
@@ -45,6 +51,7 @@ from fhir_server.search.extract import compile_extract
 from fhir_server.search.match import matches
 from fhir_server.search.schema import SearchSchema
 from fhir_server.store.base import Store
+from fhir_server.store.blobs import Blobs, LocalBlobs, MemoryBlobs
 from fhir_server.store.memory import MemoryStore
 from fhir_server.store.sqlite import opening as sqlite
 from fhir_server.validation.validate import Validator
@@ -100,6 +107,12 @@ async def open_store(settings: Settings, role: str) -> Store:
     return await sqlite.open_store(settings.data, role)
 
 
+def open_blobs(settings: Settings) -> Blobs:
+    if settings.store == "memory:":
+        return MemoryBlobs(settings.max_content)
+    return LocalBlobs(settings.data / "blobs", settings.max_content)
+
+
 @asynccontextmanager
 async def opened(settings: Settings, role: str = "command") -> AsyncIterator[Domain]:
     """The domain of these settings, its store open."""
@@ -122,6 +135,7 @@ async def assemble(settings: Settings, store: Store) -> Domain:
         matches=matches,
         now=micros,
         new_id=new_id,
+        blobs=open_blobs(settings),
     )
     searching = Searching(
         schema=schema,
@@ -142,7 +156,8 @@ def operations(domain: Domain, runtime: Runtime) -> Operations:
     def indexes(type_: str, code: str) -> tuple[str, ...]:
         return domain.searching.schema.of(type_).parameters[code].indexes
 
-    return Operations((predict_operation(models, indexes), anonymize))
+    own = domain.system_session("models")
+    return Operations((predict_operation(models, indexes, own), anonymize))
 
 
 def fhir_base(domain: Domain, rows: Operations, meter: Metrics, *, open_: bool) -> FhirBase:
@@ -165,10 +180,14 @@ def interactions(
     criteria = searching.criteria()
     handlers: dict[str, Handler] = {
         "read": read,
+        "read-binary": read_binary,
         "vread": vread,
+        "vread-binary": vread_binary,
         "update": update,
+        "update-binary": update_binary,
         "delete": delete,
         "create": create(criteria),
+        "create-binary": create_binary(create(criteria)),
         "history-instance": history(searching.cursors, searching.sizes),
         "search-type": search(searching),
         "transaction": submit(
@@ -216,6 +235,7 @@ def edge_rules(settings: Settings, *, open_: bool) -> EdgeRules:
         max_body=settings.max_body,
         max_url=settings.max_url,
         max_headers=settings.max_headers,
+        contents=((f"{FHIR}/Binary".encode(), settings.max_content),),
     )
 
 

@@ -150,6 +150,10 @@ class Settings:
     max_body: int = field(
         default=10000000, metadata=of("MAX_BODY", _positive, "Greatest request body.")
     )
+    max_content: int = field(
+        default=100000000,
+        metadata=of("MAX_CONTENT", _positive, "Greatest raw content of a Binary."),
+    )
     max_depth: int = field(
         default=64, metadata=of("MAX_DEPTH", _positive, "Deepest nesting of JSON.")
     )

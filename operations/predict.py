@@ -32,7 +32,7 @@ from .models.kinds import Gap
 from .models.overrides import resolve
 from .models.package import ModelPackage
 from .models.record import BundleRecord, Item, RecordReader
-from .models.registry import Registry, device
+from .models.registry import Registry, device, publish
 from .models.session_record import IndexNames, SessionRecord
 from .parameters import Arguments, Parameter, Value
 from .registry import Invocation, Operation
@@ -68,11 +68,14 @@ OUTPUTS: Final = (
 EXAMPLE: Final = "GET /fhir/Patient/example/$predict?model=score2"
 
 
-def predict_operation(models: Registry, index: IndexNames) -> Operation:
-    """The row. ``index``: (resource type, search parameter) -> names of its indexes."""
+def predict_operation(models: Registry, index: IndexNames, own: Session) -> Operation:
+    """The row. ``index``: (resource type, search parameter) -> names of its indexes.
+
+    ``own``: the server's session, by which the Devices are stored that drafts refer to.
+    """
 
     async def handler(arguments: Arguments, session: Session, call: Invocation) -> Json:
-        return await Prediction(models, index, arguments, session, call).run()
+        return await Prediction(models, index, own, arguments, session, call).run()
 
     return Operation(
         code="predict",
@@ -96,6 +99,7 @@ class Prediction:
 
     models: Registry
     index: IndexNames
+    own: Session
     arguments: Arguments
     session: Session
     call: Invocation
@@ -124,6 +128,8 @@ class Prediction:
                 answer.add(inference, store, self.session)
         answer.issues += self.failures
         if store:
+            answer.permitted(self.session)
+            await publish(self.models, self.own)
             await answer.write(self.session)
         return answer.bundle()
 
@@ -249,6 +255,11 @@ class Answer:
         full_url = uuid.uuid4().urn
         self._entries[full_url] = resource
         return full_url
+
+    def permitted(self, session: Session) -> None:
+        """Raises Forbidden before anything is written for a caller who may not."""
+        for key in self._new:
+            session.allow("c", key.type)
 
     async def write(self, session: Session) -> None:
         """All drafts in one change set; the entries become what was stored."""

@@ -6,18 +6,23 @@ FOLDER holds one ``Type.ndjson.gz`` per resource type, made with clinosim (MIT):
 ``clinosim simulate -o OUT -p 400 -s 7 --country US --start 2025-01-01 --end 2025-12-31
 --format fhir-r4``. All patients are synthetic. Chosen are those with a cholesterol result
 (they have what the risk models need), then others with a record of moderate size, and
-everything that their records refer to.
+everything that their records refer to. What is not valid R4 in the export is mended: empty
+and unknown elements, and DiagnosticReport.media that leads to an ImagingStudy.
 """
 
 from __future__ import annotations
 
 import argparse
 import gzip
-import json
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from fhir_server.definitions.registry import load
+from fhir_server.formats.json import dumps, loads
+from fhir_server.validation.repair import repair
+from fhir_server.validation.validate import Validator
 
 Json = dict[str, Any]
 TARGET = Path(__file__).parents[1] / "fhir_server" / "demo" / "patients.ndjson.gz"
@@ -83,6 +88,16 @@ def key_of(resource: Json) -> str:
     return f"{resource['resourceType']}/{resource['id']}"
 
 
+def mended(resource: Json) -> Json:
+    """A valid resource; SystemExit names one that cannot be mended."""
+    definitions = load()
+    resource.pop("media", None)
+    valid = repair(resource, definitions).resource
+    if issues := Validator(definitions).issues(valid):
+        raise SystemExit(f"{key_of(resource)}: {issues}")
+    return valid
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
@@ -90,16 +105,13 @@ def main() -> None:
     arguments = parser.parse_args()
     everything: dict[str, Json] = {}
     for path in sorted(arguments.folder.glob("*.ndjson.gz")):
-        with gzip.open(path, "rt", encoding="utf-8") as lines:
+        with gzip.open(path) as lines:
             for line in lines:
-                resource = json.loads(line)
+                resource = loads(line)
                 everything[key_of(resource)] = resource
-    chosen = choose(everything, arguments.patients)
-    text = "".join(
-        json.dumps(resource, ensure_ascii=False, separators=(",", ":")) + "\n"
-        for resource in chosen
-    )
-    TARGET.write_bytes(gzip.compress(text.encode(), 9, mtime=0))
+    chosen = [mended(resource) for resource in choose(everything, arguments.patients)]
+    text = b"".join(dumps(resource) + b"\n" for resource in chosen)
+    TARGET.write_bytes(gzip.compress(text, 9, mtime=0))
     print(f"{len(chosen)} resources, {TARGET.stat().st_size} bytes")
 
 

@@ -14,12 +14,16 @@ from typing import Final, Literal
 from fhir_server.model.problem import BadRequest, MethodNotAllowed, NotFound
 from fhir_server.model.resource import ID_PATTERN
 
-Body = Literal["none", "resource", "optional", "form", "patch"]
+Body = Literal["none", "resource", "optional", "form", "patch", "content"]
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One row. In ``pattern`` a ``{name}`` captures a segment; ``body``: what it takes."""
+    """One row. In ``pattern`` a ``{name}`` captures a segment; ``body``: what it takes.
+
+    A row of one type, such as ``Binary/{id}``, goes before that of all types. ``raw``: the
+    answer need not be a resource.
+    """
 
     method: str
     pattern: str
@@ -27,7 +31,12 @@ class Route:
     description: str
     body: Body = "none"
     public: bool = False
+    raw: bool = False
 
+
+ANY_TYPE: Final = "{type}"
+BINARY: Final = "Binary"
+"""The type that has rows of its own."""
 
 ROUTES: Final[tuple[Route, ...]] = (
     Route("GET", "metadata", "capabilities", "What this server can do", public=True),
@@ -56,6 +65,10 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route(
         "POST", "{type}/{id}/{operation}", "operation", "Run an operation on a resource", "optional"
     ),
+    Route("POST", "Binary", "create-binary", "Create a Binary, also from raw content", "content"),
+    Route("GET", "Binary/{id}", "read-binary", "The content, or the Binary", raw=True),
+    Route("PUT", "Binary/{id}", "update-binary", "New content of a Binary", "content"),
+    Route("GET", "Binary/{id}/_history/{version}", "vread-binary", "One version of it", raw=True),
     Route("GET", "{type}/{id}/{compartment}", "search-compartment", "Search in a compartment"),
 )
 
@@ -94,8 +107,12 @@ class Router:
     def __init__(self, rows: Sequence[Route], types: Collection[str]) -> None:
         self._types = frozenset(types)
         self._places: dict[Shape, _Place] = {}
+        self._own: dict[tuple[str, str], Route] = {}
         for row in rows:
             parts = row.pattern.split("/") if row.pattern else []
+            if parts and parts[0] in self._types:
+                self._own[row.method, row.pattern] = row
+                continue
             captured = tuple(i for i, part in enumerate(parts) if part[:1] == "{")
             names = tuple(parts[i][1:-1] for i in captured)
             shape = _shape(_sample(row.pattern) if parts else [])
@@ -118,6 +135,8 @@ class Router:
             raise MethodNotAllowed(
                 f"{method} is not known here", headers={"Allow": _allow(place.rows)}
             )
+        if path and path[0] == BINARY and row.pattern.startswith(ANY_TYPE):
+            row = self._own.get((row.method, BINARY + row.pattern.removeprefix(ANY_TYPE)), row)
         return row, path
 
     def _check(self, names: tuple[str, ...], path: tuple[str, ...]) -> None:

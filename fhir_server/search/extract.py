@@ -59,8 +59,7 @@ def _compile_type(schema: TypeSchema, site: Site) -> Extract:
     def extract(resource: Json) -> IndexValues:
         out = IndexValues()
         walk(resource, out)
-        if main_dates and out.dates:
-            out.date = _main_date(out, main_dates)
+        out.date = _main_date(out, main_dates) if main_dates and out.dates else DATE_MIN
         ids = [r.id for r in out.references if r.type == "Patient" and r.param in patient]
         if is_patient and "id" in resource:
             ids.insert(0, resource["id"])
@@ -94,7 +93,7 @@ def _main_date(out: IndexValues, ranks: dict[str, int]) -> int:
             moment = lo if lo != DATE_MIN else hi
             if moment != DATE_MAX and (best is None or (rank, moment) < best):
                 best = rank, moment
-    return best[1] if best is not None else 0
+    return best[1] if best is not None else DATE_MIN
 
 
 def _trie(schema: TypeSchema, site: Site) -> _Node:

@@ -110,7 +110,14 @@ def _sort_key(result: Result, code: str) -> SortKey:
     if any(p.kind != first.kind or p.indexes != first.indexes for p in found):
         not_supported(f"_sort: {name!r} differs between the searched types")
     assert first.kind != "reference"  # references are not sortable
+    if descending and all(_is_main(result, type, first.index) for type in result.types):
+        return SortKey("_main", "main", descending=True)
     return SortKey(first.index, first.kind, descending)
+
+
+def _is_main(result: Result, type: str, index: str) -> bool:
+    """Every posting list already lies in this order, resources without the date last."""
+    return result.criteria.schema.of(type).main_order == index
 
 
 def _include(result: Result, modifier: str, value: str) -> str:

@@ -7,7 +7,7 @@ walk, the filters on the way and the datatype at the end.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Final, NamedTuple, cast
@@ -76,8 +76,8 @@ class TypeSchema:
     """Everything searchable on one resource type.
 
     ``unsupported``: codes that FHIR defines here and this server refuses. ``main_dates``:
-    index names, the most telling first. ``patient``: index names whose references to a Patient
-    put the resource into that Patient's compartment.
+    index names of the most telling date parameter. ``patient``: index names whose references
+    to a Patient put the resource into that Patient's compartment.
     """
 
     type: str
@@ -87,6 +87,14 @@ class TypeSchema:
     main_dates: tuple[str, ...]
     patient: tuple[str, ...]
     is_patient: bool
+
+    @property
+    def main_order(self) -> str | None:
+        """The index whose descending order is that of the main date: it has one value."""
+        if len(self.main_dates) != 1:
+            return None
+        name = self.main_dates[0]
+        return name if any(_is_single(i) for i in self.indexes if i.name == name) else None
 
 
 class SearchSchema:
@@ -133,7 +141,7 @@ class SearchSchema:
             parameters,
             indexes,
             frozenset(unsupported),
-            _main_dates(type, parameters),
+            _main_dates(type, parameters, indexes),
             self._patient(type, parameters),
             type == "Patient",
         )
@@ -310,8 +318,18 @@ def _systems(paths: tuple[Path, ...], definitions: Definitions) -> frozenset[str
     return frozenset(systems)
 
 
-def _main_dates(type: str, parameters: Mapping[str, Parameter]) -> tuple[str, ...]:
+def _main_dates(
+    type: str, parameters: Mapping[str, Parameter], indexes: Iterable[Index]
+) -> tuple[str, ...]:
+    """Of one parameter only, so that its order is the order of the posting lists; one that
+    has a single value goes before one that may have several."""
     if type == "Patient":
         return ()
+    single = {index.name for index in indexes if _is_single(index)}
     ranked = [p for p in MAIN_DATES if p in parameters and parameters[p].kind == "date"]
-    return tuple(dict.fromkeys(name for p in ranked for name in parameters[p].indexes))
+    ranked.sort(key=lambda p: not single.issuperset(parameters[p].indexes))
+    return parameters[ranked[0]].indexes if ranked else ()
+
+
+def _is_single(index: Index) -> bool:
+    return not any(hop.many for path in index.paths for hop in path.hops)

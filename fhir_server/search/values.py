@@ -81,11 +81,11 @@ class UriValue(NamedTuple):
 class IndexValues:
     """Everything that search knows of one version of one resource.
 
-    ``date``: the main clinical date (start of its range), by which every posting list is
-    sorted. ``patients``: ids of the Patient compartments that the resource is in.
+    ``date``: the main clinical date (start of its range, DATE_MIN without one), by which every
+    posting list is sorted. ``patients``: ids of the Patient compartments that the resource is in.
     """
 
-    date: int = 0
+    date: int = DATE_MIN
     patients: tuple[str, ...] = ()
     tokens: list[TokenValue] = field(default_factory=list)
     strings: list[StringValue] = field(default_factory=list)

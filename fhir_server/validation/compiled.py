@@ -40,6 +40,7 @@ class Compiled:
         self._shapes = shapes
         self._references = references
         self._objects: dict[str, Check] = {}
+        self._places: dict[int, Check] = {}
         self._sibling_check: Check | None = None
 
     def resource(self, resource: Any, conditional: bool = False) -> None:
@@ -51,6 +52,26 @@ class Compiled:
         self._typed(resource)(resource, local)
         if local or "contained" in resource:
             _surroundings(resource, local, conditional)
+
+    def sound(self, slot: Slot, value: Any) -> bool:
+        """Whether an object is surely valid in its place, whatever its surroundings.
+
+        ``slot``: one of the shapes' own. It has no local references.
+        """
+        local: Local = []
+        try:
+            if slot.shape != RESOURCE:
+                check = self._places.get(id(slot))
+                if check is None:
+                    check = self._places[id(slot)] = self._placed(slot)
+                check(value, local)
+            elif slot.key == "contained":
+                self._typed(value)(value, local)
+            else:
+                self.resource(value, conditional=True)
+        except (Doubt, RecursionError):
+            return False
+        return not local
 
     def _typed(self, resource: Any) -> Check:
         if type(resource) is not dict:

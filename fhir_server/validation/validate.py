@@ -7,13 +7,16 @@ compiled definitions. Profiles and terminology beyond them are other people's wo
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from fhir_server.definitions.registry import Definitions
 from fhir_server.model.exchange import Json
 from fhir_server.model.problem import Issue, Unprocessable
 
 from .compiled import Compiled, Doubt
-from .rules.references import References
-from .shape import Shapes
+from .rules.references import WRONG_TARGET, References
+from .shape import Shapes, Slot
 from .walk import Walk
 
 MAX_ISSUES = 100
@@ -29,11 +32,30 @@ class Validator:
         self._max_issues = max_issues
 
     def check(self, resource: Json) -> None:
-        """Raises Unprocessable with every issue, unless the resource is valid."""
-        if not self.surely(resource):
+        """Raises Unprocessable with every issue, unless the resource is valid.
+
+        Only the parts that the fast pass refuses are walked slowly.
+        """
+        try:
+            self._compiled.resource(resource)
+        except Doubt:
+            issues = self._walk(self._compiled.sound).run(resource)
+        except RecursionError:
             issues = self.issues(resource)
-            if any(issue.severity == "error" for issue in issues):
-                raise Unprocessable(issues)
+        else:
+            return
+        if issues:
+            raise Unprocessable(issues)
+
+    def check_structure(self, resource: Json) -> list[Issue]:
+        """For bulk loading: raises Unprocessable for faults of an element by itself; those
+        between elements (invariants, the type that a reference leads to) are returned."""
+        if self.surely(resource):
+            return []
+        issues = self.issues(resource)
+        if not all(_is_between(issue) for issue in issues):
+            raise Unprocessable(issues)
+        return issues
 
     def surely(self, resource: Json) -> bool:
         """The fast pass alone: True = valid; False = invalid, or not to be told so fast."""
@@ -45,4 +67,11 @@ class Validator:
 
     def issues(self, resource: Json) -> list[Issue]:
         """The slow pass: every issue (at most ``max_issues``), located; [] = valid."""
-        return Walk(self._shapes, self._references, self._max_issues).run(resource)
+        return self._walk(None).run(resource)
+
+    def _walk(self, sound: Callable[[Slot, Any], bool] | None) -> Walk:
+        return Walk(self._shapes, self._references, self._max_issues, sound)
+
+
+def _is_between(issue: Issue) -> bool:
+    return issue.code == "invariant" or WRONG_TARGET in issue.diagnostics

@@ -7,7 +7,7 @@ resources and local references).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,10 +57,21 @@ class _Enough(Exception):
 
 
 class Walk:
-    """Collects the issues of one resource."""
+    """Collects the issues of one resource.
 
-    def __init__(self, shapes: Shapes, references: References, limit: int) -> None:
+    ``sound``: tells that an object in its place is valid, so that it need not be walked;
+    without it all is walked, with the same result.
+    """
+
+    def __init__(
+        self,
+        shapes: Shapes,
+        references: References,
+        limit: int,
+        sound: Callable[[Slot, Any], bool] | None = None,
+    ) -> None:
         self._shapes = shapes
+        self._sound = sound
         self._references = references
         self._limit = limit
         self._issues: list[Issue] = []
@@ -199,6 +210,8 @@ class Walk:
 
     def _one(self, path: str, slot: Slot, value: Any, scope: Scope, index: int = 0) -> None:
         if slot.primitive is None:
+            if self._sound is not None and self._sound(slot, value):
+                return
             self._found.append(Visit(path, value, slot, self._inner(slot, scope, index)))
             return
         fault = slot.primitive(value)
@@ -251,16 +264,16 @@ class Walk:
     # Rules
 
     def _rules(self) -> None:
-        broken = [issue.expression or "" for issue in self._issues]
+        broken = _at_or_above(self._issues)
         for path, value, shape, slot in self._judge:
-            if not _within(path, broken):
+            if path not in broken:
                 for fault in _faults(value, shape, slot):
                     self._add(path, fault)
         for path, value, slot, scope in self._refer:
-            if not _within(path, broken):
+            if path not in broken:
                 self._reference(path, value, slot, scope)
         for scope in self._scopes:
-            if not _within(scope.path, broken):
+            if scope.path not in broken:
                 self._surroundings(scope)
 
     def _reference(self, path: str, value: Json, slot: Slot, scope: Scope) -> None:
@@ -295,8 +308,12 @@ def _faults(value: Json, shape: Shape, slot: Slot) -> Iterator[Fault]:
             yield found
 
 
-def _within(path: str, broken: list[str]) -> bool:
-    """Whether an issue lies at or below the path."""
-    return any(
-        one.startswith(path) and (len(one) == len(path) or one[len(path)] in ".[") for one in broken
-    )
+def _at_or_above(issues: list[Issue]) -> set[str]:
+    """The locations of the issues and all above them."""
+    found: set[str] = set()
+    for issue in issues:
+        path = issue.expression or ""
+        while path and path not in found:
+            found.add(path)
+            path = path[: max(path.rfind("."), path.rfind("["), 0)]
+    return found

@@ -25,6 +25,7 @@ from operations.deid.handlers import (
     fillers,
     owning,
     primitive,
+    unknown,
     whole_extension,
 )
 from operations.deid.paths import (
@@ -62,14 +63,21 @@ class Plan:
 
 
 class Table(dict[str, Handler]):
-    """The handlers of one object's properties, made when a property is first met."""
+    """The handlers of one object's properties, made when a property is first met.
 
-    def __init__(self, make: Callable[[str], Handler]) -> None:
+    A property that the definitions do not have goes, and is not remembered: its name is the
+    sender's.
+    """
+
+    def __init__(self, make: Callable[[str], Handler | None]) -> None:
         super().__init__()
         self._make = make
 
     def __missing__(self, key: str) -> Handler:
-        handler = self[key] = self._make(key)
+        handler = self._make(key)
+        if handler is None:
+            return unknown
+        self[key] = handler
         return handler
 
 
@@ -187,7 +195,7 @@ class Compiler:
         required = fillers(fields, self._elements)
         resource = content in self._elements.resource_types
 
-        def make(key: str) -> Handler:
+        def make(key: str) -> Handler | None:
             if resource and key == "resourceType":
                 return _copy_type
             field = fields.get(key)
@@ -195,8 +203,8 @@ class Compiler:
                 return self._field(field, content, state)
             field = fields.get(key[1:]) if key.startswith("_") else None
             if field is None or field.content or field.type == "Resource":
-                raise Unprocessable("unknown element", code="structure", expression=content)
-            return _beside(field.key, self._field(field, content, state))
+                return None
+            return _alone(field.key, self._field(field, content, state))
 
         table = Table(make)
 
@@ -220,7 +228,7 @@ class Compiler:
             return self._primitive(field, path, here, state)
         advances = self._enter(state, field)
         walk = self._variants(state, advances, lambda s: self._complex(field, path, s, state))
-        return complex_(field, path, walk, self._leave(here))
+        return complex_(field, path, walk, self._leave(here, state))
 
     def _primitive(self, field: Field, path: str, here: State, above: State) -> Handler:
         method = self._plan.methods[here.rule]
@@ -229,11 +237,17 @@ class Compiler:
             if here.owned
             else method.leaf(Site(path, field.key, field.type, field.values))
         )
-        # What keeps a value does not by that keep the extensions beside it.
-        beneath = above if here.rule in self._plan.keeps and not here.owned else here
-        side = self._walk("Element", State(beneath.rule, here.open | above.open))
-        spot = Spot(field, path, self._number(here.rule), self._leave(here), here.owned)
+        side = self._walk("Element", self._beside(field, here, above))
+        spot = Spot(field, path, self._number(here.rule), self._leave(here, above), here.owned)
         return primitive(spot, leaf, side)
+
+    def _beside(self, field: Field, here: State, above: State) -> State:
+        """The state for id and extensions of a primitive: what keeps a value does not by that
+        keep what is beside it."""
+        if here.owned or here.rule not in self._plan.keeps:
+            return State(here.rule, here.open)
+        passing = [a for a in self._enter(above, field) if a.step is not None]
+        return self._advance(above, passing, frozenset())
 
     def _complex(self, field: Field, path: str, here: State, above: State) -> Walk:
         method = self._plan.methods[here.rule]
@@ -271,8 +285,8 @@ class Compiler:
         """Would every rule that may still match take its node away as well?"""
         return all(self._plan.methods[o.rule].drops for o in state.open)
 
-    def _leave(self, state: State) -> bool:
-        return self._plan.leaves[state.rule] and not state.owned
+    def _leave(self, here: State, above: State) -> bool:
+        return self._plan.leaves[here.rule] and here.rule != above.rule
 
     def _number(self, rule: int) -> int | None:
         return rule if rule < len(self._plan.paths) else None
@@ -282,7 +296,7 @@ def _copy_type(src: Json, out: Json, _run: Run) -> None:
     out["resourceType"] = src["resourceType"]
 
 
-def _beside(key: str, handler: Handler) -> Handler:
+def _alone(key: str, handler: Handler) -> Handler:
     """``_key`` without ``key``; with it, the handler of ``key`` has done both."""
 
     def handle(src: Json, out: Json, run: Run) -> None:

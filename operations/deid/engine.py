@@ -16,7 +16,7 @@ from operations.deid.compile import Compiler, Plan, Truth
 from operations.deid.elements import Elements
 from operations.deid.paths import Path
 from operations.deid.paths import parse as parse_path
-from operations.deid.profile import FOLDER, Profile, ProfileError, Rule, read
+from operations.deid.profile import FOLDER, Profile, ProfileError, read
 from operations.deid.run import Run
 from operations.deid.transforms.base import Method
 from operations.deid.transforms.registry import method
@@ -68,7 +68,10 @@ def bind(profile: Profile, elements: Elements) -> Plan:
         except ValueError as error:
             findings.append(f"rule {index} ({rule.path}): {error}")
             continue
-        findings += [f"rule {index} ({rule.path}): {f}" for f in lint.path(path, elements)]
+        faults = lint.path(path, elements)
+        if "leave" in rule.params and any(step.where for step in path):
+            faults.append("leave takes no where()")
+        findings += [f"rule {index} ({rule.path}): {fault}" for fault in faults]
         paths.append(path)
         methods.append(bound)
     if findings:
@@ -76,13 +79,9 @@ def bind(profile: Profile, elements: Elements) -> Plan:
     return Plan(
         paths=tuple(paths),
         methods=(*methods, method(profile.default, {}, {})),
-        leaves=(*(_leaves(rule) for rule in profile.rules), False),
+        leaves=(*("leave" in rule.params for rule in profile.rules), False),
         keeps=frozenset(i for i, r in enumerate(profile.rules) if r.method.lower() == "keep"),
     )
-
-
-def _leaves(rule: Rule) -> bool:
-    return "leave" in rule.params
 
 
 def _truth(where: Syntax) -> Truth:

@@ -25,6 +25,9 @@ Walk: TypeAlias = Callable[[Json, Run], Json]
 _NUMBERS: Final = frozenset(("integer", "positiveInt", "unsignedInt"))
 
 
+_UNKNOWN: Final = Touch(None, "(unknown)", "removed")
+
+
 def is_typed(type_: str) -> Callable[[Any], bool]:
     """Has a value the JSON type of this primitive? https://hl7.org/fhir/R4/json.html#primitive"""
     if type_ == "boolean":
@@ -51,6 +54,11 @@ def as_list(value: Any, path: str) -> list[Any]:
     if not isinstance(value, list):
         raise misshapen(path)
     return value
+
+
+def unknown(_src: Json, _out: Json, run: Run) -> None:
+    """A property that the definitions do not have."""
+    run.at.counts[_UNKNOWN] += 1
 
 
 class Spot(NamedTuple):

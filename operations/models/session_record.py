@@ -30,7 +30,7 @@ from .kinds import OBSERVED
 from .manifest import CodePair
 from .record import MEDICATION_TYPES, Item, versioned
 
-IndexNames: TypeAlias = Callable[[str, str], Sequence[str]]
+IndexNames: TypeAlias = Callable[[str, str], tuple[str, ...]]
 """(resource type, search parameter) -> the names of its indexes in a plan."""
 
 FIRST, NEXT, MOST = 40, 500, 20_000

@@ -122,14 +122,14 @@ def predict(
     models: Registry | None = None,
 ) -> dict[str, Any]:
     """One call on ``Patient/p`` (or ``Patient``) by POST with Parameters, else by GET."""
-    operation = predict_operation(models or Road.models, indexes)
+    face = world or World(resources)
+    operation = predict_operation(models or Road.models, indexes, face.system)
     pairs = [tuple(part.split("=", 1)) for part in query.split("&") if part]
     arguments = decode(operation.inputs, pairs, parameters, operation.body)
     method, id_ = "POST" if parameters else "GET", "p" if level == "instance" else ""
     base = "http://127.0.0.1:8080/fhir"
     call = Invocation(level, "Patient", id_, method, base, parse_instant(NOW))
-    session = (world or World(resources)).session
-    return Road.runner.run(operation.handler(arguments, session, call))
+    return Road.runner.run(operation.handler(arguments, face.session, call))
 
 
 def indexes(type_: str, parameter: str) -> tuple[str, ...]:

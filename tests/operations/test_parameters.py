@@ -75,11 +75,11 @@ def test_what_is_refused(query: Any, body: Any, kind: type[Problem]) -> None:
 
 
 def test_rows_document_themselves() -> None:
-    from predicting import Road, indexes
+    from predicting import Road, World, indexes
 
     from operations.predict import predict_operation
 
-    row = predict_operation(Road.models, indexes)
+    row = predict_operation(Road.models, indexes, World([]).system)
     operations = Operations([row])
     assert operations.find("predict", "instance", "Patient") is row
     assert operations.find("predict", "system", "") is None

@@ -462,13 +462,13 @@ def test_one_search_per_type_and_rare_values_behind_many() -> None:
 
 def test_store_writes_the_drafts_and_nothing_else() -> None:
     world = World(_complete().resources)
-    devices = Road.runner.run(publish(Road.models, world.system))
-    assert len(devices) == 3 and Road.runner.run(publish(Road.models, world.system)) == []
     before = Road.runner.run(world.store.position())
     predict([], parameters(model="score2"), world=world)
     assert Road.runner.run(world.store.position()) == before
     bundle = predict([], parameters(model="score2", store=True), world=world)
-    assert Road.runner.run(world.store.position()) == before + 2
+    assert Road.runner.run(world.store.position()) == before + 3 + 2  # Devices, then drafts
+    assert Road.runner.run(publish(Road.models, world.system)) == []
+    assert Road.runner.run(world.session.read(Key("Device", "score2-1.0.0")))
     (risk,) = of_type(bundle, "RiskAssessment")
     (made,) = of_type(bundle, "Provenance")
     assert risk["meta"]["versionId"] == "1" and risk["status"] == "preliminary"
@@ -478,6 +478,7 @@ def test_store_writes_the_drafts_and_nothing_else() -> None:
     reader = World(_complete().resources, scope=_scope())
     with pytest.raises(Forbidden):
         predict([], parameters(model="score2", store=True), world=reader)
+    assert Road.runner.run(reader.store.position()) == len(_complete().resources)
 
 
 def test_results_are_valid_resources() -> None:

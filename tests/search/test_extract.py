@@ -163,12 +163,12 @@ def test_main_clinical_date() -> None:
     assert date(observation | {"effectiveDateTime": "2024-01-01"}) == start
     assert date(observation | {"effectivePeriod": {"start": "2024-01-01"}}) == start
     assert date(observation | {"effectivePeriod": {"end": "2024-02-01"}}) == end
-    assert date(observation | {"effectivePeriod": {}}) == 0
-    assert date(observation) == 0
+    assert date(observation | {"effectivePeriod": {}}) == DATE_MIN
+    assert date(observation) == DATE_MIN
     condition = {"resourceType": "Condition", "recordedDate": "2024-02-01"}
     assert date(condition | {"onsetDateTime": "2024-01-01"}) == start
     assert date({"resourceType": "MedicationRequest", "authoredOn": "2024-01-01"}) == start
-    assert date({"resourceType": "Patient", "birthDate": "2024-01-01"}) == 0
+    assert date({"resourceType": "Patient", "birthDate": "2024-01-01"}) == DATE_MIN
 
 
 def test_every_type_with_a_date_of_an_event_has_a_main_date() -> None:

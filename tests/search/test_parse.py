@@ -49,10 +49,12 @@ def test_defaults() -> None:
 def test_result_parameters() -> None:
     search = parse("Observation", "_sort=-date,_id,code&_count=7&_total=accurate").search
     assert search.sort == (
-        SortKey("date", "date", True),
+        SortKey("_main", "main", True),
         SortKey("_id", "id"),
         SortKey("code", "token"),
     )
+    assert parse("Observation", "_sort=date").search.sort == (SortKey("date", "date"),)
+    assert parse("Patient", "_sort=-birthdate").search.sort == (SortKey("birthdate", "date", True),)
     assert (search.count, search.total) == (7, "exact")
     assert parse("Observation", "_total=none").search.total == "none"
     assert parse("Observation", "_sort=-_lastUpdated").search.sort == (

@@ -121,3 +121,9 @@ def walk(bench: Bench, search: Search) -> tuple[list[str], list[Cursor | None]]:
         search = Search(
             search.scans, search.sort, search.count, page.next, total="none", as_of=search.as_of
         )
+
+
+def prepared_change(key: Key, version: int, index: IndexValues) -> Change:
+    """A change with a body that names it."""
+    body = b'{"resourceType":"%s","id":"%s"}' % (key.type.encode(), key.id.encode())
+    return Change(key, version, 1_000_000 + version, body, index, "PUT", version - 1)

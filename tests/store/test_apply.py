@@ -103,7 +103,7 @@ def test_guards(backend: Bench) -> None:
     with pytest.raises(Stale) as stale:
         backend.apply(again, guards=(Guard(scan, ()),))
     assert stale.value.keys == ()
-    backend.apply(backend.change("Patient/r"), guards=(Guard(scan, ("p",)),))
+    backend.apply(backend.change("Patient/r", values()), guards=(Guard(scan, ("p",)),))
     assert backend.found(plan.Search((Scan("Patient"),))) == ["Patient/r", "Patient/p"]
 
 

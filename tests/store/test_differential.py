@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from pathlib import Path
+from random import Random
 from typing import Any
 from unittest import mock
 
@@ -52,59 +53,45 @@ uris, units = st.sampled_from(URIS), st.sampled_from(UNITS)
 points = st.integers(-4, 4).map(float)
 
 
-def spans(make: Any) -> st.SearchStrategy[Any]:
-    lengths = st.sampled_from([1, 1000, DAY, 3 * DAY])
-    bounded = st.builds(lambda p, d, n: make(p, d * DAY, d * DAY + n), params, DAYS, lengths)
-    open_ends = st.builds(
-        lambda p, d, up: make(p, d * DAY, DATE_MAX) if up else make(p, DATE_MIN, d * DAY),
-        params,
-        DAYS,
-        st.booleans(),
-    )
-    return st.one_of(bounded, open_ends)
+def random_value(chance: Random) -> Any:
+    param, code = chance.choice(PARAMS), chance.choice(CODES)
+    number, day = float(chance.randint(-4, 4)), chance.randint(-3, 3) * DAY
+    match chance.randrange(9):
+        case 0:
+            return TokenValue(param, chance.choice(SYSTEMS), code)
+        case 1:
+            return StringValue(param, chance.choice(TEXTS))
+        case 2:
+            return DateValue(param, day, day + chance.choice([1, 1000, DAY, 3 * DAY]))
+        case 3:
+            open_ends = (day, DATE_MAX), (DATE_MIN, day)
+            return DateValue(param, *chance.choice(open_ends))
+        case 4:
+            return NumberValue(param, number, number + chance.choice([0, 0, 3]))
+        case 5:
+            unit = chance.choice(UNITS)
+            scaled = number / 10 if unit else 0.0
+            return QuantityValue(param, number, number, "s", code, code, scaled, scaled, unit)
+        case 6:
+            return UriValue(param, chance.choice(URIS))
+        case 7:
+            return ReferenceValue(param, "", "", chance.choice(URIS), "")
+        case _:
+            version = chance.choice(["", "", "2"])
+            return ReferenceValue(param, chance.choice(TYPES), chance.choice(IDS), "", version)
 
 
-numbers = st.builds(
-    lambda p, v, n: NumberValue(p, v, v + n), params, points, st.sampled_from([0, 3])
-)
-quantities = st.builds(
-    lambda p, v, c, u: QuantityValue(p, v, v, "s", c, c, v / 10, v / 10, u),
-    params,
-    points,
-    codes,
-    units,
-)
-references = st.one_of(
-    st.builds(
-        lambda p, t, i, v: ReferenceValue(p, t, i, "", v),
-        params,
-        types,
-        ids,
-        st.sampled_from(["", "2"]),
-    ),
-    st.builds(lambda p, u: ReferenceValue(p, "", "", u, ""), params, uris),
-)
-found = st.one_of(
-    st.builds(TokenValue, params, systems, codes),
-    st.builds(StringValue, params, texts),
-    spans(DateValue),
-    numbers,
-    quantities,
-    references,
-    references,
-    st.builds(UriValue, params, uris),
-)
-index_values = st.builds(
-    lambda v, d, p: values(*v, date=d * DAY, patients=tuple(sorted(p))),
-    st.lists(found, min_size=3, max_size=10),
-    DAYS,
-    st.sets(ids, max_size=2),
-)
-writes = st.lists(
-    st.tuples(types, ids, st.one_of(index_values, index_values, index_values, st.none())),
-    min_size=10,
-    max_size=25,
-)
+def random_history(chance: Random) -> list[tuple[str, str, IndexValues | None]]:
+    """Writes and deletions (None) in order."""
+    made: list[tuple[str, str, IndexValues | None]] = []
+    for _ in range(chance.randint(5, 40)):
+        found = [random_value(chance) for _ in range(chance.randint(2, 12))]
+        patients = tuple(sorted(set(chance.choices(IDS, k=chance.randrange(3)))))
+        index = values(*found, date=chance.randint(-3, 3) * DAY, patients=patients)
+        deleted = chance.random() < 0.15
+        made.append((chance.choice(TYPES), chance.choice(IDS), None if deleted else index))
+    return made
+
 
 ranged = st.builds(lambda a, n: (a * DAY, a * DAY + n), DAYS, st.sampled_from([1, DAY, 3 * DAY]))
 precise = st.builds(lambda v, d: (v, v - d, v + d), points, st.sampled_from([0.5, 2.0]))
@@ -113,7 +100,7 @@ leaves = st.one_of(
     st.builds(
         lambda p, n: plan.UpdatedIs(p, 1_000_000 + 1000 * n, 1_000_000 + 1000 * (n + 2)),
         PREFIXES,
-        st.integers(0, 25),
+        st.integers(0, 40),
     ),
     st.builds(plan.TokenIs, params, st.one_of(systems, st.none()), st.one_of(codes, st.none())),
     st.builds(lambda p, t: plan.StringIs(p, fold(t)[:3]), params, texts),
@@ -141,7 +128,9 @@ leaves = st.one_of(
     st.builds(
         plan.Present,
         params,
-        st.sampled_from(["token", "string", "date", "number", "quantity", "reference", "uri"]),
+        st.sampled_from(
+            ["token", "string", "date", "number", "quantity", "reference", "url", "uri"]
+        ),
     ),
     st.builds(lambda i: plan.InPatient(tuple(i)), st.lists(ids, min_size=1, max_size=2)),
 )
@@ -194,7 +183,7 @@ searches = st.builds(
     st.integers(0, 4),
     st.lists(includes, max_size=2),
     st.sampled_from(["none", "limited", "exact"]),
-    st.one_of(st.none(), st.none(), st.integers(0, 26)),
+    st.one_of(st.none(), st.none(), st.integers(0, 40)),
 )
 
 
@@ -235,14 +224,14 @@ async def _open(path: Path) -> tuple[Store, Store]:
     return MemoryStore(), await open_store(path, "serve")
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
-    history=writes,
-    plans=st.lists(searches, min_size=20, max_size=20),
+    seed=st.integers(0, 2**32),
+    plans=st.lists(searches, min_size=12, max_size=12),
     limits=st.sampled_from([(64, 400, 400), (0, 400, 400), (0, 4, 4), (0, 2, 1)]),
 )
 def test_sqlite_answers_as_memory_does(
-    history: list[tuple[str, str, IndexValues | None]],
+    seed: int,
     plans: list[Search],
     limits: tuple[int, int, int],
 ) -> None:
@@ -252,7 +241,7 @@ def test_sqlite_answers_as_memory_does(
         mock.patch.multiple(roads, FEW=few, COUNTED=counted, JOINED=joined),
         mock.patch.multiple(view, _FIRST_CHUNK=joined, _MOST_CHUNK=joined * 2),
     ):
-        compare(history, plans)
+        compare(random_history(Random(seed)), plans)
 
 
 def compare(history: list[tuple[str, str, IndexValues | None]], plans: list[Search]) -> None:

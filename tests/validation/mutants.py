@@ -59,8 +59,8 @@ def places(definitions: Definitions, resource: Json) -> Iterator[Place]:
 
 def below(element: Element, ref: TypeRef, value: Json) -> str:
     """The path of the definitions that describes an object's members."""
-    if "resourceType" in value:
-        return str(value["resourceType"])
+    if ref.code == "Resource":
+        return str(value.get("resourceType"))
     if element.content_reference:
         return element.content_reference
     return element.path if ref.code in ("BackboneElement", "Element") else ref.code
@@ -78,7 +78,7 @@ Change = tuple[str, Any, str, str]
 
 
 def _remove(p: Place) -> Change | None:
-    if not p.element.min:
+    if not p.element.min or f"_{p.key}" in p.owner:
         return None
     return p.key, _GONE, f"{p.owner_path}.{p.element.name}", "required"
 
@@ -117,7 +117,8 @@ def _bad_code(definitions: Definitions) -> Callable[[Place], Change | None]:
 
 
 def _empty_object(p: Place) -> Change | None:
-    return p.key, p.one({}), p.first, "structure"
+    code = "required" if p.type.code == "Resource" else "structure"
+    return p.key, p.one({}), p.first, code
 
 
 def _null(p: Place) -> Change | None:

@@ -143,7 +143,7 @@ class LocalWriter:
         """Nobody of the group is acknowledged; the database is opened anew."""
         log.error("commit failed: %s", error)
         text = "the database cannot be written"
-        if isinstance(error, sqlite3.Error) and error.sqlite_errorname == "SQLITE_FULL":
+        if getattr(error, "sqlite_errorname", "") == "SQLITE_FULL":
             text = "the disk is full: reads go on, writes are refused"
         for item in waiting:
             if not item.done.done():

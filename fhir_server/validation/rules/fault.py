@@ -20,6 +20,10 @@ Rule = Callable[[Any], Fault | None]
 
 def shown(value: object, limit: int = 60) -> str:
     """The client's own value, cut and quoted, for a diagnostics text."""
+    if isinstance(value, dict | list):
+        return json_type(value)
+    if isinstance(value, int) and value.bit_length() > 256:
+        return "the number"  # its digits are not worth computing
     text = str(value)
     return f"'{text[:limit]}...'" if len(text) > limit else f"'{text}'"
 

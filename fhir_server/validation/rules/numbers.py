@@ -23,20 +23,13 @@ def _integer(name: str, low: int) -> Rule:
             if isinstance(value, Decimal):
                 if low < 0 and value == 0 and value.as_tuple().exponent == 0:
                     return None  # -0, which the published pattern allows
-                return Fault("value", f"{_lexeme(value)} is no {name}: write it without a point")
+                return Fault("value", f"{shown(value)} is no {name}: write it without a point")
             return wrong_type(value, "number")
         if low <= value <= MAX_INT:
             return None
-        return Fault("value", f"{_lexeme(value)} is no {name}: {low} to {MAX_INT}")
+        return Fault("value", f"{shown(value)} is no {name}: {low} to {MAX_INT}")
 
     return check
-
-
-def _lexeme(value: int | Decimal) -> str:
-    """A number for a message; the length of a huge int is never computed in decimal digits."""
-    if isinstance(value, int) and value.bit_length() > 256:
-        return "the number"
-    return shown(value).strip("'")
 
 
 integer = _integer("integer", -(2**31))

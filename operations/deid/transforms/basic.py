@@ -48,14 +48,12 @@ def _among(values: frozenset[str]) -> Leaf:
 
 
 class Redact:
-    """The value goes. ``leave``: ``data-absent-reason`` marks the place (else only where the
-    definitions require a value)."""
+    """The value goes."""
 
     drops = True
 
     def __init__(self, given: Given) -> None:
-        if given.get("leave", "data-absent-reason") != "data-absent-reason":
-            raise ValueError("leave is data-absent-reason")
+        pass
 
     def leaf(self, site: Site) -> Leaf:
         return dropped

@@ -61,7 +61,7 @@ class KeepQuantity:
     code again, for UCUM. Ages over ``oldest`` years become ``>=`` one year more.
 
     ``unitSystem``, ``unit``: regular expressions of system and code. ``age``: numbers without
-    a unit are years.
+    a unit are years. ``units``: what passes for a UCUM code though it is none.
     """
 
     drops = False
@@ -69,6 +69,7 @@ class KeepQuantity:
     def __init__(self, given: Given) -> None:
         self._system = given.pattern("unitSystem") or bool
         self._code = given.pattern("unit") or bool
+        self._words = given.strings("units")
         self._oldest = given.number("oldest", 89)
         self._age = given.flag("age")
 
@@ -104,7 +105,8 @@ class KeepQuantity:
         if walked.get("comparator") in _COMPARATORS:
             result["comparator"] = walked["comparator"]
         system, code = text(walked.get("system")), text(walked.get("code"))
-        if self._system(system) and self._code(code) and (system != UCUM or ucum.is_valid(code)):
+        known = system != UCUM or ucum.is_valid(code) or code in self._words
+        if known and self._system(system) and self._code(code):
             if system == UCUM:
                 result["unit"] = code
             result |= {"system": system, "code": code}

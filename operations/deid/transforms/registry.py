@@ -25,12 +25,19 @@ METHODS: Final[Mapping[str, Callable[[Given], Method]]] = {
 """By lower-case name: configuration files write them in any case."""
 
 
+LEAVE: Final = "data-absent-reason"
+"""The parameter ``leave`` of any rule: the mark that stands where a value has gone. Without it
+there is one only where the definitions require the element."""
+
+
 def method(name: str, params: Mapping[str, Any], shared: Mapping[str, Any]) -> Method:
     """The method of a rule. Raises ValueError for an unknown name or parameter."""
     make = METHODS.get(name.lower())
     if make is None:
         raise ValueError(f"unknown method {name}")
     given = Given(params, shared)
+    if given.get("leave", LEAVE) != LEAVE:
+        raise ValueError(f"leave is {LEAVE}")
     made = make(given)
     if given.unknown():
         raise ValueError(f"{name} knows no {', '.join(given.unknown())}")

@@ -10,15 +10,15 @@ from collections.abc import Container
 from typing import Any
 
 from fhir_server.model.exchange import Json
-from operations.deid.run import Run
+from operations.deid.run import DROP, Run
 from operations.deid.transforms.base import Given, Leaf, Node, Site, dropped, text
 
 
 class Surrogate:
-    """Resource.id, Reference and fullUrl: the same resource gets the same code everywhere.
+    """Resource.id, Reference, fullUrl and other ids: the same gets the same code everywhere.
 
     A Reference keeps its literal reference (coded) and the type of its target; logical
-    identifier and display go.
+    identifier and display go. Of canonicals only names of contained resources stay.
     """
 
     drops = False
@@ -29,8 +29,12 @@ class Surrogate:
     def leaf(self, site: Site) -> Leaf:
         if site.key == "fullUrl":
             return lambda value, _around, run: run.reference(value)[0]
-        if site.key != "id" or site.path.count(".") != 1:
+        if site.type == "canonical":
+            return _local
+        if site.type != "id":
             return dropped
+        if site.key != "id":
+            return lambda value, _around, run: run.code(f"id {value}")
         type_ = site.path.partition(".")[0]
 
         def recode(value: Any, _around: Json, run: Run) -> Any:
@@ -53,3 +57,7 @@ class Surrogate:
         if type_ in self._types:
             result["type"] = type_
         return result
+
+
+def _local(value: Any, _around: Json, run: Run) -> Any:
+    return run.reference(value)[0] if value.startswith("#") else DROP

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 from types import MappingProxyType
 
 from fhir_server.model.exchange import Json
+from fhir_server.model.ucum import convert
 
 from ..dates import later
 from .values import UCUM, Test, chosen, has
 
-
-def _unit(quantity: Json) -> tuple[object, object]:
-    if "code" in quantity:
-        return quantity.get("system"), quantity["code"]
-    return None, quantity.get("unit")
+_MAX_UNIT = 50
+"""Characters of a unit that is worth a conversion."""
 
 
 def _period(period: Json) -> bool:
@@ -23,11 +22,28 @@ def _period(period: Json) -> bool:
 
 
 def _range(range_: Json) -> bool:
-    """Values are compared where the units are written alike."""
+    """Values are compared where their units can be."""
     low, high = range_.get("low", {}), range_.get("high", {})
-    if "value" not in low or "value" not in high or _unit(low) != _unit(high):
+    if "value" not in low or "value" not in high:
         return True
-    return bool(low["value"] <= high["value"])
+    below, above = low["value"], high["value"]
+    if low.get("system") == high.get("system") == UCUM and _unit(low) != _unit(high):
+        units = low.get("code", "1"), high.get("code", "1")
+        if max(map(len, units)) > _MAX_UNIT:
+            return True
+        try:
+            below = convert(Decimal(below), *units)
+        except ValueError:
+            return True
+    elif _unit(low) != _unit(high):
+        return True
+    return bool(below <= above)
+
+
+def _unit(quantity: Json) -> tuple[object, object]:
+    if "code" in quantity:
+        return quantity.get("system"), quantity["code"]
+    return None, quantity.get("unit")
 
 
 def _ucum(quantity: Json) -> bool:
@@ -42,6 +58,13 @@ def _count(quantity: Json) -> bool:
         and quantity.get("code", "1") == "1"
         and "." not in str(quantity.get("value", ""))
     )
+
+
+def _duration(quantity: Json) -> bool:
+    """A code has a value, and a system is UCUM (that there is one: qty-3)."""
+    if not has(quantity, "code"):
+        return True
+    return quantity.get("system", UCUM) == UCUM and has(quantity, "value")
 
 
 def _ratio(ratio: Json) -> bool:
@@ -81,7 +104,7 @@ ROWS: Mapping[str, Test] = MappingProxyType(
         "age-1": lambda q: _ucum(q) and q.get("value", 1) > 0,
         "cnt-3": _count,
         "dis-1": _ucum,
-        "drt-1": lambda q: not has(q, "code") or (q.get("system") == UCUM and has(q, "value")),
+        "drt-1": _duration,
         "att-1": _needs("data", "contentType"),
         "cpt-2": _needs("value", "system"),
         "exp-1": lambda e: has(e, "expression", "reference"),

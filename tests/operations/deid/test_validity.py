@@ -1,0 +1,41 @@
+"""The output is FHIR: what was valid stays valid, in every type."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from test_canary import TYPES, YEAR, instances, safe_harbor
+
+from fhir_server.definitions.registry import load
+from fhir_server.formats.json import loads
+from fhir_server.model.exchange import Json
+from fhir_server.validation.validate import Validator
+from operations.deid.run import Run
+
+VALIDATOR = Validator(load(), max_issues=10_000)
+INVARIANT = re.compile(r"\([a-z]+-\d+[a-z]?\)$")
+
+
+def errors(resource: Json) -> set[str]:
+    return {i.diagnostics for i in VALIDATOR.issues(resource) if i.severity == "error"}
+
+
+@pytest.mark.parametrize("type_", TYPES)
+def test_nothing_structural_breaks(type_: str) -> None:
+    """Maximal instances break invariants by having everything at once: those are left out."""
+    for _, resource in instances(type_, valid=True):
+        output = safe_harbor().resource(resource, Run(YEAR))
+        new = errors(output) - errors(resource)
+        assert not {error for error in new if not INVARIANT.search(error)}
+
+
+def test_official_examples_stay_valid_with_their_invariants(shared: Path) -> None:
+    files = sorted((shared / "conformance" / "examples").glob("*.json"))
+    assert len(files) > 300
+    for file in files:
+        resource = loads(file.read_bytes())
+        run = Run(YEAR)
+        run.learn(resource)
+        assert not errors(safe_harbor().resource(resource, run)) - errors(resource), file.name
