@@ -27,6 +27,9 @@ def load(
             help="Bundles, resources, NDJSON, .gz of them, folders.", show_default=False
         ),
     ],
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse what REST would refuse; mend nothing.")
+    ] = False,
     data: Data = None,
 ) -> None:
     """Load Bundles and resources; safe to run again."""
@@ -34,13 +37,15 @@ def load(
     settings = lasting(settings_of(data))
     console = Console(stderr=True)
     started = time.monotonic()
-    report = asyncio.run(run(settings, found, console))
+    report = asyncio.run(run(settings, found, console, strict=strict))
     show(report, time.monotonic() - started)
     if report.failed:
         raise typer.Exit(1)
 
 
-async def run(settings: Settings, found: list[Path], console: Console) -> Report:
+async def run(
+    settings: Settings, found: list[Path], console: Console, *, strict: bool = False
+) -> Report:
     """Load files one after the other, with a progress bar."""
     columns = (
         TextColumn("{task.description}"),
@@ -51,7 +56,7 @@ async def run(settings: Settings, found: list[Path], console: Console) -> Report
         TimeElapsedColumn(),
     )
     async with opened(settings) as domain:
-        loader = Loader(domain)
+        loader = Loader(domain, strict=strict)
         with Progress(*columns, console=console, transient=True) as progress:
             size = sum(path.stat().st_size for path in found)
             task = progress.add_task("loading", total=size, stored=0, rate=0)
@@ -74,8 +79,8 @@ def show(report: Report, seconds: float) -> None:
         print(f"{count:>9,} {type_}")
     rate = total / seconds if seconds else 0
     print(f"{total:>9,} stored in {seconds:.1f} s ({rate:,.0f}/s), {report.unchanged:,} known")
-    if report.repaired:
-        print(f"{report.repaired:>9,} had empty arrays, which FHIR does not permit: left out")
+    for line in report.notes.lines():
+        print(line)
     for place, reason in report.failed[:SHOWN_FAILURES]:
         print(f"failed {place}: {reason}")
     if len(report.failed) > SHOWN_FAILURES:
