@@ -14,7 +14,7 @@ from typing import Final, Protocol, TypeAlias
 from fhir_server.model.resource import Key
 from fhir_server.search import plan
 from fhir_server.search.plan import Predicate, Scan
-from fhir_server.store.sqlite.keys import DAY, Keys, List
+from fhir_server.store.sqlite.keys import DAY, DURATIONS, Keys, List, stretches, whole
 from fhir_server.store.sqlite.probes import MOST_LISTS, Probe, Prober
 
 FEW: Final = 64
@@ -79,22 +79,28 @@ class Roads:
             found.append(last)
         return None
 
+    def spanned(self, h: int) -> bool:
+        """Whether there are spans under ``h``."""
+        row = self._connection.execute("SELECT 1 FROM span WHERE h = ? LIMIT 1", (h,)).fetchone()
+        return row is not None
+
     def count(self, lists: Iterable[List], limit: int) -> int:
         """Length of the lists together, counted up to ``limit``."""
         total = 0
-        for h, s in lists:
+        for stretch in lists:
             if total >= limit:
                 break
             (found,) = self._connection.execute(
-                "SELECT count(*) FROM (SELECT 1 FROM posting WHERE h = ? AND s = ? LIMIT ?)",
-                (h, s, limit - total),
+                "SELECT count(*) FROM (SELECT 1 FROM posting"
+                " WHERE h = ? AND s = ? AND date BETWEEN ? AND ? LIMIT ?)",
+                (*stretch, limit - total),
             ).fetchone()
             total += found
         return total
 
     def seems_long(self, scan: Scan, limit: int) -> bool:
         """Whether even the shortest posting list of a scan has ``limit`` rows or more."""
-        prober = Prober(self._keys, scan.type, self.systems)
+        prober = Prober(self._keys, scan.type, self)
         best = limit
         for part in conjuncts(scan.where):
             if not isinstance(part, plan.TokenIs | plan.ReferenceIs | plan.UriIs | plan.InPatient):
@@ -103,11 +109,11 @@ class Roads:
             if lists is not None:
                 best = min(best, self.count(lists, best))
         if scan.where == plan.TRUE:
-            best = self.count([self._keys.everything(scan.type)], limit)
+            best = self.count([whole(self._keys.everything(scan.type))], limit)
         return best >= limit
 
     def choose(self, scan: Scan) -> Road:
-        prober = Prober(self._keys, scan.type, self.systems)
+        prober = Prober(self._keys, scan.type, self)
         parts = conjuncts(scan.where)
         listed: list[tuple[int, int, list[List]]] = []
         others: list[int] = []
@@ -161,7 +167,7 @@ class Roads:
                 road.rids, road.lists = rids, []
                 limit = len(rids)
         if road.rids is None and chosen is None:
-            road.lists = [self._keys.everything(type_)]
+            road.lists = [whole(self._keys.everything(type_))]
             road.everything = True
         return chosen if road.rids is None else None
 
@@ -170,7 +176,8 @@ class Roads:
         if keys is None:
             return None
         made = self._keys
-        return [(made.reference(type_, chain.param, k.id), made.system(k.type)) for k in keys]
+        pairs = ((made.reference(type_, chain.param, k.id), made.system(k.type)) for k in keys)
+        return [whole(pair) for pair in pairs]
 
     def _by_ids(self, type_: str, ids: Iterable[str]) -> list[int]:
         found: list[int] = []
@@ -209,6 +216,10 @@ class Roads:
                 short, long = (keys.dates(type_, param, short=s) for s in (True, False))
                 yield _SPANS, (short, low - DAY, high, low)
                 yield _SPANS, (long, -INFINITE, high, low)
+                h = keys.moments(type_, param)
+                for shape in self.systems(h) or ():
+                    for stretch in stretches(prefix, lo, hi, DURATIONS[shape - 1]):
+                        yield _MOMENTS, (h, shape, *stretch)
             case plan.NumberIs(param, prefix, value, lo, hi):
                 low, high = _bounds(prefix, min(lo, value), max(hi, value))
                 short, long = (keys.numbers(type_, param, short=s) for s in (True, False))
@@ -224,6 +235,7 @@ class Roads:
 
 INFINITE: Final = float("inf")
 _TEXTS: Final = "SELECT DISTINCT rid FROM string WHERE h = ? AND text >= ? AND text <= ? LIMIT ?"
+_MOMENTS: Final = "SELECT rid FROM posting WHERE h = ? AND s = ? AND date BETWEEN ? AND ? LIMIT ?"
 _SPANS: Final = (
     "SELECT DISTINCT rid FROM span WHERE h = ? AND lo >= ? AND lo <= ? AND hi >= ? LIMIT ?"
 )
@@ -266,6 +278,8 @@ def _rank(part: Predicate) -> int:
             return 1
         case plan.ReferenceIs():
             return 0
+        case plan.DateIs():
+            return 3
         case _:
             return 2
 

@@ -15,7 +15,7 @@ from fhir_server.search import plan
 from fhir_server.search.match import matches_leaf
 from fhir_server.search.plan import Predicate, Scan
 from fhir_server.store.sqlite.codec import Codec
-from fhir_server.store.sqlite.keys import Keys, List
+from fhir_server.store.sqlite.keys import FIRST, LAST, Keys, List
 from fhir_server.store.sqlite.probes import MOST_LISTS, posted
 from fhir_server.store.sqlite.roads import Road, Roads, conjuncts
 from fhir_server.store.sqlite.rows import COLUMNS, Budget, Row, batches, bears, needles
@@ -32,9 +32,9 @@ FETCH_ONE: Final = "".join(
 )
 _INNER: Final = {
     ("date", True): "SELECT date AS place, rid, date FROM posting WHERE h = ? AND s = ?"
-    " AND (date, rid) < (?, ?) ORDER BY date DESC, rid DESC LIMIT ?",
+    " AND date >= ? AND (date, rid) < (?, ?) ORDER BY date DESC, rid DESC LIMIT ?",
     ("date", False): "SELECT date AS place, rid, date FROM posting WHERE h = ? AND s = ?"
-    " AND (date, rid) > (?, ?) ORDER BY date, rid LIMIT ?",
+    " AND date <= ? AND (date, rid) > (?, ?) ORDER BY date, rid LIMIT ?",
     ("updated", True): "SELECT updated AS place, rid, date FROM resource"
     " WHERE type = ? AND live = ? AND live = 1 AND (updated, rid) < (?, ?)"
     " ORDER BY updated DESC, rid DESC LIMIT ?",
@@ -103,6 +103,17 @@ class View:
 
     # --- candidates -----------------------------------------------------------------
 
+    def _stretch(self, road: Road, stretch: List, order: Order) -> Iterator[Place]:
+        """The candidates of a stretch of one posting list."""
+        h, s, first, last = stretch
+        ends = (first, last) if order.descending else (last, first)
+        start = order.after or START[order.descending]
+        if order.descending and ends[1] < LAST:
+            start = min(start, (ends[1] + 1, -1))
+        elif not order.descending and ends[1] > FIRST:
+            start = max(start, (ends[1], -1))
+        return self._chunks(road, (h, s, ends[0]), Order("date", order.descending, start))
+
     def _chunks(self, road: Road, source: tuple[object, ...], order: Order) -> Iterator[Place]:
         """The candidates of one ordered list that pass the probes."""
         which = (order.by, order.descending)
@@ -140,7 +151,7 @@ class View:
                 self._probe_driver(road)
                 return self._chunks(road, (scan.type, 1), order)
             return iter(self._resorted(road, order))
-        streams = [self._chunks(road, pair, order) for pair in road.lists]
+        streams = [self._stretch(road, stretch, order) for stretch in road.lists]
         if len(streams) == 1:
             return streams[0]
         return _distinct(heapq.merge(*streams, reverse=order.descending))
@@ -155,7 +166,7 @@ class View:
 
     def _resorted(self, road: Road, order: Order) -> list[Place]:
         by_date = Order("date", True)
-        road.rids = [r for pair in road.lists for _, r in self._chunks(road, pair, by_date)]
+        road.rids = [r for li in road.lists for _, r in self._stretch(road, li, by_date)]
         return self._sorted_rids(road, order)
 
     def _sorted_rids(self, road: Road, order: Order) -> list[Place]:
@@ -237,7 +248,7 @@ class View:
         order, total = Order("date", True), 0
         if not road.probes:
             return self._length(scan, road, limit)
-        for _ in self._chunks(road, road.lists[0], order):
+        for _ in self._stretch(road, road.lists[0], order):
             total += 1
             if total == limit:
                 break
