@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from fhir_server.model.resource import Key
 from fhir_server.search import plan
@@ -34,15 +34,30 @@ Bounds: TypeAlias = tuple[int | float, int | float]
 class Road:
     """How to evaluate one scan: candidates from ``lists`` (in order of date) or ``rids``
     (in any order), ``probes`` in SQL, then ``residual`` on the candidate's values.
-    ``texts``: ids that each result bears as text, or the hash collided.
+    ``texts``: ids that each result bears as text, or the hash collided. ``length``: that of
+    the lists, where it was counted to the end.
     """
 
     lists: list[List] = field(default_factory=list)
     rids: list[int] | None = None
     probes: list[Probe] = field(default_factory=list)
     residual: list[Predicate] = field(default_factory=list)
-    texts: list[tuple[str, ...]] = field(default_factory=list)
+    texts: list[tuple[bytes, ...]] = field(default_factory=list)
     everything: bool = False
+    length: int | None = None
+
+    def condition(self) -> str:
+        return " AND ".join(p.sql for p in self.probes) or "1"
+
+    def params(self) -> tuple[Any, ...]:
+        return tuple(x for p in self.probes for x in p.params)
+
+    def needs_resource(self) -> bool:
+        """Whether a probe looks at columns of ``resource``."""
+        return any("r." in p.sql for p in self.probes)
+
+    def shorter_than(self, size: int) -> bool:
+        return self.length is not None and self.length < size
 
 
 class Joins(Protocol):
@@ -151,6 +166,7 @@ class Roads:
             found = 0 if alone else self.count(lists, best)
             if chosen is None or found < best:
                 best, chosen, road.lists = found, number, lists
+                road.length = None if alone or found >= COUNTED else found
             if best <= FEW:
                 return chosen
         limit = COLLECTED if best >= COUNTED else best
@@ -161,6 +177,7 @@ class Roads:
                 if chained is not None and self.count(chained, limit) < limit:
                     limit = self.count(chained, limit)
                     chosen, road.lists, road.rids = number, chained, None
+                    road.length = None
                 continue
             rids = self._collect(type_, part, limit)
             if rids is not None:
@@ -284,11 +301,11 @@ def _rank(part: Predicate) -> int:
             return 2
 
 
-def _texts(part: Predicate) -> list[tuple[str, ...]]:
+def _texts(part: Predicate) -> list[tuple[bytes, ...]]:
     match part:
         case plan.InPatient(ids):
-            return [ids]
+            return [tuple(i.encode() for i in ids)]
         case plan.ReferenceIs(id=str() as id_):
-            return [(id_,)]
+            return [(id_.encode(),)]
         case _:
             return []
