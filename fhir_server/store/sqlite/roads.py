@@ -17,13 +17,15 @@ from fhir_server.search.plan import Predicate, Scan
 from fhir_server.store.sqlite.keys import DAY, DURATIONS, Keys, List, stretches, whole
 from fhir_server.store.sqlite.probes import MOST_LISTS, Probe, Prober
 
-FEW: Final = 64
+FEW: Final = 128
 """A list at most this long is taken at once."""
 COUNTED: Final = 400
 """Posting lists are counted up to this."""
 COLLECTED: Final = 4000
 """Strings and ranges drive up to this many candidates, even beside a long posting list."""
 
+REMEMBERED: Final = 20_000
+"""So many long lists are remembered by one connection."""
 JOINED: Final = 400
 """Chains and ``_has`` drive by up to this many resources on the other side."""
 
@@ -75,10 +77,13 @@ class Joins(Protocol):
 class Roads:
     """Chooses roads on one connection."""
 
-    def __init__(self, connection: sqlite3.Connection, keys: Keys, joins: Joins) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, keys: Keys, joins: Joins, long: set[List]
+    ) -> None:
         self._connection = connection
         self._keys = keys
         self._joins = joins
+        self._long = long
 
     def systems(self, h: int) -> list[int] | None:
         """The distinct ``s`` under one ``h``, by skipping; None: more than a few."""
@@ -113,6 +118,18 @@ class Roads:
             total += found
         return total
 
+    def _estimate(self, lists: list[List], limit: int) -> int:
+        """``count``, remembering which lists are long: they seldom shrink, and if one does
+        only the choice of the road suffers."""
+        if any(li in self._long for li in lists):
+            return limit
+        found = self.count(lists, limit)
+        if found >= COUNTED and len(lists) == 1:
+            if len(self._long) > REMEMBERED:
+                self._long.clear()
+            self._long.add(lists[0])
+        return found
+
     def seems_long(self, scan: Scan, limit: int) -> bool:
         """Whether even the shortest posting list of a scan has ``limit`` rows or more."""
         prober = Prober(self._keys, scan.type, self)
@@ -122,7 +139,7 @@ class Roads:
                 return False
             lists = prober.lists(part)
             if lists is not None:
-                best = min(best, self.count(lists, best))
+                best = min(best, self._estimate(lists, best))
         if scan.where == plan.TRUE:
             best = self.count([whole(self._keys.everything(scan.type))], limit)
         return best >= limit
@@ -163,7 +180,7 @@ class Roads:
         best, chosen = COUNTED, None
         alone = len(listed) == 1 and not others
         for _, number, lists in sorted(listed):
-            found = 0 if alone else self.count(lists, best)
+            found = 0 if alone else self._estimate(lists, best)
             if chosen is None or found < best:
                 best, chosen, road.lists = found, number, lists
                 road.length = None if alone or found >= COUNTED else found

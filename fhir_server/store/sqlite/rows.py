@@ -98,7 +98,4 @@ def bears(row: Row, wanted: Sequence[tuple[bytes, ...]]) -> bool:
     The lists are found by hash; an id that is not in the frame would be a collision.
     """
     raw = row.raw
-    for group in wanted:
-        if not any(needle in raw for needle in group):
-            return False
-    return True
+    return all(any(needle in raw for needle in group) for group in wanted)

@@ -13,7 +13,7 @@ from fhir_server.search import plan
 from fhir_server.search.match import matches_leaf
 from fhir_server.search.plan import Predicate, Scan
 from fhir_server.store.sqlite.codec import Codec
-from fhir_server.store.sqlite.keys import Keys
+from fhir_server.store.sqlite.keys import Keys, List
 from fhir_server.store.sqlite.roads import Road, Roads, conjuncts
 from fhir_server.store.sqlite.rows import COLUMNS, Budget, Row, batches, bears
 from fhir_server.store.sqlite.streams import BY_DATE, Item, Order, Place, Streams
@@ -35,16 +35,24 @@ def place(order: Order, row: Row) -> Place:
 
 
 class View:
-    """One snapshot. Not for concurrent use; ``connection`` is in a transaction."""
+    """One snapshot. Not for concurrent use; ``connection`` is in a transaction.
+
+    ``long``: posting lists known to be long, kept from one view to the next.
+    """
 
     def __init__(
-        self, connection: sqlite3.Connection, keys: Keys, codec: Codec, budget: Budget
+        self,
+        connection: sqlite3.Connection,
+        keys: Keys,
+        codec: Codec,
+        budget: Budget,
+        long: set[List] | None = None,
     ) -> None:
         self._connection = connection
         self._keys = keys
         self._codec = codec
         self._budget = budget
-        self._roads = Roads(connection, keys, self)
+        self._roads = Roads(connection, keys, self, set() if long is None else long)
         self._streams = Streams(connection, self._roads, budget)
         self._chosen: dict[int, tuple[Scan, Road]] = {}
         self._known: dict[tuple[int, Key], bool] = {}
