@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 
 import pytest
 from maximal import DATES, NUMBERS, Maker
@@ -112,3 +113,9 @@ def test_the_canary_sings() -> None:
     maker = Maker(load())
     output = dumps(maker.resource("Patient")).decode()
     assert len(survivors(maker, output)) > 100
+
+
+def test_the_docs_have_the_same_table() -> None:
+    page = Path(__file__).parents[3] / "ig" / "pagecontent" / "deidentification.md"
+    table = page.read_text(encoding="utf-8").split("<!-- kept -->")[1].split("<!-- /kept -->")[0]
+    assert dict(re.findall(r"^\| `(.+?)` \| (.+?) \|$", table, re.MULTILINE)) == KEPT
