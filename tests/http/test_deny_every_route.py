@@ -60,11 +60,15 @@ def sent(secured: Server, route: Route, headers: dict[str, str]) -> tuple[int, s
         "{operation}": "$anonymize",
         "{compartment}": "Observation",
     }
+    if route.pattern.endswith("{version}/{operation}"):
+        values["{operation}"] = "$meta"
     url = "/fhir/" + "/".join(values.get(part, part) for part in route.pattern.split("/"))
     content = b""
     if route.body != "none":
         headers = {"content-type": "application/fhir+json"} | headers
         content = b'{"resourceType":"Patient","id":"canary"}'
+    if route.body == "content":
+        headers = headers | {"content-type": "application/pdf"}
     if route.body == "form":
         headers = headers | {"content-type": "application/x-www-form-urlencoded"}
         content = b"name=canary"
