@@ -68,7 +68,7 @@ def sent(secured: Server, route: Route, headers: dict[str, str]) -> tuple[int, s
         headers = {"content-type": "application/fhir+json"} | headers
         content = b'{"resourceType":"Patient","id":"canary"}'
     if route.body == "content":
-        headers = headers | {"content-type": "application/pdf"}
+        content = b'{"resourceType":"Binary","id":"canary","contentType":"text/plain"}'
     if route.body == "form":
         headers = headers | {"content-type": "application/x-www-form-urlencoded"}
         content = b"name=canary"
