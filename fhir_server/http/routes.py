@@ -68,6 +68,9 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route(
         "POST", "{type}/{id}/{operation}", "operation", "Run an operation on a resource", "optional"
     ),
+    Route(
+        "GET", "{type}/{id}/_history/{version}/{operation}", "operation", "Ask about one version"
+    ),
     Route("POST", "Binary", "create-binary", "Create a Binary, also from raw content", "content"),
     Route("GET", "Binary/{id}", "read-binary", "The content, or the Binary", raw=True),
     Route("PUT", "Binary/{id}", "update-binary", "New content of a Binary", "content"),
@@ -151,6 +154,8 @@ class Router:
                     raise NotFound(f"unknown resource type: {segment[:64]}")
             elif name == "id" and ID_PATTERN.fullmatch(segment) is None:
                 raise BadRequest(f"not an id: {segment[:80]}")
+            elif name == "operation" and segment[:1] != "$":
+                raise NotFound("this URL is not known")
             elif name == "version" and ID_PATTERN.fullmatch(segment) is None:
                 raise BadRequest(f"not a version id: {segment[:80]}")
 
