@@ -241,7 +241,7 @@ def test_sqlite_answers_as_memory_does(
     """``limits`` of the planner, so small that each of its roads is taken."""
     few, counted, joined = limits
     with (
-        mock.patch.multiple(roads, FEW=few, COUNTED=counted, JOINED=joined),
+        mock.patch.multiple(roads, FEW=few, COUNTED=counted, JOINED=joined, JOINED_SLOWLY=joined),
         mock.patch.multiple(streams, _CHUNK=joined, _MOST_CHUNK=joined * 2),
     ):
         compare(random_history(Random(seed)), plans)
