@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
@@ -17,7 +17,9 @@ from zoneinfo import ZoneInfo
 
 from fhir_server.access.engine import Engine
 from fhir_server.access.gate import Gate, system_session
+from fhir_server.access.parameters import PostedParameters
 from fhir_server.access.policy import CompileFilter
+from fhir_server.access.reindexing import Reindexing
 from fhir_server.access.session import Session
 from fhir_server.auth.tokens import Tokens
 from fhir_server.config import Settings, settings_rows
@@ -40,7 +42,8 @@ from fhir_server.interactions.create import create
 from fhir_server.interactions.cursors import Cursors, cursor_key
 from fhir_server.interactions.delete import delete
 from fhir_server.interactions.history import PageSizes, history
-from fhir_server.interactions.operation import operation
+from fhir_server.interactions.informed import informed
+from fhir_server.interactions.operation import deferring, operation
 from fhir_server.interactions.ports import Handler, Perform
 from fhir_server.interactions.read import read
 from fhir_server.interactions.search import Searching, search
@@ -56,6 +59,7 @@ from fhir_server.jobs.request import KIND as REQUEST
 from fhir_server.jobs.request import replay
 from fhir_server.jobs.runner import Runner
 from fhir_server.model.datatypes import format_instant
+from fhir_server.search.extended import ExtendedSchema
 from fhir_server.search.extract import compile_extract
 from fhir_server.search.match import matches
 from fhir_server.search.schema import SearchSchema
@@ -70,6 +74,8 @@ from operations.models.registry import SHIPPED, Registry
 from operations.models.runtime import Runtime
 from operations.predict import predict_operation
 from operations.registry import Operations
+from operations.reindex import KIND as REINDEX
+from operations.reindex import reindex_body, reindex_operation
 
 FHIR: Final = "/fhir"
 
@@ -136,7 +142,9 @@ async def opened(settings: Settings, role: str = "command") -> AsyncIterator[Dom
 async def assemble(settings: Settings, store: Store) -> Domain:
     """The engine and its parts over an open store."""
     base = settings.base_url + FHIR
-    schema = SearchSchema(load())
+    schema = ExtendedSchema(load())
+    parameters = PostedParameters(schema, store)
+    await parameters.refresh()
     engine = Engine(
         store=store,
         definitions=schema.definitions,
@@ -146,6 +154,7 @@ async def assemble(settings: Settings, store: Store) -> Domain:
         now=micros,
         new_id=new_id,
         blobs=open_blobs(settings),
+        parameters=parameters,
     )
     searching = Searching(
         schema=schema,
@@ -158,7 +167,7 @@ async def assemble(settings: Settings, store: Store) -> Domain:
     return Domain(settings, store, engine, searching, Tokens(store.ledger, time.time))
 
 
-def operations(domain: Domain, runtime: Runtime) -> Operations:
+def operations(domain: Domain, runtime: Runtime, queue: Queue) -> Operations:
     """The operations of this server."""
     further = domain.settings.models
     models = Registry.of(runtime, (SHIPPED, further) if further else (SHIPPED,))
@@ -166,7 +175,8 @@ def operations(domain: Domain, runtime: Runtime) -> Operations:
     def indexes(type_: str, code: str) -> tuple[str, ...]:
         return domain.searching.schema.of(type_).parameters[code].indexes
 
-    rows = meta_operations(domain.definitions.resource_types)
+    types = domain.definitions.resource_types
+    rows = (*meta_operations(types), reindex_operation(queue, types))
     own = domain.system_session("models")
     return Operations((predict_operation(models, indexes, own), anonymize, *rows))
 
@@ -202,10 +212,14 @@ def fhir_base(
     router = Router(ROUTES, domain.definitions.resource_types)
     handlers: dict[str, Handler] = {}
     limits = Base(FHIR, domain.base, settings.json_limits(), settings.request_seconds)
-    face = FhirBase(limits, gate, router, handlers, meter, pattern.respond_async)
+    defer = deferring(rows, handlers.__getitem__, pattern.respond_async)
+    face = FhirBase(limits, gate, router, handlers, meter, defer)
     handlers.update(interactions(domain, rows, face.perform, open_=open_))
     handlers.update(pattern.handlers())
-    bodies = {REQUEST: replay(handlers.__getitem__, settings.json_limits())}
+    bodies = {
+        REQUEST: replay(handlers.__getitem__, settings.json_limits()),
+        REINDEX: reindex_body(Reindexing(domain.engine)),
+    }
     return face, Runner(queue, bodies, reopen, settings.running_jobs)
 
 
@@ -240,7 +254,10 @@ def interactions(
         version=software_version(),
         open=open_,
     )
-    return handlers | {"capabilities": capabilities(lambda: abilities)}
+    handlers["capabilities"] = capabilities(lambda: abilities)
+    parameters = domain.engine.parameters
+    assert parameters is not None
+    return informed(handlers, parameters.refresh)
 
 
 def _named(operations: Operations, base: str) -> list[OperationName]:
@@ -256,8 +273,9 @@ def _named(operations: Operations, base: str) -> list[OperationName]:
 
 
 def scope_filter(searching: Searching) -> CompileFilter:
-    """Compiles the search parameters of a scope."""
-    criteria = searching.criteria()
+    """Compiles the search parameters of a scope, which are FHIR's own: what a posted one
+    means may change while the scope is in use."""
+    criteria = replace(searching, schema=SearchSchema(searching.schema.definitions)).criteria()
     return lambda type_, query: criteria(type_, query).where
 
 
@@ -285,10 +303,10 @@ async def serving(domain: Domain, *, open_: bool = False) -> AsyncIterator[Asgi]
         await domain.store.position()
         return True
 
-    rows = operations(domain, runtime)
     https = domain.settings.base_url.startswith("https:")
     with job_folder(domain.settings) as folder:
         queue = job_queue(domain, folder)
+        rows = operations(domain, runtime, queue)
         face, runner = fhir_base(domain, rows, metrics, queue, open_=open_)
         front = Front(bases={b"fhir": face}, pages=pages(metrics, ready, settings_rows()))
         runner.start()
