@@ -150,6 +150,10 @@ class Settings:
     max_body: int = field(
         default=10000000, metadata=of("MAX_BODY", _positive, "Greatest request body.")
     )
+    max_content: int = field(
+        default=100000000,
+        metadata=of("MAX_CONTENT", _positive, "Greatest raw content of a Binary."),
+    )
     max_depth: int = field(
         default=64, metadata=of("MAX_DEPTH", _positive, "Deepest nesting of JSON.")
     )
@@ -175,6 +179,15 @@ class Settings:
     request_seconds: int = field(
         default=30,
         metadata=of("REQUEST_SECONDS", _positive, "Time after which a request is given up."),
+    )
+    max_jobs: int = field(
+        default=5, metadata=of("MAX_JOBS", _positive, "Most unfinished jobs of one owner.")
+    )
+    running_jobs: int = field(
+        default=4, metadata=of("RUNNING_JOBS", _positive, "Jobs that a worker runs at a time.")
+    )
+    job_hours: int = field(
+        default=24, metadata=of("JOB_HOURS", _positive, "How long ended jobs and their files stay.")
     )
 
     def json_limits(self) -> JsonLimits:

@@ -107,11 +107,16 @@ def served(backend: str, folder: Path, *, open_: bool = True, **settings: Any) -
     """A server over a new store."""
     with asyncio.Runner() as runner:
         store = runner.run(BACKENDS[backend](folder))
-        domain = runner.run(assemble(replace(Settings(store="memory:"), **settings), store))
+        domain = runner.run(assemble(_settings(backend, folder, **settings), store))
         parts = serving(domain, open_=open_)
         yield Server(domain, runner.run(parts.__aenter__()), runner)
         runner.run(parts.__aexit__(None, None, None))
         runner.run(store.close())
+
+
+def _settings(backend: str, folder: Path, **settings: Any) -> Settings:
+    kind = "memory:" if backend == "memory" else "sqlite:"
+    return replace(Settings(store=kind, data=folder), **settings)
 
 
 def issue(answer: httpx.Response) -> Json:

@@ -10,12 +10,14 @@ from fhir_server.model.exchange import Json
 from fhir_server.search.plan import Predicate
 from fhir_server.search.values import IndexValues
 from fhir_server.store.base import Store
+from fhir_server.store.blobs import Blobs
 
 
 @dataclass(frozen=True, slots=True)
 class Engine:
     """``validate`` raises Unprocessable. ``matches`` is the leaf semantics of ``search/match``
     (for versions that are no longer current). ``now``: microseconds since the epoch.
+    ``blobs``: where large content goes; without it raw content is refused.
     """
 
     store: Store
@@ -25,3 +27,4 @@ class Engine:
     matches: Callable[[Predicate, str, IndexValues], bool]
     now: Callable[[], int]
     new_id: Callable[[], str]
+    blobs: Blobs | None = None

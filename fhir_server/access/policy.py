@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from fhir_server.access.principal import Principal
 from fhir_server.access.scopes import Scope
 from fhir_server.search.plan import FALSE, TRUE, Any, InPatient, Predicate, both
+
+BINARY: Final = "Binary"
 
 CompileFilter = Callable[[str, tuple[tuple[str, str], ...]], Predicate]
 """(resource type, search parameters of a scope) -> predicate; raises Problem if unknown."""
@@ -32,6 +34,14 @@ class Policy(Protocol):
 
     def exists(self, type_: str) -> Predicate:
         """The resources of the type that this principal may know to exist."""
+        ...
+
+    def binary(self, letter: str) -> Predicate:
+        """The Binaries on which the interaction is permitted apart from securityContext.
+
+        ``sees`` holds of a Binary only for who reads every type; ``access/contents`` lets
+        others have the one that they name, if they may read what its securityContext names.
+        """
         ...
 
     @property
@@ -53,6 +63,9 @@ class PermitAll:
     def exists(self, type_: str) -> Predicate:
         return TRUE
 
+    def binary(self, letter: str) -> Predicate:
+        return TRUE
+
     @property
     def whole(self) -> bool:
         return True
@@ -64,6 +77,7 @@ class ScopePolicy:
     A ``patient/`` scope reaches the compartment of the patient in context and, for types
     that no Patient compartment can hold (Practitioner, Organization, …), the type as a
     whole. ``Patient.link`` does not extend it. Without a patient it permits nothing.
+    A Binary is in no compartment but may hold anything: see ``Policy.binary``.
     """
 
     def __init__(
@@ -76,6 +90,9 @@ class ScopePolicy:
         self._compartment = compartment
         self._compile = compile_filter
         self._sees: dict[tuple[str, str], Predicate] = {}
+        self._reads_all = principal.system and any(
+            scope.context == "system" and scope.covers("*", "r") for scope in principal.scopes
+        )
 
     @property
     def whole(self) -> bool:
@@ -90,13 +107,18 @@ class ScopePolicy:
     def sees(self, letter: str, type_: str) -> Predicate:
         known = self._sees.get((letter, type_))
         if known is None:
-            known = self._sees[letter, type_] = self._compiled(letter, type_)
+            plain = type_ != BINARY or self._reads_all
+            known = self._compiled(letter, type_) if plain else FALSE
+            self._sees[letter, type_] = known
         return known
+
+    def binary(self, letter: str) -> Predicate:
+        return self._compiled(letter, BINARY)
 
     def exists(self, type_: str) -> Predicate:
         if self._principal.system:
             return TRUE
-        return self._reach(type_)
+        return FALSE if type_ == BINARY else self._reach(type_)
 
     def _compiled(self, letter: str, type_: str) -> Predicate:
         parts = tuple(

@@ -9,8 +9,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
+from fhir_server.access.contents import (
+    Content,
+    apart,
+    blob_of,
+    in_bundle,
+    needed,
+    permitted,
+)
 from fhir_server.access.engine import Engine
-from fhir_server.access.policy import Policy
+from fhir_server.access.policy import BINARY, Policy
 from fhir_server.access.principal import Principal
 from fhir_server.access.restrict import restrict, restrict_scan
 from fhir_server.access.writing import Draft, Writing, Written
@@ -20,6 +28,7 @@ from fhir_server.model.problem import Forbidden, Gone, NotFound
 from fhir_server.model.resource import Key, Stored
 from fhir_server.search.plan import TRUE, History, IdIn, InPatient, Predicate, Scan, Search
 from fhir_server.store.base import Guard, Page, Versions
+from fhir_server.store.blobs import Blob
 from fhir_server.store.ledger import LedgerWrite
 
 
@@ -39,10 +48,9 @@ class Session:
     async def read(self, key: Key) -> Stored:
         """The current version. NotFound if absent or hidden, Gone if it was visibly deleted."""
         self.allow("r", key.type)
-        scan = restrict_scan(Scan(key.type, IdIn((key.id,))), self.policy, "r")
-        page = await self._engine.store.run(Search((scan,), count=1, total="none"))
-        if page.matches:
-            return page.matches[0]
+        living = await self._living(key)
+        if living is not None:
+            return living
         latest = await self._tombstone(key)
         if latest is not None:
             raise Gone(f"{key} was deleted", headers={"ETag": latest.etag})
@@ -52,7 +60,7 @@ class Session:
         """One version, if it and the newest living version are visible."""
         await self._require_known(key)
         stored = await self._engine.store.version(key, version)
-        if stored is None or not (stored.deleted or self._sees(stored)):
+        if stored is None or not (stored.deleted or await self._sees(stored)):
             raise NotFound(f"{key} has no version {version}")
         if stored.deleted:
             raise Gone(f"{key} was deleted in version {version}", headers={"ETag": stored.etag})
@@ -62,9 +70,11 @@ class Session:
         """Versions of one resource, newest first; hidden versions are left out."""
         await self._require_known(key)
         versions = await self._engine.store.versions(replace(history, type=key.type, id=key.id))
+        if key.type == BINARY:
+            versions = replace(versions, entries=[in_bundle(e) for e in versions.entries])
         if self.policy.sees("r", key.type) == TRUE:
             return versions
-        seen = [entry for entry in versions.entries if entry.deleted or self._sees(entry)]
+        seen = [entry for entry in versions.entries if entry.deleted or await self._sees(entry)]
         return Versions(seen, total=None, next=versions.next)
 
     async def search(self, search: Search) -> Page:
@@ -72,7 +82,10 @@ class Session:
         scans = tuple(s for s in search.scans if self.policy.allows("s", s.type))
         if not scans:
             self.allow("s", search.scans[0].type)
-        return await self._engine.store.run(restrict(replace(search, scans=scans), self.policy))
+        page = await self._engine.store.run(restrict(replace(search, scans=scans), self.policy))
+        if any(scan.type == BINARY for scan in scans):
+            page = replace(page, matches=[in_bundle(match) for match in page.matches])
+        return page
 
     async def everything(self, patient: str) -> AsyncIterator[Stored]:
         """The patient, then its whole compartment, as of one point."""
@@ -106,6 +119,16 @@ class Session:
         """
         return await Writing(self._engine, self.principal, self.policy).run(drafts, ledger)
 
+    async def upload(self, letter: str, content: AsyncIterator[bytes]) -> Blob:
+        """Raw content for a Binary that is then written with it (``Draft.blob``)."""
+        self.allow(letter, BINARY)
+        return await needed(self._engine.blobs).put(content)
+
+    async def content(self, stored: Stored) -> Content | None:
+        """The content in a blob of a version that this session has read; None without one."""
+        blob = await blob_of(self._engine.store.ledger, stored.key, stored.version)
+        return Content(needed(self._engine.blobs), blob, stored.key) if blob else None
+
     def validate(self, resource: Json) -> None:
         """The structure of a resource that is used but not written. Raises Unprocessable."""
         self._engine.validate(resource)
@@ -116,10 +139,18 @@ class Session:
     async def _require_known(self, key: Key) -> None:
         """NotFound unless the resource, or its last living version, is visible."""
         self.allow("r", key.type)
+        if await self._living(key) is None and await self._tombstone(key) is None:
+            raise NotFound(f"{key} is not known")
+
+    async def _living(self, key: Key) -> Stored | None:
+        """The current version, if it is visible."""
+        if apart(self.policy, "r", key.type):
+            [stored] = await self._engine.store.current([key])
+            visible_ = stored is not None and not stored.deleted and await self._sees(stored)
+            return stored if visible_ else None
         scan = restrict_scan(Scan(key.type, IdIn((key.id,))), self.policy, "r")
         page = await self._engine.store.run(Search((scan,), count=1, total="none"))
-        if not page.matches and await self._tombstone(key) is None:
-            raise NotFound(f"{key} is not known")
+        return page.matches[0] if page.matches else None
 
     async def _tombstone(self, key: Key) -> Stored | None:
         """The deletion that is current, if the version before it was visible."""
@@ -129,9 +160,11 @@ class Session:
         if self.policy.sees("r", key.type) == TRUE:
             return latest
         living = await self._engine.store.version(key, latest.version - 1)
-        return latest if living is not None and self._sees(living) else None
+        return latest if living is not None and await self._sees(living) else None
 
-    def _sees(self, stored: Stored) -> bool:
+    async def _sees(self, stored: Stored) -> bool:
+        if apart(self.policy, "r", stored.key.type):
+            return await permitted(self._engine, self.policy, "r", loads(stored.body))
         return visible(self._engine, self.policy.sees("r", stored.key.type), stored)
 
 

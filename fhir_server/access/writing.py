@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from fhir_server.access.contents import apart, blob_of, naming, permitted, set_aside
 from fhir_server.access.engine import Engine
-from fhir_server.access.policy import Policy
+from fhir_server.access.policy import BINARY, Policy
 from fhir_server.access.principal import Principal
 from fhir_server.formats.json import loads, stored_form
 from fhir_server.model.datatypes import format_instant
@@ -30,6 +31,7 @@ from fhir_server.search.extract import local_references
 from fhir_server.search.plan import TRUE, All, IdIn, Predicate, Scan, Search
 from fhir_server.search.values import IndexValues
 from fhir_server.store.base import Change, ChangeSet, Guard, Stale
+from fhir_server.store.blobs import Blob
 from fhir_server.store.ledger import LedgerWrite
 
 PAUSE: Final = 32
@@ -45,7 +47,8 @@ class Draft:
 
     ``key`` is complete: for a POST the server has chosen the id. ``if_match``: the version
     that the client last saw. ``guards``: what the request relied on (conditions). ``place``:
-    where problems are said to be, for example ``Bundle.entry[3]``.
+    where problems are said to be, for example ``Bundle.entry[3]``. ``blob``: the content of
+    a Binary that was sent as it is.
     """
 
     method: str
@@ -54,6 +57,7 @@ class Draft:
     if_match: str | None = None
     guards: tuple[Guard, ...] = ()
     place: str = ""
+    blob: Blob | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +70,15 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    """A draft with what does not depend on the current version: its values, once."""
+    """A draft with what does not depend on the current version: its values, once.
+
+    ``resource``: what is stored, without the data of a large Binary, which is in ``blob``.
+    """
 
     draft: Draft
     values: IndexValues | None
+    resource: Json | None = None
+    blob: Blob | None = None
 
 
 class Writing:
@@ -79,6 +88,7 @@ class Writing:
         self._engine = engine
         self._principal = principal
         self._policy = policy
+        self._new: set[Key] = set()
 
     async def run(
         self, drafts: Sequence[Draft], ledger: tuple[LedgerWrite, ...] = ()
@@ -86,9 +96,10 @@ class Writing:
         """Judge, prepare and apply all drafts as one change set."""
         for draft in drafts:
             self._allow(draft)
+        self._new = {draft.key for draft in drafts if draft.resource is not None}
         prepared = []
         for turn, draft in enumerate(drafts, 1):
-            prepared.append(self._prepare(draft))
+            prepared.append(await self._prepare(draft))
             if turn % PAUSE == 0:
                 await asyncio.sleep(0)
         if not self._policy.whole:
@@ -102,14 +113,17 @@ class Writing:
             changes = tuple(change for change in plans if change is not None)
             if not changes:
                 return [Written(None) for _ in drafts]
+            rows = await self._naming(prepared, plans)
             try:
-                committed = await self._engine.store.apply(ChangeSet(changes, guards, ledger))
+                committed = await self._engine.store.apply(
+                    ChangeSet(changes, guards, (*ledger, *rows))
+                )
             except Stale as stale:
                 if not stale.keys and guards:
                     raise
                 await asyncio.sleep(0.001 * attempt)
                 continue
-            return _written(plans, committed.seqs)
+            return _written(prepared, plans, committed.seqs)
         raise Unavailable("the resource is being written by others", headers={"Retry-After": "1"})
 
     def _allow(self, draft: Draft) -> None:
@@ -117,15 +131,18 @@ class Writing:
         if not self._policy.allows(letter, draft.key.type):
             raise _at(draft, Forbidden(f"not permitted: {draft.method} {draft.key.type}"))
 
-    def _prepare(self, draft: Draft) -> _Prepared:
+    async def _prepare(self, draft: Draft) -> _Prepared:
         if draft.resource is None:
             return _Prepared(draft, None)
         try:
             self._engine.validate(draft.resource)
         except Problem as problem:
             raise _at(draft, problem) from None
-        resource = {**draft.resource, "id": draft.key.id}
-        return _Prepared(draft, self._engine.extract(resource))
+        kept, blob = draft.resource, draft.blob
+        if draft.key.type == BINARY and blob is None:
+            kept, blob = await set_aside(self._engine.blobs, kept)
+        values = self._engine.extract({**kept, "id": draft.key.id})
+        return _Prepared(draft, values, kept, blob)
 
     async def _current(self, drafts: Sequence[Draft]) -> list[Stored | None]:
         """What is there now; for a new server-made id there is nothing to look up."""
@@ -159,7 +176,7 @@ class Writing:
             elif not self._principal.system:
                 # Hidden and unused ids give the same answer.
                 raise MethodNotAllowed("only the server chooses ids", headers={"Allow": "GET"})
-        self._permit_result(item)
+        await self._permit_result(item)
         return self._build(item, current)
 
     async def _knows(self, current: Stored) -> bool:
@@ -168,21 +185,32 @@ class Writing:
             return True
         if current.deleted:
             return False
+        if apart(self._policy, "r", current.key.type):
+            return await permitted(self._engine, self._policy, "r", loads(current.body))
         return await self._found(current.key, self._policy.sees("r", current.key.type))
 
     async def _permit(self, draft: Draft, known: Stored) -> None:
         """The stored version must be one that the principal may change."""
-        needed = self._policy.sees(_LETTERS[draft.method], known.key.type)
-        if not await self._found(known.key, needed):
+        letter = _LETTERS[draft.method]
+        if apart(self._policy, letter, known.key.type):
+            may = await permitted(self._engine, self._policy, letter, loads(known.body))
+        else:
+            may = await self._found(known.key, self._policy.sees(letter, known.key.type))
+        if not may:
             raise Forbidden(f"not permitted: {draft.method} {draft.key.type}")
 
-    def _permit_result(self, item: _Prepared) -> None:
+    async def _permit_result(self, item: _Prepared) -> None:
         """The new version must be one that the principal may write."""
-        needed = self._policy.sees(_LETTERS[item.draft.method], item.draft.key.type)
+        letter = _LETTERS[item.draft.method]
+        needed = self._policy.sees(letter, item.draft.key.type)
         if needed == TRUE:
             return
-        assert item.values is not None
-        if not self._engine.matches(needed, item.draft.key.id, item.values):
+        assert item.values is not None and item.resource is not None
+        if apart(self._policy, letter, item.draft.key.type):
+            may = await permitted(self._engine, self._policy, letter, item.resource, self._new)
+        else:
+            may = self._engine.matches(needed, item.draft.key.id, item.values)
+        if not may:
             raise Forbidden(f"not permitted: {item.draft.method} {item.draft.key.type}")
 
     async def _found(self, key: Key, predicate: Predicate) -> bool:
@@ -198,10 +226,8 @@ class Writing:
         now = self._engine.now() // 1000 * 1000
         updated = max(now, current.updated + 1000) if current is not None else now
         body = b""
-        if draft.resource is not None:
-            body = stored_form(
-                draft.resource, draft.key.id, str(expect + 1), format_instant(updated)
-            )
+        if item.resource is not None:
+            body = _form(item.resource, draft.key, expect + 1, updated)
         return Change(
             key=draft.key,
             version=expect + 1,
@@ -211,6 +237,21 @@ class Writing:
             method=draft.method,
             expect=expect,
         )
+
+    async def _naming(
+        self, items: Sequence[_Prepared], plans: Sequence[Change | None]
+    ) -> list[LedgerWrite]:
+        """The ledger rows of contents in blobs; a patch of the rest keeps the content."""
+        rows: list[LedgerWrite] = []
+        for item, change in zip(items, plans, strict=True):
+            if change is None or item.resource is None or change.key.type != BINARY:
+                continue
+            blob = item.blob
+            if blob is None and change.method == "PATCH" and "data" not in item.resource:
+                blob = await blob_of(self._engine.store.ledger, change.key, change.expect)
+            if blob is not None:
+                rows += naming(change.key, change.version, blob)
+        return rows
 
     async def _check_references(self, drafts: Sequence[Draft]) -> None:
         """References written by end users resolve to something that they may know of."""
@@ -238,24 +279,27 @@ def _at(draft: Draft, problem: Problem) -> Problem:
     return problem.under(draft.place) if draft.place else problem
 
 
-def _written(plans: Sequence[Change | None], seqs: tuple[int, ...]) -> list[Written]:
+def _form(resource: Json, key: Key, version: int, updated: int) -> bytes:
+    return stored_form(resource, key.id, str(version), format_instant(updated))
+
+
+def _written(
+    items: Sequence[_Prepared], plans: Sequence[Change | None], seqs: tuple[int, ...]
+) -> list[Written]:
     positions = iter(seqs)
     return [
-        Written(None)
-        if change is None
-        else Written(
-            Stored(
-                change.key,
-                change.version,
-                change.updated,
-                change.body,
-                next(positions),
-                change.method,
-            ),
-            created=change.expect == 0 or change.method == "POST",
-        )
-        for change in plans
+        Written(None) if change is None else _one(item, change, next(positions))
+        for item, change in zip(items, plans, strict=True)
     ]
+
+
+def _one(item: _Prepared, change: Change, seq: int) -> Written:
+    """The writer gets back what it sent, with the data that was set aside."""
+    body = change.body
+    if item.resource is not item.draft.resource and item.draft.resource is not None:
+        body = _form(item.draft.resource, change.key, change.version, change.updated)
+    stored = Stored(change.key, change.version, change.updated, body, seq, change.method)
+    return Written(stored, created=change.expect == 0 or change.method == "POST")
 
 
 _LETTERS: Final = {"POST": "c", "PUT": "u", "PATCH": "u", "DELETE": "d"}

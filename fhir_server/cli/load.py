@@ -74,6 +74,8 @@ def show(report: Report, seconds: float) -> None:
         print(f"{count:>9,} {type_}")
     rate = total / seconds if seconds else 0
     print(f"{total:>9,} stored in {seconds:.1f} s ({rate:,.0f}/s), {report.unchanged:,} known")
+    if report.repaired:
+        print(f"{report.repaired:>9,} had empty arrays, which FHIR does not permit: left out")
     for place, reason in report.failed[:SHOWN_FAILURES]:
         print(f"failed {place}: {reason}")
     if len(report.failed) > SHOWN_FAILURES:

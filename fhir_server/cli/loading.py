@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
 from fhir_server.access.ports import LedgerWrite
 from fhir_server.access.session import Session
@@ -39,10 +39,15 @@ EXECUTED: Final = ("transaction", "batch", "collection", "searchset")
 
 @dataclass(slots=True)
 class Report:
-    """Stored resources by type, those that were there already, and what failed and why."""
+    """Stored resources by type, those that were there already, and what failed and why.
+
+    ``repaired``: documents that held empty arrays, which FHIR JSON does not permit
+    (https://hl7.org/fhir/R4/json.html) and which say nothing: they were left out.
+    """
 
     stored: Counter[str] = field(default_factory=Counter)
     unchanged: int = 0
+    repaired: int = 0
     failed: list[tuple[str, str]] = field(default_factory=list)
 
     def fail(self, place: str, problem: Problem) -> None:
@@ -59,6 +64,7 @@ class _Waiting:
     """A resource of the next commit. ``digest``: of a resource without an id."""
 
     draft: Draft
+    place: str
     digest: str = ""
 
 
@@ -80,24 +86,41 @@ class Loader:
             resource = loads(document.body, LIMITS)
             if resource.get("resourceType") == "Bundle" and resource.get("type") in EXECUTED:
                 await self.finish()
-                await self._bundle(document, resource)
+                try:
+                    await self._bundle(document, resource)
+                except Problem:
+                    kept = without_empty_arrays(resource)
+                    if kept is resource:
+                        raise
+                    await self._bundle(document, kept)
+                    self.report.repaired += 1
             else:
                 await self._resource(document, resource)
         except Problem as problem:
             self.report.fail(document.place, problem)
 
     async def finish(self) -> None:
-        """Commit the resources that wait; if that fails, each alone."""
+        """Commit the resources that wait; if that fails, repaired; if that fails, each alone."""
         waiting = list(self._waiting.values())
         self._waiting.clear()
         try:
             await self._commit(waiting)
         except Problem:
-            for item in waiting:
-                try:
-                    await self._commit([item])
-                except Problem as problem:
-                    self.report.fail(item.draft.place, problem)
+            repaired = [_repaired(item) for item in waiting]
+            changed = sum(a is not b for a, b in zip(waiting, repaired, strict=True))
+            try:
+                await self._commit(repaired)
+                self.report.repaired += changed
+            except Problem:
+                for item, other in zip(waiting, repaired, strict=True):
+                    await self._alone(other, item is not other)
+
+    async def _alone(self, item: _Waiting, repaired: bool) -> None:
+        try:
+            await self._commit([item])
+            self.report.repaired += repaired
+        except Problem as problem:
+            self.report.fail(item.place, problem)
 
     async def _resource(self, document: Document, resource: Json) -> None:
         type_ = resource.get("resourceType")
@@ -105,11 +128,11 @@ class Loader:
             raise BadRequest("not a FHIR resource: the resourceType is not known")
         id_ = resource.get("id")
         if isinstance(id_, str) and ID_PATTERN.fullmatch(id_):
-            item = _Waiting(Draft("PUT", Key(type_, id_), resource, place=document.place))
+            item = _Waiting(Draft("PUT", Key(type_, id_), resource), document.place)
         elif id_ is None:
             digest = hashlib.sha256(document.body.strip()).hexdigest()
             key = Key(type_, self._session.new_id())
-            item = _Waiting(Draft("POST", key, resource, place=document.place), digest)
+            item = _Waiting(Draft("POST", key, resource), document.place, digest)
         else:
             raise BadRequest("the id of the resource is not valid")
         if item.draft.key in self._waiting:
@@ -166,9 +189,8 @@ class Loader:
             for index, raw in enumerate(raws)
             if executed or not _is_outcome(raw)
         ]
-        remember = (LedgerWrite(KIND, digest, {}),)
         if resource["type"] != "batch":
-            await self._execute(entries, remember)
+            await self._execute(entries, (LedgerWrite(KIND, digest, {}),))
             return
         failed = len(self.report.failed)
         for entry in entries:
@@ -191,6 +213,26 @@ class Loader:
                 self.report.stored[result.stored.key.type] += 1
             else:
                 self.report.unchanged += 1
+
+
+def _repaired(item: _Waiting) -> _Waiting:
+    """The same without empty arrays; the item itself if it has none."""
+    kept = without_empty_arrays(item.draft.resource)
+    if kept is item.draft.resource:
+        return item
+    return replace(item, draft=replace(item.draft, resource=kept))
+
+
+def without_empty_arrays(value: Any) -> Any:
+    """A copy without members that are empty arrays; the value itself if it has none."""
+    if isinstance(value, dict):
+        members = {n: without_empty_arrays(v) for n, v in value.items() if v != []}
+        same = len(members) == len(value) and all(members[n] is value[n] for n in members)
+        return value if same else members
+    if isinstance(value, list):
+        items = [without_empty_arrays(item) for item in value]
+        return value if all(a is b for a, b in zip(items, value, strict=True)) else items
+    return value
 
 
 def _is_outcome(raw: object) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,12 +18,21 @@ import structlog
 from fhir_server.access.gate import Gate
 from fhir_server.access.session import Session
 from fhir_server.formats.json import Limits, loads
-from fhir_server.http.middleware import HEADERS, REQUEST_ID
-from fhir_server.http.negotiate import FORM, JSON, accept, content_type, pretty
+from fhir_server.http.middleware import HEADERS, REQUEST_ID, limited
+from fhir_server.http.negotiate import (
+    FORM,
+    JSON,
+    accept,
+    asks_for_fhir,
+    content_type,
+    is_fhir,
+    pretty,
+)
 from fhir_server.http.respond import Receive, Scope, Send, deliver, prettified, rendered
 from fhir_server.http.routes import Route, Router
 from fhir_server.interactions.ports import Call, Handler
 from fhir_server.interactions.target import Pairs, pairs, segments
+from fhir_server.jobs.request import Replayed, prefers_async
 from fhir_server.model.exchange import Json, Request, Response
 from fhir_server.model.problem import (
     BadRequest,
@@ -39,6 +48,18 @@ log = structlog.get_logger("vehr.http")
 FORM_ONLY: Final = frozenset({FORM})
 UNEXPECTED: Final = "The server met an unexpected condition; the request id names it in its log"
 
+CONTENT_TIMES: Final = 20
+"""Streamed content may take so many times as long as other requests."""
+
+AT_ONCE: Final = frozenset(
+    {"capabilities", "async-status", "async-cancel", "async-file"}
+    | {"create-binary", "read-binary", "update-binary", "vread-binary"}
+)
+"""Interactions that are never deferred: ``Prefer`` may be passed over (RFC 7240)."""
+
+Defer = Callable[[Replayed, Session], Awaitable[Response]]
+"""Makes a job of a request and answers 202."""
+
 Meter = Callable[[str, int, float], None]
 """(interaction, status, seconds) of one finished request."""
 
@@ -53,6 +74,14 @@ class Base:
     seconds: float
 
 
+@dataclass(slots=True)
+class Progress:
+    """How far one request has come: its time limit, and its row once that is known."""
+
+    clock: asyncio.Timeout
+    route: Route | None = None
+
+
 class FhirBase:
     """One FHIR base URL."""
 
@@ -63,6 +92,7 @@ class FhirBase:
         router: Router,
         handlers: Mapping[str, Handler],
         meter: Meter,
+        defer: Defer,
     ) -> None:
         self._base = base
         self._cut = len(base.path) + 1
@@ -70,53 +100,71 @@ class FhirBase:
         self._router = router
         self._handlers = handlers
         self._meter = meter
+        self._defer = defer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
-        route: list[Route] = []
+        progress = Progress(asyncio.timeout(self._base.seconds))
         try:
-            async with asyncio.timeout(self._base.seconds):
-                response = await self._answer(scope, receive, route)
+            async with progress.clock:
+                response = await self._answer(scope, receive, progress)
         except Problem as problem:
             response = rendered(problem)
         except TimeoutError:
             response = rendered(Unavailable("the request took too long", code="timeout"))
         await deliver(response, send, head=scope["method"] == "HEAD")
-        name = route[0].interaction if route else "unknown"
+        name = progress.route.interaction if progress.route else "unknown"
         self._meter(name, response.status, time.perf_counter() - started)
 
-    async def _answer(self, scope: Scope, receive: Receive, found: list[Route]) -> Response:
+    async def _answer(self, scope: Scope, receive: Receive, progress: Progress) -> Response:
         """Everything between the routes and the bytes; unexpected errors become ServerError."""
         try:
-            return await self._serve(scope, receive, found)
+            return await self._serve(scope, receive, progress)
         except (Problem, TimeoutError):
             raise
         except Exception as error:
             report(error, scope[REQUEST_ID])
             raise ServerError(UNEXPECTED) from error
 
-    async def _serve(self, scope: Scope, receive: Receive, found: list[Route]) -> Response:
+    async def _serve(self, scope: Scope, receive: Receive, progress: Progress) -> Response:
         headers: dict[str, str] = scope[HEADERS]
         try:
             route, path = self._route(scope["method"], scope["raw_path"])
         except Problem:
             await self._gate.admit(headers.get("authorization"))
             raise
-        found.append(route)
+        progress.route = route
         if route.public:
             session = self._gate.anonymous
         else:
             session = await self._gate.admit(headers.get("authorization"))
         query, format_, indent = presentation(pairs(_ascii(scope["query_string"])))
-        accept(format_, headers.get("accept"))
+        raw = route.raw and not asks_for_fhir(format_, headers.get("accept"))
+        if not raw:
+            accept(format_, headers.get("accept"))
         handler = self._handler(route)
         body: Json | None = None
-        if route.body != "none":
+        content: AsyncIterator[bytes] | None = None
+        if route.body == "content" and not is_fhir(headers.get("content-type")):
+            refuse_compression(headers)
+            content = self._content(receive, progress.clock)
+        elif route.body != "none":
             body, form = await self._body(route, headers, receive)
             query += form
         request = Request(
-            scope["method"], path, tuple(query), headers, body, self._base.url, scope[REQUEST_ID]
+            method=scope["method"],
+            path=path,
+            query=tuple(query),
+            headers=headers,
+            body=body,
+            base=self._base.url,
+            request_id=scope[REQUEST_ID],
+            content=content,
+            raw=raw,
         )
+        if "prefer" in headers and route.interaction not in AT_ONCE and prefers_async(request):
+            url = _ascii(scope["raw_path"])[self._cut :]
+            return await self._defer(Replayed(route.interaction, request, url), session)
         response = await handler(request, session)
         return prettified(response) if indent else response
 
@@ -133,8 +181,7 @@ class FhirBase:
         self, route: Route, headers: Mapping[str, str], receive: Receive
     ) -> tuple[Json | None, Pairs]:
         """The parsed resource, or the pairs of a form."""
-        if headers.get("content-encoding", "identity").lower() != "identity":
-            raise UnsupportedMediaType("compressed request bodies are not supported yet")
+        refuse_compression(headers)
         if route.body == "form":
             content_type(headers.get("content-type"), FORM_ONLY)
             return None, pairs(_ascii(await read_body(receive)))
@@ -143,7 +190,24 @@ class FhirBase:
                 content_type(None, JSON)
             return None, []
         content_type(headers.get("content-type"), JSON)
+        if route.body == "content":
+            receive = limited(receive, self._base.limits.body)
         return loads(await read_body(receive), self._base.limits), []
+
+    async def _content(self, receive: Receive, clock: asyncio.Timeout) -> AsyncIterator[bytes]:
+        """A body that is streamed. Its parts each have the time of a request, the whole of
+        it that of ``CONTENT_TIMES`` requests.
+        """
+        loop = asyncio.get_running_loop()
+        last = loop.time() + CONTENT_TIMES * self._base.seconds
+        more = True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise BadRequest("the body is not complete")
+            clock.reschedule(min(loop.time() + self._base.seconds, last))
+            more = message.get("more_body", False)
+            yield message.get("body", b"")
 
     async def perform(self, call: Call, outer: Request, session: Session) -> Response:
         """One request inside a Bundle, as any other but for negotiation (``ports.Perform``)."""
@@ -164,12 +228,20 @@ class FhirBase:
             outer.request_id,
         )
         try:
-            return await handler(request, session)
+            response = await handler(request, session)
         except Problem:
             raise
         except Exception as error:
             report(error, outer.request_id)
             raise ServerError(UNEXPECTED) from error
+        if not isinstance(response.body, bytes):
+            raise BadRequest("too large for a Bundle: ask for it alone", code="too-costly")
+        return response
+
+
+def refuse_compression(headers: Mapping[str, str]) -> None:
+    if headers.get("content-encoding", "identity").lower() != "identity":
+        raise UnsupportedMediaType("compressed request bodies are not supported yet")
 
 
 async def read_body(receive: Receive) -> bytes:

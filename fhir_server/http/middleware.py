@@ -22,11 +22,14 @@ HEADERS: Final = "vehr.headers"
 REQUEST_ID: Final = "vehr.request_id"
 LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
 
-EXPOSED: Final = "Location, Content-Location, ETag, Last-Modified, X-Request-Id, WWW-Authenticate"
+EXPOSED: Final = (
+    "Location, Content-Location, ETag, Last-Modified, X-Request-Id, WWW-Authenticate, "
+    "X-Security-Context, X-Progress, Retry-After, Expires"
+)
 METHODS: Final = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 ALLOWED: Final = (
     "Authorization, Content-Type, Accept, Prefer, If-Match, If-None-Match, If-Modified-Since, "
-    "If-None-Exist, X-Request-Id, X-Purpose-Of-Use"
+    "If-None-Exist, X-Request-Id, X-Purpose-Of-Use, X-Security-Context"
 )
 SECURITY: Final = (
     (b"x-content-type-options", b"nosniff"),
@@ -51,6 +54,7 @@ class EdgeRules:
     """``hosts``: names that the Host header may have. ``origins``: browser origins; "*" any.
 
     ``loopback_only``: only loopback origins, and requests of any other origin are refused.
+    ``contents``: paths (with what is below them) whose bodies are streamed, and their limit.
     """
 
     hosts: frozenset[str]
@@ -59,6 +63,14 @@ class EdgeRules:
     max_body: int
     max_url: int
     max_headers: int
+    contents: tuple[tuple[bytes, int], ...] = ()
+
+    def body_limit(self, path: bytes) -> int:
+        """Bytes that a body for this path may have."""
+        for place, limit in self.contents:
+            if path == place or path.startswith(place + b"/"):
+                return limit
+        return self.max_body
 
 
 class Edge:
@@ -107,7 +119,7 @@ class Edge:
             await deliver(PREFLIGHT, send_with_headers)
             return
         if scope["method"] in _WITH_BODY:
-            receive = limited(receive, self._rules.max_body)
+            receive = limited(receive, self._rules.body_limit(scope["raw_path"]))
         await self._inner(scope, receive, send_with_headers)
 
     def _check(self, scope: Scope, headers: dict[str, str]) -> None:
@@ -122,7 +134,9 @@ class Edge:
             )
         length = headers.get("content-length")
         if length is not None and (not length.isdigit() or int(length[:20]) > rules.max_body):
-            raise TooLarge(f"the body is larger than {rules.max_body} bytes")
+            limit = rules.body_limit(scope["raw_path"])
+            if not length.isdigit() or int(length[:20]) > limit:
+                raise TooLarge(f"the body is larger than {limit} bytes")
 
     def _cors(self, origin: str) -> Sequence[tuple[bytes, bytes]]:
         rules = self._rules

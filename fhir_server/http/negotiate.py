@@ -13,6 +13,12 @@ from fhir_server.model.problem import BadRequest, NotAcceptable, UnsupportedMedi
 JSON: Final = frozenset(
     {"application/fhir+json", "application/json", "text/json", "json", "application/json+fhir"}
 )
+FHIR_ONLY: Final = frozenset(
+    {"application/fhir+json", "application/json+fhir", "application/fhir+xml"}
+    | {"application/xml+fhir", "application/fhir+turtle", "application/x-turtle"}
+)
+"""Formats of resources that are nothing else."""
+
 ANY: Final = frozenset({"*/*", "application/*"})
 FORM: Final = "application/x-www-form-urlencoded"
 FHIR_VERSIONS: Final = frozenset({"4.0", "4.0.1"})
@@ -44,6 +50,22 @@ def _is_json(text: str) -> bool:
     return media in JSON or media in ANY
 
 
+@lru_cache(maxsize=512)
+def asks_for_fhir(format_: str | None, header: str | None) -> bool:
+    """Is a Binary wanted as a resource? https://hl7.org/fhir/R4/binary.html: only if a FHIR
+    format is asked for by name; any other Accept means the content as it is.
+    """
+    if format_ is not None:
+        return True
+    named = [part for part in (header or "").split(",") if _media(part) in FHIR_ONLY]
+    others = any(_media(part) not in FHIR_ONLY for part in (header or "*/*").split(","))
+    return any(_is_json(part) for part in named) or (bool(named) and not others)
+
+
+def _media(text: str) -> str:
+    return text.partition(";")[0].strip().lower()
+
+
 @lru_cache(maxsize=64)
 def _parsed(header: str) -> tuple[str, str, str]:
     media, *rest = (part.strip() for part in header.lower().split(";"))
@@ -64,6 +86,12 @@ def content_type(header: str | None, wanted: frozenset[str]) -> None:
         raise UnsupportedMediaType(f"the charset {charset[:40]} is not supported")
     if version not in FHIR_VERSIONS:
         raise UnsupportedMediaType(f"FHIR version {version[:40]} is not supported")
+
+
+def is_fhir(header: str | None) -> bool:
+    """Is a body that may be raw content a resource? One without a type is refused as such."""
+    media = _media(header or "")
+    return not media or media in FHIR_ONLY
 
 
 def pretty(value: str) -> bool:

@@ -42,10 +42,11 @@ async def deliver(response: Response, send: Send, *, head: bool = False) -> None
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if head else body})
         return
-    headers.append((b"content-type", response.content_type.encode()))
+    headers.append((b"content-type", _latin(response.content_type)))
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
-    async for chunk in body:
-        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    if not head:
+        async for chunk in body:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
     await send({"type": "http.response.body", "body": b""})
 
 

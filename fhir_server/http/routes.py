@@ -14,12 +14,16 @@ from typing import Final, Literal
 from fhir_server.model.problem import BadRequest, MethodNotAllowed, NotFound
 from fhir_server.model.resource import ID_PATTERN
 
-Body = Literal["none", "resource", "optional", "form", "patch"]
+Body = Literal["none", "resource", "optional", "form", "patch", "content"]
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One row. In ``pattern`` a ``{name}`` captures a segment; ``body``: what it takes."""
+    """One row. In ``pattern`` a ``{name}`` captures a segment; ``body``: what it takes.
+
+    A row of one type, such as ``Binary/{id}``, goes before that of all types. ``raw``: the
+    answer need not be a resource.
+    """
 
     method: str
     pattern: str
@@ -27,7 +31,12 @@ class Route:
     description: str
     body: Body = "none"
     public: bool = False
+    raw: bool = False
 
+
+ANY_TYPE: Final = "{type}"
+BINARY: Final = "Binary"
+"""The type that has rows of its own."""
 
 ROUTES: Final[tuple[Route, ...]] = (
     Route("GET", "metadata", "capabilities", "What this server can do", public=True),
@@ -35,6 +44,9 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route("GET", "", "search-system", "Search over all types"),
     Route("POST", "_search", "search-system", "Search over all types by form", "form"),
     Route("GET", "_history", "history-system", "Versions of all resources"),
+    Route("GET", "_async/{job}", "async-status", "How far a job of yours is, or its result"),
+    Route("DELETE", "_async/{job}", "async-cancel", "Stop a job of yours and remove it"),
+    Route("GET", "_async/{job}/{file}", "async-file", "A file of a job of yours", raw=True),
     Route("GET", "{operation}", "operation", "Run an operation on the system"),
     Route("POST", "{operation}", "operation", "Run an operation on the system", "optional"),
     Route("GET", "{type}", "search-type", "Search one type"),
@@ -56,6 +68,10 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route(
         "POST", "{type}/{id}/{operation}", "operation", "Run an operation on a resource", "optional"
     ),
+    Route("POST", "Binary", "create-binary", "Create a Binary, also from raw content", "content"),
+    Route("GET", "Binary/{id}", "read-binary", "The content, or the Binary", raw=True),
+    Route("PUT", "Binary/{id}", "update-binary", "New content of a Binary", "content"),
+    Route("GET", "Binary/{id}/_history/{version}", "vread-binary", "One version of it", raw=True),
     Route("GET", "{type}/{id}/{compartment}", "search-compartment", "Search in a compartment"),
 )
 
@@ -78,6 +94,8 @@ def _shape(segments: Sequence[str]) -> Shape:
     count = len(segments)
     if count == 1 and segments[0] == "metadata":
         return 1, "metadata"
+    if count and segments[0][:1] == "_":
+        return count, segments[0]
     marked = segments[min(count, 3) - 1] if count else ""
     if marked[:1] == "$":
         return count, "$"
@@ -94,8 +112,12 @@ class Router:
     def __init__(self, rows: Sequence[Route], types: Collection[str]) -> None:
         self._types = frozenset(types)
         self._places: dict[Shape, _Place] = {}
+        self._own: dict[tuple[str, str], Route] = {}
         for row in rows:
             parts = row.pattern.split("/") if row.pattern else []
+            if parts and parts[0] in self._types:
+                self._own[row.method, row.pattern] = row
+                continue
             captured = tuple(i for i, part in enumerate(parts) if part[:1] == "{")
             names = tuple(parts[i][1:-1] for i in captured)
             shape = _shape(_sample(row.pattern) if parts else [])
@@ -118,6 +140,8 @@ class Router:
             raise MethodNotAllowed(
                 f"{method} is not known here", headers={"Allow": _allow(place.rows)}
             )
+        if path and path[0] == BINARY and row.pattern.startswith(ANY_TYPE):
+            row = self._own.get((row.method, BINARY + row.pattern.removeprefix(ANY_TYPE)), row)
         return row, path
 
     def _check(self, names: tuple[str, ...], path: tuple[str, ...]) -> None:

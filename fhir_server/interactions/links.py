@@ -75,14 +75,25 @@ class Links:
             found.extend(self._uris(resource))
         return found
 
-    def _walk(self, node: Json, root: str, found: list[Site]) -> bool:
+    def _walk(self, resource: Json, root: str, found: list[Site]) -> bool:
         """References and narrative; True if some other string is one of the fullUrls."""
         again = False
         by_url = self._by_url
-        for name, value in node.items():
-            kind = type(value)
-            if kind is str:
-                if name == "reference":
+        waiting: list[Any] = [resource]
+        while waiting:
+            node = waiting.pop()
+            if type(node) is list:
+                for item in node:
+                    if type(item) is dict:
+                        waiting.append(item)
+                    elif type(item) is str and item in by_url:
+                        again = True
+                continue
+            for name, value in node.items():
+                if type(value) is not str:
+                    if type(value) is dict or type(value) is list:
+                        waiting.append(value)
+                elif name == "reference":
                     pieces = self._reference(value, root)
                     if pieces is not None:
                         found.append(Site(node, name, pieces))
@@ -92,14 +103,6 @@ class Links:
                     pieces = self._narrative(value, root)
                     if pieces is not None:
                         found.append(Site(node, name, pieces))
-            elif kind is dict:
-                again |= self._walk(value, root, found)
-            elif kind is list:
-                for item in value:
-                    if type(item) is dict:
-                        again |= self._walk(item, root, found)
-                    elif type(item) is str and item in by_url:
-                        again = True
         return again
 
     def _reference(self, text: str, root: str) -> tuple[Piece, ...] | None:

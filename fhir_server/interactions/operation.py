@@ -12,7 +12,7 @@ from fhir_server.access.session import Session
 from fhir_server.formats.json import dumps
 from fhir_server.interactions.ports import Handler
 from fhir_server.model.exchange import Request, Response
-from fhir_server.model.problem import BadRequest, MethodNotAllowed, NotFound
+from fhir_server.model.problem import BadRequest, Forbidden, MethodNotAllowed, NotFound
 from operations.parameters import decode
 from operations.registry import Invocation, Level, Operation, Operations
 
@@ -29,12 +29,20 @@ def operation(operations: Operations, now: Callable[[], int]) -> Handler:
         row = find(operations, name, level, type_)
         if row.affects_state and request.method != "POST":
             raise MethodNotAllowed(f"{name} is only for POST", headers={"Allow": "POST"})
+        _permit(session, row, type_)
         arguments = decode(row.inputs, request.query, request.body, row.body)
         call = Invocation(level, type_, id_, request.method, request.base, now())
         answer = await row.handler(arguments, session, call)
         return answer if isinstance(answer, Response) else Response(200, dumps(answer))
 
     return operation_
+
+
+def _permit(session: Session, row: Operation, type_: str) -> None:
+    """Whoever may read nothing of the kind may not use the operation either."""
+    types = (type_,) if type_ else row.types
+    if not any(session.policy.allows("r", one) for one in types):
+        raise Forbidden(f"not permitted: ${row.code}")
 
 
 def find(operations: Operations, name: str, level: Level, type_: str) -> Operation:

@@ -91,7 +91,7 @@ def transaction(
         reads: list[Entry], writes: list[Entry], request: Request, session: Session
     ) -> None:
         """A read that cannot succeed fails the whole before anything is written."""
-        touched = {entry.path[:2] for entry in writes}
+        touched = {entry.path for entry in writes if entry.method != "POST"}
         for entry in reads:
             if entry.path[:2] not in touched:
                 with entry_problems(entry):

@@ -21,6 +21,8 @@ class Request:
     ``path``: the captured path segments, for example ``("Patient", "1", "2")`` for a vread.
     ``query``: decoded name/value pairs in the client's order (URL, then form body).
     ``headers``: lower-case names. ``body``: the parsed resource, if the verb takes one.
+    ``content``: the body as it comes, when it is not a FHIR format (Binary). ``raw``: the
+    answer may be the content of a Binary as it is.
     ``base``: the configured base URL of this face, without a trailing slash.
     """
 
@@ -31,6 +33,8 @@ class Request:
     body: Json | None = None
     base: str = "http://127.0.0.1:8080/fhir"
     request_id: str = ""
+    content: AsyncIterator[bytes] | None = None
+    raw: bool = False
 
     def header(self, name: str) -> str | None:
         return self.headers.get(name.lower())

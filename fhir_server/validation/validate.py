@@ -15,7 +15,7 @@ from fhir_server.model.exchange import Json
 from fhir_server.model.problem import Issue, Unprocessable
 
 from .compiled import Compiled, Doubt
-from .rules.references import References
+from .rules.references import WRONG_TARGET, References
 from .shape import Shapes, Slot
 from .walk import Walk
 
@@ -47,6 +47,16 @@ class Validator:
         if issues:
             raise Unprocessable(issues)
 
+    def check_structure(self, resource: Json) -> list[Issue]:
+        """For bulk loading: raises Unprocessable for faults of an element by itself; those
+        between elements (invariants, the type that a reference leads to) are returned."""
+        if self.surely(resource):
+            return []
+        issues = self.issues(resource)
+        if not all(_is_between(issue) for issue in issues):
+            raise Unprocessable(issues)
+        return issues
+
     def surely(self, resource: Json) -> bool:
         """The fast pass alone: True = valid; False = invalid, or not to be told so fast."""
         try:
@@ -61,3 +71,7 @@ class Validator:
 
     def _walk(self, sound: Callable[[Slot, Any], bool] | None) -> Walk:
         return Walk(self._shapes, self._references, self._max_issues, sound)
+
+
+def _is_between(issue: Issue) -> bool:
+    return issue.code == "invariant" or WRONG_TARGET in issue.diagnostics

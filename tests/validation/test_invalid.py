@@ -149,7 +149,7 @@ def test_accepted(validator: Validator, title: str, resource: Json) -> None:
     validator.check(resource)
 
 
-@pytest.mark.parametrize("levels", [64, 5_000])
+@pytest.mark.parametrize("levels", [64, 2_000])
 def test_depth_costs_no_stack(validator: Validator, levels: int) -> None:
     resource = nested_extension(levels)
     with pytest.raises(Unprocessable) as caught:

@@ -12,6 +12,7 @@ from .fault import Fault, shown
 CONTAINED = "#"
 CONDITIONAL = "?"
 UNKNOWN = ""
+WRONG_TARGET = "must refer to"
 _LOCAL = (CONTAINED, CONDITIONAL)
 
 _RELATIVE = re.compile(
@@ -127,4 +128,4 @@ def _malformed(text: str) -> Fault:
 
 
 def wrong_target(kind: str, targets: frozenset[str]) -> Fault:
-    return Fault("value", f"must refer to {' or '.join(sorted(targets))}, not to a {kind}")
+    return Fault("value", f"{WRONG_TARGET} {' or '.join(sorted(targets))}, not to a {kind}")

@@ -1,0 +1,149 @@
+"""Binary: whose content it is, and where that content lies.
+
+https://hl7.org/fhir/R4/binary.html: securityContext names the resource that stands in when
+access is decided. Content beyond ``INLINE`` lies in a blob: the stored version has no
+``data``, and a ledger row ``blob`` names the blob of each version, written with it. A
+second row per use, ``blob-use``, answers the sweep.
+"""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import AsyncIterator, Collection
+from dataclasses import dataclass
+from typing import Final
+
+from fhir_server.access.engine import Engine
+from fhir_server.access.policy import BINARY, Policy
+from fhir_server.formats.json import dumps, loads
+from fhir_server.model.exchange import Json
+from fhir_server.model.problem import NotSupported, ServerError
+from fhir_server.model.resource import Key, Stored
+from fhir_server.search.extract import local_references
+from fhir_server.search.plan import FALSE, TRUE, All, IdIn, Scan, Search
+from fhir_server.store.blobs import Blob, Blobs, Damaged
+from fhir_server.store.ledger import Ledger, LedgerWrite
+
+INLINE: Final = 32_768
+"""Characters of base64 that a stored Binary holds itself."""
+
+CONTENT: Final = "blob"
+USE: Final = "blob-use"
+WITHHELD: Final = {
+    "system": "http://terminology.hl7.org/CodeSystem/v3-ObservationValue",
+    "code": "SUBSETTED",
+}
+"""https://hl7.org/fhir/R4/search.html#elements: marks what is not complete."""
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """Bytes of a version that lie in a blob. ``size``: in bytes, as stored, not as base64."""
+
+    blobs: Blobs
+    blob: Blob
+    key: Key
+
+    @property
+    def size(self) -> int:
+        return self.blob.size
+
+    async def read(self) -> AsyncIterator[bytes]:
+        """Checked as a whole before the first byte; ServerError if it is damaged."""
+        try:
+            return await self.blobs.read(self.blob)
+        except Damaged as damage:
+            text = f"the stored content of {self.key} is damaged and is not served"
+            raise ServerError(text, code="exception") from damage
+
+
+def apart(policy: Policy, letter: str, type_: str) -> bool:
+    """Is this a Binary that ``permitted`` judges, because plans never show it?"""
+    return type_ == BINARY and policy.sees(letter, BINARY) == FALSE
+
+
+async def permitted(
+    engine: Engine, policy: Policy, letter: str, resource: Json, new: Collection[Key] = ()
+) -> bool:
+    """The right to a Binary and, through its securityContext, to what that names.
+
+    ``new``: resources of the same write, which are judged there. Without a securityContext
+    only those have it from whom nothing is hidden.
+    """
+    own = policy.binary(letter)
+    if own != TRUE and (
+        own == FALSE or not engine.matches(own, resource.get("id", ""), engine.extract(resource))
+    ):
+        return False
+    context = resource.get("securityContext")
+    if context is None:
+        return policy.whole
+    named = {"reference": context.get("reference")}
+    target = next((Key(type_, id_) for type_, id_, _ in local_references(named)), None)
+    if target is None or target.type == BINARY:
+        return False
+    return target in new or await _readable(engine, policy, target)
+
+
+async def _readable(engine: Engine, policy: Policy, target: Key) -> bool:
+    if not policy.allows("r", target.type):
+        return False
+    known = policy.sees("r", target.type)
+    if known == TRUE and policy.whole:
+        return True
+    scan = Scan(target.type, All((IdIn((target.id,)), known)))
+    page = await engine.store.run(Search((scan,), count=1, total="none"))
+    return bool(page.matches)
+
+
+def row_key(key: Key, version: int) -> str:
+    return f"{key}/{version}"
+
+
+async def blob_of(ledger: Ledger, key: Key, version: int) -> Blob | None:
+    """The blob of a version; None if the version holds its content itself, or has none."""
+    row = await ledger.get(CONTENT, row_key(key, version))
+    return None if row is None else Blob(row.value["sha256"], row.value["size"])
+
+
+def naming(key: Key, version: int, blob: Blob) -> tuple[LedgerWrite, LedgerWrite]:
+    """The ledger rows that make a version name its blob, written in one commit with it."""
+    place = row_key(key, version)
+    value = {"sha256": blob.sha256, "size": blob.size}
+    return LedgerWrite(CONTENT, place, value), LedgerWrite(USE, f"{blob.sha256}/{place}", {})
+
+
+async def is_referenced(ledger: Ledger, sha256: str) -> bool:
+    """Does any version name this blob? (``store/blobs.IsReferenced``)"""
+    return bool(await ledger.scan(USE, f"{sha256}/"))
+
+
+async def set_aside(blobs: Blobs | None, resource: Json) -> tuple[Json, Blob | None]:
+    """The resource as it is stored, and the blob of its data if that is large."""
+    data = resource.get("data")
+    if blobs is None or not isinstance(data, str) or len(data) <= INLINE:
+        return resource, None
+
+    async def decoded() -> AsyncIterator[bytes]:
+        yield binascii.a2b_base64(data)
+
+    blob = await blobs.put(decoded())
+    return {name: value for name, value in resource.items() if name != "data"}, blob
+
+
+def needed(blobs: Blobs | None) -> Blobs:
+    if blobs is None:
+        raise NotSupported("this server has no place for raw content")
+    return blobs
+
+
+def in_bundle(stored: Stored) -> Stored:
+    """How a version appears in a Bundle: content in a blob stays out, and the tag says so."""
+    if stored.key.type != BINARY or stored.deleted or b'"data":' in stored.body:
+        return stored
+    resource = loads(stored.body)
+    meta = resource["meta"]
+    tagged = {**resource, "meta": {**meta, "tag": [*meta.get("tag", ()), WITHHELD]}}
+    return Stored(
+        stored.key, stored.version, stored.updated, dumps(tagged), stored.seq, stored.method
+    )
