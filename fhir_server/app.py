@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gc
 import os
+import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
@@ -46,6 +48,13 @@ from fhir_server.interactions.submit import submit
 from fhir_server.interactions.transaction import transaction
 from fhir_server.interactions.update import update
 from fhir_server.interactions.vread import vread
+from fhir_server.jobs.files import JobFiles
+from fhir_server.jobs.model import Job, JobRules
+from fhir_server.jobs.pattern import AsyncPattern
+from fhir_server.jobs.queue import Queue
+from fhir_server.jobs.request import KIND as REQUEST
+from fhir_server.jobs.request import replay
+from fhir_server.jobs.runner import Runner
 from fhir_server.model.datatypes import format_instant
 from fhir_server.search.extract import compile_extract
 from fhir_server.search.match import matches
@@ -160,16 +169,42 @@ def operations(domain: Domain, runtime: Runtime) -> Operations:
     return Operations((predict_operation(models, indexes, own), anonymize))
 
 
-def fhir_base(domain: Domain, rows: Operations, meter: Metrics, *, open_: bool) -> FhirBase:
-    """The FHIR base of the domain's own record."""
+@contextmanager
+def job_folder(settings: Settings) -> Iterator[Path]:
+    """Where the files of jobs lie; those of a store that keeps nothing are not kept either."""
+    if settings.store != "memory:":
+        yield settings.data / "jobs"
+        return
+    with tempfile.TemporaryDirectory(prefix="vehr-jobs-") as folder:
+        yield Path(folder)
+
+
+def job_queue(domain: Domain, folder: Path) -> Queue:
     settings = domain.settings
-    gate = Gate(domain.engine, domain.tokens.verify, scope_filter(domain.searching), open_=open_)
+    rules = JobRules(per_owner=settings.max_jobs, retention=settings.job_hours * 3600)
+    return Queue(domain.store.ledger, JobFiles(folder), domain.engine.now, rules)
+
+
+def fhir_base(
+    domain: Domain, rows: Operations, meter: Metrics, queue: Queue, *, open_: bool
+) -> tuple[FhirBase, Runner]:
+    """The FHIR base of the domain's own record, and the runner of its jobs."""
+    settings, tokens = domain.settings, domain.tokens
+    scopes = scope_filter(domain.searching)
+    gate = Gate(domain.engine, tokens.verify, scopes, recall=tokens.grant, open_=open_)
+
+    async def reopen(job: Job) -> Session:
+        return await gate.reopen(job.grant)
+
+    pattern = AsyncPattern(queue, reopen)
     router = Router(ROUTES, domain.definitions.resource_types)
     handlers: dict[str, Handler] = {}
     limits = Base(FHIR, domain.base, settings.json_limits(), settings.request_seconds)
-    face = FhirBase(limits, gate, router, handlers, meter)
+    face = FhirBase(limits, gate, router, handlers, meter, pattern.respond_async)
     handlers.update(interactions(domain, rows, face.perform, open_=open_))
-    return face
+    handlers.update(pattern.handlers())
+    bodies = {REQUEST: replay(handlers.__getitem__, settings.json_limits())}
+    return face, Runner(queue, bodies, reopen, settings.running_jobs)
 
 
 def interactions(
@@ -248,13 +283,18 @@ async def serving(domain: Domain, *, open_: bool = False) -> AsyncIterator[Asgi]
         await domain.store.position()
         return True
 
-    face = fhir_base(domain, operations(domain, runtime), metrics, open_=open_)
-    front = Front(bases={b"fhir": face}, pages=pages(metrics, ready, settings_rows()))
+    rows = operations(domain, runtime)
     https = domain.settings.base_url.startswith("https:")
-    try:
-        yield Edge(front, edge_rules(domain.settings, open_=open_), https)
-    finally:
-        await runtime.close()
+    with job_folder(domain.settings) as folder:
+        queue = job_queue(domain, folder)
+        face, runner = fhir_base(domain, rows, metrics, queue, open_=open_)
+        front = Front(bases={b"fhir": face}, pages=pages(metrics, ready, settings_rows()))
+        runner.start()
+        try:
+            yield Edge(front, edge_rules(domain.settings, open_=open_), https)
+        finally:
+            await runner.drain()
+            await runtime.close()
 
 
 class Application:

@@ -180,6 +180,15 @@ class Settings:
         default=30,
         metadata=of("REQUEST_SECONDS", _positive, "Time after which a request is given up."),
     )
+    max_jobs: int = field(
+        default=5, metadata=of("MAX_JOBS", _positive, "Most unfinished jobs of one owner.")
+    )
+    running_jobs: int = field(
+        default=4, metadata=of("RUNNING_JOBS", _positive, "Jobs that a worker runs at a time.")
+    )
+    job_hours: int = field(
+        default=24, metadata=of("JOB_HOURS", _positive, "How long ended jobs and their files stay.")
+    )
 
     def json_limits(self) -> JsonLimits:
         return JsonLimits(

@@ -37,6 +37,15 @@ VerifyToken = Callable[[str], Awaitable[Grant | None]]
 """Opaque access token -> its grant, None if unknown, expired or revoked."""
 
 
+Recall = Callable[[str], Awaitable[Grant | None]]
+"""The id of a grant -> the grant, None if it is unknown, expired or revoked."""
+
+
+async def forgetful(grant: str) -> Grant | None:
+    """Recalls nothing: there is no work that outlives its request."""
+    return None
+
+
 class Gate:
     """One per face."""
 
@@ -46,10 +55,12 @@ class Gate:
         verify: VerifyToken,
         compile_filter: CompileFilter,
         *,
+        recall: Recall = forgetful,
         open_: bool = False,
     ) -> None:
         self._engine = engine
         self._verify = verify
+        self._recall = recall
         self._compile = compile_filter
         self.anonymous = Session(engine, ANONYMOUS, ScopePolicy(ANONYMOUS, {}, compile_filter))
         """The Session of public routes: it permits nothing."""
@@ -66,6 +77,17 @@ class Gate:
         grant = await self._verify(token.strip())
         if grant is None:
             raise Unauthorized("the token is not valid", headers=INVALID_TOKEN)
+        return self._session(grant)
+
+    async def reopen(self, grant_id: str) -> Session:
+        """The Session of work that outlives its request, judged anew by its grant
+        (``Principal.grant``); Unauthorized once that does not stand any more.
+        """
+        if self._open is not None and not grant_id:
+            return self._open
+        grant = await self._recall(grant_id) if grant_id else None
+        if grant is None:
+            raise Unauthorized("the authorisation of this work does not stand any more")
         return self._session(grant)
 
     def _session(self, grant: Grant) -> Session:

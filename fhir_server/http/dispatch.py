@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 import traceback
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -33,6 +33,7 @@ from fhir_server.http.respond import Receive, Scope, Send, deliver, prettified, 
 from fhir_server.http.routes import Route, Router
 from fhir_server.interactions.ports import Call, Handler
 from fhir_server.interactions.target import Pairs, pairs, segments
+from fhir_server.jobs.request import Replayed, prefers_async
 from fhir_server.model.exchange import Json, Request, Response
 from fhir_server.model.problem import (
     BadRequest,
@@ -50,6 +51,15 @@ UNEXPECTED: Final = "The server met an unexpected condition; the request id name
 
 CONTENT_TIMES: Final = 20
 """Streamed content may take so many times as long as other requests."""
+
+AT_ONCE: Final = frozenset(
+    {"capabilities", "async-status", "async-cancel", "async-file"}
+    | {"create-binary", "read-binary", "update-binary", "vread-binary"}
+)
+"""Interactions that are never deferred: ``Prefer`` may be passed over (RFC 7240)."""
+
+Defer = Callable[[Replayed, Session], Awaitable[Response]]
+"""Makes a job of a request and answers 202."""
 
 Meter = Callable[[str, int, float], None]
 """(interaction, status, seconds) of one finished request."""
@@ -83,6 +93,7 @@ class FhirBase:
         router: Router,
         handlers: Mapping[str, Handler],
         meter: Meter,
+        defer: Defer,
     ) -> None:
         self._base = base
         self._cut = len(base.path) + 1
@@ -90,6 +101,7 @@ class FhirBase:
         self._router = router
         self._handlers = handlers
         self._meter = meter
+        self._defer = defer
         self._deadlines = Deadlines(base.seconds)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -156,6 +168,9 @@ class FhirBase:
             content=content,
             raw=raw,
         )
+        if "prefer" in headers and route.interaction not in AT_ONCE and prefers_async(request):
+            url = _ascii(scope["raw_path"])[self._cut :]
+            return await self._defer(Replayed(route.interaction, request, url), session)
         response = await handler(request, session)
         return prettified(response) if indent else response
 

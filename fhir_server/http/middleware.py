@@ -24,7 +24,7 @@ LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
 
 EXPOSED: Final = (
     "Location, Content-Location, ETag, Last-Modified, X-Request-Id, WWW-Authenticate, "
-    "X-Security-Context"
+    "X-Security-Context, X-Progress, Retry-After, Expires"
 )
 METHODS: Final = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 ALLOWED: Final = (

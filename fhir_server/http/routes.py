@@ -44,6 +44,9 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route("GET", "", "search-system", "Search over all types"),
     Route("POST", "_search", "search-system", "Search over all types by form", "form"),
     Route("GET", "_history", "history-system", "Versions of all resources"),
+    Route("GET", "_async/{job}", "async-status", "How far a job of yours is, or its result"),
+    Route("DELETE", "_async/{job}", "async-cancel", "Stop a job of yours and remove it"),
+    Route("GET", "_async/{job}/{file}", "async-file", "A file of a job of yours", raw=True),
     Route("GET", "{operation}", "operation", "Run an operation on the system"),
     Route("POST", "{operation}", "operation", "Run an operation on the system", "optional"),
     Route("GET", "{type}", "search-type", "Search one type"),
@@ -91,6 +94,8 @@ def _shape(segments: Sequence[str]) -> Shape:
     count = len(segments)
     if count == 1 and segments[0] == "metadata":
         return 1, "metadata"
+    if count and segments[0][:1] == "_":
+        return count, segments[0]
     marked = segments[min(count, 3) - 1] if count else ""
     if marked[:1] == "$":
         return count, "$"

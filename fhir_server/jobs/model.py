@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
 from typing import Any, Final, Literal
 
 import msgspec
@@ -113,7 +112,8 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What somebody wants done. ``request``: what the body needs (small JSON, no secrets).
+    """What somebody wants done. ``request``: what the body needs (small JSON without secrets
+    and without decimals, which the ledger does not keep).
 
     ``base``: of the FHIR face. ``grant``: by which the Session is made again when the job
     runs; empty for the server's own work and for an open server. ``body``: a resource too
@@ -223,7 +223,7 @@ def status_url(base: str, id_: str) -> str:
 
 def encode(job: Job) -> Json:
     """The job as the value of a ledger row."""
-    value: Json = msgspec.to_builtins(job, builtin_types=(Decimal,))
+    value: Json = msgspec.to_builtins(job)
     return value
 
 

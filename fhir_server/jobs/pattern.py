@@ -17,7 +17,7 @@ from fhir_server.formats.json import dumps
 from fhir_server.jobs.files import JobFiles
 from fhir_server.jobs.model import SECOND, Asked, Job, JobFile, Owner
 from fhir_server.jobs.queue import Queue, failure_of, unknown
-from fhir_server.jobs.request import KIND, Replayed, asked, batch_response
+from fhir_server.jobs.request import KIND, Handler, Replayed, asked, batch_response
 from fhir_server.jobs.runner import Reopen
 from fhir_server.model.exchange import Request, Response
 from fhir_server.model.problem import Gone, Problem, TooManyRequests
@@ -59,6 +59,10 @@ class AsyncPattern:
         self._files: JobFiles = queue.files
         self._reopen = reopen
         self._polls = Polls(*queue.rules.throttle)
+
+    def handlers(self) -> dict[str, Handler]:
+        """By interaction, as the route table names them."""
+        return {"async-status": self.status, "async-cancel": self.delete, "async-file": self.file}
 
     async def kick_off(self, job: Asked) -> Response:
         """202 with the status URL; TooManyRequests beyond the owner's limit."""

@@ -65,6 +65,7 @@ class Runner:
         self._runs: dict[str, _Run] = {}
         self._loop: asyncio.Task[None] | None = None
         self._swept = 0
+        self._closing = False
 
     @property
     def running(self) -> frozenset[str]:
@@ -77,10 +78,11 @@ class Runner:
 
     async def drain(self, seconds: float = 5) -> None:
         """Claim nothing more; what does not end in time goes back into the queue."""
+        self._closing = True
+        self._queue.wake.set()
         if self._loop is not None:
+            await asyncio.wait({self._loop}, timeout=seconds)
             self._loop.cancel()
-            await asyncio.wait({self._loop})
-            self._loop = None
         await self.settle(seconds)
         for run in list(self._runs.values()):
             run.stop("drain")
@@ -106,7 +108,7 @@ class Runner:
 
     async def _look_on(self) -> None:
         """A look that fails (the store is away) is logged, and the next one comes."""
-        while True:
+        while not self._closing:
             self._queue.wake.clear()
             look = asyncio.create_task(self.look())
             try:
@@ -114,8 +116,10 @@ class Runner:
             finally:
                 look.cancel()
             _log_failure(look, "a look at the queue failed")
+            # Not wait_for, which loses a cancellation that comes together with the event.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._queue.wake.wait(), LOOK_SECONDS)
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._queue.wake.wait()
 
     async def _consider(self, job: Job) -> bool:
         """Claim a free job, if there is room and a body for it."""
@@ -128,7 +132,8 @@ class Runner:
             failure = failure_of(ServerError(SILENT))
             await self._queue.end(job.id, "failed", failure=failure)
             return False
-        if job.kind not in self._bodies or len(self._runs) >= self._width:
+        full = self._closing or len(self._runs) >= self._width
+        if full or job.kind not in self._bodies:
             return False
         claimed = await self._queue.claim(job.id)
         if claimed is None or claimed.lease is None:

@@ -301,6 +301,18 @@ async def test_a_submission_wakes_the_runner(world: World) -> None:
     assert (await world.job(job.id)).state == "done"
 
 
+@pytest.mark.parametrize("turns", range(12))
+async def test_drain_together_with_a_submission(world: World, turns: int) -> None:
+    queue = world.queue()
+    runner = Runner(queue, {}, world.reopen)
+    runner.start()
+    await asyncio.sleep(0.001)
+    queue.wake.set()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    await asyncio.wait_for(runner.drain(0), 1)
+
+
 async def test_a_failing_look_is_not_the_last(world: World) -> None:
     ledger = Mortal(world.ledger, 3, acts=False)
     queue = world.queue(ledger)

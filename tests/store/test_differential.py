@@ -31,7 +31,7 @@ from fhir_server.search.values import (
 )
 from fhir_server.store.base import Store
 from fhir_server.store.memory import MemoryStore
-from fhir_server.store.sqlite import roads, view
+from fhir_server.store.sqlite import roads, streams
 from fhir_server.store.sqlite.opening import open_store
 from tests.store.building import Bench, values
 
@@ -239,7 +239,7 @@ def test_sqlite_answers_as_memory_does(
     few, counted, joined = limits
     with (
         mock.patch.multiple(roads, FEW=few, COUNTED=counted, JOINED=joined),
-        mock.patch.multiple(view, _FIRST_CHUNK=joined, _MOST_CHUNK=joined * 2),
+        mock.patch.multiple(streams, _CHUNK=joined, _MOST_CHUNK=joined * 2),
     ):
         compare(random_history(Random(seed)), plans)
 

@@ -7,14 +7,30 @@ from __future__ import annotations
 
 from hashlib import blake2b
 from struct import Struct
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias, assert_never
 
+from fhir_server.search import plan
 from fhir_server.search.values import IndexValues, QuantityValue, fold
 
-List: TypeAlias = tuple[int, int]
+Pair: TypeAlias = tuple[int, int]
 """One posting list: (h, s)."""
+List: TypeAlias = tuple[int, int, int, int]
+"""A stretch of one posting list: (h, s, first date, last date)."""
 
 DAY: Final = 86_400_000_000
+DURATIONS: Final = (
+    1,
+    1_000,
+    1_000_000,
+    60_000_000,
+    DAY,
+    *(days * DAY for days in (28, 29, 30, 31, 365, 366)),
+)
+"""What FHIR's precisions last, in microseconds (months and years in days). A date that is the
+main date of its resource and lasts so long is a posting: ``s`` is 1 + the index here."""
+_SHAPES: Final = {duration: number for number, duration in enumerate(DURATIONS, 1)}
+FIRST: Final = -(2**63)
+LAST: Final = 2**63 - 1
 _WIDE = Struct("<qi").unpack
 _LONG = Struct("<q").unpack
 
@@ -30,6 +46,36 @@ class Rows(NamedTuple):
 
 
 NO_ROWS: Final = Rows(0, set(), set(), set())
+
+
+def whole(pair: Pair) -> List:
+    return (*pair, FIRST, LAST)
+
+
+def stretches(prefix: plan.Prefix, lo: int, hi: int, duration: int) -> list[tuple[int, int]]:
+    """The starts of ranges of this duration for which ``prefix`` holds against ``[lo, hi)``:
+    closed stretches, the table of search prefixes solved for the start."""
+    match prefix:
+        case "eq":
+            return [(lo, hi - duration)]
+        case "ne":
+            return [(FIRST, lo - 1), (max(lo, hi - duration + 1), LAST)]
+        case "gt":
+            return [(hi - duration + 1, LAST)]
+        case "lt":
+            return [(FIRST, lo - 1)]
+        case "ge":
+            return [(min(lo, hi - duration + 1), LAST)]
+        case "le":
+            return [(FIRST, max(lo - 1, hi - duration))]
+        case "sa":
+            return [(hi, LAST)]
+        case "eb":
+            return [(FIRST, lo - duration)]
+        case "ap":
+            return [(lo - duration + 1, hi - 1)]
+        case _:
+            assert_never(prefix)
 
 
 class Keys:
@@ -66,11 +112,11 @@ class Keys:
                 self._systems[system] = found
         return found
 
-    def everything(self, type_: str) -> List:
+    def everything(self, type_: str) -> Pair:
         """The list of all current resources of a type."""
         return self._hash("all", type_, "", ""), 0
 
-    def patient(self, type_: str, id_: str) -> List:
+    def patient(self, type_: str, id_: str) -> Pair:
         """The list of a type in one patient's compartment; 96 bits of hash."""
         found = self._wide.copy()
         found.update("\0".join(("patient", type_, id_)).encode())
@@ -83,10 +129,10 @@ class Keys:
     def reference(self, type_: str, param: str, id_: str) -> int:
         return self._hash("reference", type_, param, id_)
 
-    def url(self, type_: str, param: str, url: str) -> List:
+    def url(self, type_: str, param: str, url: str) -> Pair:
         return self._hash("url", type_, param, url), 0
 
-    def uri(self, type_: str, param: str, uri: str) -> List:
+    def uri(self, type_: str, param: str, uri: str) -> Pair:
         return self._hash("uri", type_, param, uri), 0
 
     def string(self, type_: str, param: str) -> int:
@@ -95,6 +141,10 @@ class Keys:
     def dates(self, type_: str, param: str, *, short: bool) -> int:
         """Short: at most a day long."""
         return self._hash("date", type_, param, "short" if short else "long")
+
+    def moments(self, type_: str, param: str) -> int:
+        """The postings of main dates."""
+        return self._hash("moment", type_, param, "")
 
     def numbers(self, type_: str, param: str, *, short: bool) -> int:
         """Short: a point (``lo == hi``)."""
@@ -121,7 +171,11 @@ class Keys:
         strings = {(self.string(type_, v.param), fold(v.text)) for v in values.strings}
         spans: set[tuple[int, int | float, int | float]] = set()
         for param, lo, hi in values.dates:
-            spans.add((self.dates(type_, param, short=hi - lo <= DAY), lo, hi))
+            shape = _SHAPES.get(hi - lo) if lo == values.date else None
+            if shape is not None:
+                postings.add((self.moments(type_, param), shape))
+            else:
+                spans.add((self.dates(type_, param, short=hi - lo <= DAY), lo, hi))
         for name, low, high in values.numbers:
             spans.add((self.numbers(type_, name, short=low == high), low, high))
         for quantity in values.quantities:

@@ -6,17 +6,26 @@ to the caller, who looks into the candidate's values. SQL is joined from constan
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, NamedTuple, TypeAlias, assert_never
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NamedTuple, Protocol, assert_never
 
 from fhir_server.search import plan
-from fhir_server.store.sqlite.keys import Keys, List
+from fhir_server.store.sqlite.keys import DURATIONS, FIRST, LAST, Keys, List, stretches, whole
 
 MOST_LISTS: Final = 16
 """A leaf that reads more lists than this is not a probe."""
 
-Systems: TypeAlias = Callable[[int], list[int] | None]
-"""The distinct ``s`` under one ``h``; None: too many."""
+
+class Looks(Protocol):
+    """What a prober looks up."""
+
+    def systems(self, h: int) -> list[int] | None:
+        """The distinct ``s`` under one ``h``; None: too many."""
+        ...
+
+    def spanned(self, h: int) -> bool:
+        """Whether there are spans under ``h``."""
+        ...
 
 
 class Probe(NamedTuple):
@@ -28,6 +37,7 @@ _ONE: Final = (
     "EXISTS (SELECT 1 FROM posting q"
     " WHERE q.h = ? AND q.s = ? AND q.date = p.date AND q.rid = p.rid)"
 )
+_STRETCH: Final = "".join(("(p.date BETWEEN ? AND ? AND ", _ONE, ")"))
 _UPDATED: Final[dict[plan.Prefix, str]] = {
     "eq": "(r.updated >= :lo AND r.updated < :hi)",
     "ne": "NOT (r.updated >= :lo AND r.updated < :hi)",
@@ -45,36 +55,50 @@ _UPDATED: Final[dict[plan.Prefix, str]] = {
 class Prober:
     """Compiles the predicates of scans of one type."""
 
-    def __init__(self, keys: Keys, type_: str, systems: Systems) -> None:
+    def __init__(self, keys: Keys, type_: str, looks: Looks) -> None:
         self._keys = keys
         self._type = type_
-        self._systems = systems
+        self._looks = looks
 
     def lists(self, predicate: plan.Predicate) -> list[List] | None:
         """The posting lists whose union is exactly this predicate; None: there are none."""
         keys, type_ = self._keys, self._type
         match predicate:
             case plan.TokenIs(param, str() as system, str() as code):
-                return [(keys.token(type_, param, code), keys.system(system))]
+                return [whole((keys.token(type_, param, code), keys.system(system)))]
             case plan.TokenIs(param, None, str() as code):
                 return self._spread(keys.token(type_, param, code))
             case plan.ReferenceIs(param, type=target, id=str() as id_, version=""):
                 h = keys.reference(type_, param, id_)
-                return self._spread(h) if target is None else [(h, keys.system(target))]
+                return self._spread(h) if target is None else [whole((h, keys.system(target)))]
             case plan.ReferenceIs(param, id=None, url=url, version="") if url:
-                return [keys.url(type_, param, url)]
+                return [whole(keys.url(type_, param, url))]
             case plan.UriIs(param, uri, "exact"):
-                return [keys.uri(type_, param, uri)]
+                return [whole(keys.uri(type_, param, uri))]
             case plan.InPatient(ids):
-                return [keys.patient(type_, i) for i in dict.fromkeys(ids)]
+                return [whole(keys.patient(type_, i)) for i in dict.fromkeys(ids)]
+            case plan.DateIs():
+                return self._dates(predicate)
             case plan.Any(parts):
                 return self._union(parts)
             case _:
                 return None
 
     def _spread(self, h: int) -> list[List] | None:
-        systems = self._systems(h)
-        return None if systems is None else [(h, s) for s in systems]
+        systems = self._looks.systems(h)
+        return None if systems is None else [whole((h, s)) for s in systems]
+
+    def _dates(self, leaf: plan.DateIs) -> list[List] | None:
+        """Only where every value of the parameter is a main date of a usual precision."""
+        keys, type_, param = self._keys, self._type, leaf.param
+        if any(self._looks.spanned(keys.dates(type_, param, short=s)) for s in (True, False)):
+            return None
+        h = keys.moments(type_, param)
+        return [
+            (h, shape, *stretch)
+            for shape in self._looks.systems(h) or ()
+            for stretch in stretches(leaf.prefix, leaf.lo, leaf.hi, DURATIONS[shape - 1])
+        ]
 
     def _union(self, parts: Iterable[plan.Predicate]) -> list[List] | None:
         found: dict[List, None] = {}
@@ -102,11 +126,16 @@ class Prober:
                 return Probe("".join(("r.id IN (", marks, ")")), ids)
             case plan.UpdatedIs(prefix, lo, hi):
                 return _updated(prefix, lo, hi)
-            case plan.TokenIs() | plan.ReferenceIs() | plan.UriIs() | plan.InPatient():
+            case (
+                plan.TokenIs()
+                | plan.ReferenceIs()
+                | plan.UriIs()
+                | plan.InPatient()
+                | plan.DateIs()
+            ):
                 return self._posted(predicate)
             case (
                 plan.StringIs()
-                | plan.DateIs()
                 | plan.NumberIs()
                 | plan.QuantityIs()
                 | plan.Present()
@@ -136,8 +165,16 @@ def posted(lists: Sequence[List]) -> Probe:
     """The candidate is in one of the lists."""
     if not lists:
         return Probe("0", ())
-    sql = " OR ".join([_ONE] * len(lists))
-    return Probe("".join(("(", sql, ")")), tuple(x for pair in lists for x in pair))
+    parts: list[str] = []
+    params: list[int] = []
+    for h, s, first, last in lists:
+        if (first, last) == (FIRST, LAST):
+            parts.append(_ONE)
+            params += (h, s)
+        else:
+            parts.append(_STRETCH)
+            params += (first, last, h, s)
+    return Probe("".join(("(", " OR ".join(parts), ")")), tuple(params))
 
 
 def _updated(prefix: plan.Prefix, lo: int, hi: int) -> Probe:

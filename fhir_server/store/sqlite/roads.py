@@ -9,21 +9,23 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from fhir_server.model.resource import Key
 from fhir_server.search import plan
 from fhir_server.search.plan import Predicate, Scan
-from fhir_server.store.sqlite.keys import DAY, Keys, List
+from fhir_server.store.sqlite.keys import DAY, DURATIONS, Keys, List, stretches, whole
 from fhir_server.store.sqlite.probes import MOST_LISTS, Probe, Prober
 
-FEW: Final = 64
+FEW: Final = 128
 """A list at most this long is taken at once."""
 COUNTED: Final = 400
 """Posting lists are counted up to this."""
 COLLECTED: Final = 4000
 """Strings and ranges drive up to this many candidates, even beside a long posting list."""
 
+REMEMBERED: Final = 20_000
+"""So many long lists are remembered by one connection."""
 JOINED: Final = 400
 """Chains and ``_has`` drive by up to this many resources on the other side."""
 
@@ -34,15 +36,30 @@ Bounds: TypeAlias = tuple[int | float, int | float]
 class Road:
     """How to evaluate one scan: candidates from ``lists`` (in order of date) or ``rids``
     (in any order), ``probes`` in SQL, then ``residual`` on the candidate's values.
-    ``texts``: ids that each result bears as text, or the hash collided.
+    ``texts``: ids that each result bears as text, or the hash collided. ``length``: that of
+    the lists, where it was counted to the end.
     """
 
     lists: list[List] = field(default_factory=list)
     rids: list[int] | None = None
     probes: list[Probe] = field(default_factory=list)
     residual: list[Predicate] = field(default_factory=list)
-    texts: list[tuple[str, ...]] = field(default_factory=list)
+    texts: list[tuple[bytes, ...]] = field(default_factory=list)
     everything: bool = False
+    length: int | None = None
+
+    def condition(self) -> str:
+        return " AND ".join(p.sql for p in self.probes) or "1"
+
+    def params(self) -> tuple[Any, ...]:
+        return tuple(x for p in self.probes for x in p.params)
+
+    def needs_resource(self) -> bool:
+        """Whether a probe looks at columns of ``resource``."""
+        return any("r." in p.sql for p in self.probes)
+
+    def shorter_than(self, size: int) -> bool:
+        return self.length is not None and self.length < size
 
 
 class Joins(Protocol):
@@ -60,10 +77,13 @@ class Joins(Protocol):
 class Roads:
     """Chooses roads on one connection."""
 
-    def __init__(self, connection: sqlite3.Connection, keys: Keys, joins: Joins) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, keys: Keys, joins: Joins, long: set[List]
+    ) -> None:
         self._connection = connection
         self._keys = keys
         self._joins = joins
+        self._long = long
 
     def systems(self, h: int) -> list[int] | None:
         """The distinct ``s`` under one ``h``, by skipping; None: more than a few."""
@@ -79,35 +99,53 @@ class Roads:
             found.append(last)
         return None
 
+    def spanned(self, h: int) -> bool:
+        """Whether there are spans under ``h``."""
+        row = self._connection.execute("SELECT 1 FROM span WHERE h = ? LIMIT 1", (h,)).fetchone()
+        return row is not None
+
     def count(self, lists: Iterable[List], limit: int) -> int:
         """Length of the lists together, counted up to ``limit``."""
         total = 0
-        for h, s in lists:
+        for stretch in lists:
             if total >= limit:
                 break
             (found,) = self._connection.execute(
-                "SELECT count(*) FROM (SELECT 1 FROM posting WHERE h = ? AND s = ? LIMIT ?)",
-                (h, s, limit - total),
+                "SELECT count(*) FROM (SELECT 1 FROM posting"
+                " WHERE h = ? AND s = ? AND date BETWEEN ? AND ? LIMIT ?)",
+                (*stretch, limit - total),
             ).fetchone()
             total += found
         return total
 
+    def _estimate(self, lists: list[List], limit: int) -> int:
+        """``count``, remembering which lists are long: they seldom shrink, and if one does
+        only the choice of the road suffers."""
+        if any(li in self._long for li in lists):
+            return limit
+        found = self.count(lists, limit)
+        if found >= COUNTED and len(lists) == 1:
+            if len(self._long) > REMEMBERED:
+                self._long.clear()
+            self._long.add(lists[0])
+        return found
+
     def seems_long(self, scan: Scan, limit: int) -> bool:
         """Whether even the shortest posting list of a scan has ``limit`` rows or more."""
-        prober = Prober(self._keys, scan.type, self.systems)
+        prober = Prober(self._keys, scan.type, self)
         best = limit
         for part in conjuncts(scan.where):
             if not isinstance(part, plan.TokenIs | plan.ReferenceIs | plan.UriIs | plan.InPatient):
                 return False
             lists = prober.lists(part)
             if lists is not None:
-                best = min(best, self.count(lists, best))
+                best = min(best, self._estimate(lists, best))
         if scan.where == plan.TRUE:
-            best = self.count([self._keys.everything(scan.type)], limit)
+            best = self.count([whole(self._keys.everything(scan.type))], limit)
         return best >= limit
 
     def choose(self, scan: Scan) -> Road:
-        prober = Prober(self._keys, scan.type, self.systems)
+        prober = Prober(self._keys, scan.type, self)
         parts = conjuncts(scan.where)
         listed: list[tuple[int, int, list[List]]] = []
         others: list[int] = []
@@ -142,9 +180,10 @@ class Roads:
         best, chosen = COUNTED, None
         alone = len(listed) == 1 and not others
         for _, number, lists in sorted(listed):
-            found = 0 if alone else self.count(lists, best)
+            found = 0 if alone else self._estimate(lists, best)
             if chosen is None or found < best:
                 best, chosen, road.lists = found, number, lists
+                road.length = None if alone or found >= COUNTED else found
             if best <= FEW:
                 return chosen
         limit = COLLECTED if best >= COUNTED else best
@@ -155,13 +194,14 @@ class Roads:
                 if chained is not None and self.count(chained, limit) < limit:
                     limit = self.count(chained, limit)
                     chosen, road.lists, road.rids = number, chained, None
+                    road.length = None
                 continue
             rids = self._collect(type_, part, limit)
             if rids is not None:
                 road.rids, road.lists = rids, []
                 limit = len(rids)
         if road.rids is None and chosen is None:
-            road.lists = [self._keys.everything(type_)]
+            road.lists = [whole(self._keys.everything(type_))]
             road.everything = True
         return chosen if road.rids is None else None
 
@@ -170,7 +210,8 @@ class Roads:
         if keys is None:
             return None
         made = self._keys
-        return [(made.reference(type_, chain.param, k.id), made.system(k.type)) for k in keys]
+        pairs = ((made.reference(type_, chain.param, k.id), made.system(k.type)) for k in keys)
+        return [whole(pair) for pair in pairs]
 
     def _by_ids(self, type_: str, ids: Iterable[str]) -> list[int]:
         found: list[int] = []
@@ -209,6 +250,10 @@ class Roads:
                 short, long = (keys.dates(type_, param, short=s) for s in (True, False))
                 yield _SPANS, (short, low - DAY, high, low)
                 yield _SPANS, (long, -INFINITE, high, low)
+                h = keys.moments(type_, param)
+                for shape in self.systems(h) or ():
+                    for stretch in stretches(prefix, lo, hi, DURATIONS[shape - 1]):
+                        yield _MOMENTS, (h, shape, *stretch)
             case plan.NumberIs(param, prefix, value, lo, hi):
                 low, high = _bounds(prefix, min(lo, value), max(hi, value))
                 short, long = (keys.numbers(type_, param, short=s) for s in (True, False))
@@ -224,6 +269,7 @@ class Roads:
 
 INFINITE: Final = float("inf")
 _TEXTS: Final = "SELECT DISTINCT rid FROM string WHERE h = ? AND text >= ? AND text <= ? LIMIT ?"
+_MOMENTS: Final = "SELECT rid FROM posting WHERE h = ? AND s = ? AND date BETWEEN ? AND ? LIMIT ?"
 _SPANS: Final = (
     "SELECT DISTINCT rid FROM span WHERE h = ? AND lo >= ? AND lo <= ? AND hi >= ? LIMIT ?"
 )
@@ -266,15 +312,17 @@ def _rank(part: Predicate) -> int:
             return 1
         case plan.ReferenceIs():
             return 0
+        case plan.DateIs():
+            return 3
         case _:
             return 2
 
 
-def _texts(part: Predicate) -> list[tuple[str, ...]]:
+def _texts(part: Predicate) -> list[tuple[bytes, ...]]:
     match part:
         case plan.InPatient(ids):
-            return [ids]
+            return [tuple(i.encode() for i in ids)]
         case plan.ReferenceIs(id=str() as id_):
-            return [(id_,)]
+            return [(id_.encode(),)]
         case _:
             return []

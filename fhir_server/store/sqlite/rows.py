@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, TypeAlias
 
 from fhir_server.model.problem import BadRequest
@@ -92,13 +92,10 @@ def batches(items: Iterator[Any], first: int, most: int) -> Iterator[list[Any]]:
         yield batch
 
 
-def needles(ids: Iterable[str]) -> tuple[bytes, ...]:
-    return tuple(i.encode() for i in ids)
-
-
 def bears(row: Row, wanted: Sequence[tuple[bytes, ...]]) -> bool:
     """Whether the row itself bears, as text, one of each group of ids.
 
     The lists are found by hash; an id that is not in the frame would be a collision.
     """
-    return all(any(n in row.raw for n in group) for group in wanted)
+    raw = row.raw
+    return all(any(needle in raw for needle in group) for group in wanted)

@@ -12,7 +12,8 @@ from fhir_server.store.base import Guard, Page
 from fhir_server.store.memory import too_many_included
 from fhir_server.store.order import cursor_of, position_key
 from fhir_server.store.sqlite.rows import Row
-from fhir_server.store.sqlite.view import Order, View
+from fhir_server.store.sqlite.streams import BY_DATE, Order, Place
+from fhir_server.store.sqlite.view import View, place
 
 _BY = {"main": "date", "updated": "updated"}
 
@@ -45,31 +46,33 @@ def _index_order(sort: tuple[SortKey, ...], after: Cursor | None) -> Order | Non
 
 def _indexed(view: View, search: Search, order: Order) -> tuple[list[Row], Callable[[Row], Cursor]]:
     """One row more than the page, from indexes that are already in order."""
+
+    def at(row: Row) -> Place:
+        return place(order, row)
+
     if not search.count:
-        return [], order.place
+        return [], at
     want = search.count + 1
     if len(search.scans) == 1:
-        return view.find(search.scans[0], order, want), order.place
+        return view.find(search.scans[0], order, want), at
     found = {r.rid: r for s in search.scans for r in view.find(s, order, want)}
-    rows = sorted(found.values(), key=order.place, reverse=order.descending)
-    return rows[:want], order.place
+    return sorted(found.values(), key=at, reverse=order.descending)[:want], at
 
 
 def _sorted(view: View, search: Search) -> tuple[list[Row], Callable[[Row], Cursor]]:
     """All rows behind the cursor: collected, then sorted."""
     sort = search.sort
-    place = position_key(sort)
+    comparable = position_key(sort)
 
     def cursor(row: Row) -> Cursor:
         return cursor_of(sort, row.key, row.updated, row.rid, row.values)
 
     if not search.count:
         return [], cursor
-    every = Order("date", True)
-    found = {r.rid: r for s in search.scans for r in view.find(s, every)}
-    at = [(place(cursor(row)), row) for row in found.values()]
+    found = {r.rid: r for s in search.scans for r in view.find(s, BY_DATE)}
+    at = [(comparable(cursor(row)), row) for row in found.values()]
     if search.after is not None:
-        after = place(search.after)
+        after = comparable(search.after)
         at = [pair for pair in at if after < pair[0]]
     return [row for _, row in sorted(at, key=itemgetter(0))], cursor
 
@@ -87,12 +90,11 @@ def count(view: View, scans: tuple[Scan, ...], limit: int | None) -> int:
     types = {s.type for s in scans}
     if len(types) == len(scans):
         return sum(view.count(s, limit) for s in scans)
-    every = Order("date", True)
-    return len({r.rid for s in scans for r in view.find(s, every)})
+    return len({r.rid for s in scans for r in view.find(s, BY_DATE)})
 
 
 def guard_holds(view: View, guard: Guard) -> bool:
-    rows = view.find(guard.scan, Order("date", True), len(guard.ids) + 1)
+    rows = view.find(guard.scan, BY_DATE, len(guard.ids) + 1)
     return {r.key.id for r in rows} == set(guard.ids)
 
 

@@ -17,7 +17,7 @@ from fhir_server.search import plan
 from fhir_server.search.plan import History, Search
 from fhir_server.store.base import ChangeSet, Committed, Page, Versions
 from fhir_server.store.sqlite import codec, schema, search
-from fhir_server.store.sqlite.keys import Keys
+from fhir_server.store.sqlite.keys import Keys, List
 from fhir_server.store.sqlite.ledger import SqliteLedger
 from fhir_server.store.sqlite.prepared import prepare
 from fhir_server.store.sqlite.rows import COLUMNS, Budget, Exceeded, Row
@@ -61,13 +61,14 @@ class Reader:
         schema.schema_version(self.connection)
         self.keys = Keys(schema.secret(self.connection))
         self.codec = codec.load(self.connection)
+        self._long: set[List] = set()
 
     @contextmanager
     def view(self, budget: Budget) -> Iterator[View]:
         """A view of one snapshot."""
         self.connection.execute("BEGIN")
         try:
-            yield View(self.connection, self.keys, self.codec, budget)
+            yield View(self.connection, self.keys, self.codec, budget, self._long)
         finally:
             self.connection.execute("COMMIT")
 
