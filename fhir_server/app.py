@@ -65,6 +65,7 @@ from fhir_server.store.memory import MemoryStore
 from fhir_server.store.sqlite import opening as sqlite
 from fhir_server.validation.validate import Validator
 from operations.anonymize import ROW as anonymize
+from operations.meta import meta_operations
 from operations.models.registry import SHIPPED, Registry
 from operations.models.runtime import Runtime
 from operations.predict import predict_operation
@@ -165,8 +166,9 @@ def operations(domain: Domain, runtime: Runtime) -> Operations:
     def indexes(type_: str, code: str) -> tuple[str, ...]:
         return domain.searching.schema.of(type_).parameters[code].indexes
 
+    rows = meta_operations(domain.definitions.resource_types)
     own = domain.system_session("models")
-    return Operations((predict_operation(models, indexes, own), anonymize))
+    return Operations((predict_operation(models, indexes, own), anonymize, *rows))
 
 
 @contextmanager

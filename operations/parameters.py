@@ -24,8 +24,8 @@ CONTROL: Final = frozenset({"_format", "_pretty", "_summary", "_elements"})
 class Parameter:
     """One row of an OperationDefinition. ``max`` None: ``*``.
 
-    ``type``: a primitive type, a resource type ("Resource": any), "value" for ``value[x]``
-    of any type, or "" for a parameter with ``parts``.
+    ``type``: a primitive or complex type, a resource type ("Resource": any), "value" for
+    ``value[x]`` of any type, or "" for a parameter with ``parts``.
     """
 
     name: str
@@ -84,6 +84,10 @@ def _boolean(text: str) -> bool:
 def _moment(text: str) -> str:
     parse_datetime(text)
     return text
+
+
+COMPLEX: Final = frozenset({"Meta"})
+"""Data types, written as ``value[x]``; their structure is for the operation to validate."""
 
 
 class Simple(NamedTuple):
@@ -187,6 +191,11 @@ def _from_part(row: Parameter, part: Json, path: str) -> Any:
         if len(members) != 1:
             raise _mismatch(row, path, "one value[x]")
         return Value(members[0], part[members[0]])
+    if row.type in COMPLEX:
+        member = f"value{row.type}"
+        if members != [member] or not isinstance(part[member], dict):
+            raise _mismatch(row, path, member)
+        return part[member]
     simple = SIMPLE.get(row.type)
     if simple is None:
         resource = part.get("resource")
