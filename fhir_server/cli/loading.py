@@ -42,11 +42,12 @@ EXECUTED: Final = ("transaction", "batch", "collection", "searchset")
 @dataclass(slots=True)
 class Report:
     """Stored resources by type, those that were there already, what was mended or accepted
-    with a note, and what failed and why."""
+    with a note, files of a folder that hold no resource, and what failed and why."""
 
     stored: Counter[str] = field(default_factory=Counter)
     unchanged: int = 0
     notes: Notes = field(default_factory=Notes)
+    skipped: list[str] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
 
     def fail(self, place: str, problem: Problem) -> None:
@@ -85,7 +86,9 @@ class Loader:
             if document.fault:
                 raise BadRequest(document.fault)
             resource = loads(document.body, LIMITS)
-            if resource.get("resourceType") == "Bundle" and resource.get("type") in EXECUTED:
+            if document.met and "resourceType" not in resource:
+                self.report.skipped.append(document.place)
+            elif resource.get("resourceType") == "Bundle" and resource.get("type") in EXECUTED:
                 await self.finish()
                 await self._bundle(document, resource)
             else:
