@@ -45,6 +45,7 @@ from fhir_server.interactions.ports import Handler, Perform
 from fhir_server.interactions.read import read
 from fhir_server.interactions.search import Searching, search
 from fhir_server.interactions.submit import submit
+from fhir_server.interactions.terminology import finder
 from fhir_server.interactions.transaction import transaction
 from fhir_server.interactions.update import update
 from fhir_server.interactions.vread import vread
@@ -70,6 +71,7 @@ from operations.models.registry import SHIPPED, Registry
 from operations.models.runtime import Runtime
 from operations.predict import predict_operation
 from operations.registry import Operations
+from terminology.stored import StoredTerminology
 
 FHIR: Final = "/fhir"
 
@@ -154,6 +156,9 @@ async def assemble(settings: Settings, store: Store) -> Domain:
         zone=ZoneInfo(settings.time_zone),
         now=micros,
         base=base,
+        answer=StoredTerminology(
+            finder(system_session(engine, "terminology"), schema, base), schema.definitions
+        ).answer,
     )
     return Domain(settings, store, engine, searching, Tokens(store.ledger, time.time))
 

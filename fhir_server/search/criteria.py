@@ -101,7 +101,7 @@ class Criteria:
         if len(parameter.indexes) == 1:
             return compile(criterion)
         parts = tuple(compile(replace(criterion, index=index)) for index in parameter.indexes)
-        return All(parts) if modifier == "not" else Any(parts)
+        return All(parts) if modifier in ("not", "not-in") else Any(parts)
 
     def parameter(self, type: str, code: str) -> Parameter:
         """Raises UnknownParameter, or BadRequest for one that FHIR has and this server not."""
@@ -129,10 +129,11 @@ class Criteria:
         return type
 
     def _check_modifier(self, parameter: Parameter, name: str, modifier: str) -> None:
-        permitted = KINDS[parameter.kind].modifiers
-        if not modifier or modifier in permitted:
+        kind = KINDS[parameter.kind]
+        if not modifier or ("[type]" in kind.modifiers and modifier in self.schema.types):
             return
-        if "[type]" in permitted and modifier in self.schema.types:
+        needed = kind.modifier_types.get(modifier, parameter.types)
+        if modifier in kind.modifiers and (not parameter.types or needed & parameter.types):
             return
         not_supported(f"{name}: the modifier ':{modifier[:64]}' is not supported here")
 

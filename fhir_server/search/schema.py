@@ -258,6 +258,7 @@ def _named(
             and indexes[0] != names[definition.type, frozenset(paths)],
             canonical=bool(paths) and all(p.type != "Reference" for p in paths),
             systems=_systems(paths, definitions),
+            types=frozenset(path.type for path in paths),
             url=definition.url,
             description=definition.description,
         )

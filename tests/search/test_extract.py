@@ -85,7 +85,7 @@ def expected(resource: Resource, parameter: Parameter, expression: str) -> set[A
             reader = KINDS[parameter.kind].readers.get(node.type)
             if reader is not None and node.value is not None:
                 reader("", Site(BASE))(node.value, out)
-    return set(getattr(out, LISTS[parameter.kind]))
+    return {value for value in getattr(out, LISTS[parameter.kind]) if value.param == ""}
 
 
 def extracted(values: IndexValues, parameter: Parameter) -> set[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from .date import DATE
-from .kind import Context, Criterion, Kind, KindName, Parameter, Site
+from .kind import Context, Criterion, Kind, KindName, Parameter, Site, Terminology
 from .number import NUMBER
 from .quantity import QUANTITY
 from .reference import REFERENCE
@@ -17,4 +17,13 @@ KINDS: Final[dict[str, Kind]] = {
     kind.name: kind for kind in (TOKEN, STRING, DATE, REFERENCE, QUANTITY, NUMBER, URI)
 }
 
-__all__ = ["KINDS", "Context", "Criterion", "Kind", "KindName", "Parameter", "Site"]
+__all__ = [
+    "KINDS",
+    "Context",
+    "Criterion",
+    "Kind",
+    "KindName",
+    "Parameter",
+    "Site",
+    "Terminology",
+]
