@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import tempfile
@@ -15,6 +16,9 @@ from typing import Final
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
+import structlog
+
+from fhir_server.access.contents import sweep
 from fhir_server.access.engine import Engine
 from fhir_server.access.gate import Gate, system_session
 from fhir_server.access.policy import CompileFilter
@@ -73,7 +77,12 @@ from operations.predict import predict_operation
 from operations.registry import Operations
 from terminology.stored import StoredTerminology
 
+log = structlog.get_logger("vehr")
+
 FHIR: Final = "/fhir"
+SWEEP_EVERY: Final = 3600
+ORPHAN_AGE: Final = 86_400
+"""Seconds; far longer than any request takes between its upload and its commit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,11 +306,23 @@ async def serving(domain: Domain, *, open_: bool = False) -> AsyncIterator[Asgi]
         face, runner = fhir_base(domain, rows, metrics, queue, open_=open_)
         front = Front(bases={b"fhir": face}, pages=pages(metrics, ready, settings_rows()))
         runner.start()
+        sweeping = asyncio.create_task(sweep_blobs(domain.engine))
         try:
             yield Edge(front, edge_rules(domain.settings, open_=open_), https)
         finally:
+            sweeping.cancel()
             await runner.drain()
             await runtime.close()
+
+
+async def sweep_blobs(engine: Engine) -> None:
+    """For ever: uploads that no commit named are removed a day later."""
+    while True:
+        await asyncio.sleep(SWEEP_EVERY)
+        try:
+            await sweep(engine, time.time() - ORPHAN_AGE)
+        except OSError as error:
+            log.warning("sweep of blobs failed", error=error.strerror)
 
 
 class Application:
