@@ -15,7 +15,7 @@ from fhir_server.model.exchange import Json, Response
 
 from .parameters import Arguments, Parameter
 
-Level: TypeAlias = Literal["system", "type", "instance"]
+Level: TypeAlias = Literal["system", "type", "instance", "version"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,8 @@ class Invocation:
     """Where and how an operation was called.
 
     ``base``: the base URL of the face. ``now``: microseconds since the epoch. ``id``: of the
-    instance, "" on the other levels; ``type`` "" on system level.
+    instance, "" on type and system level; ``type`` "" on system level; ``version`` 0 but on
+    version level.
     """
 
     level: Level
@@ -32,6 +33,7 @@ class Invocation:
     method: str
     base: str
     now: int
+    version: int = 0
 
 
 Handler: TypeAlias = Callable[[Arguments, Session, Invocation], Awaitable[Json | Response]]
@@ -57,6 +59,8 @@ class Operation:
     handler: Handler
     body: str = ""
     """The input that a body which is not a Parameters resource stands for."""
+    searches: bool = False
+    """Takes search parameters of its type as well (``Arguments.criteria``)."""
 
 
 class Operations:
@@ -92,7 +96,7 @@ def definition(row: Operation, base: str) -> Json:
         **({"resource": list(row.types)} if row.types else {}),
         "system": "system" in row.levels,
         "type": "type" in row.levels,
-        "instance": "instance" in row.levels,
+        "instance": bool(row.levels & {"instance", "version"}),
         "parameter": [
             *(p.definition("in") for p in row.inputs),
             *(p.definition("out") for p in row.outputs),

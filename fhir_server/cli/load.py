@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -27,20 +28,25 @@ def load(
             help="Bundles, resources, NDJSON, .gz of them, folders.", show_default=False
         ),
     ],
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse what REST would refuse; mend nothing.")
+    ] = False,
     data: Data = None,
 ) -> None:
     """Load Bundles and resources; safe to run again."""
-    found = files(paths)
+    files(paths)  # names a path that is not there before anything is opened
     settings = lasting(settings_of(data))
     console = Console(stderr=True)
     started = time.monotonic()
-    report = asyncio.run(run(settings, found, console))
+    report = asyncio.run(run(settings, paths, console, strict=strict))
     show(report, time.monotonic() - started)
     if report.failed:
         raise typer.Exit(1)
 
 
-async def run(settings: Settings, found: list[Path], console: Console) -> Report:
+async def run(
+    settings: Settings, paths: list[Path], console: Console, *, strict: bool = False
+) -> Report:
     """Load files one after the other, with a progress bar."""
     columns = (
         TextColumn("{task.description}"),
@@ -50,8 +56,9 @@ async def run(settings: Settings, found: list[Path], console: Console) -> Report
         TextColumn("{task.fields[rate]:>7,.0f}/s"),
         TimeElapsedColumn(),
     )
+    found = files(paths)
     async with opened(settings) as domain:
-        loader = Loader(domain)
+        loader = Loader(domain, strict=strict)
         with Progress(*columns, console=console, transient=True) as progress:
             size = sum(path.stat().st_size for path in found)
             task = progress.add_task("loading", total=size, stored=0, rate=0)
@@ -59,7 +66,8 @@ async def run(settings: Settings, found: list[Path], console: Console) -> Report
             for path in found:
                 progress.update(task, description=path.name[:40])
                 for document in documents(path, lambda count: progress.advance(task, count)):
-                    await loader.take(document)
+                    met = document.line == 0 and path not in paths
+                    await loader.take(replace(document, met=met))
                     stored = loader.report.stored.total()
                     rate = stored / (time.monotonic() - started)
                     progress.update(task, stored=stored, rate=rate)
@@ -74,8 +82,10 @@ def show(report: Report, seconds: float) -> None:
         print(f"{count:>9,} {type_}")
     rate = total / seconds if seconds else 0
     print(f"{total:>9,} stored in {seconds:.1f} s ({rate:,.0f}/s), {report.unchanged:,} known")
-    if report.repaired:
-        print(f"{report.repaired:>9,} had empty arrays, which FHIR does not permit: left out")
+    for line in report.notes.lines():
+        print(line)
+    for place in report.skipped:
+        print(f"skipped {place}: not a FHIR resource")
     for place, reason in report.failed[:SHOWN_FAILURES]:
         print(f"failed {place}: {reason}")
     if len(report.failed) > SHOWN_FAILURES:

@@ -10,12 +10,14 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Final
 
+from fhir_server.access.gate import system_session
 from fhir_server.access.ports import LedgerWrite
 from fhir_server.access.session import Session
 from fhir_server.access.writing import Draft
 from fhir_server.app import Domain
+from fhir_server.cli.mending import Mender, Notes
 from fhir_server.cli.sources import Document
 from fhir_server.formats.json import Limits, loads, stored_form
 from fhir_server.interactions.entries import Entry, parse_entry, raw_entries
@@ -39,15 +41,13 @@ EXECUTED: Final = ("transaction", "batch", "collection", "searchset")
 
 @dataclass(slots=True)
 class Report:
-    """Stored resources by type, those that were there already, and what failed and why.
-
-    ``repaired``: documents that held empty arrays, which FHIR JSON does not permit
-    (https://hl7.org/fhir/R4/json.html) and which say nothing: they were left out.
-    """
+    """Stored resources by type, those that were there already, what was mended or accepted
+    with a note, files of a folder that hold no resource, and what failed and why."""
 
     stored: Counter[str] = field(default_factory=Counter)
     unchanged: int = 0
-    repaired: int = 0
+    notes: Notes = field(default_factory=Notes)
+    skipped: list[str] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
 
     def fail(self, place: str, problem: Problem) -> None:
@@ -71,10 +71,12 @@ class _Waiting:
 class Loader:
     """Takes documents one by one; ``finish`` writes what still waits."""
 
-    def __init__(self, domain: Domain) -> None:
-        self.report = Report()
+    def __init__(self, domain: Domain, *, strict: bool = False) -> None:
+        self._mender = Mender(domain.definitions, strict=strict)
+        self.report = Report(notes=self._mender.notes)
         self._domain = domain
-        self._session: Session = domain.system_session("load")
+        engine = replace(domain.engine, validate=self._mender.admit)
+        self._session: Session = system_session(engine, "load")
         self._criteria = domain.searching.criteria()
         self._waiting: dict[Key, _Waiting] = {}
 
@@ -84,41 +86,29 @@ class Loader:
             if document.fault:
                 raise BadRequest(document.fault)
             resource = loads(document.body, LIMITS)
-            if resource.get("resourceType") == "Bundle" and resource.get("type") in EXECUTED:
+            if document.met and "resourceType" not in resource:
+                self.report.skipped.append(document.place)
+            elif resource.get("resourceType") == "Bundle" and resource.get("type") in EXECUTED:
                 await self.finish()
-                try:
-                    await self._bundle(document, resource)
-                except Problem:
-                    kept = without_empty_arrays(resource)
-                    if kept is resource:
-                        raise
-                    await self._bundle(document, kept)
-                    self.report.repaired += 1
+                await self._bundle(document, resource)
             else:
-                await self._resource(document, resource)
+                await self._resource(document, self._mender.mend(resource))
         except Problem as problem:
             self.report.fail(document.place, problem)
 
     async def finish(self) -> None:
-        """Commit the resources that wait; if that fails, repaired; if that fails, each alone."""
+        """Commit the resources that wait; if that fails, each alone."""
         waiting = list(self._waiting.values())
         self._waiting.clear()
         try:
             await self._commit(waiting)
         except Problem:
-            repaired = [_repaired(item) for item in waiting]
-            changed = sum(a is not b for a, b in zip(waiting, repaired, strict=True))
-            try:
-                await self._commit(repaired)
-                self.report.repaired += changed
-            except Problem:
-                for item, other in zip(waiting, repaired, strict=True):
-                    await self._alone(other, item is not other)
+            for item in waiting:
+                await self._alone(item)
 
-    async def _alone(self, item: _Waiting, repaired: bool) -> None:
+    async def _alone(self, item: _Waiting) -> None:
         try:
             await self._commit([item])
-            self.report.repaired += repaired
         except Problem as problem:
             self.report.fail(item.place, problem)
 
@@ -185,7 +175,7 @@ class Loader:
             return
         executed = resource["type"] in ("transaction", "batch")
         entries = [
-            parse_entry(index, raw if executed else _as_write(raw))
+            parse_entry(index, self._mender.mend_entry(raw if executed else _as_write(raw)))
             for index, raw in enumerate(raws)
             if executed or not _is_outcome(raw)
         ]
@@ -213,26 +203,6 @@ class Loader:
                 self.report.stored[result.stored.key.type] += 1
             else:
                 self.report.unchanged += 1
-
-
-def _repaired(item: _Waiting) -> _Waiting:
-    """The same without empty arrays; the item itself if it has none."""
-    kept = without_empty_arrays(item.draft.resource)
-    if kept is item.draft.resource:
-        return item
-    return replace(item, draft=replace(item.draft, resource=kept))
-
-
-def without_empty_arrays(value: Any) -> Any:
-    """A copy without members that are empty arrays; the value itself if it has none."""
-    if isinstance(value, dict):
-        members = {n: without_empty_arrays(v) for n, v in value.items() if v != []}
-        same = len(members) == len(value) and all(members[n] is value[n] for n in members)
-        return value if same else members
-    if isinstance(value, list):
-        items = [without_empty_arrays(item) for item in value]
-        return value if all(a is b for a, b in zip(items, value, strict=True)) else items
-    return value
 
 
 def _is_outcome(raw: object) -> bool:

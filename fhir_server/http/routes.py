@@ -68,6 +68,9 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route(
         "POST", "{type}/{id}/{operation}", "operation", "Run an operation on a resource", "optional"
     ),
+    Route(
+        "GET", "{type}/{id}/_history/{version}/{operation}", "operation", "Ask about one version"
+    ),
     Route("POST", "Binary", "create-binary", "Create a Binary, also from raw content", "content"),
     Route("GET", "Binary/{id}", "read-binary", "The content, or the Binary", raw=True),
     Route("PUT", "Binary/{id}", "update-binary", "New content of a Binary", "content"),
@@ -106,6 +109,9 @@ def _sample(pattern: str) -> list[str]:
     return ["$" if part == "{operation}" else part for part in pattern.split("/")]
 
 
+_INSTANCE: Final = ("type", "id")
+
+
 class Router:
     """Finds the row of a request by dictionary, not by trying patterns."""
 
@@ -134,7 +140,8 @@ class Router:
         if place is None:
             raise NotFound("this URL is not known")
         path = tuple([segments[i] for i in place.captured])
-        self._check(place.names, path)
+        if place.names and not self._valid(place.names, path):
+            self._check(place.names, path)
         row = place.rows.get("GET" if method == "HEAD" else method)
         if row is None:
             raise MethodNotAllowed(
@@ -144,6 +151,14 @@ class Router:
             row = self._own.get((row.method, BINARY + row.pattern.removeprefix(ANY_TYPE)), row)
         return row, path
 
+    def _valid(self, names: tuple[str, ...], path: tuple[str, ...]) -> bool:
+        """Quickly, for the commonest shape."""
+        return (
+            names == _INSTANCE
+            and path[0] in self._types
+            and ID_PATTERN.fullmatch(path[1]) is not None
+        )
+
     def _check(self, names: tuple[str, ...], path: tuple[str, ...]) -> None:
         for name, segment in zip(names, path, strict=True):
             if name == "type" or name == "compartment":
@@ -151,6 +166,8 @@ class Router:
                     raise NotFound(f"unknown resource type: {segment[:64]}")
             elif name == "id" and ID_PATTERN.fullmatch(segment) is None:
                 raise BadRequest(f"not an id: {segment[:80]}")
+            elif name == "operation" and segment[:1] != "$":
+                raise NotFound("this URL is not known")
             elif name == "version" and ID_PATTERN.fullmatch(segment) is None:
                 raise BadRequest(f"not a version id: {segment[:80]}")
 

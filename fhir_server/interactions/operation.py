@@ -11,12 +11,13 @@ from typing import Final
 from fhir_server.access.session import Session
 from fhir_server.formats.json import dumps
 from fhir_server.interactions.ports import Handler
+from fhir_server.interactions.vread import number
 from fhir_server.model.exchange import Request, Response
 from fhir_server.model.problem import BadRequest, Forbidden, MethodNotAllowed, NotFound
 from operations.parameters import decode
 from operations.registry import Invocation, Level, Operation, Operations
 
-LEVELS: Final[tuple[Level, ...]] = ("system", "type", "instance")
+LEVELS: Final[tuple[Level, ...]] = ("system", "type", "instance", "version")
 
 
 def operation(operations: Operations, now: Callable[[], int]) -> Handler:
@@ -25,13 +26,21 @@ def operation(operations: Operations, now: Callable[[], int]) -> Handler:
     async def operation_(request: Request, session: Session) -> Response:
         *where, name = request.path
         level = LEVELS[len(where)]
-        type_, id_ = (*where, "", "")[:2]
+        type_, id_, version = (*where, "", "", "")[:3]
         row = find(operations, name, level, type_)
         if row.affects_state and request.method != "POST":
             raise MethodNotAllowed(f"{name} is only for POST", headers={"Allow": "POST"})
         _permit(session, row, type_)
-        arguments = decode(row.inputs, request.query, request.body, row.body)
-        call = Invocation(level, type_, id_, request.method, request.base, now())
+        arguments = decode(row.inputs, request.query, request.body, row.body, searches=row.searches)
+        call = Invocation(
+            level,
+            type_,
+            id_,
+            request.method,
+            request.base,
+            now(),
+            number(version) if version else 0,
+        )
         answer = await row.handler(arguments, session, call)
         return answer if isinstance(answer, Response) else Response(200, dumps(answer))
 

@@ -295,7 +295,7 @@ class History:
 
 def both(left: Predicate, right: Predicate) -> Predicate:
     """``left`` and ``right``, without needless nesting."""
-    if left == TRUE:
+    if left in (TRUE, right):
         return right
     if right == TRUE:
         return left

@@ -20,7 +20,6 @@ import httpx
 import pytest
 
 from fhir_server.app import opened
-from fhir_server.cli.loading import without_empty_arrays
 from fhir_server.config import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -150,12 +149,14 @@ def test_load_forms_and_again(tmp_path: Path) -> None:
     write(folder / "deep" / "one.json", collection)
     write(folder / "deep" / "single.json.gz", patient("s1"))
     (folder / "readme.txt").write_text("no")
+    (folder / "manifest.json").write_text('{"output": []}')
     data = tmp_path / "d"
     for turn in range(2):
         done = vehr("load", folder, "--data", data)
         assert done.returncode == 0, done.stdout + done.stderr
         if turn:
             assert "0 stored" in done.stdout and "7 known" in done.stdout
+        assert "manifest.json: not a FHIR resource" in done.stdout
         assert counts(data) == {"Patient": 6, "Basic": 1}
     write(folder / "deep" / "single.json.gz", patient("s1", gender="male"))
     assert "1 stored" in vehr("load", folder, "--data", data).stdout
@@ -182,16 +183,20 @@ def test_load_reports_what_failed_and_why(tmp_path: Path) -> None:
         "some.ndjson:2",
         "some.ndjson:3",
         "some.ndjson:4",
-        "some.ndjson:5",
     ]
     assert "gender" in failed[2]
-    assert counts(tmp_path / "d") == {"Patient": 2}
+    assert "repaired Patient.name: empty" in done.stdout
+    assert counts(tmp_path / "d") == {"Patient": 3}
+    strict = vehr("load", file, "--strict", "--data", tmp_path / "s")
+    assert "some.ndjson:5" in strict.stdout and counts(tmp_path / "s") == {"Patient": 2}
 
 
-def test_empty_arrays_are_left_out() -> None:
-    whole = {"a": [1, {"b": "x"}], "c": {"d": [1]}}
-    assert without_empty_arrays(whole) is whole
-    assert without_empty_arrays({"a": [], "b": [{"c": [], "d": 1}]}) == {"b": [{"d": 1}]}
+def test_load_mends_and_reports_but_loses_nothing(tmp_path: Path) -> None:
+    file = write(tmp_path / "some.ndjson", patient("a", photo=[], extraThing={"b": 1}))
+    done = vehr("load", file, "--data", tmp_path / "d")
+    assert done.returncode == 0 and "repaired Patient.extraThing: unknown element" in done.stdout
+    again = vehr("load", file, "--data", tmp_path / "d")
+    assert "0 stored" in again.stdout and "1 known" in again.stdout
 
 
 def test_load_beside_a_running_server(tmp_path: Path) -> None:
@@ -202,3 +207,10 @@ def test_load_beside_a_running_server(tmp_path: Path) -> None:
         assert httpx.get(f"{root}/fhir/Patient?_summary=count").json()["total"] == 250
         token = vehr("token", "--data", tmp_path / "d")
         assert token.returncode == 0
+
+
+def test_a_named_file_without_a_resource_fails(tmp_path: Path) -> None:
+    file = tmp_path / "manifest.json"
+    file.write_text('{"output": []}')
+    done = vehr("load", file, "--data", tmp_path / "d")
+    assert done.returncode == 1 and "failed" in done.stdout

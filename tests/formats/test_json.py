@@ -195,10 +195,17 @@ HOSTILE: dict[str, bytes] = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_bodies_cost_under_a_second(name: str) -> None:
+def test_hostile_bodies_cost_little_more_than_good_ones(name: str) -> None:
+    """About half a second for 10 MB; the bound is a ratio, so that a busy machine passes."""
     body = HOSTILE[name]
     assert len(body) <= 10_000_000
-    assert min(_cost(body), _cost(body)) < 1.0
+    assert min(_cost(body), _cost(body)) < 40 * _unit()
+
+
+def _unit() -> float:
+    """CPU seconds of one good body of 10 MB with long strings."""
+    body = b'{"a":[' + b",".join([b'"' + b"x" * 99_990 + b'"'] * 99) + b"]}"
+    return max(min(_cost(body) for _ in range(3)), 0.05)
 
 
 def _cost(body: bytes) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -12,10 +13,11 @@ import pytest
 from fhir_server.access.engine import Engine
 from fhir_server.access.gate import OPEN
 from fhir_server.access.policy import PermitAll
+from fhir_server.access.ports import Ledger
 from fhir_server.access.session import Session
 from fhir_server.app import micros
 from fhir_server.jobs.files import JobFiles
-from fhir_server.jobs.model import Asked, Owner
+from fhir_server.jobs.model import Asked, Job, Owner
 from fhir_server.jobs.queue import Queue
 from fhir_server.jobs.request import Replayed, asked
 from fhir_server.model.exchange import Request
@@ -203,3 +205,34 @@ def test_an_open_job_does_not_run_on_a_secured_server(tmp_path: Path) -> None:
             if now.ended:
                 break
         assert now.state == "failed" and now.failure is not None and now.failure.status == 401
+
+
+async def _exported(ledger: Ledger, files: JobFiles) -> str:
+    """A job of another kind, as a worker elsewhere would have done it."""
+    queue = Queue(ledger, files, micros)
+    job = await queue.submit(Asked("export", Owner("open"), BASE, {}))
+    claimed = await queue.claim(job.id)
+    assert claimed is not None and claimed.lease is not None
+    file = await files.write(job.id, "Patient.ndjson", b'{"resourceType":"Patient"}\n')
+
+    def result(job: Job) -> Job:
+        return replace(job, files=(file,), result={"output": [{"url": f"{job.url}/{file.name}"}]})
+
+    await queue.end(job.id, "done", holder=claimed.lease.holder, result=result)
+    return job.url
+
+
+def test_a_manifest_and_its_files(tmp_path: Path) -> None:
+    with served("sqlite", tmp_path, store="sqlite:", data=tmp_path) as server:
+        ledger = server.domain.store.ledger
+        url = server.run(_exported(ledger, JobFiles(tmp_path / "jobs")))
+        manifest = server.get(url, headers={"accept": "application/json"})
+        assert manifest.status_code == 200
+        assert manifest.headers["content-type"] == "application/json"
+        assert manifest.headers["expires"].endswith("GMT")
+        where = manifest.json()["output"][0]["url"]
+        file = server.get(where, headers={"accept": "application/fhir+ndjson"})
+        assert (file.status_code, file.content) == (200, b'{"resourceType":"Patient"}\n')
+        assert file.headers["content-type"] == "application/fhir+ndjson"
+        assert server.delete(url).status_code == 202
+        assert server.get(where).status_code == 404

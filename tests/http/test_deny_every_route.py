@@ -60,6 +60,8 @@ def sent(secured: Server, route: Route, headers: dict[str, str]) -> tuple[int, s
         "{operation}": "$anonymize",
         "{compartment}": "Observation",
     }
+    if route.pattern.endswith("{version}/{operation}"):
+        values["{operation}"] = "$meta"
     url = "/fhir/" + "/".join(values.get(part, part) for part in route.pattern.split("/"))
     content = b""
     if route.body != "none":

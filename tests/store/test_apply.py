@@ -12,7 +12,7 @@ from fhir_server.search.plan import History, Scan
 from fhir_server.search.values import TokenValue
 from fhir_server.store.base import ChangeSet, Guard, Stale
 from fhir_server.store.ledger import LedgerWrite
-from tests.store.building import Bench, names, values
+from tests.store.building import Bench, names, prepared_change, values
 from tests.store.conftest import Clock
 
 
@@ -180,3 +180,47 @@ def test_ledger_writes_are_part_of_a_set(backend: Bench) -> None:
     assert row is not None and (row.value, row.revision) == ({"a": 2}, 2)
     backend.apply(ledger=(LedgerWrite("audit", "1", None, expect=2),))
     assert backend.do(backend.store.ledger.get("audit", "1")) is None
+
+
+def test_no_update_is_lost(backend: Bench) -> None:
+    """Ten clients read, add one and write, again when they are stale."""
+    key = Key("Count", "1")
+
+    async def client() -> None:
+        for _ in range(5):
+            while True:
+                (now,) = await backend.store.current([key])
+                version = now.version if now else 0
+                token = values(TokenValue("n", "", str(version + 1)), date=version)
+                change = prepared_change(key, version + 1, token)
+                try:
+                    await backend.store.apply(ChangeSet((change,)))
+                    break
+                except Stale:
+                    await asyncio.sleep(0)
+
+    async def crowd() -> None:
+        await asyncio.gather(*(client() for _ in range(10)))
+
+    backend.do(crowd())
+    (found,) = backend.do(backend.store.current([key]))
+    assert found is not None and found.version == 50
+    assert [s.version for s in feed(backend)] == list(range(1, 51))
+    last = plan.TokenIs("n", None, "50")
+    assert backend.found(plan.Search((Scan("Count", last),))) == ["Count/1"]
+    stale = plan.Any(tuple(plan.TokenIs("n", None, str(n)) for n in range(50)))
+    assert backend.found(plan.Search((Scan("Count", stale),))) == []
+
+
+def test_several_writers_of_one_resource_in_one_group(backend: Bench) -> None:
+    """Sets that arrive together see what the sets before them have written."""
+    first, second = (prepared_change(Key("A", "1"), n, values(date=n)) for n in (1, 2))
+    late = prepared_change(Key("A", "1"), 1, values())
+
+    async def together() -> list[object]:
+        sets = (ChangeSet((c,)) for c in (first, second, late))
+        return await asyncio.gather(*(backend.store.apply(s) for s in sets), return_exceptions=True)
+
+    results = backend.do(together())
+    assert isinstance(results[2], Stale) and not isinstance(results[1], Exception)
+    assert [s.version for s in feed(backend)] == [1, 2]

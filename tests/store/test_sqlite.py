@@ -99,7 +99,7 @@ def test_kill_9_loses_nothing_acknowledged(tmp_path: Path) -> None:
     chance = random.Random(1)
     ok: dict[str, set[str]] = {}
     tried: dict[str, set[str]] = {}
-    for round_ in range(8):
+    for round_ in range(6):
         tag = f"k{round_}"
         process = start(tmp_path, tag)
         assert process.stdout is not None

@@ -26,8 +26,10 @@ COLLECTED: Final = 4000
 
 REMEMBERED: Final = 20_000
 """So many long lists are remembered by one connection."""
-JOINED: Final = 400
+JOINED: Final = 128
 """Chains and ``_has`` drive by up to this many resources on the other side."""
+JOINED_SLOWLY: Final = 4000
+"""The same for a search that has gone to a thread: testing candidates was not cheaper."""
 
 Bounds: TypeAlias = tuple[int | float, int | float]
 
@@ -78,12 +80,18 @@ class Roads:
     """Chooses roads on one connection."""
 
     def __init__(
-        self, connection: sqlite3.Connection, keys: Keys, joins: Joins, long: set[List]
+        self,
+        connection: sqlite3.Connection,
+        keys: Keys,
+        joins: Joins,
+        long: set[List],
+        inline: bool,
     ) -> None:
         self._connection = connection
         self._keys = keys
         self._joins = joins
         self._long = long
+        self._joined = JOINED if inline else JOINED_SLOWLY
 
     def systems(self, h: int) -> list[int] | None:
         """The distinct ``s`` under one ``h``, by skipping; None: more than a few."""
@@ -190,7 +198,7 @@ class Roads:
         for number in others:
             part = parts[number]
             if isinstance(part, plan.Chain):
-                chained = self._chained(type_, part, min(limit, JOINED))
+                chained = self._chained(type_, part, min(limit, self._joined))
                 if chained is not None and self.count(chained, limit) < limit:
                     limit = self.count(chained, limit)
                     chosen, road.lists, road.rids = number, chained, None
@@ -226,7 +234,7 @@ class Roads:
     def _collect(self, type_: str, part: Predicate, limit: int) -> list[int] | None:
         """All candidates of a string or range, unless they are ``limit`` or more."""
         if isinstance(part, plan.Has):
-            ids = self._joins.referred_by(part, type_, min(limit, JOINED))
+            ids = self._joins.referred_by(part, type_, min(limit, self._joined))
             return None if ids is None else self._by_ids(type_, ids)
         if not _collectable(part):
             return None

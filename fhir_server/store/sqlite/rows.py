@@ -66,18 +66,18 @@ class Budget:
     Raises Exceeded while ``inline``, else the problem that the client sees.
     """
 
-    __slots__ = ("_inline", "_left")
+    __slots__ = ("_left", "inline")
 
     def __init__(self, limit: int | None, *, inline: bool) -> None:
         self._left = limit
-        self._inline = inline
+        self.inline = inline
 
     def spend(self, units: int) -> None:
         if self._left is None:
             return
         self._left -= units
         if self._left < 0:
-            if self._inline:
+            if self.inline:
                 raise Exceeded
             raise BadRequest(
                 "this search would look at too many resources: "

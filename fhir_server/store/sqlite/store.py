@@ -17,9 +17,9 @@ from fhir_server.search import plan
 from fhir_server.search.plan import History, Search
 from fhir_server.store.base import ChangeSet, Committed, Page, Versions
 from fhir_server.store.sqlite import codec, schema, search
-from fhir_server.store.sqlite.keys import Keys, List
+from fhir_server.store.sqlite.keys import FIRST, LAST, Keys, List
 from fhir_server.store.sqlite.ledger import SqliteLedger
-from fhir_server.store.sqlite.prepared import prepare
+from fhir_server.store.sqlite.prepared import SLICE, prepare
 from fhir_server.store.sqlite.rows import COLUMNS, Budget, Exceeded, Row
 from fhir_server.store.sqlite.view import FETCH_ONE, View
 from fhir_server.store.sqlite.writer import Writer
@@ -46,9 +46,12 @@ _OLD: Final = "".join(
         "SELECT ",
         COLUMNS,
         _JOIN,
-        "v.rid = ? AND v.until IS NOT NULL AND v.version <= ? AND v.updated >= ?"
+        "v.rid = ? AND v.until IS NOT NULL AND v.version <= ? AND v.updated >= ? AND v.seq < ?"
         " ORDER BY v.version DESC LIMIT ?",
     )
+)
+_COUNT_OLD: Final = (
+    "SELECT count(*) FROM version WHERE rid = ? AND until IS NOT NULL AND updated >= ?"
 )
 _OVERLAY: Final = "".join(("SELECT ", COLUMNS, _JOIN, "v.until > ? AND v.seq <= ?"))
 
@@ -89,6 +92,23 @@ class Reader:
             if wanted.as_of is not None:
                 self._as_of(view, wanted.as_of, budget)
             return search.run(view, wanted)
+
+    def versions(self, history: History) -> Versions:
+        since = history.since if history.since is not None else FIRST
+        before = history.before if history.before is not None else LAST
+        count = history.count
+        if history.id is None or history.type is None:
+            rows = self.rows(_HISTORY, (before, since, history.type, count + 1))
+            return _versions(rows, count, None)
+        newest = self.one(Key(history.type, history.id))
+        if newest is None:
+            return Versions((), 0)
+        older = self.rows(_OLD, (newest.rid, LAST, since, before, count + 1))
+        counted = self.connection.execute(_COUNT_OLD, (newest.rid, since)).fetchone()
+        listed = newest.updated >= since
+        if listed and newest.columns[6] < before:
+            older.insert(0, newest)
+        return _versions(older, count, int(counted[0]) + listed)
 
     def _as_of(self, view: View, at: int, budget: Budget) -> None:
         """Hides what changed after ``at`` behind the versions that were current then."""
@@ -140,42 +160,39 @@ class SqliteStore:
         return Page(found, total=None if search.total == "none" else len(found))
 
     def _run_slowly(self, search: Search) -> Page:
-        reader = getattr(self._local, "reader", None)
+        return self._own_reader().run(search, Budget(THREADED, inline=False))
+
+    def _own_reader(self) -> Reader:
+        """The reader of this thread."""
+        reader: Reader | None = getattr(self._local, "reader", None)
         if reader is None:
             reader = self._local.reader = Reader(self._path)
             self._slow.append(reader)
-        return reader.run(search, Budget(THREADED, inline=False))
+        return reader
 
     async def current(self, keys: Sequence[Key]) -> list[Stored | None]:
-        rows = (self._reader.one(key) for key in keys)
-        return [None if row is None else row.stored() for row in rows]
+        found: list[Stored | None] = []
+        for number, key in enumerate(keys, 1):
+            row = self._reader.one(key)
+            found.append(None if row is None else row.stored())
+            if number % SLICE == 0:
+                await asyncio.sleep(0)
+        return found
 
     async def version(self, key: Key, version: int) -> Stored | None:
         row = self._reader.one(key)
         if row is None or row.columns[4] == version:
             return None if row is None else row.stored()
-        old = self._reader.rows(_OLD, (row.rid, version, 0, 1))
+        old = self._reader.rows(_OLD, (row.rid, version, FIRST, LAST, 1))
         found = next((r for r in old if r.columns[4] == version), None)
         return None if found is None else found.stored()
 
     async def versions(self, history: History) -> Versions:
-        if history.id is not None and history.type is not None:
-            return self._instance(Key(history.type, history.id), history)
-        before = history.before if history.before is not None else 2**63 - 1
-        since = history.since if history.since is not None else -(2**63)
-        rows = self._reader.rows(_HISTORY, (before, since, history.type, history.count + 1))
-        return _versions([r.stored() for r in rows[: history.count + 1]], history.count, None)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, self._versions, history)
 
-    def _instance(self, key: Key, history: History) -> Versions:
-        newest = self._reader.one(key)
-        if newest is None:
-            return Versions((), 0)
-        since = history.since if history.since is not None else -(2**63)
-        older = self._reader.rows(_OLD, (newest.rid, 2**62, since, 2**62))
-        found = [newest, *older] if newest.updated >= since else older
-        before = history.before if history.before is not None else 2**63 - 1
-        rest = [r for r in found if r.columns[6] < before][: history.count + 1]
-        return _versions([r.stored() for r in rest], history.count, len(found))
+    def _versions(self, history: History) -> Versions:
+        return self._own_reader().versions(history)
 
     async def apply(self, change_set: ChangeSet) -> Committed:
         reader = self._reader
@@ -189,6 +206,7 @@ class SqliteStore:
             for row in self._reader.rows(_FEED, (at, upto)):
                 yield row.stored()
             at = upto
+            await asyncio.sleep(0)
 
     async def position(self) -> int:
         return self._reader.number("SELECT ifnull(max(seq), 0) FROM version")
@@ -207,7 +225,7 @@ class SqliteStore:
                 continue
 
 
-def _versions(found: list[Stored], count: int, total: int | None) -> Versions:
-    page = found[:count]
+def _versions(found: list[Row], count: int, total: int | None) -> Versions:
+    page = [row.stored() for row in found[:count]]
     more = page and len(found) > len(page)
     return Versions(page, total, page[-1].seq if more else None)

@@ -52,11 +52,13 @@ class View:
         self._keys = keys
         self._codec = codec
         self._budget = budget
-        self._roads = Roads(connection, keys, self, set() if long is None else long)
+        known = set() if long is None else long
+        self._roads = Roads(connection, keys, self, known, budget.inline)
         self._streams = Streams(connection, self._roads, budget)
         self._chosen: dict[int, tuple[Scan, Road]] = {}
         self._known: dict[tuple[int, Key], bool] = {}
         self._kept: list[Scan] = []
+        self._rows: dict[Key, Row | None] = {}
         self.overlay: dict[int, Row] = {}
         self.hidden: frozenset[int] = frozenset()
 
@@ -255,9 +257,15 @@ class View:
     def referred(self, row: Row, param: str) -> list[Row]:
         """The rows that ``row`` refers to by ``param``."""
         keys = {Key(r.type, r.id) for r in row.values.references if r.param == param and r.id}
-        self._budget.spend(10 * len(keys))
-        found = [self.row(key) for key in keys]
+        found = [self._remembered(key) for key in keys]
         return [row for row in found if row is not None]
+
+    def _remembered(self, key: Key) -> Row | None:
+        """Many rows refer to the same few."""
+        if key not in self._rows:
+            self._budget.spend(10)
+            self._rows[key] = self.row(key)
+        return self._rows[key]
 
     def referring(
         self, source: Scan, param: str, keys: Iterable[Key], want: int | None
