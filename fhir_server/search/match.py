@@ -140,6 +140,10 @@ def _string(leaf: plan.StringIs, value: StringValue) -> bool:
             return fold(value.text).startswith(leaf.text)
         case "contains":
             return leaf.text in fold(value.text)
+        case "ends":
+            return fold(value.text).endswith(leaf.text)
+        case "is":
+            return fold(value.text) == leaf.text
         case _:
             assert_never(leaf.mode)
 

@@ -63,11 +63,12 @@ class TokenIs:
 
 @dataclass(frozen=True, slots=True)
 class StringIs:
-    """``text`` is folded (``values.fold``) for "starts" and "contains", as written for "exact"."""
+    """``text`` is as written for "exact", else folded (``values.fold``) like the value, which
+    starts with it, ends with it, contains it or is it."""
 
     param: str
     text: str
-    mode: Literal["starts", "exact", "contains"] = "starts"
+    mode: Literal["starts", "exact", "contains", "ends", "is"] = "starts"
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,6 +112,9 @@ leaves = st.one_of(
     st.builds(plan.TokenIs, params, st.one_of(systems, st.none()), st.one_of(codes, st.none())),
     st.builds(lambda p, t: plan.StringIs(p, fold(t)[:3]), params, texts),
     st.builds(lambda p, t: plan.StringIs(p, t, "exact"), params, texts),
+    st.builds(
+        lambda p, t, m: plan.StringIs(p, fold(t), m), params, texts, st.sampled_from(["ends", "is"])
+    ),
     st.builds(lambda p, t: plan.StringIs(p, fold(t)[1:3], "contains"), params, texts),
     st.builds(lambda p, f, r: plan.DateIs(p, f, *r), params, PREFIXES, ranged),
     st.builds(lambda p, f, r: plan.NumberIs(p, f, *r), params, PREFIXES, precise),
