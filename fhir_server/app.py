@@ -48,6 +48,7 @@ from fhir_server.interactions.operation import operation
 from fhir_server.interactions.ports import Handler, Perform
 from fhir_server.interactions.read import read
 from fhir_server.interactions.search import Searching, search
+from fhir_server.interactions.splice import bundle, search_entry
 from fhir_server.interactions.submit import submit
 from fhir_server.interactions.terminology import finder
 from fhir_server.interactions.transaction import transaction
@@ -70,11 +71,13 @@ from fhir_server.store.memory import MemoryStore
 from fhir_server.store.sqlite import opening as sqlite
 from fhir_server.validation.validate import Validator
 from operations.anonymize import ROW as anonymize
+from operations.everything import everything_operations
 from operations.meta import meta_operations
 from operations.models.registry import SHIPPED, Registry
 from operations.models.runtime import Runtime
 from operations.predict import predict_operation
 from operations.registry import Operations
+from operations.searchset import Searchsets
 from terminology.stored import StoredTerminology
 
 log = structlog.get_logger("vehr")
@@ -182,7 +185,27 @@ def operations(domain: Domain, runtime: Runtime) -> Operations:
 
     rows = meta_operations(domain.definitions.resource_types)
     own = domain.system_session("models")
-    return Operations((predict_operation(models, indexes, own), anonymize, *rows))
+    sets = searchsets(domain.searching)
+    return Operations(
+        (
+            predict_operation(models, indexes, own),
+            anonymize,
+            *everything_operations(sets, domain.base),
+            *rows,
+        )
+    )
+
+
+def searchsets(searching: Searching) -> Searchsets:
+    """What operations that answer with a searchset are handed."""
+    return Searchsets(
+        searching.schema,
+        searching.context,
+        searching.cursors,
+        bundle,
+        search_entry,
+        searching.sizes.greatest,
+    )
 
 
 @contextmanager

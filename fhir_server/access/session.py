@@ -87,6 +87,10 @@ class Session:
             page = replace(page, matches=[in_bundle(match) for match in page.matches])
         return page
 
+    async def position(self) -> int:
+        """The newest position of the change feed, for ``Search.as_of``."""
+        return await self._engine.store.position()
+
     async def everything(self, patient: str) -> AsyncIterator[Stored]:
         """The patient, then its whole compartment, as of one point."""
         types = self._engine.definitions.compartment("Patient")

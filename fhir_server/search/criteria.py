@@ -140,15 +140,16 @@ class Criteria:
     def _missing(self, parameter: Parameter, name: str, value: str) -> Predicate:
         if value not in ("true", "false"):
             raise BadRequest(f"{name}: {value[:100]!r} is neither true nor false")
+        if parameter.kind == "composite" or parameter.kind == "special":
+            not_supported(f"{name}: the modifier ':missing' is not supported here")
         if parameter.code in ("_id", "_lastUpdated"):
             present: Predicate = TRUE
         elif parameter.narrowed:
             # The index holds references to other types as well.
             present = Chain(parameter.index, tuple(Scan(t) for t in parameter.targets))
         else:
-            parts = tuple(
-                Present(index, parameter.kind, parameter.targets) for index in parameter.indexes
-            )
+            kind = parameter.kind
+            parts = tuple(Present(index, kind, parameter.targets) for index in parameter.indexes)
             present = parts[0] if len(parts) == 1 else Any(parts)
         if value == "false":
             return present

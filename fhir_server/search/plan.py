@@ -170,6 +170,24 @@ class Has:
     param: str
 
 
+@dataclass(frozen=True, slots=True)
+class Composite:
+    """One element of ``param`` for which all parts hold; they name its values by number."""
+
+    param: str
+    parts: tuple[Predicate, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """A position at most ``metres`` away, on a sphere. Degrees."""
+
+    param: str
+    latitude: float
+    longitude: float
+    metres: float
+
+
 Leaf: TypeAlias = (
     IdIn
     | UpdatedIs
@@ -181,9 +199,10 @@ Leaf: TypeAlias = (
     | ReferenceIs
     | UriIs
     | Present
+    | Near
     | InPatient
 )
-Predicate: TypeAlias = All | Any | Not | Leaf | Chain | Has
+Predicate: TypeAlias = All | Any | Not | Leaf | Chain | Has | Composite
 
 TRUE = All()
 FALSE = Any()
@@ -276,7 +295,7 @@ class History:
 
 def both(left: Predicate, right: Predicate) -> Predicate:
     """``left`` and ``right``, without needless nesting."""
-    if left == TRUE:
+    if left in (TRUE, right):
         return right
     if right == TRUE:
         return left

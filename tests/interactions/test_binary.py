@@ -532,6 +532,14 @@ def test_a_system_of_few_types(hospital: Server) -> None:
     assert hospital.get(f"Binary/{id_}", headers=more).status_code == 200
 
 
+def test_a_system_scope_on_a_patient_token_counts_for_nothing(hospital: Server) -> None:
+    system = hospital.bearer("system/*.cruds")
+    hidden = made(hospital, x_security_context="Patient/p2", **system)
+    mixed = hospital.bearer("patient/*.rs system/*.rs", patient="p1")
+    assert hospital.get(f"Binary/{hidden}", headers=mixed).status_code == 404
+    assert hospital.get("Binary?_summary=count", headers=mixed).json()["total"] == 0
+
+
 def test_includes_do_not_go_around(hospital: Server) -> None:
     system = hospital.bearer("system/*.cruds")
     hidden = made(hospital, x_security_context="Patient/p2", **system)

@@ -20,6 +20,7 @@ from fhir_server.search.values import (
     DATE_MAX,
     DATE_MIN,
     DateValue,
+    GroupValue,
     IndexValues,
     NumberValue,
     QuantityValue,
@@ -56,7 +57,7 @@ points = st.integers(-4, 4).map(float)
 def random_value(chance: Random) -> Any:
     param, code = chance.choice(PARAMS), chance.choice(CODES)
     number, day = float(chance.randint(-4, 4)), chance.randint(-3, 3) * DAY
-    match chance.randrange(9):
+    match chance.randrange(11):
         case 0:
             return TokenValue(param, chance.choice(SYSTEMS), code)
         case 1:
@@ -76,6 +77,12 @@ def random_value(chance: Random) -> Any:
             return UriValue(param, chance.choice(URIS))
         case 7:
             return ReferenceValue(param, "", "", chance.choice(URIS), "")
+        case 8:
+            inner = [random_value(chance) for _ in range(chance.randint(1, 3))]
+            return GroupValue(param, values(*(v for v in inner if type(v) is not GroupValue)))
+        case 9:
+            degrees = [NumberValue(str(n), number, number) for n in range(2)]
+            return GroupValue("place", IndexValues(DATE_MIN, (), numbers=degrees))
         case _:
             version = chance.choice(["", "", "2"])
             return ReferenceValue(param, chance.choice(TYPES), chance.choice(IDS), "", version)
@@ -117,6 +124,7 @@ leaves = st.one_of(
         st.one_of(codes, st.none()),
     ),
     st.builds(plan.ReferenceIs, params, st.one_of(types, st.none()), ids),
+    st.builds(lambda n, m: plan.Near("place", n, 0.0, m), points, st.sampled_from([1.0, 3e5])),
     st.builds(lambda p, i: plan.ReferenceIs(p, None, i, version="2"), params, ids),
     st.builds(lambda p, u: plan.ReferenceIs(p, None, None, u), params, uris),
     st.builds(
@@ -145,6 +153,7 @@ def grow(inner: st.SearchStrategy[plan.Predicate]) -> st.SearchStrategy[plan.Pre
         st.builds(plan.Not, inner),
         st.builds(lambda p, t: plan.Chain(p, tuple(t)), params, st.lists(scans, max_size=2)),
         st.builds(plan.Has, scans, params),
+        st.builds(plan.Composite, params, some),
     )
 
 

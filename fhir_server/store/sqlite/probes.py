@@ -139,6 +139,8 @@ class Prober:
                 | plan.NumberIs()
                 | plan.QuantityIs()
                 | plan.Present()
+                | plan.Near()
+                | plan.Composite()
                 | plan.Chain()
                 | plan.Has()
             ):
