@@ -85,6 +85,8 @@ class Session:
         page = await self._engine.store.run(restrict(replace(search, scans=scans), self.policy))
         if any(scan.type == BINARY for scan in scans):
             page = replace(page, matches=[in_bundle(match) for match in page.matches])
+        if page.included:
+            page = replace(page, included=[in_bundle(added) for added in page.included])
         return page
 
     async def position(self) -> int:

@@ -553,6 +553,7 @@ def test_includes_do_not_go_around(hospital: Server) -> None:
     hospital.create(list_, headers=system)
     seen = hospital.get("List?_include=List:item", headers=system).json()
     assert [e["resource"]["resourceType"] for e in seen["entry"]] == ["List", "Binary"]
+    assert seen["entry"][1]["resource"]["meta"]["tag"][0]["code"] == "SUBSETTED"
     patient = hospital.bearer("patient/*.rs", patient="p1")
     seen = hospital.get("List?_include=List:item", headers=patient).json()
     assert [e["resource"]["resourceType"] for e in seen["entry"]] == ["List"]

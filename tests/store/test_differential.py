@@ -39,7 +39,7 @@ from tests.store.building import Bench, values
 DAY = 86_400_000_000
 TYPES = ("Patient", "Observation")
 IDS = ("1", "2", "3", "4", "5", "6")
-PARAMS = ("a", "b")
+PARAMS = ("a", "code")
 TEXTS = ("Ada", "ada  LOVE", "Ärzte", "Їжак", "adam", "", "zz\U0010ffff")
 URIS = ("http://a", "http://a/b", "http://a/b/c", "urn:x")
 SYSTEMS = ("", "s", "t")
@@ -159,7 +159,17 @@ def grow(inner: st.SearchStrategy[plan.Predicate]) -> st.SearchStrategy[plan.Pre
 
 predicates = st.recursive(leaves, grow, max_leaves=6)
 pairs = st.lists(leaves, min_size=2, max_size=2).map(lambda p: plan.All(tuple(p)))
-scans = st.builds(Scan, types, st.one_of(leaves, pairs, predicates, st.just(plan.TRUE)))
+of_patient = st.builds(
+    lambda p, i, s, c, more: plan.All(
+        (plan.ReferenceIs(p, "Patient", i), plan.TokenIs("code", s, c), *more)
+    ),
+    params,
+    ids,
+    st.one_of(systems, st.none()),
+    codes,
+    st.lists(leaves, max_size=1),
+)
+scans = st.builds(Scan, types, st.one_of(leaves, pairs, of_patient, predicates, st.just(plan.TRUE)))
 sort_keys = st.one_of(
     st.builds(
         lambda k, d: SortKey("_" + k, k, d),
