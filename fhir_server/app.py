@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import tempfile
@@ -15,6 +16,9 @@ from typing import Final
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
+import structlog
+
+from fhir_server.access.contents import sweep
 from fhir_server.access.engine import Engine
 from fhir_server.access.gate import Gate, system_session
 from fhir_server.access.parameters import PostedParameters
@@ -47,7 +51,9 @@ from fhir_server.interactions.operation import deferring, operation
 from fhir_server.interactions.ports import Handler, Perform
 from fhir_server.interactions.read import read
 from fhir_server.interactions.search import Searching, search
+from fhir_server.interactions.splice import bundle, search_entry
 from fhir_server.interactions.submit import submit
+from fhir_server.interactions.terminology import finder
 from fhir_server.interactions.transaction import transaction
 from fhir_server.interactions.update import update
 from fhir_server.interactions.vread import vread
@@ -69,6 +75,9 @@ from fhir_server.store.memory import MemoryStore
 from fhir_server.store.sqlite import opening as sqlite
 from fhir_server.validation.validate import Validator
 from operations.anonymize import ROW as anonymize
+from operations.everything import everything_operations
+from operations.match import match
+from operations.matching.person import patient_keys
 from operations.meta import meta_operations
 from operations.models.registry import SHIPPED, Registry
 from operations.models.runtime import Runtime
@@ -76,8 +85,15 @@ from operations.predict import predict_operation
 from operations.registry import Operations
 from operations.reindex import KIND as REINDEX
 from operations.reindex import reindex_body, reindex_operation
+from operations.searchset import Searchsets
+from terminology.stored import StoredTerminology
+
+log = structlog.get_logger("vehr")
 
 FHIR: Final = "/fhir"
+SWEEP_EVERY: Final = 3600
+ORPHAN_AGE: Final = 86_400
+"""Seconds; far longer than any request takes between its upload and its commit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +165,7 @@ async def assemble(settings: Settings, store: Store) -> Domain:
         store=store,
         definitions=schema.definitions,
         validate=Validator(schema.definitions).check,
-        extract=compile_extract(schema, base),
+        extract=compile_extract(schema, base, further={"Patient": patient_keys}),
         matches=matches,
         now=micros,
         new_id=new_id,
@@ -163,6 +179,9 @@ async def assemble(settings: Settings, store: Store) -> Domain:
         zone=ZoneInfo(settings.time_zone),
         now=micros,
         base=base,
+        answer=StoredTerminology(
+            finder(system_session(engine, "terminology"), schema, base), schema.definitions
+        ).answer,
     )
     return Domain(settings, store, engine, searching, Tokens(store.ledger, time.time))
 
@@ -178,7 +197,28 @@ def operations(domain: Domain, runtime: Runtime, queue: Queue) -> Operations:
     types = domain.definitions.resource_types
     rows = (*meta_operations(types), reindex_operation(queue, types))
     own = domain.system_session("models")
-    return Operations((predict_operation(models, indexes, own), anonymize, *rows))
+    sets = searchsets(domain.searching)
+    return Operations(
+        (
+            predict_operation(models, indexes, own),
+            anonymize,
+            *everything_operations(sets, domain.base),
+            match(sets),
+            *rows,
+        )
+    )
+
+
+def searchsets(searching: Searching) -> Searchsets:
+    """What operations that answer with a searchset are handed."""
+    return Searchsets(
+        searching.schema,
+        searching.context,
+        searching.cursors,
+        bundle,
+        search_entry,
+        searching.sizes.greatest,
+    )
 
 
 @contextmanager
@@ -310,11 +350,23 @@ async def serving(domain: Domain, *, open_: bool = False) -> AsyncIterator[Asgi]
         face, runner = fhir_base(domain, rows, metrics, queue, open_=open_)
         front = Front(bases={b"fhir": face}, pages=pages(metrics, ready, settings_rows()))
         runner.start()
+        sweeping = asyncio.create_task(sweep_blobs(domain.engine))
         try:
             yield Edge(front, edge_rules(domain.settings, open_=open_), https)
         finally:
+            sweeping.cancel()
             await runner.drain()
             await runtime.close()
+
+
+async def sweep_blobs(engine: Engine) -> None:
+    """For ever: uploads that no commit named are removed a day later."""
+    while True:
+        await asyncio.sleep(SWEEP_EVERY)
+        try:
+            await sweep(engine, time.time() - ORPHAN_AGE)
+        except OSError as error:
+            log.warning("sweep of blobs failed", error=error.strerror)
 
 
 class Application:

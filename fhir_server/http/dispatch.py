@@ -18,6 +18,7 @@ import structlog
 from fhir_server.access.gate import Gate
 from fhir_server.access.session import Session
 from fhir_server.formats.json import Limits, loads
+from fhir_server.http.deadlines import Deadline, Deadlines
 from fhir_server.http.middleware import HEADERS, REQUEST_ID, limited
 from fhir_server.http.negotiate import (
     FORM,
@@ -78,7 +79,7 @@ class Base:
 class Progress:
     """How far one request has come: its time limit, and its row once that is known."""
 
-    clock: asyncio.Timeout
+    deadline: Deadline
     route: Route | None = None
 
 
@@ -101,17 +102,22 @@ class FhirBase:
         self._handlers = handlers
         self._meter = meter
         self._defer = defer
+        self._deadlines = Deadlines(base.seconds)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
-        progress = Progress(asyncio.timeout(self._base.seconds))
+        progress = Progress(self._deadlines.start())
         try:
-            async with progress.clock:
-                response = await self._answer(scope, receive, progress)
+            response = await self._answer(scope, receive, progress)
         except Problem as problem:
             response = rendered(problem)
-        except TimeoutError:
+        except asyncio.CancelledError:
+            if not progress.deadline.missed:
+                raise
+            progress.deadline.task.uncancel()
             response = rendered(Unavailable("the request took too long", code="timeout"))
+        finally:
+            self._deadlines.end(progress.deadline)
         await deliver(response, send, head=scope["method"] == "HEAD")
         name = progress.route.interaction if progress.route else "unknown"
         self._meter(name, response.status, time.perf_counter() - started)
@@ -120,7 +126,7 @@ class FhirBase:
         """Everything between the routes and the bytes; unexpected errors become ServerError."""
         try:
             return await self._serve(scope, receive, progress)
-        except (Problem, TimeoutError):
+        except Problem:
             raise
         except Exception as error:
             report(error, scope[REQUEST_ID])
@@ -147,7 +153,7 @@ class FhirBase:
         content: AsyncIterator[bytes] | None = None
         if route.body == "content" and not is_fhir(headers.get("content-type")):
             refuse_compression(headers)
-            content = self._content(receive, progress.clock)
+            content = self._content(receive, progress.deadline)
         elif route.body != "none":
             body, form = await self._body(route, headers, receive)
             query += form
@@ -194,7 +200,7 @@ class FhirBase:
             receive = limited(receive, self._base.limits.body)
         return loads(await read_body(receive), self._base.limits), []
 
-    async def _content(self, receive: Receive, clock: asyncio.Timeout) -> AsyncIterator[bytes]:
+    async def _content(self, receive: Receive, deadline: Deadline) -> AsyncIterator[bytes]:
         """A body that is streamed. Its parts each have the time of a request, the whole of
         it that of ``CONTENT_TIMES`` requests.
         """
@@ -205,7 +211,7 @@ class FhirBase:
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise BadRequest("the body is not complete")
-            clock.reschedule(min(loop.time() + self._base.seconds, last))
+            deadline.when = min(loop.time() + self._base.seconds, last)
             more = message.get("more_body", False)
             yield message.get("body", b"")
 

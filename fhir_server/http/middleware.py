@@ -6,11 +6,11 @@ alike. Headers are read once, into ``scope["vehr.headers"]``.
 
 from __future__ import annotations
 
-import itertools
 import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain, count
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -45,6 +45,7 @@ PREFLIGHT: Final = Response(
         "Access-Control-Max-Age": "600",
     },
 )
+MOST_HOSTS: Final = 64
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9\-._]{1,64}")
 _WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
@@ -83,7 +84,9 @@ class Edge:
         if https:
             self._security.append((b"strict-transport-security", b"max-age=31536000"))
         self._prefix = secrets.token_hex(4)
-        self._numbers = itertools.count(1)
+        self._numbers = count(1)
+        self._hosts: set[str] = set()
+        """Host headers, with their ports, that have passed."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -102,7 +105,7 @@ class Edge:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                own = {name for name, _ in message["headers"]}
+                own = dict(message["headers"])
                 message["headers"] += [pair for pair in added if pair[0] not in own]
             await send(message)
 
@@ -124,11 +127,15 @@ class Edge:
 
     def _check(self, scope: Scope, headers: dict[str, str]) -> None:
         rules = self._rules
-        if _host(headers.get("host", "")) not in rules.hosts:
-            raise BadRequest("the Host is not one of this server")
+        host = headers.get("host", "")
+        if host not in self._hosts:
+            if _host(host) not in rules.hosts:
+                raise BadRequest("the Host is not one of this server")
+            if len(self._hosts) < MOST_HOSTS:
+                self._hosts.add(host)
         if len(scope["raw_path"]) + len(scope["query_string"]) > rules.max_url:
             raise BadRequest(f"the URL is longer than {rules.max_url} bytes", code="too-long")
-        if sum(len(name) + len(value) for name, value in scope["headers"]) > rules.max_headers:
+        if sum(map(len, chain.from_iterable(scope["headers"]))) > rules.max_headers:
             raise BadRequest(
                 f"the headers are longer than {rules.max_headers} bytes", code="too-long"
             )

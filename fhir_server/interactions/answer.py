@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import lru_cache
 from typing import Final
 
 from fhir_server.access.writing import Written
@@ -20,7 +21,12 @@ _MONTHS: Final = (
 
 def http_date(micros: int) -> str:
     """Microseconds since the epoch as an HTTP-date (RFC 9110 5.6.7)."""
-    year, month, day, hour, minute, second, weekday, _, _ = time.gmtime(micros // 1_000_000)
+    return _second_text(micros // 1_000_000)
+
+
+@lru_cache(maxsize=4096)
+def _second_text(seconds: int) -> str:
+    year, month, day, hour, minute, second, weekday, _, _ = time.gmtime(seconds)
     return (
         f"{_DAYS[weekday]}, {day:02} {_MONTHS[month - 1]} {year:04} "
         f"{hour:02}:{minute:02}:{second:02} GMT"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from datetime import tzinfo
+from typing import Final, TypeVar
 
 from fhir_server.access.ports import Page
 from fhir_server.access.session import Session
@@ -21,11 +22,20 @@ from fhir_server.search.parameters import Context
 from fhir_server.search.parse import Parsed, parse_criteria, parse_search
 from fhir_server.search.plan import Cursor, Scan
 from fhir_server.search.schema import SearchSchema
+from terminology.codes import Code
+from terminology.stored import Known, Question, Unloaded
+
+T = TypeVar("T")
+MOST_QUESTIONS: Final = 20
+"""Value sets and hierarchies that one query may use."""
 
 
 @dataclass(frozen=True, slots=True)
 class Searching:
-    """What a search needs to be understood. ``now``: microseconds since the epoch."""
+    """What a search needs to be understood. ``now``: microseconds since the epoch.
+
+    ``answer``: of the terminology of this server.
+    """
 
     schema: SearchSchema
     cursors: Cursors
@@ -33,6 +43,7 @@ class Searching:
     zone: tzinfo
     now: Callable[[], int]
     base: str
+    answer: Callable[[Question], Awaitable[tuple[Code, ...]]]
 
     def context(self) -> Context:
         return Context(self.base, self.now(), self.zone)
@@ -47,15 +58,33 @@ class Searching:
 
         return read
 
-    def parse(
+    async def understood(self, read: Callable[[Context], T]) -> T:
+        """What ``read`` makes of a query, with the terminology that it turns out to need."""
+        known = Known()
+        context = self.context()._replace(terminology=known)
+        for _ in range(MOST_QUESTIONS):
+            try:
+                return read(context)
+            except Unloaded as missing:
+                known.learn(missing.question, await self.answer(missing.question))
+        raise BadRequest(f"more than {MOST_QUESTIONS} value sets", code="too-costly")
+
+    async def parse(
         self, type_: str, query: tuple[tuple[str, str], ...], after: Cursor | None, *, strict: bool
     ) -> Parsed:
         """The plan of one page."""
-        parsed = parse_search(self.schema, type_, query, self.context(), strict=strict, after=after)
-        count = min(parsed.search.count, self.sizes.greatest)
-        if not any(name in ("_count", "_summary") for name, _ in parsed.applied):
-            count = self.sizes.default
-        return replace(parsed, search=replace(parsed.search, count=count))
+        return await self.understood(
+            lambda context: parse_search(
+                self.schema,
+                type_,
+                query,
+                context,
+                strict=strict,
+                after=after,
+                default_count=self.sizes.default,
+                most_count=self.sizes.greatest,
+            )
+        )
 
 
 def search(searching: Searching) -> Handler:
@@ -71,7 +100,7 @@ def search(searching: Searching) -> Handler:
             position = searching.cursors.open(session.principal, type_, here)
             query, after = position.query, position.after
         strict = preference(request, "handling") == "strict"
-        parsed = searching.parse(type_, query, after, strict=strict)
+        parsed = await searching.parse(type_, query, after, strict=strict)
         page = await session.search(parsed.search)
         links = [("self", _self(request, type_, parsed, here))]
         if page.next is not None:

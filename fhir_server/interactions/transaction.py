@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 from fhir_server.access.ports import Guard, LedgerWrite
 from fhir_server.access.session import Session
@@ -74,9 +74,7 @@ def transaction(
 
     async def transaction_(request: Request, session: Session) -> Response:
         assert request.body is not None
-        entries = [
-            parse_entry(index, raw) for index, raw in enumerate(raw_entries(request.body, most))
-        ]
+        entries = await parsed(raw_entries(request.body, most))
         writes = [entry for entry in entries if entry.method in WRITES]
         reads = [entry for entry in entries if entry.method not in WRITES]
         await probe(reads, writes, request, session)
@@ -105,6 +103,16 @@ def transaction(
             return failed(problem)
 
     return transaction_
+
+
+async def parsed(raws: list[Any]) -> list[Entry]:
+    """The entries, with a turn for other requests now and then."""
+    entries = []
+    for index, raw in enumerate(raws):
+        entries.append(parse_entry(index, raw))
+        if index % PAUSE == 0:
+            await asyncio.sleep(0)
+    return entries
 
 
 async def execute(
@@ -235,7 +243,9 @@ class Execution:
                 case str():
                     return piece
 
-        for entry, site in self._sites:
+        for turn, (entry, site) in enumerate(self._sites, 1):
+            if turn % (PAUSE * 10) == 0:
+                await asyncio.sleep(0)
             if entry.index in existing:
                 continue
             for piece in site.pieces:

@@ -70,7 +70,7 @@ def _faults(
     definitions: Definitions, definition: SearchParameter, id_: str, others: Iterable[Custom]
 ) -> Iterator[Issue]:
     code = definition.code
-    if definition.type not in KINDS or definition.type == "composite":
+    if definition.type not in KINDS or definition.type in ("composite", "special"):
         yield _fault("type", f"parameters of type {definition.type!r} cannot be added")
     if definition.usage != "normal":
         yield _fault("xpathUsage", f"the usage {definition.usage!r} is not supported")

@@ -11,9 +11,9 @@ from fhir_server.definitions.elements import SearchParameter
 from fhir_server.definitions.registry import Definitions
 from fhir_server.search.custom import Custom
 from fhir_server.search.parameters import KindName, Parameter
+from fhir_server.search.paths import Resolver
 from fhir_server.search.schema import (
     Index,
-    Resolver,
     SearchSchema,
     TypeSchema,
     systems_of,
@@ -87,6 +87,7 @@ def _parameter(definition: SearchParameter, index: Index, definitions: Definitio
         targets=targets_of(definition, index.paths, definitions),
         canonical=bool(index.paths) and all(p.type != "Reference" for p in index.paths),
         systems=systems_of(index.paths, definitions) if index.paths else frozenset(),
+        types=frozenset(path.type for path in index.paths),
         url=definition.url,
         description=definition.description,
     )

@@ -6,7 +6,7 @@ once. Extraction does not raise on a structurally valid resource.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 from typing import Any, TypeAlias, assert_never
@@ -14,11 +14,13 @@ from typing import Any, TypeAlias, assert_never
 from fhir_server.model.exchange import Json
 from fhir_server.search.custom import emit_evaluated
 from fhir_server.search.expression import HasExtension, Resolves, Where
+from fhir_server.search.match import LISTS
 from fhir_server.search.parameters import KINDS, Site
 from fhir_server.search.parameters.kind import Emit
 from fhir_server.search.parameters.reference import target, type_of
-from fhir_server.search.schema import Filter, Hop, Path, SearchSchema, TypeSchema
-from fhir_server.search.values import DATE_MAX, DATE_MIN, IndexValues, TokenValue
+from fhir_server.search.paths import Filter, Hop, Path
+from fhir_server.search.schema import SearchSchema, TypeSchema
+from fhir_server.search.values import DATE_MAX, DATE_MIN, GroupValue, IndexValues, TokenValue
 
 Extract: TypeAlias = Callable[[Json], IndexValues]
 Local: TypeAlias = tuple[str, str, str]
@@ -33,8 +35,14 @@ class _Node:
     filtered: dict[Filter, _Node] = field(default_factory=dict)
 
 
-def compile_extract(schema: SearchSchema, base: str = "", zone: tzinfo = UTC) -> Extract:
-    """The extractor of a server; ``base`` and ``zone`` as of Site.
+def compile_extract(
+    schema: SearchSchema,
+    base: str = "",
+    zone: tzinfo = UTC,
+    further: Mapping[str, Callable[[Json], Iterable[TokenValue]]] | None = None,
+) -> Extract:
+    """The extractor of a server; ``base`` and ``zone`` as of Site. ``further``: resource type
+    -> tokens of indexes that no search parameter reads.
 
     It raises KeyError for an unknown ``resourceType``. ``date`` is 0 where the resource has no
     clinical date.
@@ -51,13 +59,16 @@ def compile_extract(schema: SearchSchema, base: str = "", zone: tzinfo = UTC) ->
             revision = schema.revision
         of_type = compiled.get(type_)
         if of_type is None:
-            of_type = compiled[type_] = _compile_type(schema.of(type_), site)
+            more = (further or {}).get(type_)
+            of_type = compiled[type_] = _compile_type(schema.of(type_), site, more)
         return of_type(resource)
 
     return extract
 
 
-def _compile_type(schema: TypeSchema, site: Site) -> Extract:
+def _compile_type(
+    schema: TypeSchema, site: Site, further: Callable[[Json], Iterable[TokenValue]] | None
+) -> Extract:
     walk = _compile_node(_trie(schema, site), site.base)
     main_dates = {name: rank for rank, name in enumerate(schema.main_dates)}
     patient, is_patient = frozenset(schema.patient), schema.is_patient
@@ -65,6 +76,8 @@ def _compile_type(schema: TypeSchema, site: Site) -> Extract:
     def extract(resource: Json) -> IndexValues:
         out = IndexValues()
         walk(resource, out)
+        if further is not None:
+            out.tokens += further(resource)
         out.date = _main_date(out, main_dates) if main_dates and out.dates else DATE_MIN
         ids = [r.id for r in out.references if r.type == "Patient" and r.param in patient]
         if is_patient and "id" in resource:
@@ -111,9 +124,37 @@ def _trie(schema: TypeSchema, site: Site) -> _Node:
         for path in index.paths:
             if path.not_false:
                 root.emits.append(_not_false(index.name, path.hops[0].member))
+            elif path.parts:
+                _node(root, path).emits.append(_group(index.name, path, site))
             else:
                 _node(root, path).emits.append(readers[path.type](index.name, site))
     return root
+
+
+def _group(index: str, composite: Path, site: Site) -> Emit:
+    """The values of the components of one element, if it has all of them."""
+    root = _Node()
+    needed: list[tuple[str, str, frozenset[str]]] = []
+    for number, (kind, paths) in enumerate(composite.parts):
+        for path in paths:
+            _node(root, path).emits.append(KINDS[kind].readers[path.type](str(number), site))
+        if paths:
+            first = frozenset(path.hops[0].member for path in paths)
+            needed.append((LISTS[kind], str(number), first))
+    walk = _compile_node(root, site.base)
+
+    def emit(value: Any, out: IndexValues) -> None:
+        for _, _, members in needed:
+            if members.isdisjoint(value):
+                return
+        found = IndexValues()
+        walk(value, found)
+        found.tokens = [v for v in found.tokens if ":" not in v.param]
+        found.strings = [v for v in found.strings if ":" not in v.param]
+        if all(any(v.param == name for v in getattr(found, kind)) for kind, name, _ in needed):
+            out.groups.append(GroupValue(index, found))
+
+    return emit
 
 
 def _node(root: _Node, path: Path) -> _Node:

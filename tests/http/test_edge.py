@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
+
 import pytest
 
-from tests.serving import BASE, Server, issue
+from tests.serving import BASE, Server, issue, served
 
 
 @pytest.mark.parametrize(
@@ -97,3 +100,18 @@ def test_pages(server: Server) -> None:
     assert 'vehr_requests_total{interaction="capabilities",status="200"} 1.0' in metrics
     docs = server.get("/docs").text
     assert "VEHR_BASE_URL" in docs and "/fhir/{type}/{id}" in docs and "<script" not in docs
+
+
+@pytest.mark.parametrize("backend", ["memory"])
+def test_a_request_that_takes_too_long(backend: str, tmp_path: Path) -> None:
+    with served(backend, tmp_path, request_seconds=1) as server:
+
+        async def stuck(*_: object) -> None:
+            await asyncio.sleep(60)
+
+        run = server.domain.store.run
+        server.domain.store.run = stuck  # type: ignore[method-assign, assignment]
+        answer = server.get("Patient/a")
+        assert answer.status_code == 503 and issue(answer)["code"] == "timeout"
+        server.domain.store.run = run  # type: ignore[method-assign]
+        assert server.get("Patient/a").status_code == 404

@@ -85,7 +85,7 @@ def expected(resource: Resource, parameter: Parameter, expression: str) -> set[A
             reader = KINDS[parameter.kind].readers.get(node.type)
             if reader is not None and node.value is not None:
                 reader("", Site(BASE))(node.value, out)
-    return set(getattr(out, LISTS[parameter.kind]))
+    return {value for value in getattr(out, LISTS[parameter.kind]) if value.param == ""}
 
 
 def extracted(values: IndexValues, parameter: Parameter) -> set[Any]:
@@ -113,7 +113,7 @@ def differences(resources: Iterable[Resource]) -> list[str]:
         definitions = SCHEMA.definitions.search_parameters(type)
         for code, parameter in SCHEMA.of(type).parameters.items():
             expression = definitions[code].expression
-            if code in COLUMNS or expression is None:
+            if code in COLUMNS or expression is None or parameter.kind not in LISTS:
                 continue
             want, got = expected(resource, parameter, expression), extracted(values, parameter)
             if parameter.kind == "reference":  # the type of a contained resource is not looked up

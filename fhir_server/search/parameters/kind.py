@@ -8,15 +8,18 @@ CapabilityStatement and the documentation are generated from the rows.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from fhir_server.model.problem import BadRequest
 from fhir_server.search.plan import Predicate
 from fhir_server.search.values import IndexValues
+from terminology.codes import Code
 
-KindName: TypeAlias = Literal["token", "string", "date", "number", "quantity", "reference", "uri"]
+KindName: TypeAlias = Literal[
+    "token", "string", "date", "number", "quantity", "reference", "uri", "composite", "special"
+]
 
 
 class Site(NamedTuple):
@@ -45,7 +48,8 @@ class Parameter:
     always one; parameters with equal expressions share one. ``targets``: resource types that
     a reference may have. ``narrowed``: the index holds references to other types too.
     ``canonical``: its values are canonical urls, not references. ``systems``: code systems
-    that are implied, for codes that are written without one.
+    that are implied, for codes that are written without one. ``types``: datatypes of the
+    elements that it reads. ``components``: the parts of a composite.
     """
 
     code: str
@@ -55,6 +59,8 @@ class Parameter:
     narrowed: bool = False
     canonical: bool = False
     systems: frozenset[str] = frozenset()
+    types: frozenset[str] = frozenset()
+    components: tuple[Component, ...] = ()
     url: str = ""
     description: str = ""
 
@@ -68,6 +74,45 @@ class Parameter:
         return self.indexes[0]
 
 
+@dataclass(frozen=True, slots=True)
+class Component:
+    """A part of a composite. ``inner``: how it reads the element; None for one that reads the
+    whole resource. ``outer``: the parameter of the resource that has these values too.
+    """
+
+    code: str
+    inner: Parameter | None
+    outer: Parameter | None
+
+
+class Terminology(Protocol):
+    """What codes mean. Each raises BadRequest for what is not known or too large."""
+
+    def members(self, value_set: str) -> tuple[Code, ...]:
+        """The codes of a value set: its url, url|version or ValueSet/id."""
+        ...
+
+    def below(self, system: str, code: str) -> tuple[Code, ...]:
+        """The code and every code that it subsumes."""
+        ...
+
+    def above(self, system: str, code: str) -> tuple[Code, ...]:
+        """The code and every code that subsumes it."""
+        ...
+
+
+class NoTerminology:
+    """Refuses: where criteria are read without the terminology of this server."""
+
+    def members(self, value_set: str) -> tuple[Code, ...]:
+        raise BadRequest(f"{value_set[:200]}: value sets cannot be used here", code="not-supported")
+
+    def below(self, system: str, code: str) -> tuple[Code, ...]:
+        raise BadRequest(f"{system[:200]}: no hierarchy can be used here", code="not-supported")
+
+    above = below
+
+
 class Context(NamedTuple):
     """What the meaning of a search value depends on besides itself.
 
@@ -77,6 +122,7 @@ class Context(NamedTuple):
     base: str = ""
     now: int = 0
     zone: tzinfo = UTC
+    terminology: Terminology = NoTerminology()
 
 
 @dataclass(slots=True)
@@ -101,8 +147,9 @@ class Criterion:
 class Kind:
     """One search parameter type. ``modifiers``: without ``missing``, which all have.
 
-    ``example``: a query string that works on Patient or Observation. ``sortable``: values of
-    this type have an order.
+    ``modifier_types``: modifiers that need elements of one of these datatypes. ``example``: a
+    query string that works on Patient or Observation. ``sortable``: values of this type have
+    an order.
     """
 
     name: KindName
@@ -113,3 +160,4 @@ class Kind:
     modifiers: tuple[str, ...] = ()
     prefixes: tuple[str, ...] = ()
     sortable: bool = True
+    modifier_types: Mapping[str, frozenset[str]] = field(default_factory=dict)

@@ -9,8 +9,8 @@ from typing import Final, NamedTuple
 
 from fhir_server.search.parameters.escape import split, unescape
 from fhir_server.search.parameters.kind import Criterion, Emit, Kind, Site
-from fhir_server.search.plan import FALSE, Any, Predicate, ReferenceIs
-from fhir_server.search.values import IndexValues, ReferenceValue
+from fhir_server.search.plan import FALSE, Any, Predicate, ReferenceIs, TokenIs
+from fhir_server.search.values import IndexValues, ReferenceValue, TokenValue
 
 _LOCAL = re.compile(
     r"(?P<type>[A-Z][A-Za-z]{1,63})/(?P<id>[A-Za-z0-9\-.]{1,64})"
@@ -54,12 +54,15 @@ def type_of(reference: Value, base: str = "") -> str:
 
 
 def _reference(index: str, site: Site) -> Emit:
-    base = site.base
+    base, named = site.base, f"{index}:identifier"
 
     def emit(value: Value, out: IndexValues) -> None:
         literal = value.get("reference")
         # A logical reference (identifier only) leads nowhere, but the element is present.
         out.references.append(ReferenceValue(index, *target(literal or "", base)))
+        known = value.get("identifier")
+        if known is not None and ("system" in known or "value" in known):
+            out.tokens.append(TokenValue(named, known.get("system", ""), known.get("value", "")))
 
     return emit
 
@@ -78,8 +81,19 @@ def compile_reference(criterion: Criterion) -> Predicate:
     return parts[0] if len(parts) == 1 else Any(parts)
 
 
+def _identified(criterion: Criterion, value: str) -> Predicate:
+    """By the identifier that the reference itself bears, as a token."""
+    parts = [unescape(part) for part in split(value, "|")]
+    if len(parts) > 2 or not any(parts):
+        raise criterion.bad(value, "is not value, system|value, |value or system|")
+    system, wanted = parts if len(parts) == 2 else (None, parts[0])
+    return TokenIs(f"{criterion.index}:identifier", system, wanted or None)
+
+
 def _sought(criterion: Criterion, value: str) -> Predicate:
     parameter = criterion.parameter
+    if criterion.modifier == "identifier":
+        return _identified(criterion, value)
     if parameter.canonical:
         if criterion.modifier:
             raise criterion.bad(criterion.modifier, "is no modifier of a canonical")
@@ -113,7 +127,8 @@ REFERENCE = Kind(
     name="reference",
     description="A reference: id, Type/id, an absolute url; :Type names the type of a bare id",
     example="Observation?subject=Patient/1",
-    modifiers=("[type]",),
+    modifiers=("[type]", "identifier"),
+    modifier_types={"identifier": frozenset({"Reference"})},
     compile=compile_reference,
     sortable=False,
     readers={

@@ -2,40 +2,67 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any as Value
+from typing import Final
 
 from fhir_server.search.parameters.escape import split, unescape
 from fhir_server.search.parameters.kind import Criterion, Emit, Kind, Site
-from fhir_server.search.plan import FALSE, Any, Not, Predicate, TokenIs
-from fhir_server.search.values import IndexValues, TokenValue
+from fhir_server.search.plan import FALSE, Any, Not, Predicate, StringIs, TokenIs
+from fhir_server.search.values import IndexValues, StringValue, TokenValue, fold
+from terminology.codes import Code
+
+_SYSTEMATIC: Final = frozenset({"Coding", "CodeableConcept"})
 
 
 def _coding(index: str, _site: Site) -> Emit:
+    text = f"{index}:text"
+
     def emit(value: Value, out: IndexValues) -> None:
         system, code = value.get("system", ""), value.get("code", "")
         if system or code:
             out.tokens.append(TokenValue(index, system, code))
+        if "display" in value:
+            out.strings.append(StringValue(text, value["display"]))
 
     return emit
 
 
 def _concept(index: str, site: Site) -> Emit:
     coding = _coding(index, site)
+    text = f"{index}:text"
 
     def emit(value: Value, out: IndexValues) -> None:
         for one in value.get("coding", ()):
             coding(one, out)
+        if "text" in value:
+            out.strings.append(StringValue(text, value["text"]))
 
     return emit
 
 
 def _identifier(index: str, _site: Site) -> Emit:
+    text, of_type = f"{index}:text", f"{index}:of-type"
+
     def emit(value: Value, out: IndexValues) -> None:
         system, code = value.get("system", ""), value.get("value", "")
         if system or code:
             out.tokens.append(TokenValue(index, system, code))
+        kind = value.get("type")
+        if kind is None:
+            return
+        if "text" in kind:
+            out.strings.append(StringValue(text, kind["text"]))
+        for one in kind.get("coding", ()) if code else ():
+            typed = _typed(one.get("code", ""), code)
+            out.tokens.append(TokenValue(of_type, one.get("system", ""), typed))
 
     return emit
+
+
+def _typed(type_code: str, value: str) -> str:
+    """Type and value of an identifier as one code; no text of a resource has a NUL."""
+    return f"{type_code}\0{value}"
 
 
 def _contact(index: str, _site: Site) -> Emit:
@@ -66,9 +93,10 @@ def _boolean(index: str, _site: Site) -> Emit:
 
 def compile_token(criterion: Criterion) -> Predicate:
     """``code``, ``system|code``, ``|code`` (no system), ``system|`` (any code of it)."""
-    found = Any(tuple(_token(criterion, value) for value in criterion.values))
+    read = _READ[criterion.modifier]
+    found = Any(tuple(read(criterion, value) for value in criterion.values))
     predicate = found.parts[0] if len(found.parts) == 1 else found
-    return Not(predicate) if criterion.modifier == "not" else predicate
+    return Not(predicate) if criterion.modifier in ("not", "not-in") else predicate
 
 
 def _token(criterion: Criterion, value: str) -> Predicate:
@@ -86,11 +114,72 @@ def _token(criterion: Criterion, value: str) -> Predicate:
     return TokenIs(index, system, code or None)
 
 
+def _text(criterion: Criterion, value: str) -> Predicate:
+    """The text of the concept, a display or the text of an identifier's type."""
+    folded = fold(unescape(value))
+    if not folded:
+        raise criterion.bad(value, "has nothing to search for")
+    return StringIs(f"{criterion.index}:text", folded)
+
+
+def _of_type(criterion: Criterion, value: str) -> Predicate:
+    parts = [unescape(part) for part in split(value, "|")]
+    if len(parts) != 3 or not all(parts):
+        raise criterion.bad(value, "is not type system|type code|value")
+    system, code, wanted = parts
+    return TokenIs(f"{criterion.index}:of-type", system, _typed(code, wanted))
+
+
+def _members(criterion: Criterion, value: str) -> Predicate:
+    """``:in``: a code of this value set, by url, url|version or ValueSet/id."""
+    return _any_of(criterion, criterion.context.terminology.members(unescape(value)))
+
+
+def _related(criterion: Criterion, value: str) -> Predicate:
+    """``:below``: the code or one that it subsumes; ``:above``: or one that subsumes it."""
+    parts = [unescape(part) for part in split(value, "|")]
+    if len(parts) == 1 and len(criterion.parameter.systems) == 1:
+        parts.insert(0, *criterion.parameter.systems)
+    if len(parts) != 2 or not all(parts):
+        raise criterion.bad(value, "is not system|code")
+    terminology = criterion.context.terminology
+    find = terminology.below if criterion.modifier == "below" else terminology.above
+    return _any_of(criterion, find(parts[0], parts[1]))
+
+
+def _any_of(criterion: Criterion, codes: tuple[Code, ...]) -> Predicate:
+    parameter, index = criterion.parameter, criterion.index
+    if parameter.systems:
+        codes = tuple(Code("", c.code) for c in codes if c.system in parameter.systems)
+    elif not parameter.types & _SYSTEMATIC:
+        codes = tuple(Code("", c.code) for c in codes)
+    return Any(tuple(TokenIs(index, c.system, c.code) for c in dict.fromkeys(codes)))
+
+
+_READ: Final[Mapping[str, Callable[[Criterion, str], Predicate]]] = {
+    "": _token,
+    "not": _token,
+    "text": _text,
+    "of-type": _of_type,
+    "in": _members,
+    "not-in": _members,
+    "below": _related,
+    "above": _related,
+}
+"""How a value reads under each modifier."""
+
+_CODES: Final = _SYSTEMATIC | {"code"}
+
 TOKEN = Kind(
     name="token",
     description="A coded value or an identifier: code, system|code, |code or system|",
     example="Observation?code=http://loinc.org|8867-4",
-    modifiers=("not",),
+    modifiers=tuple(modifier for modifier in _READ if modifier),
+    modifier_types={
+        "text": _SYSTEMATIC | {"Identifier"},
+        "of-type": frozenset({"Identifier"}),
+    }
+    | dict.fromkeys(("in", "not-in", "below", "above"), _CODES),
     compile=compile_token,
     readers={
         "Coding": _coding,

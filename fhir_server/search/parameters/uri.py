@@ -30,15 +30,34 @@ def _canonical(index: str, _site: Site) -> Emit:
 
 
 def compile_uri(criterion: Criterion) -> Predicate:
-    """The whole uri; case and every character matter."""
-    parts = tuple(UriIs(criterion.index, unescape(value)) for value in criterion.values)
+    """The whole uri; case and every character matter. ``:below``, ``:above``: path segments."""
+    parts = tuple(_sought(criterion, unescape(value)) for value in criterion.values)
     return parts[0] if len(parts) == 1 else Any(parts)
+
+
+def _sought(criterion: Criterion, uri: str) -> UriIs:
+    match criterion.modifier:
+        case "":
+            return UriIs(criterion.index, uri)
+        case "below":
+            _hierarchical(criterion, uri)
+            return UriIs(criterion.index, uri, "below")
+        case _:
+            _hierarchical(criterion, uri)
+            return UriIs(criterion.index, uri, "above")
+
+
+def _hierarchical(criterion: Criterion, uri: str) -> None:
+    """Only urls with paths have an above and a below."""
+    if "://" not in uri or "|" in uri:
+        raise criterion.bad(uri, f"is not a url whose path :{criterion.modifier} can follow")
 
 
 URI = Kind(
     name="uri",
     description="A uri, compared as a whole; a canonical is found with or without its version",
     example="Patient?_profile=http://hl7.org/fhir/StructureDefinition/Patient",
+    modifiers=("below", "above"),
     compile=compile_uri,
     readers={"canonical": _canonical} | dict.fromkeys(("uri", "url", "oid", "uuid"), _uri),
 )
