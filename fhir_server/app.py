@@ -22,6 +22,7 @@ from fhir_server.access.session import Session
 from fhir_server.auth.tokens import Tokens
 from fhir_server.config import Settings, settings_rows
 from fhir_server.definitions.registry import Definitions, load
+from fhir_server.http.bodies import Bodies
 from fhir_server.http.dispatch import Base, FhirBase
 from fhir_server.http.front import Front
 from fhir_server.http.middleware import LOOPBACK, Edge, EdgeRules
@@ -38,16 +39,17 @@ from fhir_server.interactions.binary import (
 from fhir_server.interactions.capabilities import Abilities, OperationName, capabilities
 from fhir_server.interactions.create import create
 from fhir_server.interactions.cursors import Cursors, cursor_key
-from fhir_server.interactions.delete import delete
+from fhir_server.interactions.delete import MOST, conditional_delete, delete
 from fhir_server.interactions.history import PageSizes, history
 from fhir_server.interactions.operation import operation
+from fhir_server.interactions.patch import conditional_patch, patch
 from fhir_server.interactions.ports import Handler, Perform
 from fhir_server.interactions.read import read
 from fhir_server.interactions.search import Searching, search
 from fhir_server.interactions.submit import submit
 from fhir_server.interactions.terminology import finder
 from fhir_server.interactions.transaction import transaction
-from fhir_server.interactions.update import update
+from fhir_server.interactions.update import conditional_update, update
 from fhir_server.interactions.vread import vread
 from fhir_server.jobs.files import JobFiles
 from fhir_server.jobs.model import Job, JobRules
@@ -206,12 +208,13 @@ def fhir_base(
     pattern = AsyncPattern(queue, reopen)
     router = Router(ROUTES, domain.definitions.resource_types)
     handlers: dict[str, Handler] = {}
-    limits = Base(FHIR, domain.base, settings.json_limits(), settings.request_seconds)
+    bodies = Bodies(domain.definitions, settings.json_limits())
+    limits = Base(FHIR, domain.base, bodies, settings.request_seconds)
     face = FhirBase(limits, gate, router, handlers, meter, pattern.respond_async)
     handlers.update(interactions(domain, rows, face.perform, open_=open_))
     handlers.update(pattern.handlers())
-    bodies = {REQUEST: replay(handlers.__getitem__, settings.json_limits())}
-    return face, Runner(queue, bodies, reopen, settings.running_jobs)
+    work = {REQUEST: replay(handlers.__getitem__, settings.json_limits())}
+    return face, Runner(queue, work, reopen, settings.running_jobs)
 
 
 def interactions(
@@ -219,7 +222,7 @@ def interactions(
 ) -> dict[str, Handler]:
     """Interaction -> handler. What is not here answers 501 and is not in the statement."""
     searching, most = domain.searching, domain.settings.max_entries
-    criteria = searching.criteria()
+    criteria, deletes = searching.criteria(), MOST[domain.settings.conditional_delete]
     handlers: dict[str, Handler] = {
         "read": read,
         "read-binary": read_binary,
@@ -228,12 +231,17 @@ def interactions(
         "update": update,
         "update-binary": update_binary,
         "delete": delete,
+        "patch": patch(domain.definitions),
+        "conditional-update": conditional_update(criteria),
+        "conditional-patch": conditional_patch(criteria, domain.definitions),
+        "conditional-delete": conditional_delete(criteria, deletes),
         "create": create(criteria),
         "create-binary": create_binary(create(criteria)),
         "history-instance": history(searching.cursors, searching.sizes),
         "search-type": search(searching),
         "transaction": submit(
-            batch(perform, most), transaction(perform, criteria, domain.definitions, most)
+            batch(perform, most),
+            transaction(perform, criteria, domain.definitions, most, deletes),
         ),
         "operation": operation(rows, domain.engine.now),
     }
@@ -244,6 +252,7 @@ def interactions(
         started=format_instant(domain.engine.now()),
         version=software_version(),
         open=open_,
+        conditional_delete=domain.settings.conditional_delete,
     )
     return handlers | {"capabilities": capabilities(lambda: abilities)}
 
