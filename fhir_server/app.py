@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import tempfile
@@ -15,6 +16,9 @@ from typing import Final
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
+import structlog
+
+from fhir_server.access.contents import sweep
 from fhir_server.access.engine import Engine
 from fhir_server.access.gate import Gate, system_session
 from fhir_server.access.policy import CompileFilter
@@ -46,6 +50,7 @@ from fhir_server.interactions.patch import conditional_patch, patch
 from fhir_server.interactions.ports import Handler, Perform
 from fhir_server.interactions.read import read
 from fhir_server.interactions.search import Searching, search
+from fhir_server.interactions.splice import bundle, search_entry
 from fhir_server.interactions.submit import submit
 from fhir_server.interactions.terminology import finder
 from fhir_server.interactions.transaction import transaction
@@ -68,14 +73,21 @@ from fhir_server.store.memory import MemoryStore
 from fhir_server.store.sqlite import opening as sqlite
 from fhir_server.validation.validate import Validator
 from operations.anonymize import ROW as anonymize
+from operations.everything import everything_operations
 from operations.meta import meta_operations
 from operations.models.registry import SHIPPED, Registry
 from operations.models.runtime import Runtime
 from operations.predict import predict_operation
 from operations.registry import Operations
+from operations.searchset import Searchsets
 from terminology.stored import StoredTerminology
 
+log = structlog.get_logger("vehr")
+
 FHIR: Final = "/fhir"
+SWEEP_EVERY: Final = 3600
+ORPHAN_AGE: Final = 86_400
+"""Seconds; far longer than any request takes between its upload and its commit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +187,27 @@ def operations(domain: Domain, runtime: Runtime) -> Operations:
 
     rows = meta_operations(domain.definitions.resource_types)
     own = domain.system_session("models")
-    return Operations((predict_operation(models, indexes, own), anonymize, *rows))
+    sets = searchsets(domain.searching)
+    return Operations(
+        (
+            predict_operation(models, indexes, own),
+            anonymize,
+            *everything_operations(sets, domain.base),
+            *rows,
+        )
+    )
+
+
+def searchsets(searching: Searching) -> Searchsets:
+    """What operations that answer with a searchset are handed."""
+    return Searchsets(
+        searching.schema,
+        searching.context,
+        searching.cursors,
+        bundle,
+        search_entry,
+        searching.sizes.greatest,
+    )
 
 
 @contextmanager
@@ -306,11 +338,23 @@ async def serving(domain: Domain, *, open_: bool = False) -> AsyncIterator[Asgi]
         face, runner = fhir_base(domain, rows, metrics, queue, open_=open_)
         front = Front(bases={b"fhir": face}, pages=pages(metrics, ready, settings_rows()))
         runner.start()
+        sweeping = asyncio.create_task(sweep_blobs(domain.engine))
         try:
             yield Edge(front, edge_rules(domain.settings, open_=open_), https)
         finally:
+            sweeping.cancel()
             await runner.drain()
             await runtime.close()
+
+
+async def sweep_blobs(engine: Engine) -> None:
+    """For ever: uploads that no commit named are removed a day later."""
+    while True:
+        await asyncio.sleep(SWEEP_EVERY)
+        try:
+            await sweep(engine, time.time() - ORPHAN_AGE)
+        except OSError as error:
+            log.warning("sweep of blobs failed", error=error.strerror)
 
 
 class Application:

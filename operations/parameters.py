@@ -8,8 +8,10 @@ operation. An unknown, missing or repeated parameter is 400; a value of the wron
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
 from fhir_server.model.datatypes import parse_datetime
@@ -56,10 +58,16 @@ class Value(NamedTuple):
 
 
 class Arguments:
-    """Decoded values by parameter name, in the client's order; parts are nested Arguments."""
+    """Decoded values by parameter name, in the client's order; parts are nested Arguments.
 
-    def __init__(self, values: Mapping[str, list[Any]]) -> None:
+    ``criteria``: what an operation that searches was given beside its own parameters.
+    """
+
+    def __init__(
+        self, values: Mapping[str, list[Any]], criteria: tuple[tuple[str, str], ...] = ()
+    ) -> None:
         self._values = values
+        self.criteria = criteria
 
     def all(self, name: str) -> list[Any]:
         return self._values.get(name, [])
@@ -86,7 +94,34 @@ def _moment(text: str) -> str:
     return text
 
 
-COMPLEX: Final = frozenset({"Meta"})
+def _date(text: str) -> str:
+    if "T" in text:
+        raise ValueError("it is not a date")
+    return _moment(text)
+
+
+def _whole(least: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not _INTEGER.fullmatch(text):
+            raise ValueError("it is not an integer")
+        if int(text) < least:
+            raise ValueError(f"it is less than {least}")
+        return int(text)
+
+    return read
+
+
+def _decimal(text: str) -> Decimal:
+    if not _DECIMAL.fullmatch(text):
+        raise ValueError("it is not a decimal")
+    return Decimal(text)
+
+
+_INTEGER: Final = re.compile(r"-?[0-9]{1,10}", re.ASCII)
+_DECIMAL: Final = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?", re.ASCII)
+
+
+COMPLEX: Final = frozenset({"Coding", "Meta", "Period"})
 """Data types, written as ``value[x]``; their structure is for the operation to validate."""
 
 
@@ -105,8 +140,15 @@ SIMPLE: Final[Mapping[str, Simple]] = {
     "canonical": Simple(("valueCanonical", "valueUri", "valueString", "valueCode"), _code),
     "instant": Simple(("valueInstant", "valueDateTime", "valueDate"), _moment),
     "dateTime": Simple(("valueDateTime", "valueInstant", "valueDate"), _moment),
+    "date": Simple(("valueDate", "valueDateTime"), _date),
+    "integer": Simple(("valueInteger", "valuePositiveInt", "valueUnsignedInt"), _whole(-(2**31))),
+    "unsignedInt": Simple(("valueUnsignedInt", "valuePositiveInt", "valueInteger"), _whole(0)),
+    "positiveInt": Simple(("valuePositiveInt", "valueUnsignedInt", "valueInteger"), _whole(1)),
+    "decimal": Simple(("valueDecimal", "valueInteger"), _decimal),
 }
 """Types that may stand in a URL."""
+
+NUMBERS: Final = frozenset({"integer", "unsignedInt", "positiveInt", "decimal"})
 
 
 def decode(
@@ -114,22 +156,44 @@ def decode(
     query: Iterable[tuple[str, str]],
     resource: Json | None = None,
     body: str = "",
+    *,
+    searches: bool = False,
 ) -> Arguments:
-    """The arguments of one call. Raises BadRequest or Unprocessable naming each parameter."""
+    """The arguments of one call. Raises BadRequest or Unprocessable naming each parameter.
+
+    ``searches``: what is no row is a search criterion, in a body as a ``valueString``.
+    """
     rows = {row.name: row for row in inputs}
     values: dict[str, list[Any]] = {}
+    criteria: list[tuple[str, str]] = []
     for name, text in query:
-        if name not in CONTROL:
+        if searches and name not in rows and name not in CONTROL:
+            criteria.append((name, text))
+        elif name not in CONTROL:
             _add(values, _row(rows, name), _from_text(_row(rows, name), text))
     if resource is not None and resource.get("resourceType") == "Parameters":
-        _from_parts(rows, resource.get("parameter", []), values, "Parameters.parameter")
+        parts = resource.get("parameter", [])
+        if searches and isinstance(parts, list):
+            criteria += [(part["name"], part["valueString"]) for part in parts if _free(rows, part)]
+            parts = [part for part in parts if not _free(rows, part)]
+        _from_parts(rows, parts, values, "Parameters.parameter")
     elif resource is not None:
         row = rows.get(body)
         if row is None or not _fits(row, resource):
             raise BadRequest("The body must be a Parameters resource", code="invalid")
         _add(values, row, resource)
     _require(inputs, values, "")
-    return Arguments(values)
+    return Arguments(values, tuple(criteria))
+
+
+def _free(rows: Mapping[str, Parameter], part: Any) -> bool:
+    """Is this part of a body a search criterion?"""
+    return (
+        isinstance(part, dict)
+        and part.keys() == {"name", "valueString"}
+        and all(isinstance(text, str) for text in part.values())
+        and part["name"] not in rows
+    )
 
 
 def _row(rows: Mapping[str, Parameter], name: str) -> Parameter:
@@ -211,7 +275,9 @@ def _from_simple(row: Parameter, simple: Simple, part: Json, members: list[str],
     value = part[members[0]]
     if row.type == "boolean" and isinstance(value, bool):
         return value
-    if row.type == "boolean" or not isinstance(value, str):
+    if row.type in NUMBERS and isinstance(value, int | Decimal) and not isinstance(value, bool):
+        value = str(value)
+    elif row.type in NUMBERS or row.type == "boolean" or not isinstance(value, str):
         raise _mismatch(row, path, f"{simple.members[0]} of JSON type {row.type}")
     try:
         return simple.read(value)

@@ -59,6 +59,8 @@ class Operation:
     handler: Handler
     body: str = ""
     """The input that a body which is not a Parameters resource stands for."""
+    searches: bool = False
+    """Takes search parameters of its type as well (``Arguments.criteria``)."""
 
 
 class Operations:

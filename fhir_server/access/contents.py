@@ -17,7 +17,7 @@ from fhir_server.access.engine import Engine
 from fhir_server.access.policy import BINARY, Policy
 from fhir_server.formats.json import dumps, loads
 from fhir_server.model.exchange import Json
-from fhir_server.model.problem import NotSupported, ServerError
+from fhir_server.model.problem import NotSupported, ServerError, Unprocessable
 from fhir_server.model.resource import Key, Stored
 from fhir_server.search.extract import local_references
 from fhir_server.search.plan import FALSE, TRUE, All, IdIn, Scan, Search
@@ -86,8 +86,6 @@ async def permitted(
 
 
 async def _readable(engine: Engine, policy: Policy, target: Key) -> bool:
-    if not policy.allows("r", target.type):
-        return False
     known = policy.sees("r", target.type)
     if known == TRUE and policy.whole:
         return True
@@ -121,6 +119,9 @@ async def is_referenced(ledger: Ledger, sha256: str) -> bool:
 async def set_aside(blobs: Blobs | None, resource: Json) -> tuple[Json, Blob | None]:
     """The resource as it is stored, and the blob of its data if that is large."""
     data = resource.get("data")
+    if data is None and WITHHELD["code"] in _tags(resource):
+        text = "the Binary is tagged SUBSETTED: send it with its data"
+        raise Unprocessable(text, code="invariant", expression="Binary.meta.tag")
     if blobs is None or not isinstance(data, str) or len(data) <= INLINE:
         return resource, None
 
@@ -129,6 +130,19 @@ async def set_aside(blobs: Blobs | None, resource: Json) -> tuple[Json, Blob | N
 
     blob = await blobs.put(decoded())
     return {name: value for name, value in resource.items() if name != "data"}, blob
+
+
+def _tags(resource: Json) -> list[str]:
+    return [tag.get("code") for tag in resource.get("meta", {}).get("tag", ())]
+
+
+async def sweep(engine: Engine, before: float) -> int:
+    """Remove the blobs that no version names and that were stored before this epoch second."""
+
+    async def named(sha256: str) -> bool:
+        return await is_referenced(engine.store.ledger, sha256)
+
+    return await needed(engine.blobs).sweep(named, before)
 
 
 def needed(blobs: Blobs | None) -> Blobs:

@@ -19,11 +19,13 @@ from fhir_server.search.plan import (
     All,
     Any,
     Chain,
+    Composite,
     DateIs,
     Has,
     IdIn,
     Include,
     InPatient,
+    Near,
     Not,
     NumberIs,
     Predicate,
@@ -77,6 +79,8 @@ def restrict_predicate(predicate: Predicate, policy: Policy) -> Predicate:
             return Chain(param, tuple(restrict_scan(t, policy) for t in targets))
         case Has(source, param):
             return Has(restrict_scan(source, policy), param)
+        case Composite(param, parts):
+            return Composite(param, tuple(restrict_predicate(p, policy) for p in parts))
         case ReferenceIs():
             return _reference(predicate, policy)
         case Present(_, "reference", _):
@@ -91,6 +95,7 @@ def restrict_predicate(predicate: Predicate, policy: Policy) -> Predicate:
             | QuantityIs()
             | UriIs()
             | Present()
+            | Near()
             | InPatient()
         ):
             return predicate

@@ -85,7 +85,13 @@ class Session:
         page = await self._engine.store.run(restrict(replace(search, scans=scans), self.policy))
         if any(scan.type == BINARY for scan in scans):
             page = replace(page, matches=[in_bundle(match) for match in page.matches])
+        if page.included:
+            page = replace(page, included=[in_bundle(added) for added in page.included])
         return page
+
+    async def position(self) -> int:
+        """The newest position of the change feed, for ``Search.as_of``."""
+        return await self._engine.store.position()
 
     async def everything(self, patient: str) -> AsyncIterator[Stored]:
         """The patient, then its whole compartment, as of one point."""

@@ -110,9 +110,7 @@ class Writing:
         guards = tuple(guard for draft in drafts for guard in draft.guards)
         for attempt in range(ATTEMPTS):
             current = await self._current(drafts)
-            plans = [
-                await self._change(item, now) for item, now in zip(prepared, current, strict=True)
-            ]
+            plans = await self._plan(prepared, current)
             changes = tuple(change for change in plans if change is not None)
             if not changes:
                 return [Written(None) for _ in drafts]
@@ -152,6 +150,16 @@ class Writing:
         looked = [draft.key for draft in drafts if draft.method != "POST"]
         found = iter(await self._engine.store.current(looked)) if looked else iter(())
         return [None if draft.method == "POST" else next(found) for draft in drafts]
+
+    async def _plan(
+        self, prepared: Sequence[_Prepared], current: Sequence[Stored | None]
+    ) -> list[Change | None]:
+        plans = []
+        for turn, (item, now) in enumerate(zip(prepared, current, strict=True), 1):
+            plans.append(await self._change(item, now))
+            if turn % PAUSE == 0:
+                await asyncio.sleep(0)
+        return plans
 
     async def _change(self, item: _Prepared, current: Stored | None) -> Change | None:
         """The change that a draft makes to what is current; None if there is nothing to do."""

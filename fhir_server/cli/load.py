@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -33,18 +34,18 @@ def load(
     data: Data = None,
 ) -> None:
     """Load Bundles and resources; safe to run again."""
-    found = files(paths)
+    files(paths)  # names a path that is not there before anything is opened
     settings = lasting(settings_of(data))
     console = Console(stderr=True)
     started = time.monotonic()
-    report = asyncio.run(run(settings, found, console, strict=strict))
+    report = asyncio.run(run(settings, paths, console, strict=strict))
     show(report, time.monotonic() - started)
     if report.failed:
         raise typer.Exit(1)
 
 
 async def run(
-    settings: Settings, found: list[Path], console: Console, *, strict: bool = False
+    settings: Settings, paths: list[Path], console: Console, *, strict: bool = False
 ) -> Report:
     """Load files one after the other, with a progress bar."""
     columns = (
@@ -55,6 +56,7 @@ async def run(
         TextColumn("{task.fields[rate]:>7,.0f}/s"),
         TimeElapsedColumn(),
     )
+    found = files(paths)
     async with opened(settings) as domain:
         loader = Loader(domain, strict=strict)
         with Progress(*columns, console=console, transient=True) as progress:
@@ -64,7 +66,8 @@ async def run(
             for path in found:
                 progress.update(task, description=path.name[:40])
                 for document in documents(path, lambda count: progress.advance(task, count)):
-                    await loader.take(document)
+                    met = document.line == 0 and path not in paths
+                    await loader.take(replace(document, met=met))
                     stored = loader.report.stored.total()
                     rate = stored / (time.monotonic() - started)
                     progress.update(task, stored=stored, rate=rate)
@@ -81,6 +84,8 @@ def show(report: Report, seconds: float) -> None:
     print(f"{total:>9,} stored in {seconds:.1f} s ({rate:,.0f}/s), {report.unchanged:,} known")
     for line in report.notes.lines():
         print(line)
+    for place in report.skipped:
+        print(f"skipped {place}: not a FHIR resource")
     for place, reason in report.failed[:SHOWN_FAILURES]:
         print(f"failed {place}: {reason}")
     if len(report.failed) > SHOWN_FAILURES:

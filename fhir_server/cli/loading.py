@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -24,7 +26,7 @@ from fhir_server.interactions.entries import Entry, parse_entry, raw_entries
 from fhir_server.interactions.execution import execute
 from fhir_server.model.datatypes import format_instant
 from fhir_server.model.exchange import Json
-from fhir_server.model.problem import BadRequest, Problem
+from fhir_server.model.problem import BadRequest, Problem, Unprocessable
 from fhir_server.model.resource import ID_PATTERN, Key, Stored
 from fhir_server.search.plan import IdIn, Scan, Search, SortKey
 
@@ -42,11 +44,12 @@ EXECUTED: Final = ("transaction", "batch", "collection", "searchset")
 @dataclass(slots=True)
 class Report:
     """Stored resources by type, those that were there already, what was mended or accepted
-    with a note, and what failed and why."""
+    with a note, files of a folder that hold no resource, and what failed and why."""
 
     stored: Counter[str] = field(default_factory=Counter)
     unchanged: int = 0
     notes: Notes = field(default_factory=Notes)
+    skipped: list[str] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
 
     def fail(self, place: str, problem: Problem) -> None:
@@ -71,7 +74,8 @@ class Loader:
     """Takes documents one by one; ``finish`` writes what still waits."""
 
     def __init__(self, domain: Domain, *, strict: bool = False) -> None:
-        self._mender = Mender(domain.definitions, strict=strict)
+        self._mender = Mender(domain.definitions)
+        self._strict = strict
         self.report = Report(notes=self._mender.notes)
         self._domain = domain
         engine = replace(domain.engine, validate=self._mender.admit)
@@ -85,29 +89,64 @@ class Loader:
             if document.fault:
                 raise BadRequest(document.fault)
             resource = loads(document.body, LIMITS)
-            if resource.get("resourceType") == "Bundle" and resource.get("type") in EXECUTED:
+            if document.met and "resourceType" not in resource:
+                self.report.skipped.append(document.place)
+            elif resource.get("resourceType") == "Bundle" and resource.get("type") in EXECUTED:
                 await self.finish()
-                await self._bundle(document, resource)
+                await self._whole(document, resource)
             else:
-                await self._resource(document, self._mender.mend(resource))
+                await self._resource(document, resource)
         except Problem as problem:
             self.report.fail(document.place, problem)
 
     async def finish(self) -> None:
-        """Commit the resources that wait; if that fails, each alone."""
+        """Commit the resources that wait; if that fails, mended; if that fails, each alone."""
         waiting = list(self._waiting.values())
         self._waiting.clear()
         try:
             await self._commit(waiting)
         except Problem:
-            for item in waiting:
-                await self._alone(item)
+            await self._mended(waiting)
+
+    async def _mended(self, waiting: list[_Waiting]) -> None:
+        items = waiting if self._strict else [self._mend(item) for item in waiting]
+        with self._leniently():
+            try:
+                await self._commit(items)
+            except Problem:
+                for item in items:
+                    await self._alone(item)
 
     async def _alone(self, item: _Waiting) -> None:
         try:
             await self._commit([item])
         except Problem as problem:
             self.report.fail(item.place, problem)
+
+    def _mend(self, item: _Waiting) -> _Waiting:
+        resource = item.draft.resource
+        if resource is None:
+            return item
+        return replace(item, draft=replace(item.draft, resource=self._mender.mend(resource)))
+
+    @contextmanager
+    def _leniently(self) -> Iterator[None]:
+        self._mender.lenient = not self._strict
+        try:
+            yield
+        finally:
+            self._mender.lenient = False
+
+    async def _whole(self, document: Document, bundle: Json) -> None:
+        """A Bundle as it is; if it is refused, mended."""
+        try:
+            await self._bundle(document, bundle)
+        except Unprocessable:
+            if self._strict:
+                raise
+            entries = [self._mender.mend_entry(entry) for entry in bundle.get("entry", ())]
+            with self._leniently():
+                await self._bundle(document, {**bundle, "entry": entries})
 
     async def _resource(self, document: Document, resource: Json) -> None:
         type_ = resource.get("resourceType")
@@ -172,7 +211,7 @@ class Loader:
             return
         executed = resource["type"] in ("transaction", "batch")
         entries = [
-            parse_entry(index, self._mender.mend_entry(raw if executed else _as_write(raw)))
+            parse_entry(index, raw if executed else _as_write(raw))
             for index, raw in enumerate(raws)
             if executed or not _is_outcome(raw)
         ]

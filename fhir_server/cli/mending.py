@@ -37,17 +37,18 @@ class Notes:
 
 
 class Mender:
-    """``strict``: nothing is mended and nothing accepted that REST would refuse."""
+    """``lenient``: whether ``admit`` takes what is sound in structure; off for the first try,
+    so that valid resources are validated once and as over REST."""
 
-    def __init__(self, definitions: Definitions, *, strict: bool) -> None:
+    def __init__(self, definitions: Definitions) -> None:
         self.notes = Notes()
+        self.lenient = False
         self._definitions = definitions
         self._validator = Validator(definitions)
-        self._strict = strict
 
     def mend(self, resource: Json) -> Json:
         """The resource, or a repaired copy."""
-        if self._strict or resource.get("resourceType") not in self._definitions.resource_types:
+        if resource.get("resourceType") not in self._definitions.resource_types:
             return resource
         if self._validator.surely(resource):
             return resource
@@ -62,7 +63,7 @@ class Mender:
 
     def admit(self, resource: Json) -> None:
         """The validation of the write path: Unprocessable for what is refused."""
-        if self._strict:
+        if not self.lenient:
             self._validator.check(resource)
             return
         for issue in self._validator.check_structure(resource):

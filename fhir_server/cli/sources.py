@@ -16,12 +16,14 @@ SUFFIXES: Final = (".json", ".ndjson", ".jsonl")
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One JSON text and where it stands. ``line`` 0: the whole file. ``fault``: unreadable."""
+    """One JSON text and where it stands. ``line`` 0: the whole file. ``fault``: unreadable.
+    ``met``: a whole file that was met in a folder, which may hold other things than FHIR."""
 
     file: Path
     line: int
     body: bytes
     fault: str = ""
+    met: bool = False
 
     @property
     def place(self) -> str:

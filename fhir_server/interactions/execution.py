@@ -215,7 +215,9 @@ class Execution:
             if entry.index in patched:
                 resource = patched[entry.index].resource or {}
                 sites += [(entry, site) for site in self._links.sites(resource, entry.full_url)]
-        for entry, site in sites:
+        for turn, (entry, site) in enumerate(sites, 1):
+            if turn % (PAUSE * 10) == 0:
+                await asyncio.sleep(0)
             if entry.index in existing:
                 continue
             for piece in site.pieces:

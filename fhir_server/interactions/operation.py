@@ -31,7 +31,7 @@ def operation(operations: Operations, now: Callable[[], int]) -> Handler:
         if row.affects_state and request.method != "POST":
             raise MethodNotAllowed(f"{name} is only for POST", headers={"Allow": "POST"})
         _permit(session, row, type_)
-        arguments = decode(row.inputs, request.query, request.body, row.body)
+        arguments = decode(row.inputs, request.query, request.body, row.body, searches=row.searches)
         call = Invocation(
             level,
             type_,

@@ -5,7 +5,9 @@ All writes of the Bundle are one commit (``execution``); its reads come after it
 
 from __future__ import annotations
 
-from typing import Final
+import asyncio
+
+from typing import Any, Final
 
 from fhir_server.access.session import Session
 from fhir_server.definitions.registry import Definitions
@@ -18,7 +20,7 @@ from fhir_server.interactions.entries import (
     raw_entries,
     status_line,
 )
-from fhir_server.interactions.execution import Result, entry_problems, execute
+from fhir_server.interactions.execution import PAUSE, Result, entry_problems, execute
 from fhir_server.interactions.ports import Criteria, Handler, Perform
 from fhir_server.interactions.splice import bundle
 from fhir_server.interactions.splice import entry as entry_bytes
@@ -38,9 +40,7 @@ def transaction(
 
     async def transaction_(request: Request, session: Session) -> Response:
         assert request.body is not None
-        entries = [
-            parse_entry(index, raw) for index, raw in enumerate(raw_entries(request.body, most))
-        ]
+        entries = await parsed(raw_entries(request.body, most))
         writes = [entry for entry in entries if entry.method in WRITES]
         reads = [entry for entry in entries if entry.method not in WRITES]
         await probe(reads, writes, request, session)
@@ -69,6 +69,16 @@ def transaction(
             return failed(problem)
 
     return transaction_
+
+
+async def parsed(raws: list[Any]) -> list[Entry]:
+    """The entries, with a turn for other requests now and then."""
+    entries = []
+    for index, raw in enumerate(raws):
+        entries.append(parse_entry(index, raw))
+        if index % PAUSE == 0:
+            await asyncio.sleep(0)
+    return entries
 
 
 def _shown(result: Result, request: Request) -> bytes:

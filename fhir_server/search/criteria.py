@@ -34,6 +34,7 @@ MOST_VALUES: Final = 1000
 MOST_HOPS: Final = 4
 """Chains and ``_has`` in one criterion."""
 
+_CONTRARY: Final = {"true": "false", "false": "true"}
 _ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 
 
@@ -75,22 +76,36 @@ class Criteria:
 
         Raises BadRequest; UnknownParameter if the type has no parameter of that name.
         """
-        if hops > MOST_HOPS:
-            raise BadRequest(f"{name}: more than {MOST_HOPS} chained references", code="too-costly")
+        self.check_hops(name, hops)
         if name.startswith("_has:"):
             return self._has(type, name, value, hops)
         head, dot, rest = name.partition(".")
         code, colon, modifier = head.partition(":")
+        if code == "_list":
+            return self._listed(name, value)
         if colon and not modifier:
             raise BadRequest(f"{name}: the modifier is empty")
         parameter = self.parameter(type, code)
         if dot:
             return self._chain(parameter, modifier, rest, value, name, hops)
         if modifier == "missing":
-            return self._missing(parameter, name, value)
-        values = _alternatives(name, value)
+            return self.present(parameter, name, _CONTRARY.get(value, value))
+        return self._matched(parameter, name, modifier, _alternatives(name, value))
+
+    def check_hops(self, name: str, hops: int) -> None:
+        """Refuses a longer chain. ``hops``: so far."""
+        if hops > MOST_HOPS:
+            raise BadRequest(f"{name}: more than {MOST_HOPS} chained references", code="too-costly")
+
+    def one(self, parameter: Parameter, name: str, modifier: str, value: str) -> Predicate:
+        """A single value, in which a comma means nothing."""
+        return self._matched(parameter, name, modifier, (value,))
+
+    def _matched(
+        self, parameter: Parameter, name: str, modifier: str, values: tuple[str, ...]
+    ) -> Predicate:
         self.budget.spend(name, len(values) * max(len(parameter.targets), 1))
-        match code:
+        match parameter.code:
             case "_id":
                 return _id(name, modifier, values)
             case "_lastUpdated":
@@ -137,22 +152,31 @@ class Criteria:
             return
         not_supported(f"{name}: the modifier ':{modifier[:64]}' is not supported here")
 
-    def _missing(self, parameter: Parameter, name: str, value: str) -> Predicate:
+    def present(self, parameter: Parameter, name: str, value: str) -> Predicate:
+        """Whether there is a value, or with ``value`` "false" that there is none."""
         if value not in ("true", "false"):
             raise BadRequest(f"{name}: {value[:100]!r} is neither true nor false")
+        if parameter.kind == "composite" or parameter.kind == "special":
+            not_supported(f"{name}: ':missing' is not supported on {parameter.code!r}")
         if parameter.code in ("_id", "_lastUpdated"):
             present: Predicate = TRUE
         elif parameter.narrowed:
             # The index holds references to other types as well.
             present = Chain(parameter.index, tuple(Scan(t) for t in parameter.targets))
         else:
-            parts = tuple(
-                Present(index, parameter.kind, parameter.targets) for index in parameter.indexes
-            )
+            kind = parameter.kind
+            parts = tuple(Present(index, kind, parameter.targets) for index in parameter.indexes)
             present = parts[0] if len(parts) == 1 else Any(parts)
-        if value == "false":
+        if value == "true":
             return present
         return FALSE if present == TRUE else Not(present)
+
+    def _listed(self, name: str, value: str) -> Predicate:
+        """``_list``: https://hl7.org/fhir/R4/search.html#list"""
+        if name != "_list" or value.startswith("$"):
+            not_supported(f"{name}={value[:60]}: only the id of a List is supported")
+        lists = _id(name, "", _alternatives(name, value))
+        return Has(Scan("List", lists), self.parameter("List", "item").index)
 
     def _chain(
         self, parameter: Parameter, modifier: str, rest: str, value: str, name: str, hops: int

@@ -13,11 +13,13 @@ from typing import Any, TypeAlias, assert_never
 
 from fhir_server.model.exchange import Json
 from fhir_server.search.expression import HasExtension, Resolves, Where
+from fhir_server.search.match import LISTS
 from fhir_server.search.parameters import KINDS, Site
 from fhir_server.search.parameters.kind import Emit
 from fhir_server.search.parameters.reference import target, type_of
-from fhir_server.search.schema import Filter, Hop, Path, SearchSchema, TypeSchema
-from fhir_server.search.values import DATE_MAX, DATE_MIN, IndexValues, TokenValue
+from fhir_server.search.paths import Filter, Hop, Path
+from fhir_server.search.schema import SearchSchema, TypeSchema
+from fhir_server.search.values import DATE_MAX, DATE_MIN, GroupValue, IndexValues, TokenValue
 
 Extract: TypeAlias = Callable[[Json], IndexValues]
 Local: TypeAlias = tuple[str, str, str]
@@ -103,9 +105,37 @@ def _trie(schema: TypeSchema, site: Site) -> _Node:
         for path in index.paths:
             if path.not_false:
                 root.emits.append(_not_false(index.name, path.hops[0].member))
+            elif path.parts:
+                _node(root, path).emits.append(_group(index.name, path, site))
             else:
                 _node(root, path).emits.append(readers[path.type](index.name, site))
     return root
+
+
+def _group(index: str, composite: Path, site: Site) -> Emit:
+    """The values of the components of one element, if it has all of them."""
+    root = _Node()
+    needed: list[tuple[str, str, frozenset[str]]] = []
+    for number, (kind, paths) in enumerate(composite.parts):
+        for path in paths:
+            _node(root, path).emits.append(KINDS[kind].readers[path.type](str(number), site))
+        if paths:
+            first = frozenset(path.hops[0].member for path in paths)
+            needed.append((LISTS[kind], str(number), first))
+    walk = _compile_node(root, site.base)
+
+    def emit(value: Any, out: IndexValues) -> None:
+        for _, _, members in needed:
+            if members.isdisjoint(value):
+                return
+        found = IndexValues()
+        walk(value, found)
+        found.tokens = [v for v in found.tokens if ":" not in v.param]
+        found.strings = [v for v in found.strings if ":" not in v.param]
+        if all(any(v.param == name for v in getattr(found, kind)) for kind, name, _ in needed):
+            out.groups.append(GroupValue(index, found))
+
+    return emit
 
 
 def _node(root: _Node, path: Path) -> _Node:

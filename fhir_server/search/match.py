@@ -8,6 +8,7 @@ the prefixes are the tables ``COMPARE_SPANS`` and ``COMPARE_NUMBERS`` of ``model
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import asin, cos, radians, sin, sqrt
 from typing import assert_never
 
 from fhir_server.model.datatypes import COMPARE_NUMBERS, COMPARE_SPANS
@@ -50,6 +51,9 @@ def matches(
             return not matches(part, id, values, updated, join)
         case plan.Chain() | plan.Has():
             return join(predicate)
+        case plan.Composite(param, parts):
+            groups = [group.values for group in values.groups if group.param == param]
+            return any(all(matches(p, id, g, updated, join) for p in parts) for g in groups)
         case _:
             return matches_leaf(predicate, id, values, updated)
 
@@ -80,10 +84,30 @@ def matches_leaf(leaf: plan.Leaf, id: str, values: IndexValues, updated: int = 0
             if kind == "url":
                 return any(v.param == param and v.url for v in values.references)
             return any(v.param == param for v in getattr(values, LISTS[kind]))
+        case plan.Near():
+            return any(_near(leaf, g.values) for g in values.groups if g.param == leaf.param)
         case plan.InPatient(ids):
             return any(patient in ids for patient in values.patients)
         case _:
             assert_never(leaf)
+
+
+EARTH = 6_371_008.8
+"""Mean radius in metres."""
+
+
+def _near(leaf: plan.Near, position: IndexValues) -> bool:
+    """Great-circle distance (haversine)."""
+    latitude, longitude = (n.lo for n in position.numbers)
+    return distance(leaf.latitude, leaf.longitude, latitude, longitude) <= leaf.metres
+
+
+def distance(latitude: float, longitude: float, to_latitude: float, to_longitude: float) -> float:
+    """Metres between two positions in degrees."""
+    here, there = radians(latitude), radians(to_latitude)
+    rise, turn = (there - here) / 2, radians(to_longitude - longitude) / 2
+    chord = sin(rise) ** 2 + cos(here) * cos(there) * sin(turn) ** 2
+    return 2 * EARTH * asin(min(1.0, sqrt(chord)))
 
 
 LISTS = {
@@ -116,6 +140,10 @@ def _string(leaf: plan.StringIs, value: StringValue) -> bool:
             return fold(value.text).startswith(leaf.text)
         case "contains":
             return leaf.text in fold(value.text)
+        case "ends":
+            return fold(value.text).endswith(leaf.text)
+        case "is":
+            return fold(value.text) == leaf.text
         case _:
             assert_never(leaf.mode)
 

@@ -13,6 +13,7 @@ from typing import Final
 
 from fhir_server.model.problem import BadRequest
 from fhir_server.search.criteria import Criteria, UnknownParameter, not_supported
+from fhir_server.search.filtering import compile_filter
 from fhir_server.search.parameters import Context
 from fhir_server.search.plan import TRUE, All, Cursor, Predicate, Scan, Search
 from fhir_server.search.results import DEFAULT_COUNT, MOST_COUNT, RESULTS, Result
@@ -23,9 +24,7 @@ Pairs = Iterable[tuple[str, str]]
 MOST_PARAMETERS: Final = 100
 ELSEWHERE: Final = frozenset({"_format", "_pretty", "_cursor"})
 """Read by the interaction or the HTTP layer, no part of the search."""
-REFUSED: Final = frozenset(
-    {"_elements", "_containedType", "_text", "_content", "_list", "_filter", "_query", "_score"}
-)
+REFUSED: Final = frozenset({"_elements", "_containedType", "_text", "_content", "_query", "_score"})
 """Defined by FHIR for every type and not supported."""
 
 
@@ -131,6 +130,8 @@ def _criterion(criteria: Criteria, type: str, name: str, value: str) -> Predicat
         not_supported(f"the search parameter {code!r} is not supported")
     if not value:
         raise BadRequest(f"{name[:100]}: the value is empty")
+    if name == "_filter":
+        return compile_filter(criteria, type, value)
     return criteria.compile(type, name, value)
 
 

@@ -63,11 +63,12 @@ class TokenIs:
 
 @dataclass(frozen=True, slots=True)
 class StringIs:
-    """``text`` is folded (``values.fold``) for "starts" and "contains", as written for "exact"."""
+    """``text`` is as written for "exact", else folded (``values.fold``) like the value, which
+    starts with it, ends with it, contains it or is it."""
 
     param: str
     text: str
-    mode: Literal["starts", "exact", "contains"] = "starts"
+    mode: Literal["starts", "exact", "contains", "ends", "is"] = "starts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +171,24 @@ class Has:
     param: str
 
 
+@dataclass(frozen=True, slots=True)
+class Composite:
+    """One element of ``param`` for which all parts hold; they name its values by number."""
+
+    param: str
+    parts: tuple[Predicate, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """A position at most ``metres`` away, on a sphere. Degrees."""
+
+    param: str
+    latitude: float
+    longitude: float
+    metres: float
+
+
 Leaf: TypeAlias = (
     IdIn
     | UpdatedIs
@@ -181,9 +200,10 @@ Leaf: TypeAlias = (
     | ReferenceIs
     | UriIs
     | Present
+    | Near
     | InPatient
 )
-Predicate: TypeAlias = All | Any | Not | Leaf | Chain | Has
+Predicate: TypeAlias = All | Any | Not | Leaf | Chain | Has | Composite
 
 TRUE = All()
 FALSE = Any()
@@ -276,7 +296,7 @@ class History:
 
 def both(left: Predicate, right: Predicate) -> Predicate:
     """``left`` and ``right``, without needless nesting."""
-    if left == TRUE:
+    if left in (TRUE, right):
         return right
     if right == TRUE:
         return left

@@ -109,10 +109,11 @@ def _sort_key(result: Result, code: str) -> SortKey:
         not_supported(f"_sort: {name!r} has no order")
     if any(p.kind != first.kind or p.indexes != first.indexes for p in found):
         not_supported(f"_sort: {name!r} differs between the searched types")
-    assert first.kind != "reference"  # references are not sortable
+    kind = first.kind
+    assert kind != "reference" and kind != "composite" and kind != "special"  # not sortable
     if descending and all(_is_main(result, type, first.index) for type in result.types):
         return SortKey("_main", "main", descending=True)
-    return SortKey(first.index, first.kind, descending)
+    return SortKey(first.index, kind, descending)
 
 
 def _is_main(result: Result, type: str, index: str) -> bool:

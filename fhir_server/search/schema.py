@@ -1,34 +1,22 @@
 """What can be searched: the parameters of each type, their indexes, and how to read values.
 
 Computed from the SearchParameter definitions (https://hl7.org/fhir/R4/searchparameter.html).
-An expression is resolved against the element definitions to a ``Path``: the JSON members to
-walk, the filters on the way and the datatype at the end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
-from typing import Final, NamedTuple, cast
+from typing import Final, cast
 
-from fhir_server.definitions.elements import Element, SearchParameter, TypeRef
+from fhir_server.definitions.elements import SearchParameter
 from fhir_server.definitions.registry import Definitions
-from fhir_server.search.expression import (
-    Field,
-    First,
-    HasExtension,
-    NotFalse,
-    OfType,
-    Resolves,
-    Step,
-    Where,
-    parse_expression,
-)
-from fhir_server.search.parameters import KINDS, KindName, Parameter
+from fhir_server.search.expression import Resolves
+from fhir_server.search.parameters import Component as Part
+from fhir_server.search.parameters import KindName, Parameter
+from fhir_server.search.paths import Path, Resolver, components
 
-Filter = Where | HasExtension | Resolves
-ABSTRACT: Final = ("Resource", "DomainResource", "")
 COLUMNS: Final = ("_id", "_lastUpdated")
 """Parameters that a store holds as columns, not as index values."""
 SPECIAL_VALUES: Final = "http://terminology.hl7.org/CodeSystem/special-values"
@@ -42,24 +30,6 @@ MAIN_DATES: Final = (
     "datetime", "datewritten", "identified", "timestamp", "execution-period", "access-date",
     "asserted-date",
 )  # fmt: skip
-
-
-class Hop(NamedTuple):
-    """One JSON member: its name, whether it is a list, only its first, then filters."""
-
-    member: str
-    many: bool
-    first: bool = False
-    filters: tuple[Filter, ...] = ()
-
-
-class Path(NamedTuple):
-    """From a resource to values of one datatype. ``not_false``: one boolean per resource."""
-
-    hops: tuple[Hop, ...]
-    type: str
-    binding: str | None = None
-    not_false: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +96,7 @@ class SearchSchema:
         """Raises KeyError for what is not a resource type."""
         if type not in self.types:
             raise KeyError(type)
-        resolver = _Resolver(self.definitions)
+        resolver = Resolver(self.definitions)
         found: dict[str, tuple[SearchParameter, tuple[Path, ...]]] = {}
         unsupported = set()
         for code, definition in self.definitions.search_parameters(type).items():
@@ -150,85 +120,6 @@ class SearchSchema:
         codes = self.definitions.compartment("Patient").get(type, ())
         names = [parameters[c].index for c in codes if c in parameters and c not in COLUMNS]
         return tuple(dict.fromkeys(names))
-
-
-class _Resolver:
-    """Expressions to paths, by the element definitions."""
-
-    def __init__(self, definitions: Definitions) -> None:
-        self._definitions = definitions
-
-    def paths(self, type: str, definition: SearchParameter) -> Iterator[Path]:
-        kind = KINDS.get(definition.type)
-        if kind is None or definition.expression is None or definition.usage != "normal":
-            return
-        for branch in parse_expression(definition.expression):
-            if branch.root == type or branch.root in ABSTRACT:
-                for path in self._walk(type, branch.steps, (), type):
-                    if path.type in kind.readers:
-                        yield path
-                    elif path.type == "Extension":
-                        yield from self._extension_values(path, kind.readers)
-
-    def _extension_values(self, path: Path, readers: Mapping[str, object]) -> Iterator[Path]:
-        for member, (element, type_) in self._definitions.members("Extension").items():
-            if element.name == "value" and type_.code in readers:
-                yield Path((*path.hops, Hop(member, False)), type_.code)
-
-    def _walk(
-        self,
-        at: str,
-        steps: tuple[Step, ...],
-        hops: tuple[Hop, ...],
-        type: str,
-        binding: str | None = None,
-    ) -> Iterator[Path]:
-        """``at``: a type or element path to go on from; ``type``: the datatype there."""
-        if not steps:
-            yield Path(hops, type, binding)
-            return
-        step, rest = steps[0], steps[1:]
-        match step:
-            case Field(name):
-                for member, (element, type_) in self._members(at).items():
-                    if element.name == name:
-                        yield from self._walk(
-                            _below(element, type_),
-                            rest,
-                            (*hops, Hop(member, element.max != 1)),
-                            type_.code,
-                            _binding(element),
-                        )
-            case OfType(wanted):
-                if self._definitions.is_a(type, wanted):
-                    yield from self._walk(at, rest, hops, type, binding)
-            case Where() | HasExtension() | Resolves():
-                if hops and not (isinstance(step, Resolves) and type != "Reference"):
-                    last = hops[-1]._replace(filters=(*hops[-1].filters, step))
-                    yield from self._walk(at, rest, (*hops[:-1], last), type, binding)
-            case First():
-                yield from self._walk(
-                    at, rest, (*hops[:-1], hops[-1]._replace(first=True)), type, binding
-                )
-            case NotFalse():
-                yield Path(hops, "boolean", None, True)
-
-    def _members(self, at: str) -> Mapping[str, tuple[Element, TypeRef]]:
-        try:
-            return self._definitions.members(at)
-        except KeyError:  # a primitive, or an element of several types
-            return {}
-
-
-def _below(element: Element, type_: TypeRef) -> str:
-    if type_.code in ("BackboneElement", "Element"):
-        return element.path
-    return type_.code
-
-
-def _binding(element: Element) -> str | None:
-    binding = element.binding
-    return binding.value_set if binding is not None and binding.strength == "required" else None
 
 
 Found = Mapping[str, tuple[SearchParameter, tuple[Path, ...]]]
@@ -262,9 +153,49 @@ def _named(
             url=definition.url,
             description=definition.description,
         )
+    for code, (definition, paths) in found.items():
+        if definition.type == "composite":
+            parts = _parts(definition, paths, parameters, found, definitions)
+            parameters[code] = replace(parameters[code], components=parts)
     used = {name for p in parameters.values() for name in p.indexes} - set(COLUMNS)
     return parameters, tuple(
         Index(code, found[code][0].type, found[code][1]) for code in sorted(used)
+    )
+
+
+def _parts(
+    definition: SearchParameter,
+    elements: tuple[Path, ...],
+    parameters: Mapping[str, Parameter],
+    found: Found,
+    definitions: Definitions,
+) -> tuple[Part, ...]:
+    """The components; ``outer`` only where it reads at least what the component reads."""
+    parts = []
+    for number, component in enumerate(components(definition)):
+        own = definitions.search_parameter(component.definition)
+        inside = {path for element in elements for path in element.parts[number][1]}
+        below = {
+            path._replace(hops=(*element.hops, *path.hops))
+            for element in elements
+            for path in element.parts[number][1]
+        }
+        covers = own.code in found and below <= set(found[own.code][1])
+        inner = _inner(own, number, tuple(inside), definitions) if inside else None
+        parts.append(Part(own.code, inner, parameters[own.code] if covers else None))
+    return tuple(parts)
+
+
+def _inner(
+    definition: SearchParameter, number: int, paths: tuple[Path, ...], definitions: Definitions
+) -> Parameter:
+    return Parameter(
+        definition.code,
+        cast(KindName, definition.type),
+        (str(number),),
+        targets=_targets(definition, paths, definitions),
+        systems=_systems(paths, definitions),
+        types=frozenset(path.type for path in paths),
     )
 
 

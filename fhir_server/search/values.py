@@ -77,6 +77,16 @@ class UriValue(NamedTuple):
     uri: str
 
 
+class GroupValue(NamedTuple):
+    """What one element offers to a parameter of several parts: a composite, a position.
+
+    The values in it are named by the number of the part.
+    """
+
+    param: str
+    values: IndexValues
+
+
 @dataclass(slots=True)
 class IndexValues:
     """Everything that search knows of one version of one resource.
@@ -94,6 +104,7 @@ class IndexValues:
     quantities: list[QuantityValue] = field(default_factory=list)
     references: list[ReferenceValue] = field(default_factory=list)
     uris: list[UriValue] = field(default_factory=list)
+    groups: list[GroupValue] = field(default_factory=list)
 
 
 def fold(text: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from fhir_server.model.problem import BadRequest
@@ -58,6 +58,9 @@ class World:
                 return any(self.in_scan(t, e) for e in self.referred(entry, param) for t in targets)
             case plan.Has(source, param):
                 return any(self.in_scan(source, e) for e in self.referring(entry, param))
+            case plan.Composite(param, parts):
+                elements = [replace(entry, values=v) for p, v in entry.values.groups if p == param]
+                return any(all(self.holds(p, element) for p in parts) for element in elements)
             case (
                 plan.IdIn()
                 | plan.UpdatedIs()
@@ -69,6 +72,7 @@ class World:
                 | plan.ReferenceIs()
                 | plan.UriIs()
                 | plan.Present()
+                | plan.Near()
                 | plan.InPatient()
             ):
                 stored = entry.stored

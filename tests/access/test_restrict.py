@@ -19,7 +19,7 @@ from fhir_server.model.resource import Key
 from fhir_server.search import plan
 from fhir_server.search.match import matches_leaf
 from fhir_server.search.plan import FALSE, TRUE, Include, Predicate, Scan, Search
-from fhir_server.search.values import IndexValues, ReferenceValue, TokenValue
+from fhir_server.search.values import GroupValue, IndexValues, ReferenceValue, TokenValue
 from fhir_server.store.base import Change, ChangeSet
 from fhir_server.store.memory import MemoryStore
 
@@ -62,10 +62,19 @@ def world(rng: random.Random) -> list[Held]:
                     ReferenceValue(param, rng.choice(targets), str(rng.randrange(3)), "", "")
                 )
         values.tokens.append(TokenValue("code", "s", rng.choice(CODES)))
+        for _ in range(rng.randrange(3)):
+            values.groups.append(pair(rng))
         patients = [r.id for r in values.references if r.param == "subject"]
         values.patients = (key.id,) if key.type == "Patient" else tuple(patients)
         held.append(Held(key, values))
     return held
+
+
+def pair(rng: random.Random) -> GroupValue:
+    """A composite of a reference and a code."""
+    reference = ReferenceValue("0", rng.choice(TYPES), str(rng.randrange(3)), "", "")
+    token = TokenValue("1", "s", rng.choice(CODES))
+    return GroupValue("pair", IndexValues(references=[reference], tokens=[token]))
 
 
 def policy_of(rng: random.Random) -> Policy:
@@ -81,7 +90,9 @@ def policy_of(rng: random.Random) -> Policy:
 
 def predicate(rng: random.Random, type_: str, depth: int = 2) -> Predicate:
     links = list(LINKS[type_].items())
-    kind = rng.choice(["token", "id", "not", "any", "all", "ref", "present", "chain", "has"])
+    kind = rng.choice(
+        ["token", "id", "not", "any", "all", "ref", "pair", "present", "chain", "has"]
+    )
     if depth == 0 or (kind in ("ref", "present", "chain") and not links):
         return plan.TokenIs("code", None, rng.choice(CODES))
     inner = lambda t=type_: predicate(rng, t, depth - 1)  # noqa: E731
@@ -95,6 +106,9 @@ def predicate(rng: random.Random, type_: str, depth: int = 2) -> Predicate:
         case "ref":
             param, targets = rng.choice(links)
             return plan.ReferenceIs(param, rng.choice(targets), str(rng.randrange(3)))
+        case "pair":
+            target = plan.ReferenceIs("0", rng.choice(TYPES), str(rng.randrange(3)))
+            return plan.Composite("pair", (target, plan.TokenIs("1", None, rng.choice(CODES))))
         case "present":
             param, targets = rng.choice(links)
             return plan.Present(param, "reference", targets)
@@ -155,11 +169,17 @@ def without_hidden(held: list[Held], policy: Policy) -> list[Held]:
             replace(
                 item.values,
                 references=[r for r in item.values.references if Key(r.type, r.id) in there],
+                groups=[g for g in item.values.groups if Key(*led(g)) in there],
             ),
         )
         for item in held
         if holds(policy.sees("s", item.key.type), item)
     ]
+
+
+def led(group: GroupValue) -> tuple[str, str]:
+    reference = group.values.references[0]
+    return reference.type, reference.id
 
 
 async def answer(store: MemoryStore, search: Search) -> object:
@@ -192,6 +212,10 @@ async def test_restricted_everything_equals_a_world_without_the_hidden() -> None
 
 
 MUTANTS = {
+    "composite": (
+        "Composite(param, tuple(restrict_predicate(p, policy) for p in parts))",
+        "predicate",
+    ),
     "nothing restricted": ("both(policy.sees(letter, scan.type), ", "both(TRUE, "),
     "chain targets": ("tuple(restrict_scan(t, policy) for t in targets)", "targets"),
     "_has source": ("Has(restrict_scan(source, policy), param)", "predicate"),

@@ -149,12 +149,14 @@ def test_load_forms_and_again(tmp_path: Path) -> None:
     write(folder / "deep" / "one.json", collection)
     write(folder / "deep" / "single.json.gz", patient("s1"))
     (folder / "readme.txt").write_text("no")
+    (folder / "manifest.json").write_text('{"output": []}')
     data = tmp_path / "d"
     for turn in range(2):
         done = vehr("load", folder, "--data", data)
         assert done.returncode == 0, done.stdout + done.stderr
         if turn:
             assert "0 stored" in done.stdout and "7 known" in done.stdout
+        assert "manifest.json: not a FHIR resource" in done.stdout
         assert counts(data) == {"Patient": 6, "Basic": 1}
     write(folder / "deep" / "single.json.gz", patient("s1", gender="male"))
     assert "1 stored" in vehr("load", folder, "--data", data).stdout
@@ -205,3 +207,10 @@ def test_load_beside_a_running_server(tmp_path: Path) -> None:
         assert httpx.get(f"{root}/fhir/Patient?_summary=count").json()["total"] == 250
         token = vehr("token", "--data", tmp_path / "d")
         assert token.returncode == 0
+
+
+def test_a_named_file_without_a_resource_fails(tmp_path: Path) -> None:
+    file = tmp_path / "manifest.json"
+    file.write_text('{"output": []}')
+    done = vehr("load", file, "--data", tmp_path / "d")
+    assert done.returncode == 1 and "failed" in done.stdout

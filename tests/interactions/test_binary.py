@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from fhir_server.access.contents import INLINE, is_referenced
+from fhir_server.access.contents import INLINE, sweep
 from fhir_server.interactions.binary import JOINED
 from fhir_server.store.blobs import LocalBlobs, MemoryBlobs
 from tests.serving import BACKENDS, FHIR_JSON, Server, issue, served
@@ -186,6 +186,21 @@ def test_bundles_say_that_large_content_is_left_out(server: Server) -> None:
     assert data(entry["resource"]) == b"small" and "tag" not in entry["resource"]["meta"]
     tags = server.get(f"Binary/{large}", headers=AS_RESOURCE).json()["meta"]
     assert "tag" not in tags
+
+
+def test_what_a_bundle_showed_without_data_is_not_written_back(server: Server) -> None:
+    id_ = made(server, bytes(INLINE))
+    [entry] = server.get(f"Binary?_id={id_}").json()["entry"]
+    answer = server.put(f"Binary/{id_}", entry["resource"])
+    assert answer.status_code == 422 and "SUBSETTED" in issue(answer)["diagnostics"]
+    assert server.get(f"Binary/{id_}").content == bytes(INLINE)
+
+
+def test_raw_content_is_answered_at_once(server: Server) -> None:
+    """A client's preference for a job is not taken up: the content is there already."""
+    id_ = made(server, prefer="respond-async")
+    assert replaced(server, id_, b"2", prefer="respond-async").status_code == 200
+    assert server.get(f"Binary/{id_}", headers={"prefer": "respond-async"}).content == b"2"
 
 
 def test_nothing_of_the_blob_leaks(server: Server) -> None:
@@ -361,11 +376,9 @@ def test_the_sweep_keeps_what_any_version_names(server: Server) -> None:
     engine = server.domain.engine
     assert isinstance(engine.blobs, LocalBlobs | MemoryBlobs)
 
-    async def named(sha256: str) -> bool:
-        return await is_referenced(engine.store.ledger, sha256)
-
     before = set(server.run(engine.blobs.names()))
-    swept = server.run(engine.blobs.sweep(named, time.time() + 60))
+    assert server.run(sweep(engine, time.time() - 60)) == 0
+    swept = server.run(sweep(engine, time.time() + 60))
     assert swept == len(before) - 2
     assert server.get(f"Binary/{id_}/_history/1").content == b"1" * INLINE
     assert server.get(f"Binary/{id_}/_history/2").content == b"2" * INLINE
@@ -519,6 +532,14 @@ def test_a_system_of_few_types(hospital: Server) -> None:
     assert hospital.get(f"Binary/{id_}", headers=more).status_code == 200
 
 
+def test_a_system_scope_on_a_patient_token_counts_for_nothing(hospital: Server) -> None:
+    system = hospital.bearer("system/*.cruds")
+    hidden = made(hospital, x_security_context="Patient/p2", **system)
+    mixed = hospital.bearer("patient/*.rs system/*.rs", patient="p1")
+    assert hospital.get(f"Binary/{hidden}", headers=mixed).status_code == 404
+    assert hospital.get("Binary?_summary=count", headers=mixed).json()["total"] == 0
+
+
 def test_includes_do_not_go_around(hospital: Server) -> None:
     system = hospital.bearer("system/*.cruds")
     hidden = made(hospital, x_security_context="Patient/p2", **system)
@@ -532,6 +553,7 @@ def test_includes_do_not_go_around(hospital: Server) -> None:
     hospital.create(list_, headers=system)
     seen = hospital.get("List?_include=List:item", headers=system).json()
     assert [e["resource"]["resourceType"] for e in seen["entry"]] == ["List", "Binary"]
+    assert seen["entry"][1]["resource"]["meta"]["tag"][0]["code"] == "SUBSETTED"
     patient = hospital.bearer("patient/*.rs", patient="p1")
     seen = hospital.get("List?_include=List:item", headers=patient).json()
     assert [e["resource"]["resourceType"] for e in seen["entry"]] == ["List"]

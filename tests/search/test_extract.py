@@ -113,7 +113,7 @@ def differences(resources: Iterable[Resource]) -> list[str]:
         definitions = SCHEMA.definitions.search_parameters(type)
         for code, parameter in SCHEMA.of(type).parameters.items():
             expression = definitions[code].expression
-            if code in COLUMNS or expression is None:
+            if code in COLUMNS or expression is None or parameter.kind not in LISTS:
                 continue
             want, got = expected(resource, parameter, expression), extracted(values, parameter)
             if parameter.kind == "reference":  # the type of a contained resource is not looked up

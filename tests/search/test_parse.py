@@ -163,6 +163,8 @@ def test_any_value_is_understood_or_refused(value: str, kind: str) -> None:
         "quantity": ("Observation", "value-quantity"),
         "number": ("RiskAssessment", "probability"),
         "uri": ("ValueSet", "url"),
+        "composite": ("Observation", "code-value-quantity"),
+        "special": ("Location", "near"),
     }
     type, name = names[kind]
     with suppress(BadRequest):

@@ -10,6 +10,7 @@ from fhir_server.model.resource import Key, Stored
 from fhir_server.search.plan import Cursor, Search
 from fhir_server.search.values import (
     DateValue,
+    GroupValue,
     IndexValues,
     NumberValue,
     QuantityValue,
@@ -29,6 +30,7 @@ LISTS = {
     QuantityValue: "quantities",
     ReferenceValue: "references",
     UriValue: "uris",
+    GroupValue: "groups",
 }
 
 

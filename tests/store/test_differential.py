@@ -20,6 +20,7 @@ from fhir_server.search.values import (
     DATE_MAX,
     DATE_MIN,
     DateValue,
+    GroupValue,
     IndexValues,
     NumberValue,
     QuantityValue,
@@ -38,7 +39,7 @@ from tests.store.building import Bench, values
 DAY = 86_400_000_000
 TYPES = ("Patient", "Observation")
 IDS = ("1", "2", "3", "4", "5", "6")
-PARAMS = ("a", "b")
+PARAMS = ("a", "code")
 TEXTS = ("Ada", "ada  LOVE", "Ärzte", "Їжак", "adam", "", "zz\U0010ffff")
 URIS = ("http://a", "http://a/b", "http://a/b/c", "urn:x")
 SYSTEMS = ("", "s", "t")
@@ -56,7 +57,7 @@ points = st.integers(-4, 4).map(float)
 def random_value(chance: Random) -> Any:
     param, code = chance.choice(PARAMS), chance.choice(CODES)
     number, day = float(chance.randint(-4, 4)), chance.randint(-3, 3) * DAY
-    match chance.randrange(9):
+    match chance.randrange(11):
         case 0:
             return TokenValue(param, chance.choice(SYSTEMS), code)
         case 1:
@@ -76,6 +77,12 @@ def random_value(chance: Random) -> Any:
             return UriValue(param, chance.choice(URIS))
         case 7:
             return ReferenceValue(param, "", "", chance.choice(URIS), "")
+        case 8:
+            inner = [random_value(chance) for _ in range(chance.randint(1, 3))]
+            return GroupValue(param, values(*(v for v in inner if type(v) is not GroupValue)))
+        case 9:
+            degrees = [NumberValue(str(n), number, number) for n in range(2)]
+            return GroupValue("place", IndexValues(DATE_MIN, (), numbers=degrees))
         case _:
             version = chance.choice(["", "", "2"])
             return ReferenceValue(param, chance.choice(TYPES), chance.choice(IDS), "", version)
@@ -105,6 +112,9 @@ leaves = st.one_of(
     st.builds(plan.TokenIs, params, st.one_of(systems, st.none()), st.one_of(codes, st.none())),
     st.builds(lambda p, t: plan.StringIs(p, fold(t)[:3]), params, texts),
     st.builds(lambda p, t: plan.StringIs(p, t, "exact"), params, texts),
+    st.builds(
+        lambda p, t, m: plan.StringIs(p, fold(t), m), params, texts, st.sampled_from(["ends", "is"])
+    ),
     st.builds(lambda p, t: plan.StringIs(p, fold(t)[1:3], "contains"), params, texts),
     st.builds(lambda p, f, r: plan.DateIs(p, f, *r), params, PREFIXES, ranged),
     st.builds(lambda p, f, r: plan.NumberIs(p, f, *r), params, PREFIXES, precise),
@@ -117,6 +127,7 @@ leaves = st.one_of(
         st.one_of(codes, st.none()),
     ),
     st.builds(plan.ReferenceIs, params, st.one_of(types, st.none()), ids),
+    st.builds(lambda n, m: plan.Near("place", n, 0.0, m), points, st.sampled_from([1.0, 3e5])),
     st.builds(lambda p, i: plan.ReferenceIs(p, None, i, version="2"), params, ids),
     st.builds(lambda p, u: plan.ReferenceIs(p, None, None, u), params, uris),
     st.builds(
@@ -145,12 +156,23 @@ def grow(inner: st.SearchStrategy[plan.Predicate]) -> st.SearchStrategy[plan.Pre
         st.builds(plan.Not, inner),
         st.builds(lambda p, t: plan.Chain(p, tuple(t)), params, st.lists(scans, max_size=2)),
         st.builds(plan.Has, scans, params),
+        st.builds(plan.Composite, params, some),
     )
 
 
 predicates = st.recursive(leaves, grow, max_leaves=6)
 pairs = st.lists(leaves, min_size=2, max_size=2).map(lambda p: plan.All(tuple(p)))
-scans = st.builds(Scan, types, st.one_of(leaves, pairs, predicates, st.just(plan.TRUE)))
+of_patient = st.builds(
+    lambda p, i, s, c, more: plan.All(
+        (plan.ReferenceIs(p, "Patient", i), plan.TokenIs("code", s, c), *more)
+    ),
+    params,
+    ids,
+    st.one_of(systems, st.none()),
+    codes,
+    st.lists(leaves, max_size=1),
+)
+scans = st.builds(Scan, types, st.one_of(leaves, pairs, of_patient, predicates, st.just(plan.TRUE)))
 sort_keys = st.one_of(
     st.builds(
         lambda k, d: SortKey("_" + k, k, d),

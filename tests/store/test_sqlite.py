@@ -206,6 +206,31 @@ def test_a_flipped_bit_is_found(tmp_path: Path) -> None:
     asyncio.run(flip())
 
 
+def test_a_set_that_meets_damage_leaves_nothing(tmp_path: Path) -> None:
+    async def damage() -> None:
+        store = await open_store(tmp_path, "serve")
+        await store.apply(ChangeSet((prepared_change(Key("A", "1"), 1, values()),)))
+        connection = sqlite3.connect(tmp_path / schema.FILE)
+        connection.execute("UPDATE version SET frame = zeroblob(40)")
+        connection.commit()
+        connection.close()
+        new, old = prepared_change(Key("B", "1"), 1, values()), Key("A", "1")
+        with pytest.raises(Damaged):
+            await store.apply(ChangeSet((new, prepared_change(old, 2, values()))))
+        other = prepared_change(Key("C", "1"), 1, values())
+        results = await asyncio.gather(
+            store.apply(ChangeSet((prepared_change(old, 2, values()),))),
+            store.apply(ChangeSet((other,))),
+            return_exceptions=True,
+        )
+        assert isinstance(results[0], Damaged)
+        assert await store.counts() == {"A": 1, "C": 1}
+        assert (await store.run(Search((Scan("B"),)))).total == 0
+        await store.close()
+
+    asyncio.run(damage())
+
+
 def test_a_failed_commit_is_not_acknowledged(tmp_path: Path) -> None:
     class Failing:
         def __init__(self, real: sqlite3.Connection) -> None:

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from typing import Final
 
+from .composite import COMPOSITE
 from .date import DATE
-from .kind import Context, Criterion, Kind, KindName, Parameter, Site, Terminology
+from .kind import Component, Context, Criterion, Kind, KindName, Parameter, Site, Terminology
 from .number import NUMBER
 from .quantity import QUANTITY
 from .reference import REFERENCE
+from .special import SPECIAL
 from .string import STRING
 from .token import TOKEN
 from .uri import URI
 
 KINDS: Final[dict[str, Kind]] = {
-    kind.name: kind for kind in (TOKEN, STRING, DATE, REFERENCE, QUANTITY, NUMBER, URI)
+    kind.name: kind
+    for kind in (TOKEN, STRING, DATE, REFERENCE, QUANTITY, NUMBER, URI, COMPOSITE, SPECIAL)
 }
 
 __all__ = [
     "KINDS",
+    "Component",
     "Context",
     "Criterion",
     "Kind",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+_MEANT = re.compile(r"([,|$\\])")
 _ESCAPED = re.compile(r"\\([,|$\\])")
 
 
@@ -26,6 +27,10 @@ def split(text: str, separator: str) -> list[str]:
         at += 1
     parts.append(text[start:])
     return parts
+
+
+def escape(text: str) -> str:
+    return _MEANT.sub(r"\\\1", text)
 
 
 def unescape(text: str) -> str:

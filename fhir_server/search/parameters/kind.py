@@ -17,7 +17,9 @@ from fhir_server.search.plan import Predicate
 from fhir_server.search.values import IndexValues
 from terminology.codes import Code
 
-KindName: TypeAlias = Literal["token", "string", "date", "number", "quantity", "reference", "uri"]
+KindName: TypeAlias = Literal[
+    "token", "string", "date", "number", "quantity", "reference", "uri", "composite", "special"
+]
 
 
 class Site(NamedTuple):
@@ -47,7 +49,7 @@ class Parameter:
     a reference may have. ``narrowed``: the index holds references to other types too.
     ``canonical``: its values are canonical urls, not references. ``systems``: code systems
     that are implied, for codes that are written without one. ``types``: datatypes of the
-    elements that it reads.
+    elements that it reads. ``components``: the parts of a composite.
     """
 
     code: str
@@ -58,6 +60,7 @@ class Parameter:
     canonical: bool = False
     systems: frozenset[str] = frozenset()
     types: frozenset[str] = frozenset()
+    components: tuple[Component, ...] = ()
     url: str = ""
     description: str = ""
 
@@ -69,6 +72,17 @@ class Parameter:
     @property
     def index(self) -> str:
         return self.indexes[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """A part of a composite. ``inner``: how it reads the element; None for one that reads the
+    whole resource. ``outer``: the parameter of the resource that has these values too.
+    """
+
+    code: str
+    inner: Parameter | None
+    outer: Parameter | None
 
 
 class Terminology(Protocol):

@@ -17,7 +17,9 @@ import zstandard
 
 from fhir_server.model.problem import ServerError
 from fhir_server.search.values import (
+    DATE_MIN,
     DateValue,
+    GroupValue,
     IndexValues,
     NumberValue,
     QuantityValue,
@@ -27,9 +29,7 @@ from fhir_server.search.values import (
     UriValue,
 )
 
-Packed: TypeAlias = tuple[
-    int,
-    tuple[str, ...],
+Lists: TypeAlias = tuple[
     list[TokenValue],
     list[StringValue],
     list[DateValue],
@@ -38,30 +38,28 @@ Packed: TypeAlias = tuple[
     list[ReferenceValue],
     list[UriValue],
 ]
+Packed: TypeAlias = tuple[int, tuple[str, ...], Lists, list[tuple[str, Lists]]]
 LEVEL: Final = 3
 LIMIT: Final = 1 << 30
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Packed).decode
 
 
+def _lists(v: IndexValues) -> Lists:
+    return v.tokens, v.strings, v.dates, v.numbers, v.quantities, v.references, v.uris
+
+
 def pack(v: IndexValues) -> bytes:
-    return _encode(
-        (
-            v.date,
-            v.patients,
-            v.tokens,
-            v.strings,
-            v.dates,
-            v.numbers,
-            v.quantities,
-            v.references,
-            v.uris,
-        )
-    )
+    groups = [(g.param, _lists(g.values)) for g in v.groups]
+    return _encode((v.date, v.patients, _lists(v), groups))
 
 
 def unpack(packed: bytes | memoryview) -> IndexValues:
-    return IndexValues(*_decode(packed))
+    date, patients, lists, groups = _decode(packed)
+    elements = [GroupValue(param, IndexValues(DATE_MIN, (), *some)) for param, some in groups]
+    found = IndexValues(date, patients, *lists)
+    found.groups = elements
+    return found
 
 
 @cache

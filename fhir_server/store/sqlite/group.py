@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from fhir_server.model.problem import Problem
 from fhir_server.model.resource import Key
 from fhir_server.store.base import Committed, Stale
 from fhir_server.store.ledger import LedgerWrite
@@ -89,14 +90,29 @@ class Group:
             return await self._add_twice(prepared)
         found = await self._check(prepared.changes)
         self._check_ledger(prepared.ledger)
-        seqs = []
-        for number, (change, current) in enumerate(zip(prepared.changes, found, strict=True), 1):
-            seqs.append(self._queue(change, current))
-            if number % CHECKED == 0:
-                await asyncio.sleep(0)
+        seqs = await self._queue_all(prepared.changes, found)
         self._touched |= keys
         self._write_ledger(prepared)
         return Committed(tuple(seqs))
+
+    async def _queue_all(
+        self, changes: tuple[PreparedChange, ...], found: list[Current | None]
+    ) -> list[int]:
+        """Queues the rows of a set; none of them if one cannot be made."""
+        marks = {name: len(rows) for name, rows in self._rows.items()}
+        numbers, counts = (self.next_rid, self.next_seq), self._counts.copy()
+        seqs: list[int] = []
+        try:
+            for change, current in zip(changes, found, strict=True):
+                seqs.append(self._queue(change, current))
+                if len(seqs) % CHECKED == 0:
+                    await asyncio.sleep(0)
+        except Problem:
+            for name, length in marks.items():
+                del self._rows[name][length:]
+            (self.next_rid, self.next_seq), self._counts = numbers, counts
+            raise
+        return seqs
 
     async def _add_twice(self, prepared: PreparedSet) -> Committed:
         """A set with several versions of one resource: under a savepoint, one by one."""
@@ -111,7 +127,8 @@ class Group:
                 await self.flush()
             self._check_ledger(prepared.ledger)
             self._write_ledger(prepared)
-        except Stale:
+        except (Stale, Problem):
+            self._discard()
             self._connection.execute("ROLLBACK TO once")
             self.next_rid, self.next_seq = numbers
             raise
@@ -184,6 +201,11 @@ class Group:
         rows["string"] += [(h, text, rid) for h, text in new.strings - old.strings]
         rows["unspan"] += [(h, lo, rid, hi) for h, lo, hi in old.spans - new.spans]
         rows["span"] += [(h, lo, hi, rid) for h, lo, hi in new.spans - old.spans]
+
+    def _discard(self) -> None:
+        for rows in self._rows.values():
+            rows.clear()
+        self._counts.clear()
 
     async def flush(self) -> None:
         """Writes the queued rows."""

@@ -28,6 +28,10 @@ DURATIONS: Final = (
 )
 """What FHIR's precisions last, in microseconds (months and years in days). A date that is the
 main date of its resource and lasts so long is a posting: ``s`` is 1 + the index here."""
+PAIRED: Final = "code"
+"""The index whose tokens are also posted together with each patient that a resource refers to:
+"this patient's values of that code" is the search that clinics make all day, and a patient may
+have a hundred thousand observations."""
 _SHAPES: Final = {duration: number for number, duration in enumerate(DURATIONS, 1)}
 FIRST: Final = -(2**63)
 LAST: Final = 2**63 - 1
@@ -129,6 +133,10 @@ class Keys:
     def reference(self, type_: str, param: str, id_: str) -> int:
         return self._hash("reference", type_, param, id_)
 
+    def pair(self, type_: str, param: str, id_: str, code: str) -> int:
+        """A patient that is referred to by ``param``, together with a code."""
+        return self._hash("pair", type_, param, "\0".join((id_, code)))
+
     def url(self, type_: str, param: str, url: str) -> Pair:
         return self._hash("url", type_, param, url), 0
 
@@ -168,6 +176,7 @@ class Keys:
                 postings.add(self.url(type_, param, url))
         for param, uri in values.uris:
             postings.add(self.uri(type_, param, uri))
+        postings |= self._pairs(type_, values)
         strings = {(self.string(type_, v.param), fold(v.text)) for v in values.strings}
         spans: set[tuple[int, int | float, int | float]] = set()
         for param, lo, hi in values.dates:
@@ -181,6 +190,17 @@ class Keys:
         for quantity in values.quantities:
             self._quantity(type_, quantity, spans)
         return Rows(values.date, postings, strings, spans)
+
+    def _pairs(self, type_: str, values: IndexValues) -> set[Pair]:
+        codes = [v for v in values.tokens if v.param == PAIRED]
+        if not codes:
+            return set()
+        return {
+            (self.pair(type_, r.param, r.id, v.code), self.system(v.system))
+            for r in values.references
+            if r.type == "Patient" and r.id
+            for v in codes
+        }
 
     def _quantity(
         self, type_: str, found: QuantityValue, spans: set[tuple[int, int | float, int | float]]

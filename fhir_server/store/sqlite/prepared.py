@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, get_args
 
 import msgspec
 
@@ -79,22 +79,7 @@ async def prepare(change_set: ChangeSet, keys: Keys, codec: Codec) -> PreparedSe
 _NODES: Final[dict[str, Any]] = {
     node.__name__: node
     for node in (
-        plan.All,
-        plan.Any,
-        plan.Not,
-        plan.IdIn,
-        plan.UpdatedIs,
-        plan.TokenIs,
-        plan.StringIs,
-        plan.DateIs,
-        plan.NumberIs,
-        plan.QuantityIs,
-        plan.ReferenceIs,
-        plan.UriIs,
-        plan.Present,
-        plan.InPatient,
-        plan.Chain,
-        plan.Has,
+        *get_args(plan.Predicate),
         plan.Scan,
         Guard,
         LedgerWrite,

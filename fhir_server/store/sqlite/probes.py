@@ -10,7 +10,16 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple, Protocol, assert_never
 
 from fhir_server.search import plan
-from fhir_server.store.sqlite.keys import DURATIONS, FIRST, LAST, Keys, List, stretches, whole
+from fhir_server.store.sqlite.keys import (
+    DURATIONS,
+    FIRST,
+    LAST,
+    PAIRED,
+    Keys,
+    List,
+    stretches,
+    whole,
+)
 
 MOST_LISTS: Final = 16
 """A leaf that reads more lists than this is not a probe."""
@@ -84,6 +93,20 @@ class Prober:
             case _:
                 return None
 
+    def pair(self, one: plan.Predicate, other: plan.Predicate) -> list[List] | None:
+        """The lists of a patient together with a code, if that is what the two say."""
+        match one, other:
+            case (
+                plan.ReferenceIs(param, "Patient", str() as id_, version=""),
+                plan.TokenIs(param=token, system=system, code=str() as code),
+            ) if token == PAIRED:
+                h = self._keys.pair(self._type, param, id_, code)
+                if system is None:
+                    return self._spread(h)
+                return [whole((h, self._keys.system(system)))]
+            case _:
+                return None
+
     def _spread(self, h: int) -> list[List] | None:
         systems = self._looks.systems(h)
         return None if systems is None else [whole((h, s)) for s in systems]
@@ -139,6 +162,8 @@ class Prober:
                 | plan.NumberIs()
                 | plan.QuantityIs()
                 | plan.Present()
+                | plan.Near()
+                | plan.Composite()
                 | plan.Chain()
                 | plan.Has()
             ):

@@ -164,10 +164,14 @@ class Roads:
                 listed.append((_rank(part), number, lists))
             else:
                 others.append(number)
-        driver = self._drive(scan.type, parts, listed, others, road)
+        paired = _paired(prober, parts)
+        if paired is not None:
+            done, road.lists = paired
+        else:
+            done = {self._drive(scan.type, parts, listed, others, road)}
         for number, part in enumerate(parts):
             road.texts += _texts(part)
-            if number == driver:
+            if number in done:
                 continue
             probe = prober.probe(part)
             if probe is None:
@@ -311,6 +315,17 @@ def conjuncts(predicate: Predicate) -> list[Predicate]:
     if isinstance(predicate, plan.All):
         return [inner for part in predicate.parts for inner in conjuncts(part)]
     return [predicate]
+
+
+def _paired(prober: Prober, parts: list[Predicate]) -> tuple[set[int | None], list[List]] | None:
+    """The two parts that one list answers together, and that list."""
+    for one, reference in enumerate(parts):
+        if isinstance(reference, plan.ReferenceIs):
+            for other, token in enumerate(parts):
+                lists = prober.pair(reference, token)
+                if lists is not None:
+                    return {one, other}, lists
+    return None
 
 
 def _rank(part: Predicate) -> int:

@@ -45,6 +45,12 @@ class Row:
             self._values = unpack(raw[self.columns[8] :]) if raw else IndexValues()
         return self._values
 
+    def within(self, values: IndexValues) -> Row:
+        """The same row, seen by the values of one of its elements."""
+        row = Row(self.columns, self._codec)
+        row._raw, row._values = self._raw, values
+        return row
+
     def stored(self) -> Stored:
         _, _, _, _, version, updated, seq, method, split, _ = self.columns
         return Stored(self.key, version, updated, self.raw[:split], seq, method)

@@ -213,6 +213,9 @@ class View:
                 )
             case plan.Has(source, param):
                 return bool(self.referring(source, param, [row.key], 1))
+            case plan.Composite(param, parts):
+                elements = [row.within(v) for p, v in row.values.groups if p == param]
+                return any(all(self.holds(p, element) for p in parts) for element in elements)
             case (
                 plan.IdIn()
                 | plan.UpdatedIs()
@@ -224,6 +227,7 @@ class View:
                 | plan.ReferenceIs()
                 | plan.UriIs()
                 | plan.Present()
+                | plan.Near()
                 | plan.InPatient()
             ):
                 return matches_leaf(predicate, row.key.id, row.values, row.updated)

@@ -84,8 +84,12 @@ class LocalWriter:
         return await done
 
     async def _work(self) -> None:
-        while self._waiting:
-            await self._commit_group(self._take())
+        try:
+            while self._waiting:
+                await self._commit_group(self._take())
+        finally:
+            if self._waiting and not self._closed:
+                self._worker = asyncio.create_task(self._work())
 
     def _take(self) -> list[_Waiting]:
         taken, changes = 0, 0
