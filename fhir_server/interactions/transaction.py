@@ -6,7 +6,6 @@ All writes of the Bundle are one commit (``execution``); its reads come after it
 from __future__ import annotations
 
 import asyncio
-
 from typing import Any, Final
 
 from fhir_server.access.session import Session
