@@ -52,22 +52,28 @@ class Server:
 
     def send(self, method: str, url: str, **options: Any) -> httpx.Response:
         """``url`` relative to the FHIR base, or absolute, or with a leading slash from the root."""
-        [answer] = self.send_all([(method, url, options)])
-        return answer
+        name, place, whole = self._request((method, url, options))
+
+        async def sent() -> httpx.Response:
+            async with self._client() as client:
+                return await client.request(name, place, **whole)
+
+        return self.run(sent())
 
     def send_all(self, requests: list[tuple[str, str, dict[str, Any]]]) -> list[httpx.Response]:
         """Several requests at the same time."""
 
         async def sent() -> list[httpx.Response]:
-            transport = httpx.ASGITransport(self.app)  # type: ignore[arg-type]
-            async with httpx.AsyncClient(
-                transport=transport, base_url="http://127.0.0.1:8080"
-            ) as client:
+            async with self._client() as client:
                 return await asyncio.gather(
                     *(client.request(m, u, **o) for m, u, o in map(self._request, requests))
                 )
 
         return self.run(sent())
+
+    def _client(self) -> httpx.AsyncClient:
+        transport = httpx.ASGITransport(self.app)  # type: ignore[arg-type]
+        return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080")
 
     def _request(self, request: tuple[str, str, dict[str, Any]]) -> tuple[str, str, dict[str, Any]]:
         method, url, given = request
