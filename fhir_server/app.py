@@ -74,6 +74,8 @@ from fhir_server.store.sqlite import opening as sqlite
 from fhir_server.validation.validate import Validator
 from operations.anonymize import ROW as anonymize
 from operations.everything import everything_operations
+from operations.match import match
+from operations.matching.person import patient_keys
 from operations.meta import meta_operations
 from operations.models.registry import SHIPPED, Registry
 from operations.models.runtime import Runtime
@@ -157,7 +159,7 @@ async def assemble(settings: Settings, store: Store) -> Domain:
         store=store,
         definitions=schema.definitions,
         validate=Validator(schema.definitions).check,
-        extract=compile_extract(schema, base),
+        extract=compile_extract(schema, base, further={"Patient": patient_keys}),
         matches=matches,
         now=micros,
         new_id=new_id,
@@ -193,6 +195,7 @@ def operations(domain: Domain, runtime: Runtime) -> Operations:
             predict_operation(models, indexes, own),
             anonymize,
             *everything_operations(sets, domain.base),
+            match(sets),
             *rows,
         )
     )

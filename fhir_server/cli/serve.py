@@ -11,6 +11,7 @@ import uvicorn
 from fhir_server.app import Application, Domain
 from fhir_server.cli.settings import Data, settings_of
 from fhir_server.config import SettingsError
+from fhir_server.http.protocol import Protocol
 
 KEEP_ALIVE_SECONDS = 75
 MOST_CONNECTIONS = 2000
@@ -45,6 +46,7 @@ def serve(
         lifespan="on",
         server_header=False,
         proxy_headers=False,
+        http=Protocol,
         ws="none",
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         limit_concurrency=MOST_CONNECTIONS,

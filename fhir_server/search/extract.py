@@ -6,7 +6,7 @@ once. Extraction does not raise on a structurally valid resource.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 from typing import Any, TypeAlias, assert_never
@@ -34,8 +34,14 @@ class _Node:
     filtered: dict[Filter, _Node] = field(default_factory=dict)
 
 
-def compile_extract(schema: SearchSchema, base: str = "", zone: tzinfo = UTC) -> Extract:
-    """The extractor of a server; ``base`` and ``zone`` as of Site.
+def compile_extract(
+    schema: SearchSchema,
+    base: str = "",
+    zone: tzinfo = UTC,
+    further: Mapping[str, Callable[[Json], Iterable[TokenValue]]] | None = None,
+) -> Extract:
+    """The extractor of a server; ``base`` and ``zone`` as of Site. ``further``: resource type
+    -> tokens of indexes that no search parameter reads.
 
     It raises KeyError for an unknown ``resourceType``. ``date`` is 0 where the resource has no
     clinical date.
@@ -47,13 +53,16 @@ def compile_extract(schema: SearchSchema, base: str = "", zone: tzinfo = UTC) ->
         type_ = resource["resourceType"]
         of_type = compiled.get(type_)
         if of_type is None:
-            of_type = compiled[type_] = _compile_type(schema.of(type_), site)
+            more = (further or {}).get(type_)
+            of_type = compiled[type_] = _compile_type(schema.of(type_), site, more)
         return of_type(resource)
 
     return extract
 
 
-def _compile_type(schema: TypeSchema, site: Site) -> Extract:
+def _compile_type(
+    schema: TypeSchema, site: Site, further: Callable[[Json], Iterable[TokenValue]] | None
+) -> Extract:
     walk = _compile_node(_trie(schema, site), site.base)
     main_dates = {name: rank for rank, name in enumerate(schema.main_dates)}
     patient, is_patient = frozenset(schema.patient), schema.is_patient
@@ -61,6 +70,8 @@ def _compile_type(schema: TypeSchema, site: Site) -> Extract:
     def extract(resource: Json) -> IndexValues:
         out = IndexValues()
         walk(resource, out)
+        if further is not None:
+            out.tokens += further(resource)
         out.date = _main_date(out, main_dates) if main_dates and out.dates else DATE_MIN
         ids = [r.id for r in out.references if r.type == "Patient" and r.param in patient]
         if is_patient and "id" in resource:

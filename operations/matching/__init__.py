@@ -1,0 +1,1 @@
+"""Finding the same person: spellings of names, blocking keys, weights."""
