@@ -74,6 +74,7 @@ from fhir_server.store.sqlite import opening as sqlite
 from fhir_server.validation.validate import Validator
 from operations.anonymize import ROW as anonymize
 from operations.everything import everything_operations
+from operations.lastn import lastn
 from operations.match import match
 from operations.matching.person import patient_keys
 from operations.meta import meta_operations
@@ -82,6 +83,7 @@ from operations.models.runtime import Runtime
 from operations.predict import predict_operation
 from operations.registry import Operations
 from operations.searchset import Searchsets
+from operations.stats import stats
 from terminology.stored import StoredTerminology
 
 log = structlog.get_logger("vehr")
@@ -196,6 +198,8 @@ def operations(domain: Domain, runtime: Runtime) -> Operations:
             anonymize,
             *everything_operations(sets, domain.base),
             match(sets),
+            lastn(sets),
+            stats(sets, domain.base),
             *rows,
         )
     )
@@ -209,6 +213,7 @@ def searchsets(searching: Searching) -> Searchsets:
         searching.cursors,
         bundle,
         search_entry,
+        lambda type_, query: searching.parse(type_, query, None, strict=True),
         searching.sizes.greatest,
     )
 
