@@ -111,10 +111,13 @@ class Session:
                 yield stored
             search = replace(search, after=page.next) if page.next else None
 
-    async def find(self, scan: Scan) -> Guard:
-        """Up to two ids that a condition matches, and the guard that holds the write to it."""
+    async def find(self, scan: Scan, most: int = 2) -> Guard:
+        """Up to ``most`` ids that a condition matches, and the guard that holds the write to
+        it.
+        """
+        self.allow("s", scan.type)
         restricted = restrict_scan(scan, self.policy, "s")
-        page = await self._engine.store.run(Search((restricted,), count=2, total="none"))
+        page = await self._engine.store.run(Search((restricted,), count=most, total="none"))
         return Guard(restricted, tuple(match.key.id for match in page.matches))
 
     async def write(

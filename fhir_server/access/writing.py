@@ -38,7 +38,7 @@ from fhir_server.store.ledger import LedgerWrite
 PAUSE: Final = 32
 """After so many drafts of one write other requests get a turn."""
 
-ATTEMPTS: Final = 12
+ATTEMPTS: Final = 64
 """How often a write looks again before it answers that the resource is contended."""
 
 
@@ -49,7 +49,8 @@ class Draft:
     ``key`` is complete: for a POST the server has chosen the id. ``if_match``: the version
     that the client last saw. ``guards``: what the request relied on (conditions). ``place``:
     where problems are said to be, for example ``Bundle.entry[3]``. ``blob``: the content of
-    a Binary that was sent as it is.
+    a Binary that was sent as it is. ``seen``: the version that it was made from; Stale is
+    raised if another one is current. ``new``: the id must not be in use.
     """
 
     method: str
@@ -59,6 +60,8 @@ class Draft:
     guards: tuple[Guard, ...] = ()
     place: str = ""
     blob: Blob | None = None
+    seen: int | None = None
+    new: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +126,7 @@ class Writing:
             except Stale as stale:
                 if not stale.keys and guards:
                     raise
-                await asyncio.sleep(0.001 * attempt)
+                await asyncio.sleep(0.001 * min(attempt, 8))
                 continue
             return _written(prepared, plans, committed.seqs)
         raise Unavailable("the resource is being written by others", headers={"Retry-After": "1"})
@@ -192,12 +195,16 @@ class Writing:
 
     async def _judged(self, item: _Prepared, current: Stored | None) -> Change | None:
         draft = item.draft
+        if draft.seen is not None and (current is None or current.version != draft.seen):
+            raise Stale((draft.key,))
         known = current if current is not None and await self._knows(current) else None
         living = known is not None and not known.deleted
         if draft.if_match is not None and (
             not living or known is None or draft.if_match != str(known.version)
         ):
             raise PreconditionFailed(f"{draft.key}: the version is not {draft.if_match}")
+        if draft.new and living:
+            raise PreconditionFailed(f"{draft.key} is in use")
         if draft.method == "DELETE":
             if known is None or not living:
                 return None
