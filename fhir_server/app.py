@@ -258,6 +258,7 @@ def interactions(
     """Interaction -> handler. What is not here answers 501 and is not in the statement."""
     searching, most = domain.searching, domain.settings.max_entries
     criteria, deletes = searching.criteria(), MOST[domain.settings.conditional_delete]
+    versions = history(searching.cursors, searching.sizes, searching.context)
     handlers: dict[str, Handler] = {
         "read": read,
         "read-binary": read_binary,
@@ -272,7 +273,9 @@ def interactions(
         "conditional-delete": conditional_delete(criteria, deletes),
         "create": create(criteria),
         "create-binary": create_binary(create(criteria)),
-        "history-instance": history(searching.cursors, searching.sizes),
+        "history-instance": versions,
+        "history-type": versions,
+        "history-system": versions,
         "search-type": search(searching),
         "transaction": submit(
             batch(perform, most),
