@@ -203,7 +203,7 @@ class SqliteStore:
         row = self._reader.one(key)
         if row is None or row.columns[4] == version:
             return None if row is None else row.stored()
-        old = self._reader.rows(_OLD, (row.rid, version, FIRST, LAST, 1))
+        old = self._reader.rows(_OLD, (FIRST, LAST, FIRST, row.rid, version, LAST, 1))
         found = next((r for r in old if r.columns[4] == version), None)
         return None if found is None else found.stored()
 
