@@ -16,6 +16,7 @@ from fhir_server.access.contents import (
     needed,
 )
 from fhir_server.access.engine import Engine
+from fhir_server.access.parameters import TYPE as DEFINING
 from fhir_server.access.policy import BINARY, Policy
 from fhir_server.access.principal import Principal
 from fhir_server.access.restrict import restrict, restrict_scan
@@ -135,8 +136,16 @@ class Session:
     ) -> list[Written]:
         """All drafts in one change set, committed together or not at all.
 
-        ``ledger``: rows that commit with them.
+        ``ledger``: rows that commit with them. Posted SearchParameters are everybody's: only
+        who sees the domain whole writes them.
         """
+        parameters = self._engine.parameters
+        if parameters is not None:
+            await parameters.refresh()
+            if any(draft.key.type == DEFINING for draft in drafts):
+                if not self.policy.whole:
+                    raise Forbidden(f"not permitted: write {DEFINING}")
+                ledger = (*ledger, parameters.mark)
         return await Writing(self._engine, self.principal, self.policy).run(drafts, ledger)
 
     async def upload(self, letter: str, content: AsyncIterator[bytes]) -> Blob:
