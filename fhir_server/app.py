@@ -50,6 +50,7 @@ from fhir_server.interactions.read import read
 from fhir_server.interactions.search import Searching, search
 from fhir_server.interactions.splice import bundle, search_entry
 from fhir_server.interactions.submit import submit
+from fhir_server.interactions.subset import Subsets
 from fhir_server.interactions.terminology import finder
 from fhir_server.interactions.transaction import transaction
 from fhir_server.interactions.update import update
@@ -255,8 +256,9 @@ def interactions(
     """Interaction -> handler. What is not here answers 501 and is not in the statement."""
     searching, most = domain.searching, domain.settings.max_entries
     criteria = searching.criteria()
+    subsets = Subsets(domain.definitions)
     handlers: dict[str, Handler] = {
-        "read": read,
+        "read": read(subsets),
         "read-binary": read_binary,
         "vread": vread,
         "vread-binary": vread_binary,
@@ -266,7 +268,9 @@ def interactions(
         "create": create(criteria),
         "create-binary": create_binary(create(criteria)),
         "history-instance": history(searching.cursors, searching.sizes),
-        "search-type": search(searching),
+        "search-type": search(searching, subsets),
+        "search-system": search(searching, subsets),
+        "search-compartment": search(searching, subsets),
         "transaction": submit(
             batch(perform, most), transaction(perform, criteria, domain.definitions, most)
         ),
