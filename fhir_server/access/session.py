@@ -18,6 +18,7 @@ from fhir_server.access.contents import (
     permitted,
 )
 from fhir_server.access.engine import Engine
+from fhir_server.access.parameters import TYPE as DEFINING
 from fhir_server.access.policy import BINARY, Policy
 from fhir_server.access.principal import Principal
 from fhir_server.access.restrict import restrict, restrict_scan
@@ -110,10 +111,13 @@ class Session:
                 yield stored
             search = replace(search, after=page.next) if page.next else None
 
-    async def find(self, scan: Scan) -> Guard:
-        """Up to two ids that a condition matches, and the guard that holds the write to it."""
+    async def find(self, scan: Scan, most: int = 2) -> Guard:
+        """Up to ``most`` ids that a condition matches, and the guard that holds the write to
+        it.
+        """
+        self.allow("s", scan.type)
         restricted = restrict_scan(scan, self.policy, "s")
-        page = await self._engine.store.run(Search((restricted,), count=2, total="none"))
+        page = await self._engine.store.run(Search((restricted,), count=most, total="none"))
         return Guard(restricted, tuple(match.key.id for match in page.matches))
 
     async def write(
@@ -121,8 +125,16 @@ class Session:
     ) -> list[Written]:
         """All drafts in one change set, committed together or not at all.
 
-        ``ledger``: rows that commit with them.
+        ``ledger``: rows that commit with them. Posted SearchParameters are everybody's: only
+        who sees the domain whole writes them.
         """
+        parameters = self._engine.parameters
+        if parameters is not None:
+            await parameters.refresh()
+            if any(draft.key.type == DEFINING for draft in drafts):
+                if not self.policy.whole:
+                    raise Forbidden(f"not permitted: write {DEFINING}")
+                ledger = (*ledger, parameters.mark)
         return await Writing(self._engine, self.principal, self.policy).run(drafts, ledger)
 
     async def upload(self, letter: str, content: AsyncIterator[bytes]) -> Blob:

@@ -56,6 +56,15 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class Reindexed:
+    """Fresh index values of one version."""
+
+    key: Key
+    version: int
+    values: IndexValues
+
+
+@dataclass(frozen=True, slots=True)
 class Guard:
     """What a write relied on: ``scan`` finds exactly these ids when the write commits.
 
@@ -121,6 +130,14 @@ class Store(Protocol):
 
     async def apply(self, change_set: ChangeSet) -> Committed:
         """Commit, durably, or raise ``Stale`` and change nothing."""
+        ...
+
+    async def reindex(self, fresh: Sequence[Reindexed]) -> int:
+        """Replace index values without making a version; how many were not as they should be.
+
+        A version that is no longer current, or is a deletion, is left alone: who wrote the
+        newer one has extracted its values. What the index itself has lost is put back.
+        """
         ...
 
     def changes(self, since: int) -> AsyncIterator[Stored]:

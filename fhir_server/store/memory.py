@@ -17,7 +17,16 @@ from fhir_server.search import plan
 from fhir_server.search.match import matches_leaf
 from fhir_server.search.plan import Cursor, History, Predicate, Scan, Search
 from fhir_server.search.values import IndexValues
-from fhir_server.store.base import Change, ChangeSet, Committed, Guard, Page, Stale, Versions
+from fhir_server.store.base import (
+    Change,
+    ChangeSet,
+    Committed,
+    Guard,
+    Page,
+    Reindexed,
+    Stale,
+    Versions,
+)
 from fhir_server.store.memory_ledger import MemoryLedger
 from fhir_server.store.order import cursor_of, position_key
 
@@ -210,6 +219,19 @@ class MemoryStore:
         stored = Stored(change.key, change.version, change.updated, change.body, seq, change.method)
         self._feed.append(Entry(rid, stored, change.values or IndexValues()))
         return seq
+
+    async def reindex(self, fresh: Sequence[Reindexed]) -> int:
+        newest = {entry.stored.key: at for at, entry in enumerate(self._feed)}
+        changed = 0
+        for item in fresh:
+            at = newest.get(item.key)
+            entry = None if at is None else self._feed[at]
+            if at is None or entry is None or entry.stored.deleted:
+                continue
+            if entry.stored.version == item.version and entry.values != item.values:
+                self._feed[at] = replace(entry, values=item.values)
+                changed += 1
+        return changed
 
     async def changes(self, since: int) -> AsyncIterator[Stored]:
         for entry in self._feed[max(since, 0) :]:

@@ -154,6 +154,7 @@ def test_capability_statement(server: Server) -> None:
         "read",
         "vread",
         "update",
+        "patch",
         "delete",
         "history-instance",
         "create",

@@ -15,12 +15,18 @@ from fhir_server.model.problem import BadRequest
 from fhir_server.model.resource import Key, Stored
 from fhir_server.search import plan
 from fhir_server.search.plan import History, Search
-from fhir_server.store.base import ChangeSet, Committed, Page, Versions
+from fhir_server.store.base import ChangeSet, Committed, Page, Reindexed, Versions
 from fhir_server.store.sqlite import codec, schema, search
 from fhir_server.store.sqlite.keys import FIRST, LAST, Keys, List
 from fhir_server.store.sqlite.ledger import SqliteLedger
-from fhir_server.store.sqlite.prepared import SLICE, prepare
-from fhir_server.store.sqlite.rows import COLUMNS, Budget, Exceeded, Row
+from fhir_server.store.sqlite.prepared import (
+    SLICE,
+    PreparedChange,
+    PreparedSet,
+    prepare,
+    prepare_reindexed,
+)
+from fhir_server.store.sqlite.rows import COLUMNS, Budget, Exceeded, Row, holds_rows
 from fhir_server.store.sqlite.view import FETCH_ONE, View
 from fhir_server.store.sqlite.writer import Writer
 
@@ -198,6 +204,24 @@ class SqliteStore:
         reader = self._reader
         prepared = await prepare(change_set, reader.keys, reader.codec)
         return (await self._writer.write(prepared)).committed
+
+    async def reindex(self, fresh: Sequence[Reindexed]) -> int:
+        reader, changes = self._reader, list[PreparedChange]()
+        for number, item in enumerate(fresh, 1):
+            row = reader.one(item.key)
+            if row is not None and row.columns[4] == item.version and row.columns[7] != "DELETE":
+                change = prepare_reindexed(
+                    item, row.raw[: row.columns[8]], reader.keys, reader.codec
+                )
+                same = row.values == item.values and row.columns[3] == change.rows.date
+                if not (same and holds_rows(reader.connection, row.rid, change.rows)):
+                    changes.append(change)
+            if number % SLICE == 0:
+                await asyncio.sleep(0)
+        if not changes:
+            return 0
+        result = await self._writer.write(PreparedSet(tuple(changes)))
+        return sum(seq > 0 for seq in result.committed.seqs)
 
     async def changes(self, since: int) -> AsyncIterator[Stored]:
         last, at = await self.position(), since
