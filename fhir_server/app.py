@@ -257,6 +257,7 @@ def interactions(
     searching, most = domain.searching, domain.settings.max_entries
     criteria, deletes = searching.criteria(), MOST[domain.settings.conditional_delete]
     subsets = Subsets(domain.definitions)
+    versions = history(searching.cursors, searching.sizes, searching.context)
     handlers: dict[str, Handler] = {
         "read": read(subsets),
         "read-binary": read_binary,
@@ -271,7 +272,9 @@ def interactions(
         "conditional-delete": conditional_delete(criteria, deletes),
         "create": create(criteria),
         "create-binary": create_binary(create(criteria)),
-        "history-instance": history(searching.cursors, searching.sizes),
+        "history-instance": versions,
+        "history-type": versions,
+        "history-system": versions,
         "search-type": search(searching, subsets),
         "search-system": search(searching, subsets),
         "search-compartment": search(searching, subsets),
