@@ -54,6 +54,7 @@ from fhir_server.interactions.read import read
 from fhir_server.interactions.search import Searching, search
 from fhir_server.interactions.searchsets import searchsets
 from fhir_server.interactions.submit import submit
+from fhir_server.interactions.subset import Subsets
 from fhir_server.interactions.terminology import finder
 from fhir_server.interactions.transaction import transaction
 from fhir_server.interactions.update import conditional_update, update
@@ -278,8 +279,10 @@ def interactions(
     """Interaction -> handler. What is not here answers 501 and is not in the statement."""
     searching, most = domain.searching, domain.settings.max_entries
     criteria, deletes = searching.criteria(), MOST[domain.settings.conditional_delete]
+    subsets = Subsets(domain.definitions)
+    versions = history(searching.cursors, searching.sizes, searching.context)
     handlers: dict[str, Handler] = {
-        "read": read,
+        "read": read(subsets),
         "read-binary": read_binary,
         "vread": vread,
         "vread-binary": vread_binary,
@@ -292,8 +295,12 @@ def interactions(
         "conditional-delete": conditional_delete(criteria, deletes),
         "create": create(criteria),
         "create-binary": create_binary(create(criteria)),
-        "history-instance": history(searching.cursors, searching.sizes),
-        "search-type": search(searching),
+        "history-instance": versions,
+        "history-type": versions,
+        "history-system": versions,
+        "search-type": search(searching, subsets),
+        "search-system": search(searching, subsets),
+        "search-compartment": search(searching, subsets),
         "transaction": submit(
             batch(perform, most),
             transaction(perform, criteria, domain.definitions, most, deletes),
