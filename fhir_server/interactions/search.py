@@ -17,6 +17,7 @@ from fhir_server.interactions.ports import Criteria, Handler
 from fhir_server.interactions.splice import bundle, search_entry
 from fhir_server.model.exchange import Request, Response
 from fhir_server.model.problem import BadRequest, Issue, outcome
+from fhir_server.search.explain import Trace
 from fhir_server.search.link import query_string
 from fhir_server.search.parameters import Context
 from fhir_server.search.parse import Parsed, parse_criteria, parse_search
@@ -28,6 +29,8 @@ from terminology.stored import Known, Question, Unloaded
 T = TypeVar("T")
 MOST_QUESTIONS: Final = 20
 """Value sets and hierarchies that one query may use."""
+EXPLAIN: Final = "_explain"
+"""Asks for the plan, what drove it and what it cost; for who sees the domain whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +95,8 @@ def search(searching: Searching) -> Handler:
 
     async def search_(request: Request, session: Session) -> Response:
         (type_,) = request.path
-        query, after, here = request.query, None, None
+        query, trace = explained(request.query)
+        after, here = None, None
         if any(name == PARAMETER for name, _ in query):
             if len(query) != 1:
                 raise BadRequest(f"{PARAMETER} goes with no other parameter")
@@ -101,12 +105,14 @@ def search(searching: Searching) -> Handler:
             query, after = position.query, position.after
         strict = preference(request, "handling") == "strict"
         parsed = await searching.parse(type_, query, after, strict=strict)
-        page = await session.search(parsed.search)
+        page = await session.search(parsed.search, trace)
         links = [("self", _self(request, type_, parsed, here))]
         if page.next is not None:
             sealed = searching.cursors.seal(session.principal, type_, query, page.next)
             links.append(("next", f"{request.base}/{type_}?{PARAMETER}={sealed}"))
         entries = _entries(request.base.encode(), page, parsed.warnings)
+        if trace is not None:
+            entries.append(explanation(trace))
         return Response(200, bundle("searchset", entries, total=page.total, links=links))
 
     return search_
@@ -114,7 +120,28 @@ def search(searching: Searching) -> Handler:
 
 def _self(request: Request, type_: str, parsed: Parsed, here: str | None) -> str:
     shown = f"{PARAMETER}={here}" if here is not None else query_string(parsed.applied)
+    if any(name == EXPLAIN for name, _ in request.query):
+        shown += f"{'&' if shown else ''}{EXPLAIN}=true"
     return f"{request.base}/{type_}" + (f"?{shown}" if shown else "")
+
+
+def explained(
+    query: tuple[tuple[str, str], ...],
+) -> tuple[tuple[tuple[str, str], ...], Trace | None]:
+    """The query without ``_explain``, and a trace if it is asked for."""
+    values = {value for name, value in query if name == EXPLAIN}
+    if not values:
+        return query, None
+    if not values <= {"true", "false"} or len(values) > 1:
+        raise BadRequest(f"{EXPLAIN} is true or false")
+    rest = tuple(pair for pair in query if pair[0] != EXPLAIN)
+    return rest, Trace() if values == {"true"} else None
+
+
+def explanation(trace: Trace) -> bytes:
+    """The outcome entry of a search that was explained: the plan, then one issue per step."""
+    issues = [Issue("informational", text, severity="information") for text in trace.texts()]
+    return dumps({"resource": outcome(issues), "search": {"mode": "outcome"}})
 
 
 def _entries(base: bytes, page: Page, warnings: tuple[str, ...]) -> list[bytes]:
