@@ -44,5 +44,5 @@ async def run(settings: Settings, type_: str, query: str, trace: Trace | None) -
     async with opened(settings) as domain:
         if type_ not in domain.definitions.resource_types:
             raise SettingsError(f"{type_!r} is not a resource type")
-        parsed = await domain.searching.parse(type_, tuple(pairs(query)), None, strict=True)
+        parsed = await domain.searching.parse((type_,), tuple(pairs(query)), None, strict=True)
         return await domain.system_session("search").search(parsed.search, trace)

@@ -32,7 +32,9 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Versions:
-    """Versions newest first; ``next`` is the ``before`` of the next page."""
+    """Versions newest first; ``next`` is the ``before`` of the next page. ``total``: of one
+    resource, else None if it is over ``plan.TOTAL_LIMIT``.
+    """
 
     entries: Sequence[Stored]
     total: int | None = None

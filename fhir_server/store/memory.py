@@ -187,14 +187,21 @@ class MemoryStore:
             if history.type in (None, s.key.type)
             and history.id in (None, s.key.id)
             and (history.since is None or s.updated >= history.since)
+            and (history.at is None or self._was_current(s, *history.at))
         ]
         rest = [s for s in found if history.before is None or s.seq < history.before]
         page = rest[: history.count]
         return Versions(
             entries=page,
-            total=len(found) if history.id is not None else None,
+            total=_total("accurate" if history.id else "limited", len(found)),
             next=page[-1].seq if page and len(rest) > len(page) else None,
         )
+
+    def _was_current(self, stored: Stored, low: int, high: int) -> bool:
+        """Was this version current at some point from ``low`` to before ``high``?"""
+        versions = (e.stored for e in self._feed if e.stored.key == stored.key)
+        later = next((s for s in versions if s.version == stored.version + 1), None)
+        return stored.updated < high and (later is None or later.updated > low)
 
     async def apply(self, change_set: ChangeSet) -> Committed:
         self._check_guards(change_set.guards)
