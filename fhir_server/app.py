@@ -23,6 +23,7 @@ from fhir_server.access.parameters import PostedParameters
 from fhir_server.access.policy import CompileFilter
 from fhir_server.access.reindexing import Reindexing
 from fhir_server.access.session import Session
+from fhir_server.auth.tokens import KIND as TOKEN
 from fhir_server.auth.tokens import Tokens
 from fhir_server.config import Settings, settings_rows
 from fhir_server.definitions.registry import Definitions, load
@@ -61,7 +62,8 @@ from fhir_server.interactions.vread import vread
 from fhir_server.jobs.files import JobFiles
 from fhir_server.jobs.model import Job, JobRules
 from fhir_server.jobs.pattern import AsyncPattern
-from fhir_server.jobs.queue import Queue
+from fhir_server.jobs.queue import KIND as JOB
+from fhir_server.jobs.queue import SLOT, Queue
 from fhir_server.jobs.request import KIND as REQUEST
 from fhir_server.jobs.request import replay
 from fhir_server.jobs.runner import Runner
@@ -70,6 +72,8 @@ from fhir_server.search.extended import ExtendedSchema
 from fhir_server.search.extract import compile_extract
 from fhir_server.search.match import matches
 from fhir_server.search.schema import SearchSchema
+from fhir_server.store.archive import ArchiveError as ArchiveError
+from fhir_server.store.archive import Manifest, back_up, restore
 from fhir_server.store.base import Store
 from fhir_server.store.blobs import Blobs, LocalBlobs, MemoryBlobs
 from fhir_server.store.memory import MemoryStore
@@ -144,6 +148,18 @@ def sole_server(settings: Settings) -> sqlite.Lock | None:
     Raises Unavailable if another server has it.
     """
     return None if settings.store == "memory:" else sqlite.server_lock(settings.data)
+
+
+def take_backup(settings: Settings, place: Path) -> Manifest:
+    """Raises ArchiveError."""
+    return back_up(settings.data, place, software_version(), format_instant(micros()))
+
+
+def use_backup(settings: Settings, place: Path) -> Manifest:
+    """Without its tokens, some of which may have been revoked since, and its jobs, whose files
+    are not in it. Raises ArchiveError.
+    """
+    return restore(place, settings.data, (TOKEN, JOB, SLOT))
 
 
 def open_blobs(settings: Settings) -> Blobs:
