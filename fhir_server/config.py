@@ -69,6 +69,12 @@ def _search(value: str) -> str:
     raise ValueError("an external search engine is not available yet; leave it unset")
 
 
+def _conditional_delete(value: str) -> str:
+    if value not in ("single", "multiple"):
+        raise ValueError("must be single or multiple")
+    return value
+
+
 def _url(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -175,6 +181,14 @@ class Settings:
     )
     max_headers: int = field(
         default=32768, metadata=of("MAX_HEADERS", _positive, "Most bytes of request headers.")
+    )
+    conditional_delete: str = field(
+        default="single",
+        metadata=of(
+            "CONDITIONAL_DELETE",
+            _conditional_delete,
+            "What a conditional delete may remove: single, or multiple (up to 1000) resources.",
+        ),
     )
     request_seconds: int = field(
         default=30,

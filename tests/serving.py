@@ -52,6 +52,32 @@ class Server:
 
     def send(self, method: str, url: str, **options: Any) -> httpx.Response:
         """``url`` relative to the FHIR base, or absolute, or with a leading slash from the root."""
+        name, place, whole = self._request((method, url, options))
+
+        async def sent() -> httpx.Response:
+            async with self._client() as client:
+                return await client.request(name, place, **whole)
+
+        return self.run(sent())
+
+    def send_all(self, requests: list[tuple[str, str, dict[str, Any]]]) -> list[httpx.Response]:
+        """Several requests at the same time."""
+
+        async def sent() -> list[httpx.Response]:
+            async with self._client() as client:
+                return await asyncio.gather(
+                    *(client.request(m, u, **o) for m, u, o in map(self._request, requests))
+                )
+
+        return self.run(sent())
+
+    def _client(self) -> httpx.AsyncClient:
+        transport = httpx.ASGITransport(self.app)  # type: ignore[arg-type]
+        return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080")
+
+    def _request(self, request: tuple[str, str, dict[str, Any]]) -> tuple[str, str, dict[str, Any]]:
+        method, url, given = request
+        options = dict(given)
         if not url.startswith(("http:", "/")):
             url = f"{BASE}/{url}"
         headers = self.headers | options.pop("headers", {})
@@ -59,15 +85,7 @@ class Server:
         if body is not None:
             options["content"] = _dumps(body)
             headers = {"content-type": FHIR_JSON} | headers
-
-        async def sent() -> httpx.Response:
-            transport = httpx.ASGITransport(self.app)  # type: ignore[arg-type]
-            async with httpx.AsyncClient(
-                transport=transport, base_url="http://127.0.0.1:8080"
-            ) as client:
-                return await client.request(method, url, headers=headers, **options)
-
-        return self.run(sent())
+        return method, url, options | {"headers": headers}
 
     def get(self, url: str, **options: Any) -> httpx.Response:
         return self.send("GET", url, **options)

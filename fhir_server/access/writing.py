@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from fhir_server.access.contents import apart, blob_of, naming, permitted, set_aside
 from fhir_server.access.engine import Engine
+from fhir_server.access.parameters import TYPE as DEFINING
 from fhir_server.access.policy import BINARY, Policy
 from fhir_server.access.principal import Principal
 from fhir_server.formats.json import loads, stored_form
@@ -37,7 +38,7 @@ from fhir_server.store.ledger import LedgerWrite
 PAUSE: Final = 32
 """After so many drafts of one write other requests get a turn."""
 
-ATTEMPTS: Final = 12
+ATTEMPTS: Final = 64
 """How often a write looks again before it answers that the resource is contended."""
 
 
@@ -48,7 +49,8 @@ class Draft:
     ``key`` is complete: for a POST the server has chosen the id. ``if_match``: the version
     that the client last saw. ``guards``: what the request relied on (conditions). ``place``:
     where problems are said to be, for example ``Bundle.entry[3]``. ``blob``: the content of
-    a Binary that was sent as it is.
+    a Binary that was sent as it is. ``seen``: the version that it was made from; Stale is
+    raised if another one is current. ``new``: the id must not be in use.
     """
 
     method: str
@@ -58,6 +60,8 @@ class Draft:
     guards: tuple[Guard, ...] = ()
     place: str = ""
     blob: Blob | None = None
+    seen: int | None = None
+    new: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,7 @@ class Writing:
         self._principal = principal
         self._policy = policy
         self._new: set[Key] = set()
+        self._revision = 0
 
     async def run(
         self, drafts: Sequence[Draft], ledger: tuple[LedgerWrite, ...] = ()
@@ -97,6 +102,7 @@ class Writing:
         for draft in drafts:
             self._allow(draft)
         self._new = {draft.key for draft in drafts if draft.resource is not None}
+        self._revision = self._parameters()
         prepared = []
         for turn, draft in enumerate(drafts, 1):
             prepared.append(await self._prepare(draft))
@@ -106,6 +112,7 @@ class Writing:
             await self._check_references(drafts)
         guards = tuple(guard for draft in drafts for guard in draft.guards)
         for attempt in range(ATTEMPTS):
+            prepared = self._extracted(prepared)
             current = await self._current(drafts)
             plans = await self._plan(prepared, current)
             changes = tuple(change for change in plans if change is not None)
@@ -119,7 +126,7 @@ class Writing:
             except Stale as stale:
                 if not stale.keys and guards:
                     raise
-                await asyncio.sleep(0.001 * attempt)
+                await asyncio.sleep(0.001 * min(attempt, 8))
                 continue
             return _written(prepared, plans, committed.seqs)
         raise Unavailable("the resource is being written by others", headers={"Retry-After": "1"})
@@ -134,6 +141,8 @@ class Writing:
             return _Prepared(draft, None)
         try:
             self._engine.validate(draft.resource)
+            if draft.key.type == DEFINING and self._engine.parameters is not None:
+                self._engine.parameters.check(draft.key, draft.resource)
         except Problem as problem:
             raise _at(draft, problem) from None
         kept, blob = draft.resource, draft.blob
@@ -141,6 +150,25 @@ class Writing:
             kept, blob = await set_aside(self._engine.blobs, kept)
         values = self._engine.extract({**kept, "id": draft.key.id})
         return _Prepared(draft, values, kept, blob)
+
+    def _parameters(self) -> int:
+        parameters = self._engine.parameters
+        return 0 if parameters is None else parameters.revision
+
+    def _extracted(self, prepared: list[_Prepared]) -> list[_Prepared]:
+        """With values by the parameters that are in force when they are committed."""
+        revision = self._parameters()
+        if revision == self._revision:
+            return prepared
+        self._revision = revision
+        return [
+            item
+            if item.resource is None
+            else replace(
+                item, values=self._engine.extract({**item.resource, "id": item.draft.key.id})
+            )
+            for item in prepared
+        ]
 
     async def _current(self, drafts: Sequence[Draft]) -> list[Stored | None]:
         """What is there now; for a new server-made id there is nothing to look up."""
@@ -167,12 +195,16 @@ class Writing:
 
     async def _judged(self, item: _Prepared, current: Stored | None) -> Change | None:
         draft = item.draft
+        if draft.seen is not None and (current is None or current.version != draft.seen):
+            raise Stale((draft.key,))
         known = current if current is not None and await self._knows(current) else None
         living = known is not None and not known.deleted
         if draft.if_match is not None and (
             not living or known is None or draft.if_match != str(known.version)
         ):
             raise PreconditionFailed(f"{draft.key}: the version is not {draft.if_match}")
+        if draft.new and living:
+            raise PreconditionFailed(f"{draft.key} is in use")
         if draft.method == "DELETE":
             if known is None or not living:
                 return None

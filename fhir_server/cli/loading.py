@@ -23,7 +23,7 @@ from fhir_server.cli.mending import Mender, Notes
 from fhir_server.cli.sources import Document
 from fhir_server.formats.json import Limits, loads, stored_form
 from fhir_server.interactions.entries import Entry, parse_entry, raw_entries
-from fhir_server.interactions.transaction import execute
+from fhir_server.interactions.execution import execute
 from fhir_server.model.datatypes import format_instant
 from fhir_server.model.exchange import Json
 from fhir_server.model.problem import BadRequest, Problem, Unprocessable

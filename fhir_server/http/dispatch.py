@@ -17,19 +17,21 @@ import structlog
 
 from fhir_server.access.gate import Gate
 from fhir_server.access.session import Session
-from fhir_server.formats.json import Limits, loads
+from fhir_server.http.bodies import Bodies
 from fhir_server.http.deadlines import Deadline, Deadlines
 from fhir_server.http.middleware import HEADERS, REQUEST_ID, limited
 from fhir_server.http.negotiate import (
     FORM,
-    JSON,
+    PATCHES,
+    RESOURCES,
+    Format,
     accept,
     asks_for_fhir,
     content_type,
     is_fhir,
     pretty,
 )
-from fhir_server.http.respond import Receive, Scope, Send, deliver, prettified, rendered
+from fhir_server.http.respond import Receive, Scope, Send, deliver, rendered
 from fhir_server.http.routes import Route, Router
 from fhir_server.interactions.ports import Call, Handler
 from fhir_server.interactions.target import Pairs, pairs, segments
@@ -71,7 +73,7 @@ class Base:
 
     path: str
     url: str
-    limits: Limits
+    bodies: Bodies
     seconds: float
 
 
@@ -110,7 +112,7 @@ class FhirBase:
         try:
             response = await self._answer(scope, receive, progress)
         except Problem as problem:
-            response = rendered(problem)
+            response = await self._refused(problem, scope)
         except asyncio.CancelledError:
             if not progress.deadline.missed:
                 raise
@@ -146,8 +148,9 @@ class FhirBase:
             session = await self._gate.admit(headers.get("authorization"))
         query, format_, indent = presentation(pairs(_ascii(scope["query_string"])))
         raw = route.raw and not asks_for_fhir(format_, headers.get("accept"))
+        wanted: Format = "json"
         if not raw:
-            accept(format_, headers.get("accept"))
+            wanted = accept(format_, headers.get("accept"), headers.get("content-type"))
         handler = self._handler(route)
         body: Json | None = None
         content: AsyncIterator[bytes] | None = None
@@ -172,7 +175,21 @@ class FhirBase:
             url = _ascii(scope["raw_path"])[self._cut :]
             return await self._defer(Replayed(route.interaction, request, url), session)
         response = await handler(request, session)
-        return prettified(response) if indent else response
+        if wanted == "xml" and not raw:
+            return await self._base.bodies.as_xml(response, indent=indent)
+        return await self._base.bodies.prettified(response) if indent else response
+
+    async def _refused(self, problem: Problem, scope: Scope) -> Response:
+        """A problem, in XML if that is asked for."""
+        response = rendered(problem)
+        headers: dict[str, str] = scope[HEADERS]
+        try:
+            _, format_, indent = presentation(pairs(_ascii(scope["query_string"])))
+            if accept(format_, headers.get("accept"), headers.get("content-type")) == "xml":
+                response = await self._base.bodies.as_xml(response, indent=indent)
+        except Problem:
+            return response
+        return response
 
     def _route(self, method: str, raw_path: bytes) -> tuple[Route, tuple[str, ...]]:
         return self._router.resolve(method, segments(_ascii(raw_path)[self._cut :]))
@@ -193,12 +210,16 @@ class FhirBase:
             return None, pairs(_ascii(await read_body(receive)))
         if route.body == "optional" and "content-type" not in headers:
             if await read_body(receive):
-                content_type(None, JSON)
+                content_type(None, RESOURCES)
             return None, []
-        content_type(headers.get("content-type"), JSON)
+        bodies, media = self._base.bodies, headers.get("content-type")
+        if route.body == "patch":
+            content_type(media, PATCHES)
+            return bodies.patch(media, await read_body(receive)), []
+        content_type(media, RESOURCES)
         if route.body == "content":
-            receive = limited(receive, self._base.limits.body)
-        return loads(await read_body(receive), self._base.limits), []
+            receive = limited(receive, bodies.limits.body)
+        return bodies.resource(media, await read_body(receive)), []
 
     async def _content(self, receive: Receive, deadline: Deadline) -> AsyncIterator[bytes]:
         """A body that is streamed. Its parts each have the time of a request, the whole of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
-from fhir_server.formats.json import dumps, dumps_pretty, loads
+from fhir_server.formats.json import dumps
 from fhir_server.model.exchange import Response
 from fhir_server.model.problem import Problem
 
@@ -21,13 +21,6 @@ FHIR_JSON: Final = "application/fhir+json; charset=utf-8"
 def rendered(problem: Problem) -> Response:
     """A problem as an OperationOutcome: the one place where that happens."""
     return Response(problem.status, dumps(problem.outcome()), dict(problem.headers))
-
-
-def prettified(response: Response) -> Response:
-    """The same answer indented for people (``_pretty``)."""
-    if isinstance(response.body, bytes) and response.body:
-        response.body = dumps_pretty(loads(response.body))
-    return response
 
 
 async def deliver(response: Response, send: Send, *, head: bool = False) -> None:

@@ -34,7 +34,8 @@ def batch(perform: Perform, most: int) -> Handler:
     async def one(index: int, raw: Any, request: Request, session: Session) -> bytes:
         try:
             entry = parse_entry(index, raw)
-            if entry.method in ("POST", "PUT") and entry.resource is None and "$" not in entry.url:
+            carries = entry.method in ("POST", "PUT", "PATCH")
+            if carries and entry.resource is None and "$" not in entry.url:
                 raise BadRequest("a resource is needed", expression=entry.place)
             call = entry.call(request.headers.get("prefer", "return=minimal"))
             return answered(await perform(call, request, session), request)

@@ -14,6 +14,7 @@ from typing import Final
 from fhir_server.access.session import Session
 from fhir_server.formats.json import dumps
 from fhir_server.interactions.answer import refuse_parameters
+from fhir_server.interactions.patches import FORMATS
 from fhir_server.interactions.ports import Handler
 from fhir_server.model.exchange import Json, Request, Response
 from fhir_server.search.schema import SearchSchema
@@ -57,18 +58,19 @@ class Abilities:
     started: str
     version: str
     open: bool
+    conditional_delete: str = "single"
 
 
 def capabilities(abilities: Callable[[], Abilities]) -> Handler:
-    """The handler; the bytes are made once per base URL."""
+    """The handler; the bytes are made once per base URL and set of parameters."""
 
     @cache
-    def body(base: str) -> bytes:
+    def body(base: str, revision: int) -> bytes:
         return dumps(statement(abilities(), base))
 
     async def capabilities_(request: Request, session: Session) -> Response:
         refuse_parameters(request)
-        return Response(200, body(request.base))
+        return Response(200, body(request.base, abilities().schema.revision))
 
     return capabilities_
 
@@ -88,7 +90,8 @@ def statement(abilities: Abilities, base: str) -> Json:
         "software": {"name": "vEHR", "version": abilities.version},
         "implementation": {"description": "FHIR R4 server of this domain", "url": base},
         "fhirVersion": "4.0.1",
-        "format": ["json", "application/fhir+json"],
+        "format": ["json", "application/fhir+json", "xml", "application/fhir+xml"],
+        "patchFormat": sorted(FORMATS),
         "rest": [
             {
                 "mode": "server",
@@ -130,7 +133,7 @@ def _resource(
         "conditionalCreate": True,
         "conditionalRead": "full-support",
         "conditionalUpdate": "conditional-update" in abilities.interactions,
-        "conditionalDelete": "not-supported",
+        "conditionalDelete": abilities.conditional_delete,
         "referencePolicy": ["literal", "logical", "local"],
         "searchInclude": forward,
         "searchRevInclude": backward,

@@ -57,6 +57,11 @@ class Entry:
     def place(self) -> str:
         return f"Bundle.entry[{self.index}]"
 
+    @property
+    def conditional(self) -> bool:
+        """Does a search say which resource is meant?"""
+        return len(self.path) == 1 and self.method in ("PUT", "PATCH", "DELETE")
+
     def call(self, prefer: str | None) -> Call:
         headers = self.headers if prefer is None else {**self.headers, "prefer": prefer}
         return Call(self.method, self.url, headers, self.resource)
@@ -97,7 +102,11 @@ def _parse(index: int, raw: Any) -> Entry:
     if "://" in path or path.startswith("/"):
         raise BadRequest("request.url is relative to the base", code="value")
     resource = raw.get("resource")
-    if method in ("POST", "PUT") and resource is not None and not isinstance(resource, dict):
+    if (
+        method in ("POST", "PUT", "PATCH")
+        and resource is not None
+        and not isinstance(resource, dict)
+    ):
         raise Unprocessable("resource is an object", code="structure")
     return Entry(
         index,

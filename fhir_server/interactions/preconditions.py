@@ -9,7 +9,7 @@ from typing import Final
 from fhir_server.access.session import Session
 from fhir_server.model.exchange import Json, Request
 from fhir_server.model.problem import BadRequest, Gone, NotFound, NotSupported, PreconditionFailed
-from fhir_server.model.resource import Key, Stored
+from fhir_server.model.resource import ID_PATTERN, Key, Stored
 
 _ETAG: Final = re.compile(r'(?:W/)?"([A-Za-z0-9\-.]{1,64})"|([A-Za-z0-9\-.]{1,64})')
 
@@ -47,6 +47,19 @@ async def expected(request: Request, session: Session, key: Key) -> str | None:
     return current
 
 
+def only_new(request: Request) -> bool:
+    """``If-None-Match: *``: the resource must not be there (RFC 9110 13.1.2)."""
+    return request.headers.get("if-none-match", "").strip() == "*"
+
+
+def candidates(request: Request) -> list[str] | None:
+    """The versions that If-Match names; None if any will do."""
+    if "if-none-match" in request.headers:
+        raise NotSupported("If-None-Match is not supported on this interaction")
+    header = request.headers.get("if-match")
+    return None if header is None or header.strip() == "*" else versions(header)
+
+
 def not_modified(request: Request, stored: Stored) -> bool:
     """May a read be answered with 304? If-None-Match goes before If-Modified-Since."""
     tags = request.headers.get("if-none-match")
@@ -78,3 +91,11 @@ def checked(resource: Json, type_: str, id_: str | None = None) -> Json:
     if id_ is not None and resource.get("id") != id_:
         raise BadRequest(f"the id of the resource is not {id_} as in the URL")
     return resource
+
+
+def given_id(resource: Json) -> str | None:
+    """The id in a resource; BadRequest if it cannot be one."""
+    id_ = resource.get("id")
+    if id_ is not None and (not isinstance(id_, str) or not ID_PATTERN.fullmatch(id_)):
+        raise BadRequest("the id of the resource is not valid")
+    return id_

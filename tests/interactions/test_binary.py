@@ -114,7 +114,7 @@ def test_empty_content(server: Server) -> None:
         ("image/png", True),
         ("application/json, text/plain, */*", True),
         ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", True),
-        ("application/fhir+xml, */*;q=0.1", True),
+        ("application/fhir+xml, */*;q=0.1", False),
         ("application/fhir+json", False),
         ("application/fhir+json; fhirVersion=4.0", False),
         ("application/json+fhir", False),

@@ -123,7 +123,7 @@ def test_c58_prefer(server: Server, prefer: str, resource: str | None, outcome: 
         (entry("GET", "Patient/none"), 404),
         (entry("GET", "Patient?name:nothing=1"), 400),
         (entry("post", "Patient", PATIENT), 400),
-        (entry("PATCH", "Patient/a", PATIENT), 501),
+        (entry("PATCH", "Patient/a", PATIENT), 404),
         (entry("POST", f"{BASE}/Patient", PATIENT), 400),
         (entry("POST", "Patient/../x", PATIENT), 400),
         (entry("POST", "Patient"), 400),
@@ -156,7 +156,7 @@ def test_c59_batch_entries_are_independent(server: Server) -> None:
     shown = answer.json()["entry"]
     assert answer.json()["type"] == "batch-response"
     status = [e["response"]["status"][:3] for e in shown]
-    assert status == ["201", "404", "422", "400", "400", "200", "201", "204", "501", "400"]
+    assert status == ["201", "404", "422", "400", "400", "200", "201", "204", "400", "400"]
     for one in shown:
         failed = one["response"]["status"] >= "400"
         assert failed == ("outcome" in one["response"])
@@ -378,3 +378,64 @@ def test_permissions_of_each_entry(secured: Server) -> None:
     }
     shown = secured.post("", batch, headers=readonly).json()["entry"]
     assert [e["response"]["status"][:3] for e in shown] == ["201", "403"]
+
+
+def identified(value: str, **members: object) -> Json:
+    return PATIENT | {"identifier": [{"system": "urn:x", "value": value}]} | members
+
+
+def test_conditional_writes_in_a_transaction(server: Server) -> None:
+    kept, gone = (server.create(identified(value))["id"] for value in ("kept", "gone"))
+    observation_ = observation("urn:uuid:22222222-2222-4222-8222-222222222222")
+    shown = post(
+        server,
+        entry(
+            "PUT",
+            "Patient?identifier=urn:x|kept",
+            identified("kept", active=True),
+            "urn:uuid:22222222-2222-4222-8222-222222222222",
+        ),
+        entry("PUT", "Patient?identifier=urn:x|new", identified("new")),
+        entry("DELETE", "Patient?identifier=urn:x|gone"),
+        entry("DELETE", "Patient?identifier=urn:x|nothing"),
+        entry("POST", "Observation", observation_),
+    )
+    status = [one["response"]["status"][:3] for one in shown]
+    assert status == ["200", "201", "204", "204", "201"]
+    assert shown[0]["response"]["location"] == f"Patient/{kept}/_history/2"
+    assert server.get(f"Patient/{gone}").status_code == 410
+    made = server.get(shown[4]["response"]["location"]).json()
+    assert made["subject"]["reference"] == f"Patient/{kept}"
+
+
+@pytest.mark.parametrize(
+    ("bad", "status"),
+    [
+        (entry("PUT", "Patient?identifier=urn:x|1", identified("1")), 412),
+        (entry("DELETE", "Patient?identifier=urn:x|1"), 412),
+        (entry("PUT", "Patient?identifier=urn:x|2", identified("2", id="other")), 400),
+        (entry("PUT", "Patient?unknown=1", identified("1")), 400),
+        (entry("DELETE", "Patient"), 400),
+        (entry("PATCH", "Patient?identifier=urn:x|none", PATIENT), 404),
+        (entry("PATCH", "Patient?identifier=urn:x|2", PATIENT), 400),
+    ],
+)
+def test_conditional_writes_that_fail(server: Server, bad: Json, status: int) -> None:
+    for value in ("1", "1", "2"):
+        server.create(identified(value))
+    before = server.get("Patient").json()["total"]
+    found, first = refused(server, entry("POST", "Patient", PATIENT), bad)
+    assert found == status, first
+    assert server.get("Patient").json()["total"] == before
+
+
+def test_c60_same_identity_by_two_conditions(server: Server) -> None:
+    id_ = server.create(identified("1") | {"birthDate": "2000-01-01"})["id"]
+    first = entry("PUT", "Patient?identifier=urn:x|1", identified("1"))
+    for other in (
+        entry("DELETE", f"Patient/{id_}"),
+        entry("DELETE", "Patient?birthdate=2000-01-01"),
+        first,
+    ):
+        found, _ = refused(server, first, other)
+        assert found == 400

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from tests.serving import BASE, Server, issue
+from fhir_server.formats import xml
+from tests.serving import BACKENDS, BASE, Server, issue, served
 
 PATIENT = {"resourceType": "Patient", "name": [{"family": "Doe"}]}
 
@@ -168,11 +171,15 @@ def test_c11_put_revives(server: Server) -> None:
         (b"[]", {}, 400),
         (b"", {}, 400),
         (b'{"resourceType":"Patient"}', {"content-type": "text/plain"}, 415),
-        (b'{"resourceType":"Patient"}', {"content-type": "application/fhir+xml"}, 415),
-        (b"<Patient/>", {"content-type": "application/xml"}, 415),
+        (b'{"resourceType":"Patient"}', {"content-type": "application/fhir+xml"}, 400),
+        (b"<Patient/>", {"content-type": "application/xml"}, 400),
+        (b"<Patient", {"content-type": "text/xml"}, 400),
+        (b"@prefix", {"content-type": "text/turtle"}, 415),
+        (b'{"resourceType":"Patient"}', {"content-type": "application/fhir+ndjson"}, 415),
         (b'{"resourceType":"Patient"}', {"content-type": "application/json; charset=latin1"}, 415),
         (b'{"resourceType":"Patient"}', {"content-encoding": "gzip"}, 415),
-        (b'{"resourceType":"Patient"}', {"accept": "application/fhir+xml"}, 406),
+        (b'{"resourceType":"Patient"}', {"accept": "application/fhir+turtle"}, 406),
+        (b'{"resourceType":"Patient"}', {"accept": "application/fhir+ndjson"}, 406),
         (b'{"resourceType":"Patient"}', {"accept": "image/png"}, 406),
         (b'{"resourceType":"Patient"}', {"accept": "application/fhir+json;fhirVersion=5.0"}, 406),
     ],
@@ -181,30 +188,44 @@ def test_c13_bodies(server: Server, content: bytes, headers: dict[str, str], sta
     headers = {"content-type": "application/fhir+json"} | headers
     answer = server.send("POST", "Patient", content=content, headers=headers)
     assert answer.status_code == status
-    issue(answer)
+    if "xml" not in headers["content-type"]:
+        issue(answer)
+
+
+JSON_TYPE = "application/fhir+json; charset=utf-8"
+XML_TYPE = "application/fhir+xml; charset=utf-8"
 
 
 @pytest.mark.parametrize(
-    ("query", "accept", "status"),
+    ("query", "accept", "status", "media"),
     [
-        ("", "application/json", 200),
-        ("", "application/fhir+json", 200),
-        ("", "application/fhir+json; fhirVersion=4.0", 200),
-        ("", "text/html,application/xhtml+xml,*/*;q=0.8", 200),
-        ("", "application/xml", 406),
-        ("", "application/fhir+json;q=0", 406),
-        ("?_format=json", "application/xml", 200),
-        ("?_format=application/fhir%2Bjson", "image/png", 200),
-        ("?_format=application/fhir+json", "*/*", 200),
-        ("?_format=xml", "application/json", 406),
-        ("?_format=ttl", "*/*", 406),
+        ("", "application/json", 200, JSON_TYPE),
+        ("", "application/fhir+json", 200, JSON_TYPE),
+        ("", "application/fhir+json; fhirVersion=4.0", 200, JSON_TYPE),
+        ("", "text/html,application/xhtml+xml,*/*;q=0.8", 200, JSON_TYPE),
+        ("", "application/fhir+json;q=0", 406, JSON_TYPE),
+        ("", "application/xml", 200, XML_TYPE),
+        ("", "text/xml", 200, XML_TYPE),
+        ("", "application/fhir+xml;fhirVersion=4.0", 200, XML_TYPE),
+        ("", "application/fhir+xml;fhirVersion=5.0", 406, JSON_TYPE),
+        ("", "application/fhir+json;q=0.5, application/fhir+xml", 200, XML_TYPE),
+        ("", "application/fhir+json, application/fhir+xml;q=0.9", 200, JSON_TYPE),
+        ("", "*/*;q=0.1, application/xml;q=0.2", 200, XML_TYPE),
+        ("?_format=json", "application/xml", 200, JSON_TYPE),
+        ("?_format=xml", "application/json", 200, XML_TYPE),
+        ("?_format=application/fhir+xml", "application/json", 200, XML_TYPE),
+        ("?_format=text/xml", "application/json", 200, XML_TYPE),
+        ("?_format=application/fhir%2Bjson", "image/png", 200, JSON_TYPE),
+        ("?_format=application/fhir+json", "*/*", 200, JSON_TYPE),
+        ("?_format=ttl", "*/*", 406, JSON_TYPE),
+        ("?_format=html", "*/*", 406, JSON_TYPE),
     ],
 )
-def test_c15_format(server: Server, query: str, accept: str, status: int) -> None:
+def test_c15_format(server: Server, query: str, accept: str, status: int, media: str) -> None:
     url = f"Patient/{server.create(PATIENT)['id']}"
     answer = server.get(url + query, headers={"accept": accept})
-    assert answer.status_code == status
-    assert answer.headers["content-type"] == "application/fhir+json; charset=utf-8"
+    assert (answer.status_code, answer.headers["content-type"]) == (status, media)
+    assert answer.content.startswith(b"<?xml" if media == XML_TYPE else b"{")
 
 
 def test_c15_pretty(server: Server) -> None:
@@ -259,12 +280,12 @@ def test_head_is_get_without_a_body(server: Server) -> None:
         ("DELETE", "Patient/a/_history/1", 405, "GET, HEAD"),
         ("POST", "Patient/a", 405, "DELETE, GET, HEAD, PATCH, PUT"),
         ("TRACE", "Patient", 405, None),
-        ("GET", "_history", 501, None),
-        ("GET", "Patient/_history", 501, None),
+        ("GET", "_history?unknown=1", 400, None),
+        ("GET", "Nothing/_history", 404, None),
+        ("PUT", "Patient/_history", 405, "GET, HEAD"),
         ("GET", "", 501, None),
-        ("PUT", "Patient?identifier=1", 501, None),
-        ("DELETE", "Patient?identifier=1", 501, None),
-        ("PATCH", "Patient/a", 501, None),
+        ("PUT", "Patient?identifier=1", 415, None),
+        ("PATCH", "Patient/a", 415, None),
         ("GET", "Patient/a/Observation", 501, None),
         ("GET", "Patient/a/_history/1/2", 404, None),
         ("GET", "Nothing", 404, None),
@@ -283,3 +304,137 @@ def test_what_is_not_there_says_so(
     issue(answer)
     if allow is not None:
         assert answer.headers["allow"] == allow
+
+
+def test_c18_conditional_update(server: Server) -> None:
+    body = PATIENT | {"identifier": [{"system": "urn:x", "value": "1"}]}
+    url = "Patient?identifier=urn:x|1"
+    first = server.put(url, body)
+    assert (first.status_code, first.headers["etag"]) == (201, 'W/"1"')
+    made = first.json()["id"]
+    changed = body | {"active": True}
+    second = server.put(url, changed)
+    assert (second.status_code, second.json()["id"]) == (200, made)
+    assert second.headers["location"] == f"{BASE}/Patient/{made}/_history/2"
+    assert server.put(url, changed | {"id": made, "active": False}).status_code == 200
+    assert server.put(url, changed | {"id": "other"}).status_code == 400
+    assert server.put(url, changed, headers={"if-match": 'W/"1"'}).status_code == 412
+    assert server.put("Patient?identifier=new", body, headers={"if-match": "*"}).status_code == 412
+    given = server.put("Patient?identifier=new", body | {"id": "chosen"})
+    assert (given.status_code, given.headers["location"]) == (
+        201,
+        f"{BASE}/Patient/chosen/_history/1",
+    )
+    # The id is in use by a resource that the condition does not find.
+    assert server.put("Patient?identifier=new", body | {"id": "chosen"}).status_code == 412
+    assert server.put(url, body).status_code == 412
+    assert server.put("Patient?identifier=new", {"resourceType": "Group"}).status_code == 400
+
+
+def test_c18_update_as_create_is_for_system_clients(secured: Server) -> None:
+    own = secured.bearer("patient/*.cruds", patient="p")
+    body = {"resourceType": "Practitioner", "id": "chosen"}
+    for id_ in ("chosen", "other"):
+        answer = secured.put("Practitioner?identifier=1", body | {"id": id_}, headers=own)
+        assert answer.status_code == 405
+
+
+def test_c18_conditional_delete(server: Server) -> None:
+    url = "Patient?family=Doe"
+    assert server.delete(url).status_code == 204
+    made = server.create(PATIENT)
+    assert server.delete(url, headers={"if-match": 'W/"2"'}).status_code == 412
+    assert server.delete(url).status_code == 204
+    assert server.get(f"Patient/{made['id']}").status_code == 410
+    server.create(PATIENT)
+    server.create(PATIENT)
+    assert server.delete(url).status_code == 412
+    assert server.get("Patient").json()["total"] == 2
+
+
+@pytest.mark.parametrize("backend", list(BACKENDS))
+def test_c18_multiple_by_declaration(backend: str, tmp_path: Path) -> None:
+    with served(backend, tmp_path, conditional_delete="multiple") as server:
+        rest = server.get("metadata").json()["rest"][0]
+        assert {r["conditionalDelete"] for r in rest["resource"]} == {"multiple"}
+        for _ in range(5):
+            server.create(PATIENT)
+        keep = server.create({"resourceType": "Patient"})
+        assert server.delete("Patient?family=Doe").status_code == 204
+        assert [e["resource"]["id"] for e in server.get("Patient").json()["entry"]] == [keep["id"]]
+
+
+@pytest.mark.parametrize("verb", ["create", "update"])
+def test_c17_c18_are_atomic(server: Server, verb: str) -> None:
+    """32 at once: one of them makes it, the others find it."""
+    body = PATIENT | {"identifier": [{"system": "urn:x", "value": "1"}]}
+    if verb == "create":
+        headers = {"if-none-exist": "identifier=urn:x|1"}
+        request = ("POST", "Patient", {"json": body, "headers": headers})
+    else:
+        request = ("PUT", "Patient?identifier=urn:x|1", {"json": body})
+    answers = server.send_all([request] * 32)
+    assert sorted(a.status_code for a in answers) == [200] * 31 + [201]
+    assert len({a.json()["id"] for a in answers}) == 1
+    assert server.get("Patient?identifier=urn:x|1").json()["total"] == 1
+
+
+@pytest.mark.parametrize(
+    "url", ["Patient", "Patient?unknown=1", "Patient?_count=1", "Patient?_id="]
+)
+def test_c19_conditions_of_urls(server: Server, url: str) -> None:
+    made = server.create(PATIENT)
+    assert server.put(url, PATIENT).status_code == 400
+    assert server.delete(url).status_code == 400
+    assert server.get(f"Patient/{made['id']}").json() == made
+
+
+def test_c21_statement(server: Server) -> None:
+    statement = server.get("metadata").json()
+    assert statement["fhirVersion"] == "4.0.1"
+    assert {"json", "xml"} <= set(statement["format"])
+    assert "application/json-patch+json" in statement["patchFormat"]
+    patient = next(r for r in statement["rest"][0]["resource"] if r["type"] == "Patient")
+    assert patient["conditionalUpdate"] and patient["conditionalDelete"] == "single"
+
+
+def test_c13_xml_bodies(server: Server) -> None:
+    body = '<Patient xmlns="http://hl7.org/fhir"><active value="true"/></Patient>'
+    for media in ("application/fhir+xml", "application/xml", "text/xml; charset=utf-8"):
+        headers = {"content-type": media}
+        answer = server.send("POST", "Patient", content=body.encode(), headers=headers)
+        assert (answer.status_code, answer.headers["content-type"]) == (201, XML_TYPE)
+        id_ = answer.headers["location"].split("/")[-3]
+        assert server.get(f"Patient/{id_}").json()["active"] is True
+        asked = headers | {"accept": "application/json"}
+        answer = server.send("POST", "Patient", content=body.encode(), headers=asked)
+        assert answer.headers["content-type"] == JSON_TYPE
+    bad = body.replace("active", "unknown").encode()
+    answer = server.send("POST", "Patient", content=bad, headers=headers)
+    assert (answer.status_code, answer.headers["content-type"]) == (422, XML_TYPE)
+    assert b"<OperationOutcome" in answer.content
+
+
+def test_c14_outcomes_in_xml(secured: Server) -> None:
+    accept = {"accept": "application/fhir+xml"}
+    for url, status in (("Patient/1", 401), ("Nothing", 401)):
+        answer = secured.get(url, headers=accept)
+        assert (answer.status_code, answer.headers["content-type"]) == (status, XML_TYPE)
+        assert b"<OperationOutcome" in answer.content
+    token = secured.bearer("system/*.rs")
+    for url, status in (("Patient/1", 404), ("Nothing", 404), ("Patient/a_b", 400)):
+        answer = secured.get(url, headers=accept | token)
+        assert (answer.status_code, answer.headers["content-type"]) == (status, XML_TYPE)
+
+
+def test_c15_bundles_in_xml(server: Server) -> None:
+    server.create(PATIENT)
+    plain = server.get("Patient?_format=xml")
+    pretty = server.get("Patient?_format=xml&_pretty=true")
+    assert plain.headers["content-type"] == XML_TYPE and b"<Bundle" in plain.content
+    assert pretty.content.count(b"\n") > 10 > plain.content.count(b"\n")
+    definitions = server.domain.definitions
+    assert xml.loads(plain.content, definitions) == xml.loads(pretty.content, definitions)
+    assert server.get("metadata?_format=xml").content.startswith(b"<?xml")
+    head = server.send("HEAD", "metadata?_format=xml")
+    assert (head.status_code, head.headers["content-type"], head.content) == (200, XML_TYPE, b"")
