@@ -91,6 +91,8 @@ log = structlog.get_logger("vehr")
 
 FHIR: Final = "/fhir"
 SWEEP_EVERY: Final = 3600
+COLLECT: Final = (50_000, 20, 50)
+"""Garbage is looked for less often: requests leave almost no cycles."""
 ORPHAN_AGE: Final = 86_400
 """Seconds; far longer than any request takes between its upload and its commit."""
 
@@ -379,6 +381,7 @@ class Application:
             self._started(domain)
             gc.collect()
             gc.freeze()
+            gc.set_threshold(*COLLECT)
             await send({"type": "lifespan.startup.complete"})
             await receive()
             self._serve = None
