@@ -41,6 +41,8 @@ class PostedParameters:
         self._schema = schema
         self._store = store
         self._seen = -1
+        self.refused: tuple[str, ...] = ()
+        """Active ones that are not in force, and why."""
         self._loading = asyncio.Lock()
 
     @property
@@ -81,13 +83,16 @@ class PostedParameters:
                 since = await self._since(stored, resource)
                 found.append((since.updated, stored.key.id, since.version, resource))
         custom: list[Custom] = []
+        refused: list[str] = []
         for _, id_, version, resource in sorted(found, key=lambda row: row[:3]):
             try:
                 check(self._schema.definitions, resource, id_, custom)
             except Problem as problem:
+                refused.append(f"{TYPE}/{id_}: {problem}")
                 log.warning("a SearchParameter is not in force", id=id_, reason=str(problem))
                 continue
             custom.append(self._custom(resource, f"{id_}.{version}", indexed))
+        self.refused = tuple(refused)
         return tuple(custom)
 
     async def _active(self) -> list[Stored]:
