@@ -152,7 +152,9 @@ class View:
         return found
 
     def _passes(self, road: Road, row: Row) -> bool:
-        return bears(row, road.texts) and all(self.holds(p, row) for p in road.residual)
+        if not bears(row, road.texts):
+            return False
+        return not road.residual or all(self.holds(p, row) for p in road.residual)
 
     def _named(self, scan: Scan, ids: Iterable[str], order: Order) -> list[Row]:
         """Of these ids: each is looked up and tested."""
