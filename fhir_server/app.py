@@ -50,7 +50,7 @@ from fhir_server.interactions.patch import conditional_patch, patch
 from fhir_server.interactions.ports import Handler, Perform
 from fhir_server.interactions.read import read
 from fhir_server.interactions.search import Searching, search
-from fhir_server.interactions.splice import bundle, search_entry
+from fhir_server.interactions.searchsets import searchsets
 from fhir_server.interactions.submit import submit
 from fhir_server.interactions.terminology import finder
 from fhir_server.interactions.transaction import transaction
@@ -73,15 +73,13 @@ from fhir_server.store.memory import MemoryStore
 from fhir_server.store.sqlite import opening as sqlite
 from fhir_server.validation.validate import Validator
 from operations.anonymize import ROW as anonymize
-from operations.everything import everything_operations
-from operations.match import match
 from operations.matching.person import patient_keys
 from operations.meta import meta_operations
 from operations.models.registry import SHIPPED, Registry
 from operations.models.runtime import Runtime
 from operations.predict import predict_operation
+from operations.record import record_operations
 from operations.registry import Operations
-from operations.searchset import Searchsets
 from terminology.stored import StoredTerminology
 
 log = structlog.get_logger("vehr")
@@ -187,29 +185,14 @@ def operations(domain: Domain, runtime: Runtime) -> Operations:
     def indexes(type_: str, code: str) -> tuple[str, ...]:
         return domain.searching.schema.of(type_).parameters[code].indexes
 
-    rows = meta_operations(domain.definitions.resource_types)
     own = domain.system_session("models")
-    sets = searchsets(domain.searching)
     return Operations(
         (
             predict_operation(models, indexes, own),
             anonymize,
-            *everything_operations(sets, domain.base),
-            match(sets),
-            *rows,
+            *record_operations(searchsets(domain.searching), domain.base),
+            *meta_operations(domain.definitions.resource_types),
         )
-    )
-
-
-def searchsets(searching: Searching) -> Searchsets:
-    """What operations that answer with a searchset are handed."""
-    return Searchsets(
-        searching.schema,
-        searching.context,
-        searching.cursors,
-        bundle,
-        search_entry,
-        searching.sizes.greatest,
     )
 
 
