@@ -14,7 +14,7 @@ from fhir_server.interactions.answer import http_date
 from fhir_server.interactions.ports import Call
 from fhir_server.interactions.splice import entry as entry_bytes
 from fhir_server.interactions.target import Pairs, pairs, segments
-from fhir_server.model.datatypes import parse_instant
+from fhir_server.model.datatypes import format_instant, parse_instant
 from fhir_server.model.exchange import Json, Request, Response
 from fhir_server.model.problem import BadRequest, Problem, TooLarge, Unprocessable
 
@@ -161,6 +161,8 @@ def answered(response: Response, request: Request) -> bytes:
         parts["location"] = headers["Location"].removeprefix(request.base + "/")
     if "ETag" in headers:
         parts["etag"] = headers["ETag"]
+    if response.updated is not None:
+        parts["lastModified"] = format_instant(response.updated)
     body = response.body if isinstance(response.body, bytes) else b""
     if body.startswith(b'{"resourceType":"OperationOutcome"'):
         parts["outcome"] = loads(body)
