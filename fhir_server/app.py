@@ -9,11 +9,10 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -21,7 +20,9 @@ import structlog
 from fhir_server.access.contents import sweep
 from fhir_server.access.engine import Engine
 from fhir_server.access.gate import Gate, system_session
+from fhir_server.access.parameters import PostedParameters
 from fhir_server.access.policy import CompileFilter
+from fhir_server.access.reindexing import Reindexing
 from fhir_server.access.session import Session
 from fhir_server.auth.tokens import Tokens
 from fhir_server.config import Settings, settings_rows
@@ -29,7 +30,7 @@ from fhir_server.definitions.registry import Definitions, load
 from fhir_server.http.bodies import Bodies
 from fhir_server.http.dispatch import Base, FhirBase
 from fhir_server.http.front import Front
-from fhir_server.http.middleware import LOOPBACK, Edge, EdgeRules
+from fhir_server.http.middleware import Edge, edge_rules
 from fhir_server.http.pages import Metrics, pages
 from fhir_server.http.respond import Asgi, Receive, Scope, Send
 from fhir_server.http.routes import ROUTES, Router
@@ -45,7 +46,8 @@ from fhir_server.interactions.create import create
 from fhir_server.interactions.cursors import Cursors, cursor_key
 from fhir_server.interactions.delete import MOST, conditional_delete, delete
 from fhir_server.interactions.history import PageSizes, history
-from fhir_server.interactions.operation import operation
+from fhir_server.interactions.informed import informed
+from fhir_server.interactions.operation import deferring, operation
 from fhir_server.interactions.patch import conditional_patch, patch
 from fhir_server.interactions.ports import Handler, Perform
 from fhir_server.interactions.read import read
@@ -64,6 +66,7 @@ from fhir_server.jobs.request import KIND as REQUEST
 from fhir_server.jobs.request import replay
 from fhir_server.jobs.runner import Runner
 from fhir_server.model.datatypes import format_instant
+from fhir_server.search.extended import ExtendedSchema
 from fhir_server.search.extract import compile_extract
 from fhir_server.search.match import matches
 from fhir_server.search.schema import SearchSchema
@@ -80,6 +83,8 @@ from operations.models.runtime import Runtime
 from operations.predict import predict_operation
 from operations.record import record_operations
 from operations.registry import Operations
+from operations.reindex import KIND as REINDEX
+from operations.reindex import reindex_body, reindex_operation
 from terminology.stored import StoredTerminology
 
 log = structlog.get_logger("vehr")
@@ -152,7 +157,9 @@ async def opened(settings: Settings, role: str = "command") -> AsyncIterator[Dom
 async def assemble(settings: Settings, store: Store) -> Domain:
     """The engine and its parts over an open store."""
     base = settings.base_url + FHIR
-    schema = SearchSchema(load())
+    schema = ExtendedSchema(load())
+    parameters = PostedParameters(schema, store)
+    await parameters.refresh()
     engine = Engine(
         store=store,
         definitions=schema.definitions,
@@ -162,6 +169,7 @@ async def assemble(settings: Settings, store: Store) -> Domain:
         now=micros,
         new_id=new_id,
         blobs=open_blobs(settings),
+        parameters=parameters,
     )
     searching = Searching(
         schema=schema,
@@ -177,7 +185,7 @@ async def assemble(settings: Settings, store: Store) -> Domain:
     return Domain(settings, store, engine, searching, Tokens(store.ledger, time.time))
 
 
-def operations(domain: Domain, runtime: Runtime) -> Operations:
+def operations(domain: Domain, runtime: Runtime, queue: Queue) -> Operations:
     """The operations of this server."""
     further = domain.settings.models
     models = Registry.of(runtime, (SHIPPED, further) if further else (SHIPPED,))
@@ -185,13 +193,15 @@ def operations(domain: Domain, runtime: Runtime) -> Operations:
     def indexes(type_: str, code: str) -> tuple[str, ...]:
         return domain.searching.schema.of(type_).parameters[code].indexes
 
+    types = domain.definitions.resource_types
     own = domain.system_session("models")
     return Operations(
         (
             predict_operation(models, indexes, own),
             anonymize,
             *record_operations(searchsets(domain.searching), domain.base),
-            *meta_operations(domain.definitions.resource_types),
+            *meta_operations(types),
+            reindex_operation(queue, types),
         )
     )
 
@@ -228,10 +238,14 @@ def fhir_base(
     handlers: dict[str, Handler] = {}
     bodies = Bodies(domain.definitions, settings.json_limits())
     limits = Base(FHIR, domain.base, bodies, settings.request_seconds)
-    face = FhirBase(limits, gate, router, handlers, meter, pattern.respond_async)
+    defer = deferring(rows, handlers.__getitem__, pattern.respond_async)
+    face = FhirBase(limits, gate, router, handlers, meter, defer)
     handlers.update(interactions(domain, rows, face.perform, open_=open_))
     handlers.update(pattern.handlers())
-    work = {REQUEST: replay(handlers.__getitem__, settings.json_limits())}
+    work = {
+        REQUEST: replay(handlers.__getitem__, settings.json_limits()),
+        REINDEX: reindex_body(Reindexing(domain.engine)),
+    }
     return face, Runner(queue, work, reopen, settings.running_jobs)
 
 
@@ -241,6 +255,7 @@ def interactions(
     """Interaction -> handler. What is not here answers 501 and is not in the statement."""
     searching, most = domain.searching, domain.settings.max_entries
     criteria, deletes = searching.criteria(), MOST[domain.settings.conditional_delete]
+    versions = history(searching.cursors, searching.sizes, searching.context)
     handlers: dict[str, Handler] = {
         "read": read,
         "read-binary": read_binary,
@@ -255,7 +270,9 @@ def interactions(
         "conditional-delete": conditional_delete(criteria, deletes),
         "create": create(criteria),
         "create-binary": create_binary(create(criteria)),
-        "history-instance": history(searching.cursors, searching.sizes),
+        "history-instance": versions,
+        "history-type": versions,
+        "history-system": versions,
         "search-type": search(searching),
         "transaction": submit(
             batch(perform, most),
@@ -272,7 +289,10 @@ def interactions(
         open=open_,
         conditional_delete=domain.settings.conditional_delete,
     )
-    return handlers | {"capabilities": capabilities(lambda: abilities)}
+    handlers["capabilities"] = capabilities(lambda: abilities)
+    parameters = domain.engine.parameters
+    assert parameters is not None
+    return informed(handlers, parameters.refresh)
 
 
 def _named(operations: Operations, base: str) -> list[OperationName]:
@@ -288,24 +308,10 @@ def _named(operations: Operations, base: str) -> list[OperationName]:
 
 
 def scope_filter(searching: Searching) -> CompileFilter:
-    """Compiles the search parameters of a scope."""
-    criteria = searching.criteria()
+    """Compiles the search parameters of a scope, which are FHIR's own: what a posted one
+    means may change while the scope is in use."""
+    criteria = replace(searching, schema=SearchSchema(searching.schema.definitions)).criteria()
     return lambda type_, query: criteria(type_, query).where
-
-
-def edge_rules(settings: Settings, *, open_: bool) -> EdgeRules:
-    """Whom the server answers; an open one only this machine."""
-    own = urlsplit(settings.base_url).hostname or ""
-    hosts = LOOPBACK if open_ else (*LOOPBACK, own, *settings.hosts)
-    return EdgeRules(
-        hosts=frozenset(hosts),
-        origins=frozenset(() if open_ else settings.origins),
-        loopback_only=open_,
-        max_body=settings.max_body,
-        max_url=settings.max_url,
-        max_headers=settings.max_headers,
-        contents=((f"{FHIR}/Binary".encode(), settings.max_content),),
-    )
 
 
 @asynccontextmanager
@@ -317,16 +323,16 @@ async def serving(domain: Domain, *, open_: bool = False) -> AsyncIterator[Asgi]
         await domain.store.position()
         return True
 
-    rows = operations(domain, runtime)
     https = domain.settings.base_url.startswith("https:")
     with job_folder(domain.settings) as folder:
         queue = job_queue(domain, folder)
+        rows = operations(domain, runtime, queue)
         face, runner = fhir_base(domain, rows, metrics, queue, open_=open_)
         front = Front(bases={b"fhir": face}, pages=pages(metrics, ready, settings_rows()))
         runner.start()
         sweeping = asyncio.create_task(sweep_blobs(domain.engine))
         try:
-            yield Edge(front, edge_rules(domain.settings, open_=open_), https)
+            yield Edge(front, edge_rules(domain.settings, FHIR, open_=open_), https)
         finally:
             sweeping.cancel()
             await runner.drain()

@@ -61,6 +61,8 @@ class Operation:
     """The input that a body which is not a Parameters resource stands for."""
     searches: bool = False
     """Takes search parameters of its type as well (``Arguments.criteria``)."""
+    asynchronous: bool = False
+    """It always answers 202 with the status URL of a job, whatever is preferred."""
 
 
 class Operations:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from fhir_server.access.parameters import PostedParameters
 from fhir_server.definitions.registry import Definitions
 from fhir_server.model.exchange import Json
 from fhir_server.search.plan import Predicate
@@ -17,7 +18,8 @@ from fhir_server.store.blobs import Blobs
 class Engine:
     """``validate`` raises Unprocessable. ``matches`` is the leaf semantics of ``search/match``
     (for versions that are no longer current). ``now``: microseconds since the epoch.
-    ``blobs``: where large content goes; without it raw content is refused.
+    ``blobs``: where large content goes; without it raw content is refused. ``parameters``:
+    the posted SearchParameters that ``extract`` follows.
     """
 
     store: Store
@@ -28,3 +30,4 @@ class Engine:
     now: Callable[[], int]
     new_id: Callable[[], str]
     blobs: Blobs | None = None
+    parameters: PostedParameters | None = None

@@ -1,6 +1,19 @@
 """What floors above may know of the store: the ledger's type, pages and versions."""
 
 from fhir_server.store.base import Guard, Page, Stale, Versions
+from fhir_server.store.blobs import Damaged
 from fhir_server.store.ledger import Ledger, LedgerWrite, Row
+from fhir_server.store.sqlite.examination import Examination, Look
 
-__all__ = ["Guard", "Ledger", "LedgerWrite", "Page", "Row", "Stale", "Versions"]
+__all__ = [
+    "Damaged",
+    "Examination",
+    "Guard",
+    "Ledger",
+    "LedgerWrite",
+    "Look",
+    "Page",
+    "Row",
+    "Stale",
+    "Versions",
+]

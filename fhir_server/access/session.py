@@ -11,22 +11,21 @@ from dataclasses import replace
 
 from fhir_server.access.contents import (
     Content,
-    apart,
     blob_of,
     in_bundle,
     needed,
-    permitted,
 )
 from fhir_server.access.engine import Engine
+from fhir_server.access.parameters import TYPE as DEFINING
 from fhir_server.access.policy import BINARY, Policy
 from fhir_server.access.principal import Principal
 from fhir_server.access.restrict import restrict, restrict_scan
+from fhir_server.access.versions import VersionFilter, living, sees, tombstone
 from fhir_server.access.writing import Draft, Writing, Written
-from fhir_server.formats.json import loads
 from fhir_server.model.exchange import Json
 from fhir_server.model.problem import Forbidden, Gone, NotFound
 from fhir_server.model.resource import Key, Stored
-from fhir_server.search.plan import TRUE, History, IdIn, InPatient, Predicate, Scan, Search
+from fhir_server.search.plan import TRUE, History, InPatient, Scan, Search
 from fhir_server.store.base import Guard, Page, Versions
 from fhir_server.store.blobs import Blob
 from fhir_server.store.ledger import LedgerWrite
@@ -48,10 +47,10 @@ class Session:
     async def read(self, key: Key) -> Stored:
         """The current version. NotFound if absent or hidden, Gone if it was visibly deleted."""
         self.allow("r", key.type)
-        living = await self._living(key)
-        if living is not None:
-            return living
-        latest = await self._tombstone(key)
+        current = await living(self._engine, self.policy, "r", key)
+        if current is not None:
+            return current
+        latest = await tombstone(self._engine, self.policy, "r", key)
         if latest is not None:
             raise Gone(f"{key} was deleted", headers={"ETag": latest.etag})
         raise NotFound(f"{key} is not known")
@@ -66,16 +65,29 @@ class Session:
             raise Gone(f"{key} was deleted in version {version}", headers={"ETag": stored.etag})
         return stored
 
-    async def history(self, key: Key, history: History) -> Versions:
-        """Versions of one resource, newest first; hidden versions are left out."""
-        await self._require_known(key)
-        versions = await self._engine.store.versions(replace(history, type=key.type, id=key.id))
-        if key.type == BINARY:
+    async def history(self, history: History) -> Versions:
+        """Versions of one resource, of a type or of everything, newest first.
+
+        Hidden versions are left out as if they had never been, and so are the totals of
+        those from whom something may be hidden.
+        """
+        key = Key(history.type, history.id) if history.type and history.id else None
+        if key is not None:
+            await self._require_known(key)
+        letter = "r" if key is not None else "s"
+        types = [history.type] if history.type else sorted(self._engine.definitions.resource_types)
+        allowed = {type_ for type_ in types if self.policy.allows(letter, type_)}
+        if not allowed:
+            self.allow(letter, types[0])
+        store = self._engine.store
+        if len(allowed) == len(types) and all(self.policy.sees(letter, t) == TRUE for t in types):
+            versions = await store.versions(history)
+        else:
+            shown = VersionFilter(self._engine, self.policy, letter, allowed)
+            versions = await shown.page(history, key)
+        if history.type in (None, BINARY):
             versions = replace(versions, entries=[in_bundle(e) for e in versions.entries])
-        if self.policy.sees("r", key.type) == TRUE:
-            return versions
-        seen = [entry for entry in versions.entries if entry.deleted or await self._sees(entry)]
-        return Versions(seen, total=None, next=versions.next)
+        return versions
 
     async def search(self, search: Search) -> Page:
         """One page; Forbidden if the principal may search none of the types."""
@@ -124,8 +136,16 @@ class Session:
     ) -> list[Written]:
         """All drafts in one change set, committed together or not at all.
 
-        ``ledger``: rows that commit with them.
+        ``ledger``: rows that commit with them. Posted SearchParameters are everybody's: only
+        who sees the domain whole writes them.
         """
+        parameters = self._engine.parameters
+        if parameters is not None:
+            await parameters.refresh()
+            if any(draft.key.type == DEFINING for draft in drafts):
+                if not self.policy.whole:
+                    raise Forbidden(f"not permitted: write {DEFINING}")
+                ledger = (*ledger, parameters.mark)
         return await Writing(self._engine, self.principal, self.policy).run(drafts, ledger)
 
     async def upload(self, letter: str, content: AsyncIterator[bytes]) -> Blob:
@@ -148,41 +168,12 @@ class Session:
     async def _require_known(self, key: Key) -> None:
         """NotFound unless the resource, or its last living version, is visible."""
         self.allow("r", key.type)
-        if await self._living(key) is None and await self._tombstone(key) is None:
+        about = self._engine, self.policy, "r", key
+        if await living(*about) is None and await tombstone(*about) is None:
             raise NotFound(f"{key} is not known")
 
-    async def _living(self, key: Key) -> Stored | None:
-        """The current version, if it is visible."""
-        if apart(self.policy, "r", key.type):
-            [stored] = await self._engine.store.current([key])
-            visible_ = stored is not None and not stored.deleted and await self._sees(stored)
-            return stored if visible_ else None
-        scan = restrict_scan(Scan(key.type, IdIn((key.id,))), self.policy, "r")
-        page = await self._engine.store.run(Search((scan,), count=1, total="none"))
-        return page.matches[0] if page.matches else None
-
-    async def _tombstone(self, key: Key) -> Stored | None:
-        """The deletion that is current, if the version before it was visible."""
-        latest = (await self._engine.store.current([key]))[0]
-        if latest is None or not latest.deleted:
-            return None
-        if self.policy.sees("r", key.type) == TRUE:
-            return latest
-        living = await self._engine.store.version(key, latest.version - 1)
-        return latest if living is not None and await self._sees(living) else None
-
     async def _sees(self, stored: Stored) -> bool:
-        if apart(self.policy, "r", stored.key.type):
-            return await permitted(self._engine, self.policy, "r", loads(stored.body))
-        return visible(self._engine, self.policy.sees("r", stored.key.type), stored)
-
-
-def visible(engine: Engine, predicate: Predicate, stored: Stored) -> bool:
-    """Does a predicate without joins hold for this version?"""
-    if predicate == TRUE:
-        return True
-    resource: Json = loads(stored.body)
-    return engine.matches(predicate, stored.key.id, engine.extract(resource))
+        return await sees(self._engine, self.policy, "r", stored)
 
 
 _ACTIONS = {"c": "create", "r": "read", "u": "update", "d": "delete", "s": "search"}

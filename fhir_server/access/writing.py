@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from fhir_server.access.contents import apart, blob_of, naming, permitted, set_aside
 from fhir_server.access.engine import Engine
+from fhir_server.access.parameters import TYPE as DEFINING
 from fhir_server.access.policy import BINARY, Policy
 from fhir_server.access.principal import Principal
 from fhir_server.formats.json import loads, stored_form
@@ -92,6 +93,7 @@ class Writing:
         self._principal = principal
         self._policy = policy
         self._new: set[Key] = set()
+        self._revision = 0
 
     async def run(
         self, drafts: Sequence[Draft], ledger: tuple[LedgerWrite, ...] = ()
@@ -100,6 +102,7 @@ class Writing:
         for draft in drafts:
             self._allow(draft)
         self._new = {draft.key for draft in drafts if draft.resource is not None}
+        self._revision = self._parameters()
         prepared = []
         for turn, draft in enumerate(drafts, 1):
             prepared.append(await self._prepare(draft))
@@ -109,6 +112,7 @@ class Writing:
             await self._check_references(drafts)
         guards = tuple(guard for draft in drafts for guard in draft.guards)
         for attempt in range(ATTEMPTS):
+            prepared = self._extracted(prepared)
             current = await self._current(drafts)
             plans = await self._plan(prepared, current)
             changes = tuple(change for change in plans if change is not None)
@@ -137,6 +141,8 @@ class Writing:
             return _Prepared(draft, None)
         try:
             self._engine.validate(draft.resource)
+            if draft.key.type == DEFINING and self._engine.parameters is not None:
+                self._engine.parameters.check(draft.key, draft.resource)
         except Problem as problem:
             raise _at(draft, problem) from None
         kept, blob = draft.resource, draft.blob
@@ -144,6 +150,25 @@ class Writing:
             kept, blob = await set_aside(self._engine.blobs, kept)
         values = self._engine.extract({**kept, "id": draft.key.id})
         return _Prepared(draft, values, kept, blob)
+
+    def _parameters(self) -> int:
+        parameters = self._engine.parameters
+        return 0 if parameters is None else parameters.revision
+
+    def _extracted(self, prepared: list[_Prepared]) -> list[_Prepared]:
+        """With values by the parameters that are in force when they are committed."""
+        revision = self._parameters()
+        if revision == self._revision:
+            return prepared
+        self._revision = revision
+        return [
+            item
+            if item.resource is None
+            else replace(
+                item, values=self._engine.extract({**item.resource, "id": item.draft.key.id})
+            )
+            for item in prepared
+        ]
 
     async def _current(self, drafts: Sequence[Draft]) -> list[Stored | None]:
         """What is there now; for a new server-made id there is nothing to look up."""

@@ -7,12 +7,14 @@ import sys
 import typer
 
 from fhir_server.cli.demo import demo
+from fhir_server.cli.doctor import doctor
 from fhir_server.cli.load import load
+from fhir_server.cli.reindex import reindex
 from fhir_server.cli.serve import serve
 from fhir_server.cli.token import token
 from fhir_server.config import SettingsError
 
-COMMANDS = (serve, token, load, demo)
+COMMANDS = (serve, token, load, reindex, doctor, demo)
 
 app = typer.Typer(
     name="vehr",

@@ -14,6 +14,7 @@ from itertools import chain, count
 from typing import Final
 from urllib.parse import urlsplit
 
+from fhir_server.config import Settings
 from fhir_server.http.respond import Asgi, Message, Receive, Scope, Send, deliver, rendered
 from fhir_server.model.exchange import Response
 from fhir_server.model.problem import BadRequest, Forbidden, Problem, TooLarge
@@ -201,3 +202,18 @@ def _is_loopback(origin: str) -> bool:
     except ValueError:
         return False
     return host in ("127.0.0.1", "localhost", "::1")
+
+
+def edge_rules(settings: Settings, path: str, *, open_: bool) -> EdgeRules:
+    """Whom the server answers; an open one only this machine. ``path``: of the base."""
+    own = urlsplit(settings.base_url).hostname or ""
+    hosts = LOOPBACK if open_ else (*LOOPBACK, own, *settings.hosts)
+    return EdgeRules(
+        hosts=frozenset(hosts),
+        origins=frozenset(() if open_ else settings.origins),
+        loopback_only=open_,
+        max_body=settings.max_body,
+        max_url=settings.max_url,
+        max_headers=settings.max_headers,
+        contents=((f"{path}/Binary".encode(), settings.max_content),),
+    )

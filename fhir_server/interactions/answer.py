@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -90,3 +91,11 @@ def refuse_parameters(request: Request, *known: str) -> None:
     for name, _ in request.query:
         if name not in known:
             raise BadRequest(f"the parameter {name[:80]!r} is not supported here")
+
+
+def refuse_repeated(query: Sequence[tuple[str, str]]) -> None:
+    """Parameters that can be given once are refused when they come twice."""
+    names = [name for name, _ in query]
+    for name in names:
+        if names.count(name) > 1:
+            raise BadRequest(f"{name[:80]} is given more than once")

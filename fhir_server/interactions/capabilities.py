@@ -62,15 +62,15 @@ class Abilities:
 
 
 def capabilities(abilities: Callable[[], Abilities]) -> Handler:
-    """The handler; the bytes are made once per base URL."""
+    """The handler; the bytes are made once per base URL and set of parameters."""
 
     @cache
-    def body(base: str) -> bytes:
+    def body(base: str, revision: int) -> bytes:
         return dumps(statement(abilities(), base))
 
     async def capabilities_(request: Request, session: Session) -> Response:
         refuse_parameters(request)
-        return Response(200, body(request.base))
+        return Response(200, body(request.base, abilities().schema.revision))
 
     return capabilities_
 

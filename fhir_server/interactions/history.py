@@ -1,18 +1,21 @@
-"""history of one resource: https://hl7.org/fhir/R4/http.html#history"""
+"""history of a resource, a type or everything: https://hl7.org/fhir/R4/http.html#history"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from urllib.parse import urlencode
 
 from fhir_server.access.session import Session
+from fhir_server.interactions.answer import refuse_repeated
 from fhir_server.interactions.cursors import PARAMETER, Cursors
 from fhir_server.interactions.ports import Handler
 from fhir_server.interactions.splice import bundle, entry
-from fhir_server.model.datatypes import format_instant, parse_instant
+from fhir_server.model.datatypes import format_instant, parse_instant, parse_search_date
 from fhir_server.model.exchange import Json, Request, Response
 from fhir_server.model.problem import BadRequest
-from fhir_server.model.resource import Key, Stored
+from fhir_server.model.resource import Stored
+from fhir_server.search.parameters import Context
 from fhir_server.search.plan import History
 
 
@@ -24,18 +27,19 @@ class PageSizes:
     greatest: int = 1000
 
 
-def history(cursors: Cursors, sizes: PageSizes) -> Handler:
-    """The handler of history-instance."""
+def history(cursors: Cursors, sizes: PageSizes, context: Callable[[], Context]) -> Handler:
+    """The handler of history on all three levels; ``context``: how dates are read."""
 
     async def history_(request: Request, session: Session) -> Response:
-        key = Key(*request.path)
-        place = f"{key}/_history"
+        place = "/".join((*request.path, "_history"))
         query, before = request.query, None
         if [name for name, _ in query] == [PARAMETER]:
             position = cursors.open(session.principal, place, query[0][1])
             query, before = position.query, position.after[0]
         assert before is None or isinstance(before, int)
-        versions = await session.history(key, _plan(query, before, sizes))
+        plan = _plan(query, before, sizes, context())
+        type_, id_ = (*request.path, None, None)[:2]
+        versions = await session.history(replace(plan, type=type_, id=id_))
         links = [("self", _link(request, place, query))]
         if versions.next is not None:
             sealed = cursors.seal(session.principal, place, query, (versions.next,))
@@ -46,21 +50,34 @@ def history(cursors: Cursors, sizes: PageSizes) -> Handler:
     return history_
 
 
-def _plan(query: tuple[tuple[str, str], ...], before: int | None, sizes: PageSizes) -> History:
-    count, since = sizes.default, None
+def _plan(
+    query: tuple[tuple[str, str], ...], before: int | None, sizes: PageSizes, context: Context
+) -> History:
+    count, since, at = sizes.default, None, None
+    refuse_repeated(query)
     for name, value in query:
         match name:
             case "_count" if value.isascii() and value.isdigit() and len(value) < 10:
                 count = min(int(value), sizes.greatest)
             case "_since":
                 since = _instant(value)
+            case "_at":
+                at = _period(value, context)
             case "_count":
                 raise BadRequest("_count is not a whole number")
             case _:
                 raise BadRequest(f"the parameter {name[:80]!r} is not supported here")
     if count < 1:
         raise BadRequest("_count is not above 0")
-    return History(since=since, count=count, before=before)
+    return History(since=since, at=at, count=count, before=before)
+
+
+def _period(value: str, context: Context) -> tuple[int, int]:
+    """``_at``: a date or time as the range that it covers."""
+    try:
+        return parse_search_date(value, context.zone)
+    except ValueError:
+        raise BadRequest("_at is not a date or time") from None
 
 
 def _instant(value: str) -> int:

@@ -5,13 +5,14 @@ Which exist, where and with which parameters is a row of ``operations/registry``
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from fhir_server.access.session import Session
 from fhir_server.formats.json import dumps
 from fhir_server.interactions.ports import Handler
 from fhir_server.interactions.vread import number
+from fhir_server.jobs.request import HandlerOf, Replayed
 from fhir_server.model.exchange import Request, Response
 from fhir_server.model.problem import BadRequest, Forbidden, MethodNotAllowed, NotFound
 from operations.parameters import decode
@@ -45,6 +46,21 @@ def operation(operations: Operations, now: Callable[[], int]) -> Handler:
         return answer if isinstance(answer, Response) else Response(200, dumps(answer))
 
     return operation_
+
+
+Defer = Callable[[Replayed, Session], Awaitable[Response]]
+
+
+def deferring(rows: Operations, handler_of: HandlerOf, defer: Defer) -> Defer:
+    """Makes a job of a request, unless the operation makes one itself."""
+    own = frozenset(f"${row.code}" for row in rows.rows if row.asynchronous)
+
+    async def defer_(replayed: Replayed, session: Session) -> Response:
+        if replayed.interaction == "operation" and replayed.request.path[-1] in own:
+            return await handler_of("operation")(replayed.request, session)
+        return await defer(replayed, session)
+
+    return defer_
 
 
 def _permit(session: Session, row: Operation, type_: str) -> None:

@@ -124,6 +124,12 @@ class Criteria:
         found = schema.parameters.get(code)
         if found is not None:
             return found
+        if code in schema.unindexed:
+            raise BadRequest(
+                f"the search parameter {code!r} of {type} is not completely indexed:"
+                f" it can be used after a reindex of {type}",
+                code="incomplete",
+            )
         if code in schema.unsupported:
             not_supported(f"the search parameter {code!r} of {type} is not supported")
         raise UnknownParameter(f"unknown search parameter {code[:100]!r} of {type}")

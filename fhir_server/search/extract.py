@@ -12,6 +12,7 @@ from datetime import UTC, tzinfo
 from typing import Any, TypeAlias, assert_never
 
 from fhir_server.model.exchange import Json
+from fhir_server.search.custom import emit_evaluated
 from fhir_server.search.expression import HasExtension, Resolves, Where
 from fhir_server.search.match import LISTS
 from fhir_server.search.parameters import KINDS, Site
@@ -48,9 +49,14 @@ def compile_extract(
     """
     site = Site(base, zone)
     compiled: dict[str, Extract] = {}
+    revision = schema.revision
 
     def extract(resource: Json) -> IndexValues:
+        nonlocal revision
         type_ = resource["resourceType"]
+        if revision != schema.revision:
+            compiled.clear()
+            revision = schema.revision
         of_type = compiled.get(type_)
         if of_type is None:
             more = (further or {}).get(type_)
@@ -112,6 +118,8 @@ def _main_date(out: IndexValues, ranks: dict[str, int]) -> int:
 def _trie(schema: TypeSchema, site: Site) -> _Node:
     root = _Node()
     for index in schema.indexes:
+        if index.expression:
+            root.emits.append(emit_evaluated(index.name, index.kind, index.expression, site))
         readers = KINDS[index.kind].readers
         for path in index.paths:
             if path.not_false:

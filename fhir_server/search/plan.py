@@ -284,12 +284,14 @@ INCLUDE_LIMIT = 1000
 class History:
     """Versions, newest first: of one resource (``id``), of a type, or of everything.
 
-    ``since``: microseconds, inclusive. ``before``: continue below this change-feed position.
+    ``since``: microseconds, inclusive. ``at``: only versions that were current at some point
+    of this range (inclusive, exclusive). ``before``: continue below this change-feed position.
     """
 
     type: str | None = None
     id: str | None = None
     since: int | None = None
+    at: tuple[int, int] | None = None
     count: int = 20
     before: int | None = None
 

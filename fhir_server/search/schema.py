@@ -34,11 +34,13 @@ MAIN_DATES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """The values that are stored under one name."""
+    """The values that are stored under one name: of ``paths``, or of an ``expression`` that
+    the FHIRPath engine evaluates on the resource."""
 
     name: str
     kind: str
     paths: tuple[Path, ...]
+    expression: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,8 @@ class TypeSchema:
 
     ``unsupported``: codes that FHIR defines here and this server refuses. ``main_dates``:
     index names of the most telling date parameter. ``patient``: index names whose references
-    to a Patient put the resource into that Patient's compartment.
+    to a Patient put the resource into that Patient's compartment. ``unindexed``: codes of
+    posted parameters that not every resource has been indexed for.
     """
 
     type: str
@@ -57,6 +60,7 @@ class TypeSchema:
     main_dates: tuple[str, ...]
     patient: tuple[str, ...]
     is_patient: bool
+    unindexed: frozenset[str] = frozenset()
 
     @property
     def main_order(self) -> str | None:
@@ -72,6 +76,8 @@ class SearchSchema:
 
     def __init__(self, definitions: Definitions) -> None:
         self.definitions = definitions
+        self.revision = 0
+        """Rises when parameters change: what was compiled before is to be compiled anew."""
         self.of = cache(self._of)
 
     @cached_property
@@ -144,11 +150,11 @@ def _named(
             code,
             cast(KindName, definition.type),
             indexes,
-            targets=_targets(definition, paths, definitions),
+            targets=targets_of(definition, paths, definitions),
             narrowed=definition.type == "reference"
             and indexes[0] != names[definition.type, frozenset(paths)],
             canonical=bool(paths) and all(p.type != "Reference" for p in paths),
-            systems=_systems(paths, definitions),
+            systems=systems_of(paths, definitions),
             types=frozenset(path.type for path in paths),
             url=definition.url,
             description=definition.description,
@@ -193,8 +199,8 @@ def _inner(
         definition.code,
         cast(KindName, definition.type),
         (str(number),),
-        targets=_targets(definition, paths, definitions),
-        systems=_systems(paths, definitions),
+        targets=targets_of(definition, paths, definitions),
+        systems=systems_of(paths, definitions),
         types=frozenset(path.type for path in paths),
     )
 
@@ -222,7 +228,7 @@ def _unfiltered(path: Path) -> Path:
     return path._replace(hops=(*path.hops[:-1], last._replace(filters=kept)))
 
 
-def _targets(
+def targets_of(
     definition: SearchParameter, paths: tuple[Path, ...], definitions: Definitions
 ) -> tuple[str, ...]:
     """Target types; what ``resolve() is T`` keeps, else as defined; none stated is any."""
@@ -237,7 +243,7 @@ def _targets(
     return tuple(sorted(stated & definitions.resource_types))
 
 
-def _systems(paths: tuple[Path, ...], definitions: Definitions) -> frozenset[str]:
+def systems_of(paths: tuple[Path, ...], definitions: Definitions) -> frozenset[str]:
     """The code systems of parameters that read nothing but bare codes."""
     systems: set[str] = set()
     for path in paths:

@@ -31,7 +31,9 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Versions:
-    """Versions newest first; ``next`` is the ``before`` of the next page."""
+    """Versions newest first; ``next`` is the ``before`` of the next page. ``total``: of one
+    resource, else None if it is over ``plan.TOTAL_LIMIT``.
+    """
 
     entries: Sequence[Stored]
     total: int | None = None
@@ -53,6 +55,15 @@ class Change:
     values: IndexValues | None
     method: str
     expect: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reindexed:
+    """Fresh index values of one version."""
+
+    key: Key
+    version: int
+    values: IndexValues
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +132,14 @@ class Store(Protocol):
 
     async def apply(self, change_set: ChangeSet) -> Committed:
         """Commit, durably, or raise ``Stale`` and change nothing."""
+        ...
+
+    async def reindex(self, fresh: Sequence[Reindexed]) -> int:
+        """Replace index values without making a version; how many were not as they should be.
+
+        A version that is no longer current, or is a deletion, is left alone: who wrote the
+        newer one has extracted its values. What the index itself has lost is put back.
+        """
         ...
 
     def changes(self, since: int) -> AsyncIterator[Stored]:

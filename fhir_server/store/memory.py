@@ -17,7 +17,16 @@ from fhir_server.search import plan
 from fhir_server.search.match import matches_leaf
 from fhir_server.search.plan import Cursor, History, Predicate, Scan, Search
 from fhir_server.search.values import IndexValues
-from fhir_server.store.base import Change, ChangeSet, Committed, Guard, Page, Stale, Versions
+from fhir_server.store.base import (
+    Change,
+    ChangeSet,
+    Committed,
+    Guard,
+    Page,
+    Reindexed,
+    Stale,
+    Versions,
+)
 from fhir_server.store.memory_ledger import MemoryLedger
 from fhir_server.store.order import cursor_of, position_key
 
@@ -174,14 +183,21 @@ class MemoryStore:
             if history.type in (None, s.key.type)
             and history.id in (None, s.key.id)
             and (history.since is None or s.updated >= history.since)
+            and (history.at is None or self._was_current(s, *history.at))
         ]
         rest = [s for s in found if history.before is None or s.seq < history.before]
         page = rest[: history.count]
         return Versions(
             entries=page,
-            total=len(found) if history.id is not None else None,
+            total=_total("accurate" if history.id else "limited", len(found)),
             next=page[-1].seq if page and len(rest) > len(page) else None,
         )
+
+    def _was_current(self, stored: Stored, low: int, high: int) -> bool:
+        """Was this version current at some point from ``low`` to before ``high``?"""
+        versions = (e.stored for e in self._feed if e.stored.key == stored.key)
+        later = next((s for s in versions if s.version == stored.version + 1), None)
+        return stored.updated < high and (later is None or later.updated > low)
 
     async def apply(self, change_set: ChangeSet) -> Committed:
         self._check_guards(change_set.guards)
@@ -210,6 +226,19 @@ class MemoryStore:
         stored = Stored(change.key, change.version, change.updated, change.body, seq, change.method)
         self._feed.append(Entry(rid, stored, change.values or IndexValues()))
         return seq
+
+    async def reindex(self, fresh: Sequence[Reindexed]) -> int:
+        newest = {entry.stored.key: at for at, entry in enumerate(self._feed)}
+        changed = 0
+        for item in fresh:
+            at = newest.get(item.key)
+            entry = None if at is None else self._feed[at]
+            if at is None or entry is None or entry.stored.deleted:
+                continue
+            if entry.stored.version == item.version and entry.values != item.values:
+                self._feed[at] = replace(entry, values=item.values)
+                changed += 1
+        return changed
 
     async def changes(self, since: int) -> AsyncIterator[Stored]:
         for entry in self._feed[max(since, 0) :]:

@@ -113,7 +113,7 @@ async def test_versions_and_deletion() -> None:
     assert gone.value.headers == {"ETag": 'W/"3"'}
     assert (await problem(session.vread(key, 3)))[0] is Gone
     assert (await session.vread(key, 2)).version == 2
-    assert [e.method for e in (await session.history(key, History())).entries] == [
+    assert [e.method for e in (await session.history(History(key.type, key.id))).entries] == [
         "DELETE",
         "PUT",
         "PUT",
@@ -131,7 +131,7 @@ async def test_hidden_and_absent_are_the_same() -> None:
     for ask in (
         session.read,
         lambda key: session.vread(key, 1),
-        lambda key: session.history(key, History()),
+        lambda key: session.history(History(key.type, key.id)),
         lambda key: session.write([Draft("PUT", key, observation())]),
         lambda key: session.write([Draft("PUT", key, observation(), if_match="1")]),
         lambda key: session.write([Draft("DELETE", key, if_match="1")]),

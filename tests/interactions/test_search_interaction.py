@@ -132,7 +132,7 @@ def test_history_pages(server: Server) -> None:
         answer = server.get(following)
         seen += [e["response"]["etag"] for e in answer.json()["entry"]]
     assert seen == [f'W/"{n}"' for n in (5, 4, 3, 2, 1)]
-    for query in ("_count=0", "_count=x", "_since=yesterday", "_at=2020", "nothing=1"):
+    for query in ("_count=0", "_count=x", "_since=yesterday", "_at=soon", "nothing=1"):
         assert server.get(f"{url}/_history?{query}").status_code == 400
     assert server.get(f"{url}/_history?_since=2999-01-01T00:00:00Z").json()["total"] >= 0
     assert server.get("Patient/none/_history").status_code == 404
@@ -142,7 +142,7 @@ def test_capability_statement(server: Server) -> None:
     body = server.get("metadata").json()
     rest = body["rest"][0]
     assert (body["fhirVersion"], body["kind"]) == ("4.0.1", "instance")
-    assert [i["code"] for i in rest["interaction"]] == ["transaction", "batch"]
+    assert [i["code"] for i in rest["interaction"]] == ["transaction", "batch", "history-system"]
     rows = {row["type"]: row for row in rest["resource"]}
     assert rows.keys() == server.domain.definitions.resource_types
     row = rows["Patient"]
@@ -153,6 +153,7 @@ def test_capability_statement(server: Server) -> None:
         "patch",
         "delete",
         "history-instance",
+        "history-type",
         "create",
         "search-type",
     ]

@@ -37,6 +37,8 @@ STATEMENTS: Final = {
     " WHERE rid = ?",
     "version": "INSERT INTO version VALUES (?, ?, ?, ?, ?, NULL, ?, ?)",
     "until": "UPDATE version SET until = ? WHERE seq = ?",
+    "reframe": "UPDATE version SET split = ?, frame = ? WHERE seq = ?",
+    "redate": "UPDATE resource SET date = ? WHERE rid = ?",
     "unpost": "DELETE FROM posting WHERE h = ? AND s = ? AND date = ? AND rid = ?",
     "unstring": "DELETE FROM string WHERE h = ? AND text = ? AND rid = ?",
     "unspan": "DELETE FROM span WHERE h = ? AND lo = ? AND rid = ? AND hi = ?",
@@ -104,7 +106,8 @@ class Group:
         seqs: list[int] = []
         try:
             for change, current in zip(changes, found, strict=True):
-                seqs.append(self._queue(change, current))
+                queue = self._reindex if change.reindexes else self._queue
+                seqs.append(queue(change, current))
                 if len(seqs) % CHECKED == 0:
                     await asyncio.sleep(0)
         except Problem:
@@ -146,7 +149,9 @@ class Group:
                 "SELECT rid, version, seq, live, date FROM resource WHERE type = ? AND id = ?",
                 (change.type, change.id),
             ).fetchone()
-            if (row[1] if row else 0) != change.expect:
+            if change.reindexes and (row is None or row[1] != change.version):
+                row = None
+            elif (row[1] if row else 0) != change.expect:
                 moved.append(Key(change.type, change.id))
             found.append(Current(*row) if row else None)
             if number % CHECKED == 0:
@@ -178,6 +183,22 @@ class Group:
         self._index(rid, old, change.rows)
         self._counts[change.type] += live - (current.live if current else 0)
         return seq
+
+    def _reindex(self, change: PreparedChange, current: Current | None) -> int:
+        """Puts every row of the version anew; 0 if it is no longer current."""
+        if current is None or not current.live:
+            return 0
+        rows, rid, new = self._rows, current.rid, change.rows
+        old = self._old_rows(change.type, current)
+        rows["reframe"].append((change.split, change.frame, current.seq))
+        if current.date != new.date:
+            rows["redate"].append((new.date, rid))
+        rows["unpost"] += [(h, s, old.date, rid) for h, s in old.postings]
+        rows["unpost"] += [(h, s, new.date, rid) for h, s in new.postings]
+        rows["unstring"] += [(h, text, rid) for h, text in old.strings | new.strings]
+        rows["unspan"] += [(h, lo, rid, hi) for h, lo, hi in old.spans | new.spans]
+        self._index(rid, NO_ROWS, new)
+        return current.seq
 
     def _old_rows(self, type_: str, current: Current) -> Rows:
         if not current.live:

@@ -15,7 +15,7 @@ import msgspec
 from fhir_server.model.resource import Key
 from fhir_server.search import plan
 from fhir_server.search.values import IndexValues
-from fhir_server.store.base import Change, ChangeSet, Guard
+from fhir_server.store.base import Change, ChangeSet, Guard, Reindexed
 from fhir_server.store.ledger import LedgerWrite
 from fhir_server.store.sqlite.codec import Codec
 from fhir_server.store.sqlite.keys import NO_ROWS, Keys, Rows
@@ -35,6 +35,11 @@ class PreparedChange(NamedTuple):
     split: int
     frame: bytes
     rows: Rows
+
+    @property
+    def reindexes(self) -> bool:
+        """Whether it only renews the values of a version that is there."""
+        return self.version == self.expect
 
 
 class PreparedSet(NamedTuple):
@@ -63,6 +68,14 @@ def prepare_change(change: Change, keys: Keys, codec: Codec) -> PreparedChange:
         frame,
         rows,
     )
+
+
+def prepare_reindexed(fresh: Reindexed, body: bytes, keys: Keys, codec: Codec) -> PreparedChange:
+    """``body``: of the version, which stays."""
+    split, frame = codec.frame(body, fresh.values)
+    rows = keys.rows(fresh.key.type, fresh.values)
+    version = fresh.version
+    return PreparedChange(*fresh.key, version, version, 0, "", True, split, frame, rows)
 
 
 async def prepare(change_set: ChangeSet, keys: Keys, codec: Codec) -> PreparedSet:

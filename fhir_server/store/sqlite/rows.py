@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, TypeAlias
 
@@ -9,6 +10,7 @@ from fhir_server.model.problem import BadRequest
 from fhir_server.model.resource import Key, Stored
 from fhir_server.search.values import IndexValues
 from fhir_server.store.sqlite.codec import Codec, unpack
+from fhir_server.store.sqlite.keys import Rows
 
 Columns: TypeAlias = tuple[Any, ...]
 
@@ -105,3 +107,28 @@ def bears(row: Row, wanted: Sequence[tuple[bytes, ...]]) -> bool:
     """
     raw = row.raw
     return all(any(needle in raw for needle in group) for group in wanted)
+
+
+_HELD: Final = {
+    "postings": "SELECT 1 FROM posting WHERE h = ? AND s = ? AND date = ? AND rid = ?",
+    "strings": "SELECT 1 FROM string WHERE h = ? AND text = ? AND rid = ?",
+    "spans": "SELECT 1 FROM span WHERE h = ? AND lo = ? AND rid = ? AND hi = ?",
+}
+
+
+def index_rows(rid: int, rows: Rows) -> dict[str, list[tuple[Any, ...]]]:
+    """The index rows of a resource, in the order of the columns of their table's key."""
+    return {
+        "postings": [(h, s, rows.date, rid) for h, s in rows.postings],
+        "strings": [(h, text, rid) for h, text in rows.strings],
+        "spans": [(h, lo, rid, hi) for h, lo, hi in rows.spans],
+    }
+
+
+def holds_rows(connection: sqlite3.Connection, rid: int, rows: Rows) -> bool:
+    """Whether the index has every row of a resource."""
+    return all(
+        connection.execute(_HELD[table], row).fetchone() is not None
+        for table, wanted in index_rows(rid, rows).items()
+        for row in wanted
+    )

@@ -14,13 +14,19 @@ from typing import Any, Final
 from fhir_server.model.problem import BadRequest
 from fhir_server.model.resource import Key, Stored
 from fhir_server.search import plan
-from fhir_server.search.plan import History, Search
-from fhir_server.store.base import ChangeSet, Committed, Page, Versions
+from fhir_server.search.plan import TOTAL_LIMIT, History, Search
+from fhir_server.store.base import ChangeSet, Committed, Page, Reindexed, Versions
 from fhir_server.store.sqlite import codec, schema, search
 from fhir_server.store.sqlite.keys import FIRST, LAST, Keys, List
 from fhir_server.store.sqlite.ledger import SqliteLedger
-from fhir_server.store.sqlite.prepared import SLICE, prepare
-from fhir_server.store.sqlite.rows import COLUMNS, Budget, Exceeded, Row
+from fhir_server.store.sqlite.prepared import (
+    SLICE,
+    PreparedChange,
+    PreparedSet,
+    prepare,
+    prepare_reindexed,
+)
+from fhir_server.store.sqlite.rows import COLUMNS, Budget, Exceeded, Row, holds_rows
 from fhir_server.store.sqlite.view import FETCH_ONE, View
 from fhir_server.store.sqlite.writer import Writer
 
@@ -32,26 +38,41 @@ CHANGED: Final = 100_000
 """At most so many resources may have changed since the point of an ``as_of``."""
 
 _JOIN: Final = " FROM version v CROSS JOIN resource r ON r.rid = v.rid WHERE "
+_IN_TIME: Final = (
+    "v.updated >= ? AND v.updated < ? AND (v.until IS NULL OR ? <"
+    " (SELECT n.updated FROM version n WHERE n.seq = v.until))"
+)
+"""Of versions since a point, those that were current at some point of a range."""
+
 _FEED: Final = "".join(("SELECT ", COLUMNS, _JOIN, "v.seq > ? AND v.seq <= ? ORDER BY v.seq"))
 _HISTORY: Final = "".join(
     (
         "SELECT ",
         COLUMNS,
         _JOIN,
-        "v.seq < ? AND v.updated >= ? AND ifnull(r.type = ?, 1) ORDER BY v.seq DESC LIMIT ?",
+        _IN_TIME,
+        " AND v.seq < ? AND ifnull(r.type = ?, 1) ORDER BY v.seq DESC LIMIT ?",
     )
+)
+_COUNT_HISTORY: Final = "".join(
+    ("SELECT count(*) FROM (SELECT 1", _JOIN, _IN_TIME, " AND ifnull(r.type = ?, 1) LIMIT ?)")
 )
 _OLD: Final = "".join(
     (
         "SELECT ",
         COLUMNS,
         _JOIN,
-        "v.rid = ? AND v.until IS NOT NULL AND v.version <= ? AND v.updated >= ? AND v.seq < ?"
+        _IN_TIME,
+        " AND v.rid = ? AND v.until IS NOT NULL AND v.version <= ? AND v.seq < ?"
         " ORDER BY v.version DESC LIMIT ?",
     )
 )
-_COUNT_OLD: Final = (
-    "SELECT count(*) FROM version WHERE rid = ? AND until IS NOT NULL AND updated >= ?"
+_COUNT_OLD: Final = "".join(
+    (
+        "SELECT count(*) FROM version v WHERE ",
+        _IN_TIME,
+        " AND v.rid = ? AND v.until IS NOT NULL",
+    )
 )
 _OVERLAY: Final = "".join(("SELECT ", COLUMNS, _JOIN, "v.until > ? AND v.seq <= ?"))
 
@@ -96,16 +117,21 @@ class Reader:
     def versions(self, history: History) -> Versions:
         since = history.since if history.since is not None else FIRST
         before = history.before if history.before is not None else LAST
-        count = history.count
+        low, high = history.at if history.at is not None else (FIRST, LAST)
+        time, count = (since, high, low), history.count
         if history.id is None or history.type is None:
-            rows = self.rows(_HISTORY, (before, since, history.type, count + 1))
-            return _versions(rows, count, None)
+            rows = self.rows(_HISTORY, (*time, before, history.type, count + 1))
+            limit = TOTAL_LIMIT + 1
+            (found,) = self.connection.execute(
+                _COUNT_HISTORY, (*time, history.type, limit)
+            ).fetchone()
+            return _versions(rows, count, found if found < limit else None)
         newest = self.one(Key(history.type, history.id))
         if newest is None:
             return Versions((), 0)
-        older = self.rows(_OLD, (newest.rid, LAST, since, before, count + 1))
-        counted = self.connection.execute(_COUNT_OLD, (newest.rid, since)).fetchone()
-        listed = newest.updated >= since
+        older = self.rows(_OLD, (*time, newest.rid, LAST, before, count + 1))
+        counted = self.connection.execute(_COUNT_OLD, (*time, newest.rid)).fetchone()
+        listed = since <= newest.updated < high
         if listed and newest.columns[6] < before:
             older.insert(0, newest)
         return _versions(older, count, int(counted[0]) + listed)
@@ -183,7 +209,7 @@ class SqliteStore:
         row = self._reader.one(key)
         if row is None or row.columns[4] == version:
             return None if row is None else row.stored()
-        old = self._reader.rows(_OLD, (row.rid, version, FIRST, LAST, 1))
+        old = self._reader.rows(_OLD, (FIRST, LAST, FIRST, row.rid, version, LAST, 1))
         found = next((r for r in old if r.columns[4] == version), None)
         return None if found is None else found.stored()
 
@@ -198,6 +224,24 @@ class SqliteStore:
         reader = self._reader
         prepared = await prepare(change_set, reader.keys, reader.codec)
         return (await self._writer.write(prepared)).committed
+
+    async def reindex(self, fresh: Sequence[Reindexed]) -> int:
+        reader, changes = self._reader, list[PreparedChange]()
+        for number, item in enumerate(fresh, 1):
+            row = reader.one(item.key)
+            if row is not None and row.columns[4] == item.version and row.columns[7] != "DELETE":
+                change = prepare_reindexed(
+                    item, row.raw[: row.columns[8]], reader.keys, reader.codec
+                )
+                same = row.values == item.values and row.columns[3] == change.rows.date
+                if not (same and holds_rows(reader.connection, row.rid, change.rows)):
+                    changes.append(change)
+            if number % SLICE == 0:
+                await asyncio.sleep(0)
+        if not changes:
+            return 0
+        result = await self._writer.write(PreparedSet(tuple(changes)))
+        return sum(seq > 0 for seq in result.committed.seqs)
 
     async def changes(self, since: int) -> AsyncIterator[Stored]:
         last, at = await self.position(), since
