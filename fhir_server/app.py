@@ -66,6 +66,7 @@ from fhir_server.jobs.request import KIND as REQUEST
 from fhir_server.jobs.request import replay
 from fhir_server.jobs.runner import Runner
 from fhir_server.model.datatypes import format_instant
+from fhir_server.model.problem import Problem
 from fhir_server.search.extended import ExtendedSchema
 from fhir_server.search.extract import compile_extract
 from fhir_server.search.match import matches
@@ -372,16 +373,22 @@ class Application:
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
-        async with (
-            opened(self._settings, "serve") as domain,
-            serving(domain, open_=self._open) as self._serve,
-        ):
-            self._started(domain)
-            gc.collect()
-            gc.freeze()
-            await send({"type": "lifespan.startup.complete"})
-            await receive()
-            self._serve = None
+        try:
+            async with (
+                opened(self._settings, "serve") as domain,
+                serving(domain, open_=self._open) as self._serve,
+            ):
+                self._started(domain)
+                gc.collect()
+                gc.freeze()
+                await send({"type": "lifespan.startup.complete"})
+                await receive()
+                self._serve = None
+        except (Problem, OSError) as error:
+            if self._serve is not None:
+                raise
+            await send({"type": "lifespan.startup.failed", "message": f"vehr: {error}"})
+            return
         await send({"type": "lifespan.shutdown.complete"})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 from typing import Annotated
 
 import typer
@@ -51,7 +52,14 @@ def serve(
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         limit_concurrency=MOST_CONNECTIONS,
     )
-    uvicorn.Server(config).run()
+    with listening(host, port) as opened:
+        uvicorn.Server(config).run(sockets=[opened])
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """The socket, before anything is opened: a port that is taken is an OSError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=MOST_CONNECTIONS)
 
 
 def is_loopback(host: str) -> bool:
