@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import tempfile
 import time
@@ -24,6 +23,7 @@ from fhir_server.access.parameters import PostedParameters
 from fhir_server.access.policy import CompileFilter
 from fhir_server.access.reindexing import Reindexing
 from fhir_server.access.session import Session
+from fhir_server.auth.tokens import KIND as TOKEN
 from fhir_server.auth.tokens import Tokens
 from fhir_server.config import Settings, settings_rows
 from fhir_server.definitions.registry import Definitions, load
@@ -32,7 +32,7 @@ from fhir_server.http.dispatch import Base, FhirBase
 from fhir_server.http.front import Front
 from fhir_server.http.middleware import Edge, edge_rules
 from fhir_server.http.pages import Metrics, pages
-from fhir_server.http.respond import Asgi, Receive, Scope, Send
+from fhir_server.http.respond import Asgi
 from fhir_server.http.routes import ROUTES, Router
 from fhir_server.interactions.batch import batch
 from fhir_server.interactions.binary import (
@@ -54,6 +54,7 @@ from fhir_server.interactions.read import read
 from fhir_server.interactions.search import Searching, search
 from fhir_server.interactions.searchsets import searchsets
 from fhir_server.interactions.submit import submit
+from fhir_server.interactions.subset import Subsets
 from fhir_server.interactions.terminology import finder
 from fhir_server.interactions.transaction import transaction
 from fhir_server.interactions.update import conditional_update, update
@@ -61,16 +62,18 @@ from fhir_server.interactions.vread import vread
 from fhir_server.jobs.files import JobFiles
 from fhir_server.jobs.model import Job, JobRules
 from fhir_server.jobs.pattern import AsyncPattern
-from fhir_server.jobs.queue import Queue
+from fhir_server.jobs.queue import KIND as JOB
+from fhir_server.jobs.queue import SLOT, Queue
 from fhir_server.jobs.request import KIND as REQUEST
 from fhir_server.jobs.request import replay
 from fhir_server.jobs.runner import Runner
 from fhir_server.model.datatypes import format_instant
-from fhir_server.model.problem import Problem
 from fhir_server.search.extended import ExtendedSchema
 from fhir_server.search.extract import compile_extract
 from fhir_server.search.match import matches
 from fhir_server.search.schema import SearchSchema
+from fhir_server.store.archive import ArchiveError as ArchiveError
+from fhir_server.store.archive import Manifest, back_up, restore
 from fhir_server.store.base import Store
 from fhir_server.store.blobs import Blobs, LocalBlobs, MemoryBlobs
 from fhir_server.store.memory import MemoryStore
@@ -137,6 +140,26 @@ async def open_store(settings: Settings, role: str) -> Store:
     if settings.store == "memory:":
         return MemoryStore()
     return await sqlite.open_store(settings.data, role)
+
+
+def sole_server(settings: Settings) -> sqlite.Lock | None:
+    """The lock that this server, with all its processes, holds while it is there.
+
+    Raises Unavailable if another server has it.
+    """
+    return None if settings.store == "memory:" else sqlite.server_lock(settings.data)
+
+
+def take_backup(settings: Settings, place: Path) -> Manifest:
+    """Raises ArchiveError."""
+    return back_up(settings.data, place, software_version(), format_instant(micros()))
+
+
+def use_backup(settings: Settings, place: Path) -> Manifest:
+    """Without its tokens, some of which may have been revoked since, and its jobs, whose files
+    are not in it. Raises ArchiveError.
+    """
+    return restore(place, settings.data, (TOKEN, JOB, SLOT))
 
 
 def open_blobs(settings: Settings) -> Blobs:
@@ -256,9 +279,10 @@ def interactions(
     """Interaction -> handler. What is not here answers 501 and is not in the statement."""
     searching, most = domain.searching, domain.settings.max_entries
     criteria, deletes = searching.criteria(), MOST[domain.settings.conditional_delete]
+    subsets = Subsets(domain.definitions)
     versions = history(searching.cursors, searching.sizes, searching.context)
     handlers: dict[str, Handler] = {
-        "read": read,
+        "read": read(subsets),
         "read-binary": read_binary,
         "vread": vread,
         "vread-binary": vread_binary,
@@ -274,7 +298,9 @@ def interactions(
         "history-instance": versions,
         "history-type": versions,
         "history-system": versions,
-        "search-type": search(searching),
+        "search-type": search(searching, subsets),
+        "search-system": search(searching, subsets),
+        "search-compartment": search(searching, subsets),
         "transaction": submit(
             batch(perform, most),
             transaction(perform, criteria, domain.definitions, most, deletes),
@@ -316,13 +342,15 @@ def scope_filter(searching: Searching) -> CompileFilter:
 
 
 @asynccontextmanager
-async def serving(domain: Domain, *, open_: bool = False) -> AsyncIterator[Asgi]:
-    """The whole server over a domain."""
+async def serving(
+    domain: Domain, *, open_: bool = False, leaving: Callable[[], bool] = lambda: False
+) -> AsyncIterator[Asgi]:
+    """The whole server over a domain. ``leaving``: was it told to stop?"""
     metrics, runtime = Metrics(), Runtime()
 
     async def ready() -> bool:
         await domain.store.position()
-        return True
+        return not leaving()
 
     https = domain.settings.base_url.startswith("https:")
     with job_folder(domain.settings) as folder:
@@ -348,48 +376,6 @@ async def sweep_blobs(engine: Engine) -> None:
             await sweep(engine, time.time() - ORPHAN_AGE)
         except OSError as error:
             log.warning("sweep of blobs failed", error=error.strerror)
-
-
-class Application:
-    """The ASGI application of a process: opens the domain at start, closes it at the end."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        *,
-        open_: bool = False,
-        started: Callable[[Domain], None] = lambda domain: None,
-    ) -> None:
-        self._settings = settings
-        self._open = open_
-        self._started = started
-        self._serve: Asgi | None = None
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await self._lifespan(receive, send)
-        elif self._serve is not None:
-            await self._serve(scope, receive, send)
-
-    async def _lifespan(self, receive: Receive, send: Send) -> None:
-        await receive()
-        try:
-            async with (
-                opened(self._settings, "serve") as domain,
-                serving(domain, open_=self._open) as self._serve,
-            ):
-                self._started(domain)
-                gc.collect()
-                gc.freeze()
-                await send({"type": "lifespan.startup.complete"})
-                await receive()
-                self._serve = None
-        except (Problem, OSError) as error:
-            if self._serve is not None:
-                raise
-            await send({"type": "lifespan.startup.failed", "message": f"vehr: {error}"})
-            return
-        await send({"type": "lifespan.shutdown.complete"})
 
 
 def software_version() -> str:

@@ -194,6 +194,42 @@ class Settings:
         default=30,
         metadata=of("REQUEST_SECONDS", _positive, "Time after which a request is given up."),
     )
+    max_running: int = field(
+        default=500,
+        metadata=of(
+            "MAX_RUNNING", _positive, "Requests that a worker works on at a time; beyond: 503."
+        ),
+    )
+    max_held: int = field(
+        default=268435456,
+        metadata=of(
+            "MAX_HELD", _positive, "Bytes of request bodies in a worker's memory; beyond: 503."
+        ),
+    )
+    max_connections: int = field(
+        default=10000,
+        metadata=of("MAX_CONNECTIONS", _positive, "Connections of a worker; beyond: 503."),
+    )
+    head_seconds: int = field(
+        default=10,
+        metadata=of("HEAD_SECONDS", _positive, "Time in which the headers of a request arrive."),
+    )
+    stall_seconds: int = field(
+        default=30,
+        metadata=of("STALL_SECONDS", _positive, "Time in which a client takes some of its answer."),
+    )
+    idle_seconds: int = field(
+        default=75,
+        metadata=of("IDLE_SECONDS", _positive, "Time that a connection stays without a request."),
+    )
+    leave_seconds: int = field(
+        default=2,
+        metadata=of(
+            "LEAVE_SECONDS",
+            _positive,
+            "Time in which a server that was told to stop still serves, but is not ready.",
+        ),
+    )
     max_jobs: int = field(
         default=5, metadata=of("MAX_JOBS", _positive, "Most unfinished jobs of one owner.")
     )

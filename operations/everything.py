@@ -133,12 +133,16 @@ class Walk:
         self._as_of = as_of
         self._read: list[Stored] | None = [] if _is_whole(wanted, record.schema) else None
         self._outgoing: list[Key] | None = None
+        self._held: frozenset[str] = frozenset()
 
     async def page(self, after: Cursor | None, moved: bool) -> tuple[list[Stored], Cursor | None]:
         """The resources from ``after`` on, and the place behind them; None at the end.
 
         ``moved``: something was written since the point; what is hidden by now is left out.
         """
+        allows = self._session.policy.allows
+        held = await self._session.populated()
+        self._held = frozenset(type_ for type_ in held if allows("s", type_))
         found: list[Stored] = []
         place: Cursor | None = after or (ROOT, self._as_of)
         if after is not None:
@@ -174,15 +178,16 @@ class Walk:
             members: Iterable[tuple[str, Predicate]] = [(key.type, IdIn((key.id,)))]
         else:
             members = self._record.members(key)
+        held = self._held
         if not wanted:
-            return [Scan(type_, both(member, ask.dated(type_))) for type_, member in members]
-        return [ask.scan(type_, member) for type_, member in members if type_ in ask.types]
+            return [Scan(t, both(member, ask.dated(t))) for t, member in members if t in held]
+        shown = held & ask.types
+        return [ask.scan(type_, member) for type_, member in members if type_ in shown]
 
     async def _search(self, scans: Sequence[Scan], size: int, after: Cursor | None = None) -> Page:
-        allowed = tuple(s for s in scans if self._session.policy.allows("s", s.type))
-        if not allowed:
+        if not scans:
             return Page(())
-        search = Search(allowed, count=size, after=after, total="none", as_of=self._as_of)
+        search = Search(tuple(scans), count=size, after=after, total="none", as_of=self._as_of)
         return await self._session.search(search)
 
     async def _supporting(
@@ -196,7 +201,7 @@ class Walk:
         found: list[Stored] = []
         for start in range(0, len(keys), AT_ONCE):
             some = keys[start : start + AT_ONCE]
-            scans = [self._wanted.scan(type_, IdIn(ids)) for type_, ids in by_type(some)]
+            scans = [self._wanted.scan(t, IdIn(ids)) for t, ids in by_type(some) if t in self._held]
             page = await self._search(scans, AT_ONCE)
             found += sorted(page.matches, key=lambda stored: stored.key)
             if len(found) > size:

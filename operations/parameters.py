@@ -18,7 +18,7 @@ from fhir_server.model.datatypes import parse_datetime
 from fhir_server.model.exchange import Json
 from fhir_server.model.problem import BadRequest, Issue, Problem, Unprocessable
 
-CONTROL: Final = frozenset({"_format", "_pretty", "_summary", "_elements"})
+CONTROL: Final = frozenset({"_format", "_pretty"})
 """Query parameters of the answer's form; they belong to every interaction."""
 
 

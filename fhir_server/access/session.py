@@ -105,6 +105,10 @@ class Session:
         """The newest position of the change feed, for ``Search.as_of``."""
         return await self._engine.store.position()
 
+    async def populated(self) -> frozenset[str]:
+        """The types that the store holds at all: to save looking, never to be shown."""
+        return frozenset(await self._engine.store.counts())
+
     async def everything(self, patient: str) -> AsyncIterator[Stored]:
         """The patient, then its whole compartment, as of one point."""
         types = self._engine.definitions.compartment("Patient")

@@ -7,59 +7,66 @@ import socket
 from typing import Annotated
 
 import typer
-import uvicorn
 
-from fhir_server.app import Application, Domain
-from fhir_server.cli.settings import Data, settings_of
-from fhir_server.config import SettingsError
-from fhir_server.http.protocol import Protocol
-
-KEEP_ALIVE_SECONDS = 75
-MOST_CONNECTIONS = 2000
+from fhir_server.app import FHIR, sole_server
+from fhir_server.cli.settings import Data, lasting, settings_of
+from fhir_server.config import Settings, SettingsError
+from fhir_server.model.problem import Problem
+from fhir_server.workers.process import BACKLOG, Work, run
+from fhir_server.workers.supervisor import GaveUp, Inherited, Supervisor
 
 
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port.")] = 8080,
     data: Data = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes.")] = 1,
     open_: Annotated[
         bool,
         typer.Option("--open", help="No login, everything permitted; only on a loopback address."),
     ] = False,
 ) -> None:
     """Serve FHIR R4 until interrupted."""
-    if workers != 1:
-        raise SettingsError("--workers: several processes are not available yet; use 1")
     if open_ and not is_loopback(host):
         raise SettingsError(f"--open serves everything to everyone: not on {host}")
     settings = settings_of(data, f"http://{_shown(host)}:{port}")
-
-    def started(domain: Domain) -> None:
-        print(f"vEHR serves {domain.base}" + (" without login" if open_ else ""), flush=True)
-
-    config = uvicorn.Config(
-        Application(settings, open_=open_, started=started),
-        host=host,
-        port=port,
-        log_level="warning",
-        access_log=False,
-        lifespan="on",
-        server_header=False,
-        proxy_headers=False,
-        http=Protocol,
-        ws="none",
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        limit_concurrency=MOST_CONNECTIONS,
-    )
-    with listening(host, port) as opened:
-        uvicorn.Server(config).run(sockets=[opened])
+    if workers > 1:
+        lasting(settings)
+    try:
+        serve_with(settings, (host, port), workers, open_=open_)
+    except (Problem, GaveUp) as error:
+        raise SettingsError(str(error)) from None
 
 
-def listening(host: str, port: int) -> socket.socket:
-    """The socket, before anything is opened: a port that is taken is an OSError."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=MOST_CONNECTIONS)
+def serve_with(settings: Settings, address: tuple[str, int], workers: int, *, open_: bool) -> None:
+    """Serve on an address until told to stop. Raises Problem or GaveUp."""
+    lock = sole_server(settings)
+    work = Work(settings, listening(*address), open_)
+
+    def told() -> None:
+        login = " without login" if open_ else ""
+        print(f"vEHR serves {settings.base_url}{FHIR}{login}", flush=True)
+
+    if workers == 1:
+        run(work, told)
+    else:
+        file = Inherited(None if lock is None else lock.fileno())
+        Supervisor(work, workers, file, told).run()
+    if lock is not None:
+        lock.release()
+
+
+def listening(host: str, port: int) -> tuple[socket.socket, ...]:
+    """Sockets that listen on every address of a host."""
+    sockets: list[socket.socket] = []
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, place in dict.fromkeys((family, place) for family, *_, place in found):
+            made = socket.create_server(place[:2], family=family, backlog=BACKLOG)
+            sockets.append(made)
+    except OSError as error:
+        raise SettingsError(f"cannot listen on {host}:{port}: {_why(error)}") from None
+    return tuple(sockets)
 
 
 def is_loopback(host: str) -> bool:
@@ -75,3 +82,8 @@ def _shown(host: str) -> str:
     if host in ("0.0.0.0", "::"):
         return "127.0.0.1"
     return f"[{host}]" if ":" in host else host
+
+
+def _why(error: OSError) -> str:
+    """The system's words, without what the library adds in brackets."""
+    return (error.strerror or "no such address").partition(" (")[0]

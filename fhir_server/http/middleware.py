@@ -15,6 +15,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from fhir_server.config import Settings
+from fhir_server.http.admission import ALWAYS, Admission
 from fhir_server.http.respond import Asgi, Message, Receive, Scope, Send, deliver, rendered
 from fhir_server.model.exchange import Response
 from fhir_server.model.problem import BadRequest, Forbidden, Problem, TooLarge
@@ -65,14 +66,16 @@ class EdgeRules:
     max_body: int
     max_url: int
     max_headers: int
+    max_running: int
+    max_held: int
     contents: tuple[tuple[bytes, int], ...] = ()
 
-    def body_limit(self, path: bytes) -> int:
-        """Bytes that a body for this path may have."""
+    def body_limit(self, path: bytes) -> tuple[int, bool]:
+        """Bytes that a body for this path may have, and whether it is streamed."""
         for place, limit in self.contents:
             if path == place or path.startswith(place + b"/"):
-                return limit
-        return self.max_body
+                return limit, True
+        return self.max_body, False
 
 
 class Edge:
@@ -86,6 +89,7 @@ class Edge:
             self._security.append((b"strict-transport-security", b"max-age=31536000"))
         self._prefix = secrets.token_hex(4)
         self._numbers = count(1)
+        self._admission = Admission(rules.max_running, rules.max_held)
         self._hosts: set[str] = set()
         """Host headers, with their ports, that have passed."""
 
@@ -122,9 +126,25 @@ class Edge:
         if scope["method"] == "OPTIONS" and "access-control-request-method" in headers:
             await deliver(PREFLIGHT, send_with_headers)
             return
-        if scope["method"] in _WITH_BODY:
-            receive = limited(receive, self._rules.body_limit(scope["raw_path"]))
-        await self._inner(scope, receive, send_with_headers)
+        if scope["raw_path"] in ALWAYS:
+            await self._inner(scope, receive, send_with_headers)
+        else:
+            await self._admit(scope, receive, send_with_headers)
+
+    async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The rest of the server, for as many requests as it can serve."""
+        try:
+            place = self._admission.enter()
+        except Problem as problem:
+            await deliver(rendered(problem), send, head=scope["method"] == "HEAD")
+            return
+        try:
+            if scope["method"] in _WITH_BODY:
+                limit, streamed = self._rules.body_limit(scope["raw_path"])
+                receive = place.receiving(receive, limit, streamed=streamed)
+            await self._inner(scope, receive, place.sending(send))
+        finally:
+            place.leave()
 
     def _check(self, scope: Scope, headers: dict[str, str]) -> None:
         rules = self._rules
@@ -142,7 +162,7 @@ class Edge:
             )
         length = headers.get("content-length")
         if length is not None and (not length.isdigit() or int(length[:20]) > rules.max_body):
-            limit = rules.body_limit(scope["raw_path"])
+            limit, _ = rules.body_limit(scope["raw_path"])
             if not length.isdigit() or int(length[:20]) > limit:
                 raise TooLarge(f"the body is larger than {limit} bytes")
 
@@ -215,5 +235,7 @@ def edge_rules(settings: Settings, path: str, *, open_: bool) -> EdgeRules:
         max_body=settings.max_body,
         max_url=settings.max_url,
         max_headers=settings.max_headers,
+        max_running=settings.max_running,
+        max_held=settings.max_held,
         contents=((f"{path}/Binary".encode(), settings.max_content),),
     )

@@ -76,6 +76,13 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route("PUT", "Binary/{id}", "update-binary", "New content of a Binary", "content"),
     Route("GET", "Binary/{id}/_history/{version}", "vread-binary", "One version of it", raw=True),
     Route("GET", "{type}/{id}/{compartment}", "search-compartment", "Search in a compartment"),
+    Route(
+        "POST",
+        "{type}/{id}/{compartment}/{search}",
+        "search-compartment",
+        "Search in a compartment by form",
+        "form",
+    ),
 )
 
 
@@ -162,11 +169,13 @@ class Router:
     def _check(self, names: tuple[str, ...], path: tuple[str, ...]) -> None:
         for name, segment in zip(names, path, strict=True):
             if name == "type" or name == "compartment":
-                if segment not in self._types:
+                if segment not in self._types and (name, segment) != ("compartment", "*"):
                     raise NotFound(f"unknown resource type: {segment[:64]}")
             elif name == "id" and ID_PATTERN.fullmatch(segment) is None:
                 raise BadRequest(f"not an id: {segment[:80]}")
-            elif name == "operation" and segment[:1] != "$":
+            elif (name == "operation" and segment[:1] != "$") or (
+                name == "search" and segment != "_search"
+            ):
                 raise NotFound("this URL is not known")
             elif name == "version" and ID_PATTERN.fullmatch(segment) is None:
                 raise BadRequest(f"not a version id: {segment[:80]}")

@@ -34,6 +34,20 @@ ON_TYPE: Final = (
 # https://hl7.org/fhir/R4/valueset-system-restful-interaction.html
 ON_SYSTEM: Final = ("transaction", "batch", "search-system", "history-system")
 
+ACROSS: Final = (
+    ("_id", "token"),
+    ("_lastUpdated", "date"),
+    ("_tag", "token"),
+    ("_profile", "uri"),
+    ("_security", "token"),
+    ("_source", "uri"),
+    ("_list", "string"),
+    ("_has", "string"),
+    ("_filter", "special"),
+    ("_type", "token"),
+)
+"""Search parameters of every type: https://hl7.org/fhir/R4/search.html#all"""
+COMPARTMENT: Final = "http://hl7.org/fhir/CompartmentDefinition/"
 PROFILE: Final = "http://hl7.org/fhir/StructureDefinition/"
 SMART: Final = "http://terminology.hl7.org/CodeSystem/restful-security-service"
 
@@ -99,9 +113,21 @@ def statement(abilities: Abilities, base: str) -> Json:
                 "resource": [_resource(abilities, type_, including) for type_ in types],
                 "interaction": _codes(ON_SYSTEM, abilities.interactions),
                 **_operations([o for o in abilities.operations if o.system]),
+                **_across(abilities),
             }
         ],
     }
+
+
+def _across(abilities: Abilities) -> Json:
+    """What a search over types takes, and the compartments."""
+    found: Json = {}
+    if "search-system" in abilities.interactions:
+        found["searchParam"] = [{"name": name, "type": kind} for name, kind in ACROSS]
+    if "search-compartment" in abilities.interactions:
+        codes = abilities.schema.definitions.compartments
+        found["compartment"] = [COMPARTMENT + code.lower() for code in sorted(codes)]
+    return found
 
 
 def _security(*, open_: bool) -> Json:

@@ -1,8 +1,8 @@
-"""search in one type: https://hl7.org/fhir/R4/http.html#search"""
+"""search in one type, in all or in a compartment: https://hl7.org/fhir/R4/http.html#search"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 from typing import Final, TypeVar
@@ -15,12 +15,14 @@ from fhir_server.interactions.cursors import PARAMETER, Cursors
 from fhir_server.interactions.history import PageSizes
 from fhir_server.interactions.ports import Criteria, Handler
 from fhir_server.interactions.splice import bundle, search_entry
+from fhir_server.interactions.subset import Cut, Subsets, subset
 from fhir_server.model.exchange import Request, Response
-from fhir_server.model.problem import BadRequest, Issue, outcome
+from fhir_server.model.problem import BadRequest, Issue, NotFound, outcome
+from fhir_server.search.compartment import compartment_types, in_compartment
 from fhir_server.search.link import query_string
 from fhir_server.search.parameters import Context
 from fhir_server.search.parse import Parsed, parse_criteria, parse_search
-from fhir_server.search.plan import Cursor, Scan
+from fhir_server.search.plan import Cursor, Predicate, Scan
 from fhir_server.search.schema import SearchSchema
 from terminology.codes import Code
 from terminology.stored import Known, Question, Unloaded
@@ -70,9 +72,15 @@ class Searching:
         raise BadRequest(f"more than {MOST_QUESTIONS} value sets", code="too-costly")
 
     async def parse(
-        self, type_: str, query: tuple[tuple[str, str], ...], after: Cursor | None, *, strict: bool
+        self,
+        place: tuple[str, ...],
+        query: tuple[tuple[str, str], ...],
+        after: Cursor | None,
+        *,
+        strict: bool,
     ) -> Parsed:
-        """The plan of one page."""
+        """The plan of one page. ``place``: (), (type,) or (compartment, id, type or ``*``)."""
+        type_, within = self._scope(place)
         return await self.understood(
             lambda context: parse_search(
                 self.schema,
@@ -80,46 +88,68 @@ class Searching:
                 query,
                 context,
                 strict=strict,
+                within=within,
                 after=after,
                 default_count=self.sizes.default,
                 most_count=self.sizes.greatest,
             )
         )
 
+    def _scope(self, place: tuple[str, ...]) -> tuple[str | None, Mapping[str, Predicate] | None]:
+        """The type that is searched, None for several, and what is conjoined to each."""
+        if len(place) < 3:
+            return (place[0] if place else None), None
+        code, id_, wanted = place[:3]
+        types = compartment_types(self.schema, code)
+        if wanted != "*":
+            if wanted not in types:
+                raise NotFound(f"there is no {wanted[:64]} in a compartment of {code[:64]}")
+            types = (wanted,)
+        if not types:
+            raise NotFound(f"{code[:64]} is not a compartment")
+        within = {type_: in_compartment(self.schema, code, id_, type_) for type_ in types}
+        return (None if wanted == "*" else wanted), within
 
-def search(searching: Searching) -> Handler:
-    """The handler of search-type, by GET and by POST."""
+
+def search(searching: Searching, subsets: Subsets) -> Handler:
+    """The handler of searches in one type, in all, and in a compartment; by GET and by POST."""
 
     async def search_(request: Request, session: Session) -> Response:
-        (type_,) = request.path
+        path = request.path[:3]
+        place = "/".join(path)
+        url = f"{request.base}/{place}" if place else request.base
         query, after, here = request.query, None, None
         if any(name == PARAMETER for name, _ in query):
             if len(query) != 1:
                 raise BadRequest(f"{PARAMETER} goes with no other parameter")
             here = query[0][1]
-            position = searching.cursors.open(session.principal, type_, here)
+            position = searching.cursors.open(session.principal, place, here)
             query, after = position.query, position.after
         strict = preference(request, "handling") == "strict"
-        parsed = await searching.parse(type_, query, after, strict=strict)
+        parsed = await searching.parse(path, query, after, strict=strict)
         page = await session.search(parsed.search)
-        links = [("self", _self(request, type_, parsed, here))]
+        links = [("self", _self(url, parsed, here))]
         if page.next is not None:
-            sealed = searching.cursors.seal(session.principal, type_, query, page.next)
-            links.append(("next", f"{request.base}/{type_}?{PARAMETER}={sealed}"))
-        entries = _entries(request.base.encode(), page, parsed.warnings)
+            sealed = searching.cursors.seal(session.principal, place, query, page.next)
+            links.append(("next", f"{url}?{PARAMETER}={sealed}"))
+        cut = subset(subsets, parsed.summary, parsed.elements)
+        entries = _entries(request.base.encode(), page, parsed.warnings, cut)
         return Response(200, bundle("searchset", entries, total=page.total, links=links))
 
     return search_
 
 
-def _self(request: Request, type_: str, parsed: Parsed, here: str | None) -> str:
+def _self(url: str, parsed: Parsed, here: str | None) -> str:
     shown = f"{PARAMETER}={here}" if here is not None else query_string(parsed.applied)
-    return f"{request.base}/{type_}" + (f"?{shown}" if shown else "")
+    return f"{url}?{shown}" if shown else url
 
 
-def _entries(base: bytes, page: Page, warnings: tuple[str, ...]) -> list[bytes]:
-    entries = [search_entry(base, stored, b"match") for stored in page.matches]
-    entries += [search_entry(base, stored, b"include") for stored in page.included]
+def _entries(base: bytes, page: Page, warnings: tuple[str, ...], cut: Cut | None) -> list[bytes]:
+    matches, included = page.matches, page.included
+    if cut is not None:
+        matches, included = [cut(m) for m in matches], [cut(i) for i in included]
+    entries = [search_entry(base, stored, b"match") for stored in matches]
+    entries += [search_entry(base, stored, b"include") for stored in included]
     if warnings:
         issues = [Issue("not-supported", text, severity="warning") for text in warnings]
         entries.append(dumps({"resource": outcome(issues), "search": {"mode": "outcome"}}))

@@ -15,6 +15,6 @@ def searchsets(searching: Searching) -> Searchsets:
         cursors=searching.cursors,
         bundle=bundle,
         entry=search_entry,
-        parse=lambda type_, query: searching.parse(type_, query, None, strict=True),
+        parse=lambda type_, query: searching.parse((type_,), query, None, strict=True),
         most=searching.sizes.greatest,
     )

@@ -8,13 +8,16 @@ SUBSETTED, so that nobody takes it for the whole.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 from fhir_server.definitions.elements import Element
 from fhir_server.definitions.registry import Definitions
+from fhir_server.formats.json import dumps, loads
 from fhir_server.model.exchange import Json
 from fhir_server.model.problem import BadRequest
+from fhir_server.model.resource import Stored
 
 Tree: TypeAlias = Mapping[str, "Tree | None"]
 """Members to keep; None keeps the whole value."""
@@ -27,11 +30,15 @@ _ALWAYS: Final = frozenset({"id", "meta"})
 _INLINE: Final = frozenset({"BackboneElement", "Element"})
 
 
+Cut: TypeAlias = Callable[[Stored], Stored]
+"""A stored resource with a part of its body."""
+
+
 class Subsets:
     """Cuts resources down, by trees compiled once per type from the definitions."""
 
     def __init__(self, definitions: Definitions) -> None:
-        self._definitions = definitions
+        self.definitions = definitions
         self._summary: dict[str, Tree] = {}
         self._elements = lru_cache(maxsize=256)(self._element_tree)
 
@@ -74,7 +81,7 @@ class Subsets:
         if known is None:
             tree: dict[str, Tree | None] = {}
             self._summary[path] = tree  # first, for types that contain themselves
-            for name, (element, type_) in self._definitions.members(path).items():
+            for name, (element, type_) in self.definitions.members(path).items():
                 if element.summary or element.min or name in _ALWAYS or not element.path:
                     tree[name] = self._below(element, type_.code)
             return tree
@@ -83,7 +90,7 @@ class Subsets:
     def _below(self, element: Element, type_: str) -> Tree | None:
         if element.path.endswith((".meta", ".id")) or type_ in ("Resource", "Extension", "xhtml"):
             return None
-        if self._definitions.type(type_).kind == "primitive-type":
+        if self.definitions.type(type_).kind == "primitive-type":
             return None
         return self._summary_tree(element.path if type_ in _INLINE else type_)
 
@@ -91,9 +98,20 @@ class Subsets:
         names = {n.removeprefix(f"{type_}.") for n in wanted} | _ALWAYS
         return {
             name: None
-            for name, (element, _) in self._definitions.members(type_).items()
+            for name, (element, _) in self.definitions.members(type_).items()
             if element.name in names or name in names or element.min
         }
+
+
+def subset(subsets: Subsets, summary: str, elements: tuple[str, ...]) -> Cut | None:
+    """What ``_summary`` or ``_elements`` make of a stored resource; None: nothing."""
+    if elements:
+        cut = subsets.elements(elements)
+    elif summary in ("true", "text", "data"):
+        cut = subsets.cut(summary)
+    else:
+        return None
+    return lambda stored: replace(stored, body=dumps(cut(loads(stored.body))))
 
 
 def _kept(value: Json, tree: Tree) -> Json:

@@ -6,7 +6,7 @@ Everything else that is not understood is refused: it must never widen a search.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from typing import Final
@@ -15,7 +15,7 @@ from fhir_server.model.problem import BadRequest
 from fhir_server.search.criteria import Criteria, UnknownParameter, not_supported
 from fhir_server.search.filtering import compile_filter
 from fhir_server.search.parameters import Context
-from fhir_server.search.plan import TRUE, All, Cursor, Predicate, Scan, Search
+from fhir_server.search.plan import All, Cursor, Predicate, Scan, Search
 from fhir_server.search.results import DEFAULT_COUNT, MOST_COUNT, RESULTS, Result
 from fhir_server.search.schema import SearchSchema
 
@@ -24,7 +24,7 @@ Pairs = Iterable[tuple[str, str]]
 MOST_PARAMETERS: Final = 100
 ELSEWHERE: Final = frozenset({"_format", "_pretty", "_cursor"})
 """Read by the interaction or the HTTP layer, no part of the search."""
-REFUSED: Final = frozenset({"_elements", "_containedType", "_text", "_content", "_query", "_score"})
+REFUSED: Final = frozenset({"_containedType", "_text", "_content", "_query", "_score"})
 """Defined by FHIR for every type and not supported."""
 
 
@@ -33,12 +33,15 @@ class Parsed:
     """A search and what it was made of.
 
     ``applied``: the parameters that took effect, for the ``self`` link. ``warnings``: one text
-    for each parameter that was dropped.
+    for each parameter that was dropped. ``summary`` true, text or data, or ``elements``: the
+    parts of the resources that are wanted.
     """
 
     search: Search
     applied: tuple[tuple[str, str], ...] = ()
     warnings: tuple[str, ...] = ()
+    summary: str = ""
+    elements: tuple[str, ...] = ()
 
 
 def parse_search(
@@ -48,23 +51,24 @@ def parse_search(
     context: Context,
     *,
     strict: bool = False,
-    within: Predicate = TRUE,
+    within: Mapping[str, Predicate] | None = None,
     after: Cursor | None = None,
     default_count: int = DEFAULT_COUNT,
     most_count: int = MOST_COUNT,
 ) -> Parsed:
     """The plan of a query. ``type`` None: a search over types, those of ``_type`` or all.
 
-    ``within``: conjoined, for example the compartment of the URL. ``most_count``: a larger
-    ``_count`` is clamped to it, and the self link says so. Raises BadRequest.
+    ``within``: what is conjoined for each type, for example the compartment of the URL; other
+    types are not searched. ``most_count``: a larger ``_count`` is clamped to it, and the self
+    link says so. Raises BadRequest.
     """
     pairs = _checked(query)
     criteria = Criteria(schema, context)
     applied: list[tuple[str, str]] = []
     warnings: list[str] = []
-    types = (type,) if type is not None else _types(criteria, pairs)
+    types = (type,) if type is not None else _types(criteria, pairs, within)
     result = Result(criteria, types, most_count, count=default_count)
-    where: dict[str, list[Predicate]] = {t: [] if within == TRUE else [within] for t in types}
+    where: dict[str, list[Predicate]] = {t: [within[t]] if within else [] for t in types}
     seen: set[str] = set()
     for name, value in pairs:
         code, _, modifier = name.partition(":")
@@ -86,7 +90,10 @@ def parse_search(
                 where[t].append(predicate)
             applied.append((name, value))
     scans = tuple(Scan(t, _conjunction(where[t])) for t in types)
-    return Parsed(_search(result, scans, after), tuple(applied), tuple(warnings))
+    search = _search(result, scans, after)
+    if search.count and "_count" not in seen:
+        applied.append(("_count", str(search.count)))
+    return Parsed(search, tuple(applied), tuple(warnings), result.summary, result.elements)
 
 
 def parse_criteria(schema: SearchSchema, type: str, query: Pairs, context: Context) -> Scan:
@@ -139,12 +146,18 @@ def _conjunction(parts: list[Predicate]) -> Predicate:
     return parts[0] if len(parts) == 1 else All(tuple(parts))
 
 
-def _types(criteria: Criteria, pairs: list[tuple[str, str]]) -> tuple[str, ...]:
+def _types(
+    criteria: Criteria, pairs: list[tuple[str, str]], within: Mapping[str, Predicate] | None
+) -> tuple[str, ...]:
     named = [value for name, value in pairs if name == "_type"]
     if not named:
-        return tuple(sorted(criteria.schema.types))
+        return tuple(sorted(criteria.schema.types if within is None else within))
     types = dict.fromkeys(type for value in named for type in value.split(","))
-    return tuple(criteria.known_type(type, "_type") for type in types)
+    for type in types:
+        criteria.known_type(type, "_type")
+        if within is not None and type not in within:
+            raise BadRequest(f"_type: {type} is not in this compartment")
+    return tuple(types)
 
 
 def _apply(result: Result, code: str, modifier: str, value: str, seen: set[str]) -> str:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Final, Literal
 
+from fhir_server.definitions.registry import Definitions
 from fhir_server.model.problem import BadRequest
 from fhir_server.search.criteria import Criteria, UnknownParameter, not_supported
 from fhir_server.search.parameters import KINDS, Parameter
@@ -32,6 +34,7 @@ class Result:
     count: int = DEFAULT_COUNT
     total: Literal["none", "limited", "exact"] = "limited"
     summary: str = ""
+    elements: tuple[str, ...] = ()
     includes: list[Include] = field(default_factory=list)
 
 
@@ -71,12 +74,40 @@ def _total(result: Result, _modifier: str, value: str) -> str:
 
 
 def _summary(result: Result, _modifier: str, value: str) -> str:
-    if value in ("true", "text", "data"):
-        not_supported(f"_summary: {value!r} is not supported")
-    if value not in ("count", "false"):
-        raise BadRequest(f"_summary: {value[:100]!r} is not count or false")
+    if value not in ("true", "text", "data", "count", "false"):
+        raise BadRequest(f"_summary: {value[:100]!r} is none of true, text, data, count, false")
     result.summary = value
+    _one_subset(result)
     return value
+
+
+def _elements(result: Result, _modifier: str, value: str) -> str:
+    result.elements = element_names(result.criteria.schema.definitions, result.types, value)
+    _one_subset(result)
+    return value
+
+
+def _one_subset(result: Result) -> None:
+    if result.elements and result.summary in ("true", "text", "data"):
+        raise BadRequest(f"_elements goes with no _summary={result.summary}")
+
+
+def element_names(definitions: Definitions, types: tuple[str, ...], value: str) -> tuple[str, ...]:
+    """The top-level elements of an ``_elements``. BadRequest: one that none of the types has."""
+    names = tuple(dict.fromkeys(value.split(",")))
+    for name in names:
+        owner, _, element = name.rpartition(".")
+        if owner and owner not in definitions.resource_types:
+            raise BadRequest(f"_elements: {owner[:100]!r} is not a resource type")
+        among = (owner,) if owner else types
+        if not any(element in _top_level(definitions, type) for type in among):
+            raise BadRequest(f"_elements: there is no element {name[:100]!r}")
+    return names
+
+
+@cache
+def _top_level(definitions: Definitions, type: str) -> frozenset[str]:
+    return frozenset(element.name for element in definitions.children(type))
 
 
 def _contained(_result: Result, _modifier: str, value: str) -> str:
@@ -199,7 +230,16 @@ RESULTS: Final[dict[str, ResultParameter]] = {
         ResultParameter("_count", "Matches per page", "Patient?_count=10", _count),
         ResultParameter("_total", "none, estimate or accurate", "Patient?_total=accurate", _total),
         ResultParameter(
-            "_summary", "count: only the number of matches", "Patient?_summary=count", _summary
+            "_summary",
+            "true, text, data: parts of the resources; count: only the number of matches",
+            "Patient?_summary=true",
+            _summary,
+        ),
+        ResultParameter(
+            "_elements",
+            "Only these elements, and those that a resource must have",
+            "Patient?_elements=name,birthDate",
+            _elements,
         ),
         ResultParameter(
             "_contained",

@@ -36,7 +36,7 @@ def test_searchset(server: Server) -> None:
     assert body["entry"] == [
         {"fullUrl": f"{BASE}/Patient/{made['id']}", "resource": made, "search": {"mode": "match"}}
     ]
-    assert link(answer, "self") == f"{BASE}/Patient?name=doe"
+    assert link(answer, "self") == f"{BASE}/Patient?name=doe&_count=20"
     assert link(answer, "next") is None
 
 
@@ -60,7 +60,7 @@ def test_unknown_parameters_by_handling(server: Server) -> None:
     outcome = lenient.json()["entry"][-1]
     assert outcome["search"]["mode"] == "outcome"
     assert "nothing" in outcome["resource"]["issue"][0]["diagnostics"]
-    assert link(lenient, "self") == f"{BASE}/Patient?name=doe"
+    assert link(lenient, "self") == f"{BASE}/Patient?name=doe&_count=20"
     strict = server.get("Patient?name=doe&nothing=1", headers={"prefer": "handling=strict"})
     assert strict.status_code == 400 and "nothing" in issue(strict)["diagnostics"]
 
@@ -142,7 +142,12 @@ def test_capability_statement(server: Server) -> None:
     body = server.get("metadata").json()
     rest = body["rest"][0]
     assert (body["fhirVersion"], body["kind"]) == ("4.0.1", "instance")
-    assert [i["code"] for i in rest["interaction"]] == ["transaction", "batch", "history-system"]
+    assert [i["code"] for i in rest["interaction"]] == [
+        "transaction",
+        "batch",
+        "search-system",
+        "history-system",
+    ]
     rows = {row["type"]: row for row in rest["resource"]}
     assert rows.keys() == server.domain.definitions.resource_types
     row = rows["Patient"]

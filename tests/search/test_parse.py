@@ -36,7 +36,7 @@ from .world import BASE, SCHEMA, parse
 
 def test_unknown_parameters_are_dropped_with_a_warning_or_refused() -> None:
     parsed = parse("Patient", "foo=1&gender=male&bar:exact=2")
-    assert parsed.applied == (("gender", "male"),)
+    assert parsed.applied == (("gender", "male"), ("_count", "20"))
     assert [w.split()[3] for w in parsed.warnings] == ["'foo'", "'bar'"]
     with pytest.raises(BadRequest, match="foo"):
         parse("Patient", "foo=1", strict=True)
@@ -105,7 +105,9 @@ def test_search_over_types() -> None:
 
 
 def test_within_a_compartment_and_behind_a_cursor() -> None:
-    search = parse("Observation", "", within=InPatient(("1",)), after=("2024", 5)).search
+    search = parse(
+        "Observation", "", within={"Observation": InPatient(("1",))}, after=("2024", 5)
+    ).search
     assert search.scans == (Scan("Observation", InPatient(("1",))),)
     assert search.after == ("2024", 5)
     assert search.sort == DEFAULT_SORT

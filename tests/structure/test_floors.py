@@ -27,6 +27,7 @@ FLOORS = [
     {"fhir_server.auth", "fhir_server.portal"},
     {"fhir_server.http"},
     {"fhir_server.app"},
+    {"fhir_server.workers"},
     {"fhir_server.cli"},
 ]
 EVERYWHERE = {"fhir_server", "fhir_server.config"}

@@ -38,6 +38,10 @@ class Lock:
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
+    def fileno(self) -> int:
+        """A process that inherits this file holds the lock too."""
+        return self._file
+
     @classmethod
     def take(cls, path: Path) -> Lock | None:
         lock = cls(path)
@@ -139,6 +143,15 @@ class OpenStore(SqliteStore):
             self._server.release()
 
 
+def server_lock(folder: Path) -> Lock:
+    """The lock of the one server of a data directory; Unavailable if another one has it."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    lock = Lock.take(folder / "server.lock")
+    if lock is None:
+        raise Unavailable("another server is running on this data directory")
+    return lock
+
+
 async def open_store(folder: Path, role: str, now: Callable[[], float] = time.time) -> OpenStore:
     """Opens, and creates, the database of a data directory.
 
@@ -148,11 +161,7 @@ async def open_store(folder: Path, role: str, now: Callable[[], float] = time.ti
     if role not in ROLES:
         raise ValueError(f"{role!r} is none of {ROLES}")
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    server = None
-    if role == "serve":
-        server = Lock.take(folder / "server.lock")
-        if server is None:
-            raise Unavailable("another server is running on this data directory")
+    server = server_lock(folder) if role == "serve" else None
     writer = ElectedWriter(folder, now)
     try:
         await writer.elect()

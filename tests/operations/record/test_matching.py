@@ -56,6 +56,17 @@ def test_native_and_latin_spellings_sound_the_same(shared: Path, language: str) 
     assert same / len(pairs) >= 0.99
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_other_names_sound_otherwise(shared: Path, language: str) -> None:
+    """The comparison above can fail: each name against the Latin form of another."""
+    for rows in lists(shared, language).values():
+        others = [latin for _, latin in rows[1:]]
+        same = sum(
+            bool(set(sounds(a)) & set(sounds(b))) for (a, _), b in zip(rows, others, strict=False)
+        )
+        assert same / len(rows) <= 0.1
+
+
 def test_published_transliterations_sound_the_same(shared: Path) -> None:
     """The samples of each schema: the words of the two columns."""
     tables = [*sorted((shared / "i18n" / "iuliia").glob("*.json"))]

@@ -1,0 +1,293 @@
+"""Backups: a consistent copy of a data directory, taken while a server writes to it.
+
+A backup holds the database as of one commit, the blobs that it names, and a manifest with the
+size and SHA-256 of every file. It is a folder, or one tar file whose first member is the
+manifest. It is not encrypted. The locks, the files of jobs and what is swept are left out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import sqlite3
+import tarfile
+from collections.abc import Collection, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from fhir_server.store.sqlite import schema
+from fhir_server.store.sqlite.schema import FILE
+
+MANIFEST: Final = "manifest.json"
+FORMAT: Final = 1
+BLOCK: Final = 1 << 20
+MOST_MANIFEST: Final = 1 << 28
+"""Bytes of a manifest that is read at all."""
+
+_BLOB: Final = re.compile(r"blobs/([0-9a-f]{2})/(\1[0-9a-f]{62})")
+
+
+class ArchiveError(Exception):
+    """A backup that cannot be made or used; its text is the one line that the user reads."""
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One file. ``size`` in bytes, ``sha256`` in hexadecimal digits."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """``position``: of the change feed; ``counts``: current resources per type; ``taken``:
+    an instant; ``schema``: of the database.
+    """
+
+    format: int
+    software: str
+    schema: int
+    taken: str
+    position: int
+    counts: dict[str, int]
+    files: list[Entry]
+
+
+def back_up(data: Path, place: Path, software: str, taken: str) -> Manifest:
+    """Back up ``data`` to a new folder, or to a new file if the name ends in ``.tar``."""
+    if place.exists():
+        raise ArchiveError(f"{place} is there already: a backup does not overwrite")
+    if not (data / FILE).is_file():
+        raise ArchiveError(f"there is no database in {data}")
+    with _built(place) as folder:
+        copy = folder / FILE
+        _copy_database(data / FILE, copy)
+        with closing(schema.connect(copy, readonly=True)) as connection:
+            _sound(connection)
+            blobs = sorted(set(_blobs(connection)))
+            files = [_entry(folder, FILE), *(_copy_blob(data, folder, *blob) for blob in blobs)]
+            manifest = Manifest(
+                format=FORMAT,
+                software=software,
+                schema=schema.schema_version(connection),
+                taken=taken,
+                position=connection.execute("SELECT ifnull(max(seq), 0) FROM version").fetchone()[
+                    0
+                ],
+                counts=dict(connection.execute("SELECT type, live FROM counter WHERE live > 0")),
+                files=files,
+            )
+        _write(folder / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=1))
+    return manifest
+
+
+def restore(place: Path, data: Path, forget: Collection[str]) -> Manifest:
+    """Put a backup into ``data``, which must be empty or absent. Nothing of it is used before
+    all of it is verified.
+
+    ``forget``: kinds of ledger rows that do not come back (tokens, jobs).
+    """
+    if data.exists() and (not data.is_dir() or any(data.iterdir())):
+        raise ArchiveError(f"{data} is not empty: a restore does not overwrite")
+    part = data.with_name(data.name + ".part")
+    try:
+        part.mkdir(mode=0o700, parents=True)
+    except FileExistsError:
+        raise ArchiveError(f"{part} is left of a restore that did not end: remove it") from None
+    try:
+        manifest = _unpack(place, part)
+        _forget(part / FILE, forget)
+        (part / MANIFEST).unlink()
+        if data.exists():
+            data.rmdir()
+        part.rename(data)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    _sync(data.absolute().parent)
+    return manifest
+
+
+# --- making -----------------------------------------------------------------------------
+
+
+@contextmanager
+def _built(place: Path) -> Iterator[Path]:
+    """A folder that takes its place, as it is or as a tar file, once it is complete."""
+    folder = place.with_name(place.name + ".part")
+    try:
+        folder.mkdir(mode=0o700, parents=True)
+    except FileExistsError:
+        raise ArchiveError(f"{folder} is left of a backup that did not end: remove it") from None
+    try:
+        yield folder
+        if place.suffix == ".tar":
+            _pack(folder, place)
+            shutil.rmtree(folder)
+        else:
+            folder.rename(place)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    _sync(place.absolute().parent)
+
+
+def _pack(folder: Path, place: Path) -> None:
+    whole = place.with_name(place.name + ".part") / "whole.tar"
+    names = [MANIFEST, *(str(p.relative_to(folder)) for p in _files(folder) if p.name != MANIFEST)]
+    with tarfile.open(whole, "w", format=tarfile.GNU_FORMAT) as tar:
+        for name in names:
+            tar.add(folder / name, name, recursive=False)
+    _sync(whole)
+    whole.rename(place)
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _copy_database(source: Path, copy: Path) -> None:
+    """As of one commit, without free pages: what was erased is not in them."""
+    with closing(schema.connect(source, readonly=True)) as connection:
+        schema.schema_version(connection)
+        connection.execute("VACUUM INTO ?", (str(copy),))
+    copy.chmod(0o600)
+    _sync(copy)
+
+
+def _sound(connection: sqlite3.Connection) -> None:
+    (said,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+    if said != "ok":
+        raise ArchiveError("the database is damaged: see vehr doctor")
+
+
+def _blobs(connection: sqlite3.Connection) -> Iterator[tuple[str, int]]:
+    """(SHA-256, size) of what the versions of the database name."""
+    for (value,) in connection.execute("SELECT value FROM ledger WHERE kind = 'blob'"):
+        row = msgspec.json.decode(value)
+        yield row["sha256"], row["size"]
+
+
+def _copy_blob(data: Path, folder: Path, sha256: str, size: int) -> Entry:
+    name = f"blobs/{sha256[:2]}/{sha256}"
+    target = folder / name
+    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        shutil.copyfile(data / name, target)
+    except OSError as error:
+        raise ArchiveError(f"blob {sha256} cannot be read: {error.strerror}") from None
+    target.chmod(0o600)
+    _sync(target)
+    found = _entry(folder, name)
+    if (found.sha256, found.size) != (sha256, size):
+        raise ArchiveError(f"blob {sha256} is damaged")
+    return found
+
+
+def _entry(folder: Path, name: str) -> Entry:
+    path = folder / name
+    return Entry(name, path.stat().st_size, _sha256(path))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    _sync(path)
+
+
+def _sync(path: Path) -> None:
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+# --- using ------------------------------------------------------------------------------
+
+
+def _unpack(place: Path, folder: Path) -> Manifest:
+    """Copies the files of a backup and verifies them."""
+    if not place.exists():
+        raise ArchiveError(f"there is no backup {place}")
+    try:
+        manifest = _from_folder(place, folder) if place.is_dir() else _from_tar(place, folder)
+    except (tarfile.TarError, EOFError):
+        raise ArchiveError(f"{place} is not a whole backup") from None
+    for entry in manifest.files:
+        path = folder / entry.name
+        if not path.is_file() or path.stat().st_size != entry.size:
+            raise ArchiveError(f"{place} is not a whole backup: {entry.name}")
+        if _sha256(path) != entry.sha256:
+            raise ArchiveError(f"{place} was changed: {entry.name}")
+        _sync(path)
+    return manifest
+
+
+def _from_folder(place: Path, folder: Path) -> Manifest:
+    if not (place / MANIFEST).is_file():
+        raise ArchiveError(f"{place} is not a whole backup: {MANIFEST}")
+    shutil.copyfile(place / MANIFEST, folder / MANIFEST)
+    manifest = _manifest((folder / MANIFEST).read_bytes())
+    for entry in manifest.files:
+        source, target = place / entry.name, folder / entry.name
+        if source.is_symlink() or not source.is_file():
+            raise ArchiveError(f"{place} is not a whole backup: {entry.name}")
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+    return manifest
+
+
+def _from_tar(place: Path, folder: Path) -> Manifest:
+    """Takes what the manifest names, by name and size, and nothing else."""
+    with tarfile.open(place, "r:") as tar:
+        first = tar.next()
+        file = tar.extractfile(first) if first is not None and first.isreg() else None
+        if first is None or file is None or first.name != MANIFEST or first.size > MOST_MANIFEST:
+            raise ArchiveError(f"{place} is not a backup")
+        content = file.read()
+        manifest = _manifest(content)
+        _write(folder / MANIFEST, content)
+        wanted = {entry.name: entry.size for entry in manifest.files}
+        while (member := tar.next()) is not None:
+            content_of = tar.extractfile(member) if member.isreg() else None
+            if content_of is None or wanted.pop(member.name, None) != member.size:
+                raise ArchiveError(f"{place} holds what its manifest does not name")
+            target = folder / member.name
+            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with target.open("xb") as out:
+                shutil.copyfileobj(content_of, out, BLOCK)
+    return manifest
+
+
+def _manifest(content: bytes) -> Manifest:
+    try:
+        manifest = msgspec.json.decode(content, type=Manifest)
+    except msgspec.MsgspecError:
+        raise ArchiveError("the manifest of the backup cannot be read") from None
+    if manifest.format != FORMAT or manifest.schema > len(schema.DELTAS):
+        raise ArchiveError(
+            f"the backup was made by version {manifest.software}: use the newer program"
+        )
+    names = [entry.name for entry in manifest.files]
+    if len(set(names)) < len(names) or names[:1] != [FILE]:
+        raise ArchiveError("the manifest of the backup cannot be used")
+    if not all(_BLOB.fullmatch(name) for name in names[1:]):
+        raise ArchiveError("the manifest of the backup names what no backup holds")
+    return manifest
+
+
+def _forget(database: Path, kinds: Collection[str]) -> None:
+    with closing(schema.connect(database)) as connection:
+        _sound(connection)
+        connection.executemany("DELETE FROM ledger WHERE kind = ?", [(kind,) for kind in kinds])
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -1,0 +1,1 @@
+"""The processes of a server: one, or several under a supervisor, and their connections."""

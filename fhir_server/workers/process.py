@@ -1,0 +1,129 @@
+"""One process that serves: opens the domain, answers on its sockets, drains, closes.
+
+Told to stop (SIGTERM), it first says so on ``/health`` while it still serves, so that nobody
+sends it more; then it takes no new connections, answers what it has begun, gives its jobs
+back and ends. SIGINT goes straight to the second step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import resource
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import uvicorn
+
+from fhir_server.app import opened, serving
+from fhir_server.config import Settings
+from fhir_server.http.respond import Asgi
+from fhir_server.workers.connection import Connection, LimitedConfig, Limits
+
+FINISH_SECONDS: Final = 10
+"""For answers that are under way when the server stops; jobs have up to 15 more."""
+DRAIN_SECONDS: Final = 30
+"""After which a process that was told to stop is ended."""
+BACKLOG: Final = 2048
+CHECKS: Final = 10
+"""Ticks (of 100 ms) between two looks at the connections."""
+
+Told = Callable[[], None]
+"""Called once, when the process is ready to answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a process serves. ``sockets`` listen already."""
+
+    settings: Settings
+    sockets: tuple[socket.socket, ...]
+    open_: bool = False
+
+
+class Server(uvicorn.Server):
+    """A uvicorn server that leaves in good order. ``leaving`` is set when it was told to."""
+
+    def __init__(self, config: LimitedConfig, leaving: asyncio.Event, grace: float) -> None:
+        super().__init__(config)
+        self._leaving = leaving
+        self._grace = grace
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self.leave, self._grace)
+        loop.add_signal_handler(signal.SIGINT, self.leave, 0)
+        yield
+
+    def leave(self, grace: float) -> None:
+        """Be ready no more, and after ``grace`` seconds take no more connections."""
+        if grace == 0:
+            self.should_exit = True
+        elif not self._leaving.is_set():
+            asyncio.get_running_loop().call_later(grace, self.leave, 0)
+        self._leaving.set()
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % CHECKS == 0:
+            now = asyncio.get_running_loop().time()
+            for connection in tuple(self.server_state.connections):
+                if isinstance(connection, Connection):
+                    connection.check(now)
+        return await super().on_tick(counter)
+
+
+def run(work: Work, told: Told, supervisor: int | None = None) -> None:
+    """Serve until told to stop. ``supervisor``: a file that is at its end when nobody
+    supervises any more.
+
+    Raises Problem for what cannot be opened.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    fastest = uvicorn.Config("", loop="auto").get_loop_factory()
+    with asyncio.Runner(loop_factory=fastest) as runner:
+        runner.run(_serve(work, told, supervisor))
+
+
+async def _serve(work: Work, told: Told, supervisor: int | None) -> None:
+    settings, leaving = work.settings, asyncio.Event()
+    async with (
+        opened(settings, "worker") as domain,
+        serving(domain, open_=work.open_, leaving=leaving.is_set) as application,
+    ):
+        server = Server(configuration(application, settings), leaving, settings.leave_seconds)
+        if supervisor is not None:
+            asyncio.get_running_loop().add_reader(supervisor, server.leave, 0)
+        gc.collect()
+        gc.freeze()
+        told()
+        await server.serve(sockets=list(work.sockets))
+
+
+def configuration(application: Asgi, settings: Settings) -> LimitedConfig:
+    """How uvicorn serves here."""
+    config = LimitedConfig(
+        application,
+        http=Connection,
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        proxy_headers=False,
+        ws="none",
+        backlog=BACKLOG,
+        timeout_keep_alive=settings.idle_seconds,
+        timeout_graceful_shutdown=FINISH_SECONDS,
+    )
+    config.limits = Limits(
+        connections=settings.max_connections,
+        head=settings.max_url + settings.max_headers,
+        head_seconds=settings.head_seconds,
+        stall_seconds=settings.stall_seconds,
+    )
+    return config

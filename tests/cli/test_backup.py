@@ -1,0 +1,204 @@
+"""Backup under load, restore, and what a restore refuses; R19, T06, T17."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import random
+import shutil
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+
+from fhir_server.app import ArchiveError, opened, take_backup, use_backup
+from fhir_server.config import Settings
+from fhir_server.store.archive import MANIFEST
+from fhir_server.store.sqlite.schema import FILE
+from tests.faults.check import check
+from tests.faults.load import Load, Told
+from tests.faults.running import ROOT, clean_environ, running
+from tests.serving import served
+
+CONTENT = bytes(range(256)) * 400
+
+
+def vehr(*words: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "fhir_server", *map(str, words)],
+        cwd=ROOT,
+        env=clean_environ(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def as_of(before: Told, after: Told) -> Told:
+    """What must be, and what may be, in a copy taken between two moments."""
+    later = (after.ok.keys() | after.unknown) - before.ok.keys()
+    return replace(before, unknown=set(later), perhaps_deleted=after.perhaps_deleted)
+
+
+@pytest.mark.slow
+def test_r19_a_backup_under_load_restores_whole(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+
+    async def backed_up(base: str) -> None:
+        made = httpx.post(f"{base}/Binary", content=CONTENT, headers={"content-type": "image/png"})
+        id_ = made.json()["id"]
+        load = Load(base, clients=6, seed=3)
+        await asyncio.sleep(1)
+        moments: list[tuple[Path, Told]] = []
+        for name in ("one.tar", "two"):
+            before = deepcopy(load.told)
+            done = await asyncio.to_thread(vehr, "backup", tmp_path / name, "--data", data)
+            assert done.returncode == 0, done.stderr
+            moments.append((tmp_path / name, before))
+        told = await load.stop()
+        assert len(told.ok) > len(moments[0][1].ok) > 10
+        for place, before in moments:
+            target = tmp_path / f"{place.stem}-restored"
+            done = vehr("restore", place, "--data", target)
+            assert done.returncode == 0, done.stderr
+            await check(target, as_of(before, told), apart=frozenset({"Binary"}))
+            with running(target, "--open") as again:
+                raw = {"accept": "image/png"}
+                assert httpx.get(f"{again.base}/Binary/{id_}", headers=raw).content == CONTENT
+
+    with running(data, "--open") as server:
+        asyncio.run(backed_up(server.base))
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory with a patient, a blob and a token."""
+    folder = tmp_path_factory.mktemp("small")
+    with served("sqlite", folder / "data") as server:
+        server.create({"resourceType": "Patient", "id": "p"})
+        headers = {"content-type": "image/png"}
+        assert server.send("POST", "Binary", content=CONTENT, headers=headers).status_code == 201
+        (folder / "token").write_text(server.token("system/*.cruds"))
+    take_backup(Settings(data=folder / "data"), folder / "backup.tar")
+    take_backup(Settings(data=folder / "data"), folder / "backup")
+    return folder
+
+
+def test_nothing_is_overwritten(small: Path, tmp_path: Path) -> None:
+    for place in ("backup.tar", "backup"):
+        with pytest.raises(ArchiveError, match="there already"):
+            take_backup(Settings(data=small / "data"), small / place)
+    for target in (small / "data", small / "token"):
+        with pytest.raises(ArchiveError, match="not empty"):
+            use_backup(Settings(data=target), small / "backup")
+    with pytest.raises(ArchiveError, match="no database"):
+        take_backup(Settings(data=tmp_path), tmp_path / "x")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tokens_do_not_come_back(small: Path, tmp_path: Path) -> None:
+    async def verified(data: Path) -> bool:
+        async with opened(Settings(data=data)) as domain:
+            return await domain.tokens.verify((small / "token").read_text()) is not None
+
+    use_backup(Settings(data=tmp_path / "new"), small / "backup.tar")
+    assert not asyncio.run(verified(tmp_path / "new"))
+    assert asyncio.run(verified(small / "data"))
+    assert sorted(p.name for p in (tmp_path / "new").iterdir() if p.is_dir()) == ["blobs"]
+
+
+def refused(place: Path, data: Path) -> str:
+    with pytest.raises(ArchiveError) as caught:
+        use_backup(Settings(data=data), place)
+    assert not data.exists() and not data.with_name(data.name + ".part").exists()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_truncated_backup_is_refused(small: Path, tmp_path: Path) -> None:
+    whole = (small / "backup.tar").read_bytes()
+    chance = random.Random(4)
+    for size in (0, 1, 511, 512, *(chance.randrange(len(whole) - 10_240) for _ in range(20))):
+        cut = tmp_path / "cut.tar"
+        cut.write_bytes(whole[:size])
+        refused(cut, tmp_path / "new")
+
+
+def test_a_changed_backup_is_refused(small: Path, tmp_path: Path) -> None:
+    """One bit anywhere in the content of any file."""
+    chance = random.Random(5)
+    for name in [MANIFEST, FILE, *(str(p.relative_to(small / "backup")) for p in blobs(small))]:
+        for _ in range(6):
+            copy = tmp_path / "copy"
+            shutil.copytree(small / "backup", copy)
+            content = bytearray((copy / name).read_bytes())
+            content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+            (copy / name).write_bytes(content)
+            if name != MANIFEST:
+                assert "was changed" in refused(copy, tmp_path / "new")
+            shutil.rmtree(copy)
+    missing = tmp_path / "missing"
+    shutil.copytree(small / "backup", missing)
+    blobs(small, missing)[0].unlink()
+    assert "not a whole backup" in refused(missing, tmp_path / "new")
+
+
+def blobs(small: Path, backup: Path | None = None) -> list[Path]:
+    return [p for p in ((backup or small / "backup") / "blobs").rglob("*") if p.is_file()]
+
+
+def rewritten(small: Path, target: Path, change: Callable[[tarfile.TarFile], None]) -> Path:
+    """The backup with further members at its end."""
+    with tarfile.open(small / "backup.tar") as source, tarfile.open(target, "w") as tar:
+        for member in source:
+            tar.addfile(member, source.extractfile(member))
+        change(tar)
+    return target
+
+
+def member(name: str, kind: bytes = tarfile.REGTYPE) -> Callable[[tarfile.TarFile], None]:
+    def add(tar: tarfile.TarFile) -> None:
+        info = tarfile.TarInfo(name)
+        info.type, info.linkname, info.size = kind, "/etc/passwd", 1 if kind == b"0" else 0
+        tar.addfile(info, io.BytesIO(b"x"))
+
+    return add
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("../evil", tarfile.REGTYPE),
+        ("/evil", tarfile.REGTYPE),
+        ("blobs/../../evil", tarfile.REGTYPE),
+        ("more", tarfile.REGTYPE),
+        (FILE, tarfile.REGTYPE),
+        ("link", tarfile.SYMTYPE),
+        (FILE, tarfile.SYMTYPE),
+        ("folder", tarfile.DIRTYPE),
+        ("device", tarfile.CHRTYPE),
+    ],
+)
+def test_t06_t17_members_that_the_manifest_does_not_name(
+    small: Path, tmp_path: Path, name: str, kind: bytes
+) -> None:
+    made = rewritten(small, tmp_path / "made.tar", member(name, kind))
+    assert "does not name" in refused(made, tmp_path / "new")
+    assert not (tmp_path / "evil").exists() and not (tmp_path.parent / "evil").exists()
+
+
+@pytest.mark.parametrize("name", ["../evil", "/evil", "blobs/aa/../../x", "server.lock"])
+def test_t17_names_in_a_manifest(small: Path, tmp_path: Path, name: str) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(small / "backup", copy)
+    blob = blobs(small, copy)[0].relative_to(copy)
+    text = (copy / MANIFEST).read_text().replace(str(blob), name)
+    (copy / MANIFEST).write_text(text)
+    assert "no backup holds" in refused(copy, tmp_path / "new")

@@ -1,0 +1,443 @@
+"""Conformance of searches, cases 25 to 57: https://hl7.org/fhir/R4/search.html
+
+Each test asks the same of a server on every store; the answers must be equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.serving import BASE
+
+from .searching import Both, Json, both, encoded, ids, link, self_query
+
+LOINC = "http://loinc.org"
+UCUM = "http://unitsofmeasure.org"
+
+
+def patient(id: str, family: str, **more: Any) -> Json:
+    return {"resourceType": "Patient", "id": id, "name": [{"family": family}], **more}
+
+
+def observation(id: str, code: str, subject: str, **more: Any) -> Json:
+    return {
+        "resourceType": "Observation",
+        "id": id,
+        "status": "final",
+        "code": {"coding": [{"system": LOINC, "code": code}]},
+        "subject": {"reference": subject},
+        **more,
+    }
+
+
+def quantity(value: float, unit: str) -> Json:
+    return {"value": value, "unit": unit, "system": UCUM, "code": unit}
+
+
+RECORD: list[Json] = [
+    {"resourceType": "Organization", "id": "org", "name": "Hospital"},
+    {"resourceType": "Organization", "id": "ward", "name": "Ward",
+     "partOf": {"reference": "Organization/org"}},
+    {"resourceType": "Practitioner", "id": "doc", "name": [{"family": "House"}],
+     "identifier": [{"system": "urn:doc", "value": "1"}]},
+    patient("anna", "Айвазовська", gender="female", birthDate="1970-05-01",
+            generalPractitioner=[{"reference": "Practitioner/doc"}],
+            managingOrganization={"reference": "Organization/ward"},
+            identifier=[{"system": "urn:mrn", "value": "a,b|c$d"}],
+            text={"status": "generated",
+                  "div": '<div xmlns="http://www.w3.org/1999/xhtml">Anna</div>'}),
+    patient("bert", "Bäcker", gender="male", birthDate="1980",
+            identifier=[{"system": "urn:mrn", "value": "100%"}],
+            link=[{"other": {"reference": "Patient/anna"}, "type": "seealso"}]),
+    patient("carl", "carlson", birthDate="1980-07"),
+    {"resourceType": "Encounter", "id": "stay", "status": "finished", "class": {"code": "IMP"},
+     "subject": {"reference": "Patient/anna"},
+     "period": {"start": "2024-01-10", "end": "2024-02-05"},
+     "participant": [{"individual": {"reference": "Practitioner/doc"}}]},
+    observation("open", "1-8", "Patient/anna", effectivePeriod={"start": "2024-01-20"},
+                encounter={"reference": "Encounter/stay"}),
+    observation("jan", "1-8", "Patient/anna", effectiveDateTime="2024-01-31T23:59:59.5Z",
+                valueQuantity=quantity(5.4, "mg"), performer=[{"reference": "Practitioner/doc"}]),
+    observation("feb", "2-6", "Patient/bert", effectiveDateTime="2024-02-01",
+                valueQuantity=quantity(0.006, "g")),
+    observation("year", "1-8", "Patient/bert", effectiveDateTime="2024"),
+    observation("pressure", "85354-9", "Patient/carl", component=[
+        {"code": {"coding": [{"system": LOINC, "code": "8480-6"}]},
+         "valueQuantity": quantity(120, "mm[Hg]")},
+        {"code": {"coding": [{"system": LOINC, "code": "8462-4"}]},
+         "valueQuantity": quantity(80, "mm[Hg]")}]),
+    {"resourceType": "List", "id": "mine", "status": "current", "mode": "working",
+     "entry": [{"item": {"reference": "Patient/anna"}}, {"item": {"reference": "Patient/carl"}}]},
+    {"resourceType": "Location", "id": "kyiv", "position": {"latitude": 50.45, "longitude": 30.52}},
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def record(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
+    with both(tmp_path_factory.mktemp("record")) as servers:
+        servers.put(*RECORD)
+        yield servers
+
+
+EVERYONE = {"anna", "bert", "carl"}
+OBSERVATIONS = {"open", "jan", "feb", "year", "pressure"}
+
+
+def test_c25_self_states_what_was_applied(record: Both) -> None:
+    bundle = record.bundle("Patient?gender=female&nothing=1&_count=5000")
+    assert bundle["type"] == "searchset"
+    assert self_query(bundle) == {"gender": ["female"], "_count": ["1000"]}
+    assert self_query(record.bundle("Patient?gender=female")) == {
+        "gender": ["female"],
+        "_count": ["20"],
+    }
+    awkward = "Patient?identifier=urn:mrn|a\\,b\\|c\\$d"
+    bundle = record.bundle(awkward)
+    assert ids(bundle) == ["anna"]
+    again = record.servers[0].get(link(bundle, "self") or "")
+    assert ids(again.json()) == ["anna"]
+
+
+def test_c25_self_after_post_is_a_get(record: Both) -> None:
+    for server in record.servers:
+        form = {"content-type": "application/x-www-form-urlencoded"}
+        answer = server.send(
+            "POST", "Patient/_search?gender=male", content=b"birthdate=1980", headers=form
+        )
+        assert ids(answer.json()) == ["bert"]
+        assert ids(server.get(link(answer.json(), "self") or "").json()) == ["bert"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "Patient?_count=1",
+        "Patient?_count=1&_sort=birthdate",
+        "Patient?_count=1&_sort=-birthdate,name",
+        "Observation?_count=2&code:not=2-6",
+        "Patient/anna/Observation?_count=1",
+        "Patient/anna/*?_count=1",
+        "?_type=Patient,Observation&_count=3",
+    ],
+)
+def test_c26_c27_c54_pages_repeat_and_skip_nothing(record: Both, query: str) -> None:
+    pages = record.pages(query)
+    assert len(pages) > 1 and link(pages[-1], "next") is None
+    found = [id for page in pages for id in ids(page)]
+    assert len(found) == len(set(found)) == pages[0]["total"]
+    assert {page["total"] for page in pages} == {len(found)}
+    place = query.partition("?")[0]
+    for page in pages[:-1]:
+        following = link(page, "next") or ""
+        assert following.startswith(f"{BASE}/{place}?" if place else f"{BASE}?")
+        assert "code" not in urlsplit(following).query.replace("_cursor", "")
+    whole = record.ids(query.replace("_count=1", "_count=50").replace("_count=2", "_count=50"))
+    assert found == whole or "_count=3" in query
+
+
+def test_c27_a_page_link_stays_in_its_place(record: Both) -> None:
+    following = link(record.pages("Patient/anna/Observation?_count=1")[0], "next") or ""
+    cursor = urlsplit(following).query
+    for server in record.servers[:1]:
+        assert server.get(f"Observation?{cursor}").status_code == 400
+        assert server.get(f"Patient/bert/Observation?{cursor}").status_code == 400
+
+
+def test_c28_c29_total_counts_matches_and_each_resource_comes_once(record: Both) -> None:
+    bundle = record.bundle(
+        "Patient?_include=Patient:link&_include=Patient:organization"
+        "&_revinclude=Observation:subject&unknown=1"
+    )
+    assert bundle["total"] == 3
+    urls = [e["fullUrl"] for e in bundle["entry"] if "fullUrl" in e]
+    assert len(urls) == len(set(urls)) and all(url.startswith(BASE) for url in urls)
+    modes = {e["resource"].get("id"): e["search"]["mode"] for e in bundle["entry"]}
+    assert modes["anna"] == "match" and modes["ward"] == modes["jan"] == "include"
+    assert bundle["entry"][-1]["search"]["mode"] == "outcome"
+
+
+@pytest.mark.parametrize("query", ["Patient?_count=0", "Patient?_summary=count"])
+def test_c30_only_the_count(record: Both, query: str) -> None:
+    bundle = record.bundle(query)
+    assert bundle["total"] == 3 and "entry" not in bundle
+    assert [one["relation"] for one in bundle["link"]] == ["self"]
+
+
+@pytest.mark.parametrize("value", ["-1", "NaN", "1.5", "", "a"])
+def test_c30_count_is_a_number(record: Both, value: str) -> None:
+    record.refused(f"Patient?_count={value}", "_count")
+
+
+def parts(bundle: Json) -> dict[str, Json]:
+    return {e["resource"]["id"]: e["resource"] for e in bundle["entry"]}
+
+
+def subsetted(resource: Json) -> bool:
+    return any(tag["code"] == "SUBSETTED" for tag in resource["meta"].get("tag", ()))
+
+
+def test_c31_summaries(record: Both) -> None:
+    query = "Patient?_id=anna&_include=Patient:organization"
+    whole = parts(record.bundle(f"{query}&_summary=false"))
+    assert "text" in whole["anna"] and not subsetted(whole["anna"])
+    short = parts(record.bundle(f"{query}&_summary=true"))
+    assert "text" not in short["anna"] and "name" in short["anna"]
+    assert subsetted(short["anna"]) and subsetted(short["ward"])
+    text = parts(record.bundle(f"{query}&_summary=text"))["anna"]
+    assert set(text) == {"resourceType", "id", "meta", "text"} and subsetted(text)
+    data = parts(record.bundle(f"{query}&_summary=data"))["anna"]
+    assert set(whole["anna"]) - set(data) == {"text"} and subsetted(data)
+    record.refused("Patient?_summary=some", "_summary")
+
+
+def test_c31_elements(record: Both) -> None:
+    found = parts(record.bundle("Observation?_id=jan&_elements=value,Observation.encounter"))
+    assert set(found["jan"]) == {"resourceType", "id", "meta", "status", "code", "valueQuantity"}
+    assert subsetted(found["jan"])
+    record.refused("Observation?_elements=nothing", "nothing")
+    record.refused("Observation?_elements=value&_summary=text", "_elements")
+    for server in record.servers:
+        answer = server.get("Patient/anna?_elements=gender")
+        assert set(answer.json()) == {"resourceType", "id", "meta", "gender"}
+        assert answer.headers["etag"] == 'W/"1"'
+        assert subsetted(server.get("Patient/anna?_summary=true").json())
+
+
+@pytest.mark.parametrize(
+    ("query", "named"),
+    [
+        ("Patient?name:nothing=x", ":nothing"),
+        ("Patient?birthdate=zz2020", "birthdate"),
+        ("Patient?birthdate=2024-13", "birthdate"),
+        ("Patient?_include=Patient:name", "name"),
+        ("Patient?_include=Foo:name", "Foo"),
+        ("Patient?_revinclude=*", "_revinclude"),
+        ("Patient?_type=Foo", "_type"),
+        ("?_type=Foo", "Foo"),
+        ("Patient/anna/*?_type=Medication", "compartment"),
+        ("Patient?_sort=general-practitioner", "_sort"),
+        ("Patient?_text=x", "_text"),
+        ("Patient?_content=x", "_content"),
+        ("Patient?_query=x", "_query"),
+        ("Patient?_contained=true", "_contained"),
+        ("Patient?_list=$current-problems", "$current"),
+    ],
+)
+def test_c32_c33_c55_refused(record: Both, query: str, named: str) -> None:
+    if query == "Patient?_type=Foo":
+        query, named = "Patient?_type=Foo&_count=1", "_type"
+        record.refused(query, named, headers={"prefer": "handling=strict"})
+        return
+    record.refused(query, named)
+
+
+def test_c32_unknown_parameters(record: Both) -> None:
+    bundle = record.bundle("Patient?nothing=1")
+    assert "nothing" in str(bundle["entry"][-1]["resource"]) and bundle["total"] == 3
+    record.refused("Patient?nothing=1", "nothing", headers={"prefer": "handling=strict"})
+
+
+ROWS: list[tuple[str, set[str]]] = [
+    # 35: on every type, and on several
+    ("?_type=Patient,Location", {*EVERYONE, "kyiv"}),
+    ("?_id=anna,jan", {"anna", "jan"}),
+    ("?_type=Patient&_id=anna,jan", {"anna"}),
+    ("?_list=mine", {"anna", "carl"}),
+    ("?_type=Patient,Location&_has:List:item:_id=mine", {"anna", "carl"}),
+    # compartments
+    ("Patient/anna/Observation", {"open", "jan"}),
+    ("Patient/anna/Observation?code=1-8&date=lt2024-01-25", {"open"}),
+    ("Patient/anna/Patient", {"anna", "bert"}),
+    ("Patient/anna/*", {"anna", "bert", "stay", "open", "jan"}),
+    ("Patient/anna/*?_type=Encounter,Patient", {"anna", "bert", "stay"}),
+    ("Patient/nobody/*", set()),
+    ("Practitioner/doc/Observation", {"jan"}),
+    ("Practitioner/doc/Encounter", {"stay"}),
+    ("Practitioner/doc/Patient", {"anna"}),
+    ("Encounter/stay/Observation", {"open"}),
+    ("Device/none/*", set()),
+    ("RelatedPerson/none/Encounter", set()),
+    # 36, 37: strings, escapes, characters that mean something elsewhere
+    ("Patient?name=АЙВАЗ", {"anna"}),
+    ("Patient?name=backer", {"bert"}),
+    ("Patient?name:exact=backer", set()),
+    ("Patient?name:contains=АЗОВ", {"anna"}),
+    ("Patient?identifier=urn:mrn|100%25", {"bert"}),
+    ("Patient?identifier=urn:mrn|a\\,b\\|c\\$d", {"anna"}),
+    ("Patient?name=%25", set()),
+    ("Patient?name=_", set()),
+    ("Patient?name=.*", set()),
+    ("Patient?name='", set()),
+    # 38: or, and
+    ("Patient?gender=male,female", {"anna", "bert"}),
+    ("Patient?gender=male&gender=female", set()),
+    # 41, 43: not, missing
+    ("Patient?gender:not=male", {"anna", "carl"}),
+    ("Patient?gender:missing=true", {"carl"}),
+    ("Observation?subject:Patient.gender:missing=true", {"pressure"}),
+    ("Observation?date:missing=true", {"pressure"}),
+    ("Observation?value-quantity:missing=false", {"jan", "feb"}),
+    # 44, 45: dates
+    ("Observation?date=ge2024-01-01&date=lt2024-02-01", {"open", "jan", "year"}),
+    ("Observation?date=2024", {"jan", "feb", "year"}),
+    ("Observation?date=ne2024", {"open"}),
+    ("Observation?date=2024-02-01", {"feb"}),
+    ("Observation?date=sa2024-01-31", {"feb"}),
+    ("Observation?date=eb2024-02-01", {"jan"}),
+    ("Observation?date=2024-01-31T23:59:59Z", {"jan"}),
+    ("Observation?date=2024-02-01T01:59:59%2B02:00", {"jan"}),
+    ("Encounter?date=ge2024-01-01&date=lt2024-02-01", {"stay"}),
+    ("Patient?birthdate=1980", {"bert", "carl"}),
+    ("Patient?birthdate=lt1980-03", {"anna", "bert"}),
+    # 46, 47: numbers and quantities
+    (f"Observation?value-quantity=5.4|{UCUM}|mg", {"jan"}),
+    (f"Observation?value-quantity=gt5500|{UCUM}|ug", {"feb"}),
+    ("Observation?value-quantity=5.4||mg", {"jan"}),
+    ("Observation?value-quantity=lt1", {"feb"}),
+    # 48: references
+    ("Observation?subject=anna", {"open", "jan"}),
+    ("Observation?subject=Patient/anna", {"open", "jan"}),
+    (f"Observation?subject={BASE}/Patient/anna", {"open", "jan"}),
+    ("Observation?subject:Patient=anna", {"open", "jan"}),
+    ("Observation?subject:Group=anna", set()),
+    ("Observation?subject=Group/anna", set()),
+    # 50: composites
+    ("Observation?component-code-value-quantity=8480-6$gt100", {"pressure"}),
+    ("Observation?component-code-value-quantity=8462-4$gt100", set()),
+    (f"Observation?code-value-quantity={LOINC}|1-8$5.4", {"jan"}),
+    ("Observation?combo-code-value-quantity=8462-4$80,1-8$gt5", {"jan", "pressure"}),
+    # 51, 52: chains and _has
+    ("Observation?subject:Patient.name=bäcker", {"feb", "year"}),
+    ("Observation?subject.name=bäcker", {"feb", "year"}),
+    ("Observation?patient.general-practitioner.family=house", {"open", "jan"}),
+    ("Observation?patient.organization.partof.name=hospital", {"open", "jan"}),
+    ("Observation?subject.identifier=urn:mrn|100%25", {"feb", "year"}),
+    ("Observation?subject:Patient._id=bert", {"feb", "year"}),
+    ("Observation?subject:Patient.name:exact=carlson", {"pressure"}),
+    ("Observation?subject:Patient.gender:not=male", {"open", "jan", "pressure"}),
+    ("Observation?encounter.participant:Practitioner.identifier=urn:doc|1", {"open"}),
+    ("Patient?_has:Observation:patient:code=1-8", {"anna", "bert"}),
+    ("Patient?_has:Observation:patient:code=1-8&_has:Observation:patient:code=2-6", {"bert"}),
+    ("Practitioner?_has:Patient:general-practitioner:_has:Observation:patient:code=1-8", {"doc"}),
+    ("Observation?patient._has:Encounter:patient:class=IMP", {"open", "jan"}),
+    ("Observation?subject:Patient._has:List:item:_id=mine", {"open", "jan", "pressure"}),
+    # 55: _filter, _list, near
+    ('Patient?_filter=name sw "бар" or (gender eq male and birthdate ge 1979)', {"bert"}),
+    ('Observation?_filter=subject[gender eq female].name co "зов"', {"open", "jan"}),
+    ("Observation?_filter=not (code eq http://loinc.org|1-8)", {"feb", "pressure"}),
+    ("Observation?_filter=date po 2024-02-01 and code eq 1-8", {"open", "year"}),
+    ("Patient?_list=mine", {"anna", "carl"}),
+    ("Location?near=50.4|30.5|10|km", {"kyiv"}),
+    ("Location?near=50.4|30.5|1|km", set()),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("query", "expected"), ROWS)
+def test_c35_to_c55_semantics(record: Both, query: str, expected: set[str]) -> None:
+    joint = "&" if "?" in query else "?"
+    bundle = record.bundle(f"{query}{joint}_count=100")
+    assert set(ids(bundle)) == expected
+    assert bundle["total"] == len(expected) == len(ids(bundle))
+
+
+def test_c51_deleted_targets_do_not_match(record: Both) -> None:
+    record.put(patient("gone", "Gone"), observation("left", "9-9", "Patient/gone"))
+    assert record.ids("Observation?subject.name=gone") == ["left"]
+    for server in record.servers:
+        server.send("DELETE", "Observation/left")
+        server.send("DELETE", "Patient/gone")
+    assert record.ids("Observation?subject.name=gone") == []
+    assert record.ids("Patient?_id=gone") == []
+
+
+INCLUDES: list[tuple[str, set[str]]] = [
+    ("Observation?_id=jan&_include=Observation:subject", {"anna"}),
+    ("Observation?_id=jan&_include=Observation:subject:Group", set()),
+    ("Observation?_id=jan&_include=Observation:*", {"anna", "doc"}),
+    ("Observation?_id=jan&_include=*", {"anna", "doc"}),
+    ("Observation?_id=jan&_include=Observation:subject&_include:iterate=Patient:organization",
+     {"anna", "ward"}),
+    ("Observation?_id=jan&_include=Observation:subject&_include:iterate=Patient:organization"
+     "&_include:iterate=Organization:partof", {"anna", "ward", "org"}),
+    ("Patient?_id=bert&_include:iterate=Patient:link", {"anna"}),
+    ("Patient?_id=anna&_revinclude=Observation:subject", {"open", "jan"}),
+    ("Patient?_id=anna&_revinclude=Patient:link&_revinclude:iterate=Observation:subject",
+     {"open", "jan", "bert", "feb", "year"}),
+    ("Patient?_id=carl&_include=Patient:link", set()),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("query", "expected"), INCLUDES)
+def test_c53_includes(record: Both, query: str, expected: set[str]) -> None:
+    bundle = record.bundle(query)
+    assert set(ids(bundle, "include")) == expected and bundle["total"] == 1
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("Patient?_sort=birthdate", ["anna", "bert", "carl"]),
+        ("Patient?_sort=-birthdate", ["carl", "bert", "anna"]),
+        ("Patient?_sort=gender", ["anna", "bert", "carl"]),
+        ("Patient?_sort=-gender", ["bert", "anna", "carl"]),
+        ("Patient?_sort=family", ["bert", "carl", "anna"]),
+        ("Patient?_sort=_id", ["anna", "bert", "carl"]),
+        ("Patient?_sort=-_id", ["carl", "bert", "anna"]),
+        ("Observation?_id=jan,feb,pressure&_sort=value-quantity", ["jan", "feb", "pressure"]),
+        ("Observation?_id=jan,feb,pressure&_sort=-value-quantity", ["feb", "jan", "pressure"]),
+        ("Observation?_id=jan,feb,year&_sort=code,-date", ["jan", "year", "feb"]),
+        ("Location?_sort=name", ["kyiv"]),
+    ],
+)
+def test_c54_sort_with_missing_values_last(record: Both, query: str, expected: list[str]) -> None:
+    assert record.ids(query) == expected
+
+
+@pytest.mark.parametrize("total", ["none", "estimate", "accurate"])
+def test_c56_totals(record: Both, total: str) -> None:
+    bundle = record.bundle(f"Patient?_total={total}&_count=1")
+    assert bundle.get("total") == (None if total == "none" else 3)
+
+
+def test_c34_system_and_compartment_by_form(record: Both) -> None:
+    form = {"content-type": "application/x-www-form-urlencoded"}
+    for server in record.servers:
+        answer = server.send("POST", "_search?_type=Patient", content=b"_id=anna,jan", headers=form)
+        assert ids(answer.json()) == ["anna"]
+        answer = server.send(
+            "POST", "Patient/anna/Observation/_search", content=b"date=lt2024-01-25", headers=form
+        )
+        assert ids(answer.json()) == ["open"]
+        assert link(answer.json(), "self") == (
+            f"{BASE}/Patient/anna/Observation?date=lt2024-01-25&_count=20"
+        )
+
+
+@pytest.mark.parametrize("limit", [1000])
+def test_c53_too_many_includes_are_never_cut_silently(
+    tmp_path_factory: pytest.TempPathFactory, limit: int
+) -> None:
+    with both(tmp_path_factory.mktemp("many")) as servers:
+        servers.put(patient("one", "One"))
+        entries = [
+            {"request": {"method": "PUT", "url": f"Basic/b{n}"},
+             "resource": {"resourceType": "Basic", "id": f"b{n}", "code": {"text": "x"},
+                          "subject": {"reference": "Patient/one"}}}
+            for n in range(limit + 1)
+        ]  # fmt: skip
+        for server in servers.servers:
+            for start in range(0, len(entries), 500):
+                bundle = {"resourceType": "Bundle", "type": "transaction",
+                          "entry": entries[start : start + 500]}  # fmt: skip
+                assert server.post(BASE, bundle).status_code == 200
+        servers.refused("Patient?_revinclude=Basic:subject", "_revinclude")
+        assert servers.bundle("Basic?subject=Patient/one&_summary=count")["total"] == limit + 1
+        assert len(servers.found("Basic?patient=Patient/one&_count=400")) == limit + 1
+
+
+def test_encoding_of_test_queries() -> None:
+    assert encoded("Patient?name=a b%25") == "Patient?name=a%20b%25"
