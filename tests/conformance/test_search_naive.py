@@ -104,7 +104,7 @@ def token_query(rows: list[Row]) -> Iterator[tuple[str, Callable[[Values], bool]
 
 
 def string_query(rows: list[Row]) -> Iterator[tuple[str, Callable[[Values], bool]]]:
-    for text in picked(rows, lambda value: [text[:4] for text in strings(value)]):
+    for text in picked(rows, lambda value: [part[:4] for part in strings(value)]):
         yield (
             escaped(text),
             lambda values, s=text: any(
