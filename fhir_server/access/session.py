@@ -25,6 +25,7 @@ from fhir_server.access.writing import Draft, Writing, Written
 from fhir_server.model.exchange import Json
 from fhir_server.model.problem import Forbidden, Gone, NotFound
 from fhir_server.model.resource import Key, Stored
+from fhir_server.search.explain import Trace
 from fhir_server.search.plan import TRUE, History, InPatient, Scan, Search
 from fhir_server.store.base import Guard, Page, Versions
 from fhir_server.store.blobs import Blob
@@ -89,12 +90,20 @@ class Session:
             versions = replace(versions, entries=[in_bundle(e) for e in versions.entries])
         return versions
 
-    async def search(self, search: Search) -> Page:
-        """One page; Forbidden if the principal may search none of the types."""
+    async def search(self, search: Search, trace: Trace | None = None) -> Page:
+        """One page; Forbidden if the principal may search none of the types.
+
+        ``trace``: only for who sees the domain whole; it tells of everybody's data.
+        """
+        if trace is not None and not self.policy.whole:
+            raise Forbidden("not permitted: _explain")
         scans = tuple(s for s in search.scans if self.policy.allows("s", s.type))
         if not scans:
             self.allow("s", search.scans[0].type)
-        page = await self._engine.store.run(restrict(replace(search, scans=scans), self.policy))
+        restricted = restrict(replace(search, scans=scans), self.policy)
+        if trace is not None:
+            trace.search = restricted
+        page = await self._engine.store.run(restricted, trace)
         if any(scan.type == BINARY for scan in scans):
             page = replace(page, matches=[in_bundle(match) for match in page.matches])
         if page.included:

@@ -23,12 +23,12 @@ LOOKED_AT: Final = 100
 
 async def living(engine: Engine, policy: Policy, letter: str, key: Key) -> Stored | None:
     """The current version, if it is visible."""
-    if apart(policy, letter, key.type):
+    aside = apart(policy, letter, key.type)
+    if aside or policy.sees(letter, key.type) == TRUE:  # then the plan is the key alone
         [stored] = await engine.store.current([key])
-        known = stored is not None and not stored.deleted
-        if stored is None or not known or not await sees(engine, policy, letter, stored):
+        if stored is None or stored.deleted:
             return None
-        return stored
+        return stored if not aside or await sees(engine, policy, letter, stored) else None
     scan = restrict_scan(Scan(key.type, IdIn((key.id,))), policy, letter)
     page = await engine.store.run(Search((scan,), count=1, total="none"))
     return page.matches[0] if page.matches else None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, TypeAlias
 
 from fhir_server.access.contents import apart, blob_of, naming, permitted, set_aside
 from fhir_server.access.engine import Engine
@@ -66,7 +66,10 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """``created``: the id was not in use before. ``stored`` None: nothing was there to delete."""
+    """``created``: the id was not in use before. ``stored`` None: nothing was there to delete.
+
+    It is the version that was current already if the draft changes nothing.
+    """
 
     stored: Stored | None
     created: bool = False
@@ -83,6 +86,12 @@ class _Prepared:
     values: IndexValues | None
     resource: Json | None = None
     blob: Blob | None = None
+
+
+Planned: TypeAlias = Change | Stored | None
+"""What a draft comes to: a change, the current version if it is the same already, or None
+if there is nothing to delete.
+"""
 
 
 class Writing:
@@ -115,9 +124,9 @@ class Writing:
             prepared = self._extracted(prepared)
             current = await self._current(drafts)
             plans = await self._plan(prepared, current)
-            changes = tuple(change for change in plans if change is not None)
-            if not changes:
-                return [Written(None) for _ in drafts]
+            changes = tuple(change for change in plans if isinstance(change, Change))
+            if not changes and not ledger:
+                return _written(prepared, plans, ())
             rows = await self._naming(prepared, plans)
             try:
                 committed = await self._engine.store.apply(
@@ -178,7 +187,7 @@ class Writing:
 
     async def _plan(
         self, prepared: Sequence[_Prepared], current: Sequence[Stored | None]
-    ) -> list[Change | None]:
+    ) -> list[Planned]:
         plans = []
         for turn, (item, now) in enumerate(zip(prepared, current, strict=True), 1):
             plans.append(await self._change(item, now))
@@ -186,14 +195,14 @@ class Writing:
                 await asyncio.sleep(0)
         return plans
 
-    async def _change(self, item: _Prepared, current: Stored | None) -> Change | None:
+    async def _change(self, item: _Prepared, current: Stored | None) -> Planned:
         """The change that a draft makes to what is current; None if there is nothing to do."""
         try:
             return await self._judged(item, current)
         except Problem as problem:
             raise _at(item.draft, problem) from None
 
-    async def _judged(self, item: _Prepared, current: Stored | None) -> Change | None:
+    async def _judged(self, item: _Prepared, current: Stored | None) -> Planned:
         draft = item.draft
         if draft.seen is not None and (current is None or current.version != draft.seen):
             raise Stale((draft.key,))
@@ -217,7 +226,24 @@ class Writing:
                 # Hidden and unused ids give the same answer.
                 raise MethodNotAllowed("only the server chooses ids", headers={"Allow": "GET"})
         await self._permit_result(item)
-        return self._build(item, current)
+        change = self._build(item, current)
+        if current is not None and await self._changes_nothing(item, change, current):
+            return current
+        return change
+
+    async def _changes_nothing(self, item: _Prepared, change: Change, current: Stored) -> bool:
+        """Is the stored form that of the current version, but for its number and time?"""
+        if current.deleted or item.resource is None:
+            return False
+        longer = len(str(change.version)) - len(str(current.version))
+        if len(change.body) - longer != len(current.body):
+            return False
+        if _form(item.resource, change.key, current.version, current.updated) != current.body:
+            return False
+        if change.key.type != BINARY:
+            return True
+        kept = await blob_of(self._engine.store.ledger, change.key, current.version)
+        return item.blob == kept or (change.method == "PATCH" and item.blob is None)
 
     async def _knows(self, current: Stored) -> bool:
         """May the principal know that this resource is there?"""
@@ -279,12 +305,14 @@ class Writing:
         )
 
     async def _naming(
-        self, items: Sequence[_Prepared], plans: Sequence[Change | None]
+        self, items: Sequence[_Prepared], plans: Sequence[Planned]
     ) -> list[LedgerWrite]:
         """The ledger rows of contents in blobs; a patch of the rest keeps the content."""
         rows: list[LedgerWrite] = []
         for item, change in zip(items, plans, strict=True):
-            if change is None or item.resource is None or change.key.type != BINARY:
+            if not isinstance(change, Change) or item.resource is None:
+                continue
+            if change.key.type != BINARY:
                 continue
             blob = item.blob
             if blob is None and change.method == "PATCH" and "data" not in item.resource:
@@ -324,20 +352,24 @@ def _form(resource: Json, key: Key, version: int, updated: int) -> bytes:
 
 
 def _written(
-    items: Sequence[_Prepared], plans: Sequence[Change | None], seqs: tuple[int, ...]
+    items: Sequence[_Prepared], plans: Sequence[Planned], seqs: tuple[int, ...]
 ) -> list[Written]:
     positions = iter(seqs)
     return [
-        Written(None) if change is None else _one(item, change, next(positions))
-        for item, change in zip(items, plans, strict=True)
+        _one(item, plan, next(positions) if isinstance(plan, Change) else 0)
+        for item, plan in zip(items, plans, strict=True)
     ]
 
 
-def _one(item: _Prepared, change: Change, seq: int) -> Written:
+def _one(item: _Prepared, change: Planned, seq: int) -> Written:
     """The writer gets back what it sent, with the data that was set aside."""
+    if change is None:
+        return Written(None)
     body = change.body
     if item.resource is not item.draft.resource and item.draft.resource is not None:
         body = _form(item.draft.resource, change.key, change.version, change.updated)
+    if isinstance(change, Stored):
+        return Written(replace(change, body=body))
     stored = Stored(change.key, change.version, change.updated, body, seq, change.method)
     return Written(stored, created=change.expect == 0 or change.method == "POST")
 

@@ -12,11 +12,12 @@ from fhir_server.cli.doctor import doctor
 from fhir_server.cli.load import load
 from fhir_server.cli.reindex import reindex
 from fhir_server.cli.restore import restore
+from fhir_server.cli.search import search
 from fhir_server.cli.serve import serve
 from fhir_server.cli.token import token
 from fhir_server.config import SettingsError
 
-COMMANDS = (serve, token, load, reindex, doctor, backup, restore, demo)
+COMMANDS = (serve, token, load, reindex, search, doctor, backup, restore, demo)
 
 app = typer.Typer(
     name="vehr",

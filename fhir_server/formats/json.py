@@ -90,7 +90,7 @@ def loads(body: bytes | bytearray | memoryview, limits: Limits = DEFAULT_LIMITS)
         raise _limit(f"nests deeper than {limits.depth} levels") from None
     if type(resource) is not dict:
         raise BadRequest("The body is not a JSON object", code="structure")
-    _refuse_depth(data, resource, limits.depth)
+    _refuse_depth(written, limits.depth)
     _refuse_sizes(data, resource, limits)
     if b"\\u0000" in written and b"\\u0000" in _neutral(written):
         raise BadRequest("The body has a NUL character (\\u0000)", code="structure")
@@ -216,12 +216,20 @@ def _refuse_crowds(data: bytes, limits: Limits) -> None:
         raise _limit(f"has more than {limits.values} values")
 
 
-def _refuse_depth(data: bytes, resource: Json, depth: int) -> None:
-    if data.count(b"{") + data.count(b"[") <= depth:
+_BRACES: Final = bytes.maketrans(b"[]", b"{}")
+_NOT_BRACES: Final = bytes(set(range(256)) - set(b"[]{}"))
+
+
+def _refuse_depth(written: bytes, depth: int) -> None:
+    """Of the brackets alone, each round takes the innermost level away."""
+    if written.count(b"{") + written.count(b"[") <= depth:
         return
-    for level, _ in enumerate(_levels(resource)):
-        if level == depth:
-            raise _limit(f"nests deeper than {depth} levels")
+    left = _outside(written).translate(_BRACES, _NOT_BRACES)
+    for _ in range(depth):
+        left = left.replace(b"{}", b"")
+        if not left:
+            return
+    raise _limit(f"nests deeper than {depth} levels")
 
 
 def _levels(resource: Json) -> Iterator[tuple[list[Json], list[list[Any]]]]:

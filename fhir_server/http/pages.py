@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from bisect import bisect_left
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from html import escape
+from itertools import accumulate
+from typing import Final
 
 from fastapi import FastAPI
 from fastapi import Request as PageRequest
@@ -12,47 +15,71 @@ from fastapi.responses import Response as PageResponse
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
-    Counter,
-    Histogram,
     generate_latest,
 )
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 
 from fhir_server.http.respond import FHIR_JSON, rendered
 from fhir_server.http.routes import ROUTES
 from fhir_server.model.problem import NotFound, Problem
 
-BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+BUCKETS: Final = (
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    30.0,
+)
+_BOUNDS: Final = (*map(str, BUCKETS), "+Inf")
 
 
 class Metrics:
-    """Requests by interaction and status, and how long they took."""
+    """Requests by interaction and status, and how long they took.
+
+    They are counted in plain lists and become samples when somebody asks.
+    """
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._requests = Counter(
-            "vehr_requests_total",
-            "Requests",
-            ("interaction", "status"),
-            registry=self.registry,
-        )
-        self._seconds = Histogram(
-            "vehr_request_seconds",
-            "Seconds from the routed request to the answer",
-            ("interaction",),
-            buckets=BUCKETS,
-            registry=self.registry,
-        )
-        self._bound: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
+        self._counts: dict[tuple[str, int], int] = {}
+        self._times: dict[str, list[float]] = {}
+        self.registry.register(self)
 
     def __call__(self, interaction: str, status: int, seconds: float) -> None:
-        bound = self._bound.get((interaction, status))
-        if bound is None:
-            bound = self._bound[interaction, status] = (
-                self._requests.labels(interaction, str(status)),
-                self._seconds.labels(interaction),
-            )
-        bound[0].inc()
-        bound[1].observe(seconds)
+        counts, place = self._counts, (interaction, status)
+        counts[place] = counts.get(place, 0) + 1
+        times = self._times.get(interaction)
+        if times is None:
+            times = self._times[interaction] = [0.0] * (len(BUCKETS) + 2)
+        times[bisect_left(BUCKETS, seconds)] += 1
+        times[-1] += seconds
+
+    def collect(self) -> Iterator[Metric]:
+        """What prometheus_client asks of a collector."""
+        requests = CounterMetricFamily(
+            "vehr_requests", "Requests", labels=("interaction", "status")
+        )
+        for (interaction, status), count in self._counts.items():
+            requests.add_metric((interaction, str(status)), count)
+        yield requests
+        seconds = HistogramMetricFamily(
+            "vehr_request_seconds",
+            "Seconds from the routed request to the answer",
+            labels=("interaction",),
+        )
+        for interaction, (*times, total) in self._times.items():
+            counted = zip(_BOUNDS, accumulate(times), strict=True)
+            seconds.add_metric((interaction,), list(counted), total)
+        yield seconds
 
 
 def pages(

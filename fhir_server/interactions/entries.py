@@ -6,6 +6,7 @@ What an entry may hold is a table; anything else is refused, never dropped.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ from fhir_server.interactions.answer import http_date
 from fhir_server.interactions.ports import Call
 from fhir_server.interactions.splice import entry as entry_bytes
 from fhir_server.interactions.target import Pairs, pairs, segments
-from fhir_server.model.datatypes import parse_instant
+from fhir_server.model.datatypes import format_instant, parse_instant
 from fhir_server.model.exchange import Json, Request, Response
 from fhir_server.model.problem import BadRequest, Problem, TooLarge, Unprocessable
 
@@ -161,6 +162,9 @@ def answered(response: Response, request: Request) -> bytes:
         parts["location"] = headers["Location"].removeprefix(request.base + "/")
     if "ETag" in headers:
         parts["etag"] = headers["ETag"]
+    if "Last-Modified" in headers:
+        moment = parsedate_to_datetime(headers["Last-Modified"])
+        parts["lastModified"] = format_instant(int(moment.timestamp()) * 1_000_000)
     body = response.body if isinstance(response.body, bytes) else b""
     if body.startswith(b'{"resourceType":"OperationOutcome"'):
         parts["outcome"] = loads(body)

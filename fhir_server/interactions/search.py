@@ -19,6 +19,7 @@ from fhir_server.interactions.subset import Cut, Subsets, subset
 from fhir_server.model.exchange import Request, Response
 from fhir_server.model.problem import BadRequest, Issue, NotFound, outcome
 from fhir_server.search.compartment import compartment_types, in_compartment
+from fhir_server.search.explain import Trace
 from fhir_server.search.link import query_string
 from fhir_server.search.parameters import Context
 from fhir_server.search.parse import Parsed, parse_criteria, parse_search
@@ -30,6 +31,8 @@ from terminology.stored import Known, Question, Unloaded
 T = TypeVar("T")
 MOST_QUESTIONS: Final = 20
 """Value sets and hierarchies that one query may use."""
+EXPLAIN: Final = "_explain"
+"""Asks for the plan, what drove it and what it cost; for who sees the domain whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +121,8 @@ def search(searching: Searching, subsets: Subsets) -> Handler:
         path = request.path[:3]
         place = "/".join(path)
         url = f"{request.base}/{place}" if place else request.base
-        query, after, here = request.query, None, None
+        query, trace = explained(request.query)
+        after, here = None, None
         if any(name == PARAMETER for name, _ in query):
             if len(query) != 1:
                 raise BadRequest(f"{PARAMETER} goes with no other parameter")
@@ -127,21 +131,44 @@ def search(searching: Searching, subsets: Subsets) -> Handler:
             query, after = position.query, position.after
         strict = preference(request, "handling") == "strict"
         parsed = await searching.parse(path, query, after, strict=strict)
-        page = await session.search(parsed.search)
-        links = [("self", _self(url, parsed, here))]
+        page = await session.search(parsed.search, trace)
+        links = [("self", _self(url, parsed, here, explain=trace is not None))]
         if page.next is not None:
             sealed = searching.cursors.seal(session.principal, place, query, page.next)
             links.append(("next", f"{url}?{PARAMETER}={sealed}"))
         cut = subset(subsets, parsed.summary, parsed.elements)
         entries = _entries(request.base.encode(), page, parsed.warnings, cut)
+        if trace is not None:
+            entries.append(explanation(trace))
         return Response(200, bundle("searchset", entries, total=page.total, links=links))
 
     return search_
 
 
-def _self(url: str, parsed: Parsed, here: str | None) -> str:
+def _self(url: str, parsed: Parsed, here: str | None, *, explain: bool) -> str:
     shown = f"{PARAMETER}={here}" if here is not None else query_string(parsed.applied)
+    if explain:
+        shown += f"{'&' if shown else ''}{EXPLAIN}=true"
     return f"{url}?{shown}" if shown else url
+
+
+def explained(
+    query: tuple[tuple[str, str], ...],
+) -> tuple[tuple[tuple[str, str], ...], Trace | None]:
+    """The query without ``_explain``, and a trace if it is asked for."""
+    values = {value for name, value in query if name == EXPLAIN}
+    if not values:
+        return query, None
+    if not values <= {"true", "false"} or len(values) > 1:
+        raise BadRequest(f"{EXPLAIN} is true or false")
+    rest = tuple(pair for pair in query if pair[0] != EXPLAIN)
+    return rest, Trace() if values == {"true"} else None
+
+
+def explanation(trace: Trace) -> bytes:
+    """The outcome entry of a search that was explained: the plan, then one issue per step."""
+    issues = [Issue("informational", text, severity="information") for text in trace.texts()]
+    return dumps({"resource": outcome(issues), "search": {"mode": "outcome"}})
 
 
 def _entries(base: bytes, page: Page, warnings: tuple[str, ...], cut: Cut | None) -> list[bytes]:

@@ -149,10 +149,17 @@ def _group(index: str, composite: Path, site: Site) -> Emit:
                 return
         found = IndexValues()
         walk(value, found)
-        found.tokens = [v for v in found.tokens if ":" not in v.param]
-        found.strings = [v for v in found.strings if ":" not in v.param]
-        if all(any(v.param == name for v in getattr(found, kind)) for kind, name, _ in needed):
-            out.groups.append(GroupValue(index, found))
+        if found.tokens:
+            found.tokens = [v for v in found.tokens if ":" not in v[0]]
+        if found.strings:
+            found.strings = [v for v in found.strings if ":" not in v[0]]
+        for kind, name, _ in needed:
+            for one in getattr(found, kind):
+                if one.param == name:
+                    break
+            else:
+                return
+        out.groups.append(GroupValue(index, found))
 
     return emit
 

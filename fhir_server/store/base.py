@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from fhir_server.model.resource import Key, Stored
+from fhir_server.search.explain import Trace
 from fhir_server.search.plan import Cursor, History, Scan, Search
 from fhir_server.search.values import IndexValues
 from fhir_server.store.ledger import Ledger, LedgerWrite
@@ -113,8 +114,11 @@ class Store(Protocol):
         """State that is not a resource, in the same database."""
         ...
 
-    async def run(self, search: Search) -> Page:
-        """Evaluate a plan. A single ``IdIn`` of one id is the fast road of read."""
+    async def run(self, search: Search, trace: Trace | None = None) -> Page:
+        """Evaluate a plan. A single ``IdIn`` of one id is the fast road of read.
+
+        ``trace``: what is noted on the way, for ``_explain``.
+        """
         ...
 
     async def current(self, keys: Sequence[Key]) -> list[Stored | None]:

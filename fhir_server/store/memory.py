@@ -14,6 +14,7 @@ from typing import assert_never
 from fhir_server.model.problem import BadRequest
 from fhir_server.model.resource import Key, Stored
 from fhir_server.search import plan
+from fhir_server.search.explain import Trace
 from fhir_server.search.match import matches_leaf
 from fhir_server.search.plan import Cursor, History, Predicate, Scan, Search
 from fhir_server.search.values import IndexValues
@@ -149,9 +150,12 @@ class MemoryStore:
     def _newest(self, key: Key) -> Stored | None:
         return next((e.stored for e in reversed(self._feed) if e.stored.key == key), None)
 
-    async def run(self, search: Search) -> Page:
+    async def run(self, search: Search, trace: Trace | None = None) -> Page:
+        began = time.perf_counter_ns()
         world = self._world(search.as_of)
         found = world.find(search.scans)
+        if trace is not None:
+            trace.step("memory: look at everything", actual=len(found), since=began)
         place = position_key(search.sort)
         at: dict[int, Cursor] = {
             e.rid: cursor_of(search.sort, e.stored.key, e.stored.updated, e.rid, e.values)

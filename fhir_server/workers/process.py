@@ -26,6 +26,8 @@ from fhir_server.workers.connection import Connection, LimitedConfig, Limits
 
 FINISH_SECONDS: Final = 10
 """For answers that are under way when the server stops; jobs have up to 15 more."""
+COLLECT: Final = (50_000, 20, 50)
+"""Garbage is looked for less often: requests leave almost no cycles."""
 DRAIN_SECONDS: Final = 30
 """After which a process that was told to stop is ended."""
 BACKLOG: Final = 2048
@@ -101,6 +103,7 @@ async def _serve(work: Work, told: Told, supervisor: int | None) -> None:
             asyncio.get_running_loop().add_reader(supervisor, server.leave, 0)
         gc.collect()
         gc.freeze()
+        gc.set_threshold(*COLLECT)
         told()
         await server.serve(sockets=list(work.sockets))
 

@@ -198,17 +198,19 @@ async def test_concurrent_updates_lose_nothing() -> None:
     made = await world()
     session, key = system(made), Key("Observation", "o1")
 
-    async def once() -> bool:
+    async def once(turn: int) -> bool:
         version = (await session.read(key)).version
         try:
-            await session.write([Draft("PUT", key, observation(), if_match=str(version))])
+            changed = observation(language=f"x-{turn}")
+            await session.write([Draft("PUT", key, changed, if_match=str(version))])
         except PreconditionFailed:
             return False
         return True
 
-    done = await asyncio.gather(*(once() for _ in range(32)))
+    done = await asyncio.gather(*(once(turn) for turn in range(32)))
     assert (await session.read(key)).version == 1 + sum(done)
-    await asyncio.gather(*(session.write([Draft("PUT", key, observation())]) for _ in range(8)))
+    changes = [Draft("PUT", key, observation(language=f"y-{turn}")) for turn in range(8)]
+    await asyncio.gather(*(session.write([change]) for change in changes))
     assert (await session.read(key)).version == 9 + sum(done)
 
 

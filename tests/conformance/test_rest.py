@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from fhir_server.formats import xml
+from fhir_server.formats.json import loads
 from tests.serving import BACKENDS, BASE, Server, issue, served
 
 PATIENT = {"resourceType": "Patient", "name": [{"family": "Doe"}]}
@@ -31,7 +32,7 @@ def test_c02_etag_is_the_version_everywhere(server: Server) -> None:
     made = server.create(PATIENT)
     url = f"Patient/{made['id']}"
     assert server.get(url).headers["etag"] == 'W/"1"'
-    assert server.put(url, made).headers["etag"] == 'W/"2"'
+    assert server.put(url, made | {"active": True}).headers["etag"] == 'W/"2"'
     assert server.get(f"{url}/_history/1").headers["etag"] == 'W/"1"'
     assert server.get(url).json()["meta"]["versionId"] == "2"
 
@@ -442,3 +443,161 @@ def test_c15_bundles_in_xml(server: Server) -> None:
     assert server.get("metadata?_format=xml").content.startswith(b"<?xml")
     head = server.send("HEAD", "metadata?_format=xml")
     assert (head.status_code, head.headers["content-type"], head.content) == (200, XML_TYPE, b"")
+
+
+def test_no_change_makes_no_version(server: Server) -> None:
+    made = server.post("Patient", PATIENT)
+    url, body = f"Patient/{made.json()['id']}", made.json()
+    for answer in (
+        server.put(url, body),
+        server.put(url, body | {"meta": {"versionId": "7"}}),
+        server.put(f"Patient?_id={body['id']}", body, headers={"if-match": 'W/"1"'}),
+        server.send(
+            "PATCH",
+            url,
+            content=b'[{"op":"test","path":"/name/0/family","value":"Doe"}]',
+            headers={"content-type": "application/json-patch+json"},
+        ),
+    ):
+        assert (answer.status_code, answer.json()) == (200, body)
+        assert answer.headers["etag"] == 'W/"1"'
+        assert answer.headers["last-modified"] == made.headers["last-modified"]
+    bundle = {"resourceType": "Bundle", "type": "transaction"}
+    bundle["entry"] = [{"resource": body, "request": {"method": "PUT", "url": url}}]
+    [entry] = server.post("", bundle).json()["entry"]
+    assert (entry["response"]["status"], entry["response"]["etag"]) == ("200 OK", 'W/"1"')
+    assert server.get(f"{url}/_history").json()["total"] == 1
+    assert server.put(url, body | {"active": True}).headers["etag"] == 'W/"2"'
+
+
+def test_if_none_match_on_put(server: Server) -> None:
+    new = {"if-none-match": "*"}
+    body = PATIENT | {"id": "a"}
+    assert server.put("Patient/a", body, headers=new).status_code == 201
+    assert server.put("Patient/a", body, headers=new).status_code == 412
+    server.delete("Patient/a")
+    assert server.put("Patient/a", body, headers=new).status_code == 200
+
+
+@pytest.mark.parametrize("kind", ["batch", "transaction"])
+@pytest.mark.parametrize(
+    ("prefer", "shown"),
+    [("minimal", None), ("representation", "Patient"), ("OperationOutcome", "OperationOutcome")],
+)
+def test_c16_prefer_everywhere(server: Server, kind: str, prefer: str, shown: str | None) -> None:
+    headers = {"prefer": f"return={prefer}"}
+    id_ = server.create(PATIENT)["id"]
+    change = b'[{"op":"add","path":"/active","value":true}]'
+    patch = headers | {"content-type": "application/json-patch+json"}
+    for answer in (
+        server.put(f"Patient/{id_}", PATIENT | {"id": id_, "gender": "other"}, headers=headers),
+        server.send("PATCH", f"Patient/{id_}", content=change, headers=patch),
+    ):
+        assert answer.status_code == 200 and "etag" in answer.headers
+        assert (answer.json()["resourceType"] if answer.content else None) == shown
+    entry = {"resource": PATIENT, "request": {"method": "POST", "url": "Patient"}}
+    bundle = {"resourceType": "Bundle", "type": kind, "entry": [entry]}
+    [one] = server.post("", bundle, headers=headers).json()["entry"]
+    found = one.get("resource") or one["response"].get("outcome") or {}
+    assert found.get("resourceType") == shown
+    assert one["response"]["etag"] == 'W/"1"' and "location" in one["response"]
+    assert "lastModified" in one["response"]
+
+
+def test_c22_cors_and_head(secured: Server) -> None:
+    origin = {"origin": "https://app.example"} | secured.bearer("system/*.cruds")
+    exposed = secured.get("Patient", headers=origin).headers["access-control-expose-headers"]
+    for name in ("Location", "Content-Location", "ETag", "Last-Modified"):
+        assert name in exposed.split(", ")
+    id_ = secured.create(PATIENT, headers=origin)["id"]
+    for url in (
+        "metadata",
+        "Patient",
+        f"Patient/{id_}",
+        "Patient/_history",
+        "_history",
+        f"Patient/{id_}/_history",
+        f"Patient/{id_}/_history/1",
+    ):
+        head, get = (secured.send(m, url, headers=origin) for m in ("HEAD", "GET"))
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["content-length"] == get.headers["content-length"]
+        assert head.headers.get("etag") == get.headers.get("etag")
+
+
+def test_c12_integrity_is_not_declared(server: Server) -> None:
+    """Referential integrity on delete is not enforced, and the statement does not say so."""
+    id_ = server.create(PATIENT)["id"]
+    observation = {"resourceType": "Observation", "status": "final", "code": {"text": "x"}}
+    server.create(observation | {"subject": {"reference": f"Patient/{id_}"}})
+    assert server.delete(f"Patient/{id_}").status_code == 204
+    for row in server.get("metadata").json()["rest"][0]["resource"]:
+        assert "enforced" not in row["referencePolicy"]
+
+
+def test_c14_every_refusal_is_an_outcome(secured: Server) -> None:
+    token = secured.bearer("system/Observation.rs")
+    for headers, url, status in (
+        ({}, "Patient/1", 401),
+        ({"authorization": "Bearer x"}, "Patient/1", 401),
+        (token, "Patient/1", 403),
+        (token, "Observation/none", 404),
+        (token, "Observation?code:nothing=1", 400),
+    ):
+        answer = secured.get(url, headers=headers)
+        assert answer.status_code == status
+        issue(answer)
+
+
+KEPT = (
+    b'{"resourceType":"Patient","extension":[{"url":"http://u","valueDecimal":1.500}],'
+    b'"contained":[{"resourceType":"Organization","id":"o","name":"\\u00dcbung \\ud83d\\ude00"}],'
+    b'"birthDate":"2000-01-01","_birthDate":{"extension":[{"url":"http://b","valueDecimal":0.10}]},'
+    b'"name":[{"given":["A",null,"C"],"_given":[null,{"extension":[{"url":"http://g",'
+    b'"valueString":"x"}]},{"id":"c"}],"text":"two\\nlines\\tand more"}],'
+    b'"managingOrganization":{"reference":"#o"}}'
+)
+
+
+def test_c85_round_trip(server: Server) -> None:
+    sent = {"content-type": "application/fhir+json"}
+    made = server.send("POST", "Patient", content=KEPT, headers=sent)
+    assert made.status_code == 201, made.text
+    id_ = made.json()["id"]
+    body = server.get(f"Patient/{id_}").content
+    for part in (b"1.500", b"0.10", b'["A",null,"C"]', "Übung 😀".encode()):
+        assert part in body
+    document = server.get(f"Patient/{id_}?_format=xml").content
+    assert xml.loads(document, server.domain.definitions) == loads(body)
+    again = server.send(
+        "PUT", f"Patient/{id_}", content=document, headers={"content-type": "application/fhir+xml"}
+    )
+    assert again.status_code == 200
+    read = loads(server.get(f"Patient/{id_}").content)
+    assert {k: v for k, v in read.items() if k != "meta"} == {
+        k: v for k, v in loads(body).items() if k != "meta"
+    }
+
+
+@pytest.mark.parametrize(
+    ("members", "status"),
+    [
+        (b'"name":[null]', 422),
+        (b'"name":[]', 422),
+        (b'"name":[{}]', 422),
+        (b'"name":{}', 422),
+        (b'"gender":""', 422),
+        (b'"gender":null', 422),
+        (b'"nothing":1', 422),
+        (b'"active":"true"', 422),
+        (b'"active":true,"active":true', 400),
+        (b'"active":true,', 400),
+    ],
+)
+def test_c86_refused(server: Server, members: bytes, status: int) -> None:
+    content = b'{"resourceType":"Patient",' + members + b"}"
+    headers = {"content-type": "application/fhir+json"}
+    answer = server.send("POST", "Patient", content=content, headers=headers)
+    assert answer.status_code == status, answer.text
+    first = issue(answer)
+    assert status == 400 or first["expression"]

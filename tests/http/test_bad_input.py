@@ -258,7 +258,8 @@ def test_an_unexpected_error_tells_nothing(
     async def broken(*_: object) -> None:
         raise RuntimeError("secret-of-the-store")
 
-    monkeypatch.setattr(type(server.domain.store), "run", broken)
+    for name in ("run", "current"):
+        monkeypatch.setattr(type(server.domain.store), name, broken)
     answer = server.get("Patient/a", headers={"x-request-id": "trace-1"})
     assert answer.status_code == 500
     assert issue(answer)["code"] == "exception"

@@ -123,8 +123,8 @@ def test_page_links_belong_to_one_principal(secured: Server) -> None:
 def test_history_pages(server: Server) -> None:
     made = server.create(patient("Doe"))
     url = f"Patient/{made['id']}"
-    for _ in range(4):
-        server.put(url, made)
+    for turn in range(4):
+        server.put(url, made | {"birthDate": f"200{turn}-01-01"})
     answer = server.get(f"{url}/_history?_count=2")
     assert answer.json()["total"] == 5
     seen = [e["response"]["etag"] for e in answer.json()["entry"]]

@@ -349,7 +349,7 @@ def test_deleted_and_read_in_one(server: Server) -> None:
 def test_revive_and_versions(server: Server) -> None:
     known = server.create(PATIENT)
     url = f"Patient/{known['id']}"
-    [shown] = post(server, entry("PUT", url, known, ifMatch='W/"1"'))
+    [shown] = post(server, entry("PUT", url, known | {"active": True}, ifMatch='W/"1"'))
     assert shown["response"]["status"] == "200 OK" and shown["response"]["etag"] == 'W/"2"'
     post(server, entry("DELETE", url))
     [shown] = post(server, entry("PUT", url, known))

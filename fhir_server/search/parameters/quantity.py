@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from decimal import Decimal, DecimalException
+from functools import lru_cache
 from typing import Any as Value
 from typing import Final, cast
 
@@ -34,12 +35,17 @@ _TURNED: Final[dict[str, str]] = {
 def _numbers(lo: Value, hi: Value, unit: Value, index: str) -> QuantityValue:
     """A closed range; None is an open end. ``unit``: has the members of a Quantity's unit."""
     system, code = unit.get("system", ""), unit.get("code", "")
+    (low, high), proper = _ends(lo, hi, code if system == UCUM else "")
+    return QuantityValue(index, low, high, system, code, unit.get("unit", ""), *proper)
+
+
+# A value is read again for each composite that it is part of.
+@lru_cache(maxsize=4096)
+def _ends(lo: Value, hi: Value, code: str) -> tuple[tuple[float, float], tuple[float, float, str]]:
+    """The range as written, and in canonical units."""
     low = -math.inf if lo is None else float(_exact(lo))
     high = math.inf if hi is None else float(_exact(hi))
-    proper = (0.0, 0.0, "")
-    if system == UCUM and code:
-        proper = _canonical(lo, hi, code)
-    return QuantityValue(index, low, high, system, code, unit.get("unit", ""), *proper)
+    return (low, high), _canonical(lo, hi, code) if code else (0.0, 0.0, "")
 
 
 def _canonical(lo: Value, hi: Value, code: str) -> tuple[float, float, str]:

@@ -5,6 +5,7 @@ Hashes are keyed with a secret of the database, so nobody can prepare a collisio
 
 from __future__ import annotations
 
+from functools import lru_cache
 from hashlib import blake2b
 from struct import Struct
 from typing import Final, NamedTuple, TypeAlias, assert_never
@@ -35,6 +36,8 @@ have a hundred thousand observations."""
 _SHAPES: Final = {duration: number for number, duration in enumerate(DURATIONS, 1)}
 FIRST: Final = -(2**63)
 LAST: Final = 2**63 - 1
+REPEATED: Final = 16_384
+"""Hashes that are remembered: codes, patients and fixed lists come again and again."""
 _WIDE = Struct("<qi").unpack
 _LONG = Struct("<q").unpack
 
@@ -89,7 +92,9 @@ class Keys:
         self._wide = blake2b(digest_size=12, key=secret)
         self._long = blake2b(digest_size=8, key=secret)
         self._heads: dict[tuple[str, str, str], blake2b] = {}
-        self._systems: dict[str, int] = {"": 0}
+        self._hash = lru_cache(REPEATED)(self._hashed)
+        self.system = lru_cache(REPEATED)(self._system)
+        self.patient = lru_cache(REPEATED)(self._patient)
 
     def _head(self, kind: str, type_: str, param: str) -> blake2b:
         head = self._heads.get((kind, type_, param))
@@ -99,28 +104,25 @@ class Keys:
             self._heads[kind, type_, param] = head
         return head
 
-    def _hash(self, kind: str, type_: str, param: str, value: str) -> int:
+    def _hashed(self, kind: str, type_: str, param: str, value: str) -> int:
         found = self._head(kind, type_, param).copy()
         found.update(value.encode("utf-8", "surrogatepass"))
         number: int = _LONG(found.digest())[0]
         return number
 
-    def system(self, system: str) -> int:
+    def _system(self, system: str) -> int:
         """The short hash of a token's system or of a reference's type; "" is 0."""
-        found = self._systems.get(system)
-        if found is None:
-            hashed = self._long.copy()
-            hashed.update(b"system\0" + system.encode("utf-8", "surrogatepass"))
-            found = int(_LONG(hashed.digest())[0]) >> 32 or 1
-            if len(self._systems) < 4096:
-                self._systems[system] = found
-        return found
+        if not system:
+            return 0
+        hashed = self._long.copy()
+        hashed.update(b"system\0" + system.encode("utf-8", "surrogatepass"))
+        return int(_LONG(hashed.digest())[0]) >> 32 or 1
 
     def everything(self, type_: str) -> Pair:
         """The list of all current resources of a type."""
         return self._hash("all", type_, "", ""), 0
 
-    def patient(self, type_: str, id_: str) -> Pair:
+    def _patient(self, type_: str, id_: str) -> Pair:
         """The list of a type in one patient's compartment; 96 bits of hash."""
         found = self._wide.copy()
         found.update("\0".join(("patient", type_, id_)).encode())

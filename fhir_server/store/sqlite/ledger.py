@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -13,8 +13,10 @@ from fhir_server.store.ledger import LedgerWrite, Row, Value
 from fhir_server.store.sqlite.prepared import PreparedSet
 from fhir_server.store.sqlite.writer import Result, Writer
 
+KEPT: Final = 10_000
+"""Rows that are remembered: an access token is looked up with every request."""
 _COLUMNS = "SELECT kind, key, value, revision, expires FROM ledger WHERE kind = ? AND "
-_GET = "".join((_COLUMNS, "key = ? AND (expires IS NULL OR expires > ?)"))
+_GET = "".join((_COLUMNS, "key = ?"))
 _SCAN = "".join(
     (
         _COLUMNS,
@@ -46,8 +48,18 @@ class SqliteLedger:
         return await self._write(LedgerWrite(kind, key, value, expect=0, expires=expires))
 
     async def get(self, kind: str, key: str) -> Row | None:
-        row = self._connection.execute(_GET, (kind, key, self._now())).fetchone()
-        return None if row is None else _row(row)
+        kept, place = self._writer.kept, (kind, key)
+        if kept is not None and place in kept:
+            found = kept[place]
+        else:
+            found = self._connection.execute(_GET, place).fetchone()
+            if kept is not None:
+                if len(kept) >= KEPT:
+                    kept.clear()
+                kept[place] = found
+        if found is None or (found[4] is not None and found[4] <= self._now()):
+            return None
+        return _row(found)
 
     async def cas(
         self, kind: str, key: str, value: Value | None, revision: int, expires: float | None = None

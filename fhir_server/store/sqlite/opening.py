@@ -21,7 +21,7 @@ from fhir_server.store.sqlite.prepared import PreparedSet
 from fhir_server.store.sqlite.remote import RemoteWriter, WriterService
 from fhir_server.store.sqlite.schema import FILE
 from fhir_server.store.sqlite.store import SqliteStore
-from fhir_server.store.sqlite.writer import LocalWriter, Result, Writer
+from fhir_server.store.sqlite.writer import Kept, LocalWriter, Result, Writer
 
 ROLES: Final = ("serve", "worker", "command")
 """``serve``: the one server of this directory; ``worker``: one of its processes; ``command``:
@@ -75,6 +75,10 @@ class ElectedWriter:
     def local(self) -> bool:
         """Whether this process is the writer."""
         return isinstance(self._writer, LocalWriter)
+
+    @property
+    def kept(self) -> Kept | None:
+        return self._writer.kept if self._writer is not None else None
 
     async def write(self, prepared: PreparedSet) -> Result:
         return await (await self.elect()).write(prepared)

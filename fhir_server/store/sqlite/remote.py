@@ -18,7 +18,7 @@ from fhir_server.model.problem import Problem, Unavailable
 from fhir_server.model.resource import Key
 from fhir_server.store.base import Committed, Stale
 from fhir_server.store.sqlite.prepared import PreparedSet, from_wire, to_wire
-from fhir_server.store.sqlite.writer import LocalWriter, Result
+from fhir_server.store.sqlite.writer import Kept, LocalWriter, Result
 
 _LENGTH: Final = Struct(">I")
 _MOST: Final = 1 << 30
@@ -94,6 +94,7 @@ class RemoteWriter:
         self._numbers = itertools.count()
         self._waiting: dict[int, asyncio.Future[Result]] = {}
         self.lost = False
+        self.kept: Kept | None = None
         self._listener = asyncio.create_task(self._listen(reader))
 
     @classmethod

@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol, TypeAlias
 
 from fhir_server.model.resource import Key
 from fhir_server.search import plan
+from fhir_server.search.explain import short
 from fhir_server.search.plan import Predicate, Scan
 from fhir_server.store.sqlite.keys import DAY, DURATIONS, Keys, List, stretches, whole
 from fhir_server.store.sqlite.probes import MOST_LISTS, Probe, Prober
@@ -38,8 +39,8 @@ Bounds: TypeAlias = tuple[int | float, int | float]
 class Road:
     """How to evaluate one scan: candidates from ``lists`` (in order of date) or ``rids``
     (in any order), ``probes`` in SQL, then ``residual`` on the candidate's values.
-    ``texts``: ids that each result bears as text, or the hash collided. ``length``: that of
-    the lists, where it was counted to the end.
+    ``driver``: the parts that the lists answer. ``texts``: ids that each result bears as
+    text, or the hash collided. ``length``: that of the lists, where it was counted to the end.
     """
 
     lists: list[List] = field(default_factory=list)
@@ -48,6 +49,7 @@ class Road:
     residual: list[Predicate] = field(default_factory=list)
     texts: list[tuple[bytes, ...]] = field(default_factory=list)
     everything: bool = False
+    driver: tuple[Predicate, ...] = ()
     length: int | None = None
 
     def condition(self) -> str:
@@ -92,6 +94,8 @@ class Roads:
         self._joins = joins
         self._long = long
         self._joined = JOINED if inline else JOINED_SLOWLY
+        self.noted: list[tuple[Predicate, int, bool]] | None = None
+        """(part, rows found, or more) of everything that was counted, if somebody asks."""
 
     def systems(self, h: int) -> list[int] | None:
         """The distinct ``s`` under one ``h``, by skipping; None: more than a few."""
@@ -169,6 +173,7 @@ class Roads:
             done, road.lists = paired
         else:
             done = {self._drive(scan.type, parts, listed, others, road)}
+        road.driver = tuple(parts[number] for number in done if number is not None)
         for number, part in enumerate(parts):
             road.texts += _texts(part)
             if number in done:
@@ -193,6 +198,8 @@ class Roads:
         alone = len(listed) == 1 and not others
         for _, number, lists in sorted(listed):
             found = 0 if alone else self._estimate(lists, best)
+            if self.noted is not None and not alone:
+                self.noted.append((parts[number], found, found >= best))
             if chosen is None or found < best:
                 best, chosen, road.lists = found, number, lists
                 road.length = None if alone or found >= COUNTED else found
@@ -209,6 +216,8 @@ class Roads:
                     road.length = None
                 continue
             rids = self._collect(type_, part, limit)
+            if self.noted is not None and (rids is not None or _collectable(part)):
+                self.noted.append((part, limit if rids is None else len(rids), rids is None))
             if rids is not None:
                 road.rids, road.lists = rids, []
                 limit = len(rids)
@@ -308,6 +317,18 @@ def _bounds(prefix: plan.Prefix, lo: int | float, hi: int | float) -> Bounds:
             return -INFINITE, hi
         case "eq" | "ap":
             return lo, hi
+
+
+def described(road: Road) -> str:
+    """A road in words."""
+    tests = f"{len(road.probes)} tests in the index, {len(road.residual)} on the values"
+    if road.everything:
+        return f"every resource of the type drives; {tests}"
+    if road.rids is not None:
+        return f"{len(road.rids):,} collected resources drive; {tests}"
+    parts = " and ".join(short(part) for part in road.driver)
+    lists = "list" if len(road.lists) == 1 else "lists"
+    return f"{parts} drives by {len(road.lists)} {lists}; {tests}"
 
 
 def conjuncts(predicate: Predicate) -> list[Predicate]:

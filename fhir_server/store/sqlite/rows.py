@@ -106,7 +106,13 @@ def bears(row: Row, wanted: Sequence[tuple[bytes, ...]]) -> bool:
     The lists are found by hash; an id that is not in the frame would be a collision.
     """
     raw = row.raw
-    return all(any(needle in raw for needle in group) for group in wanted)
+    for group in wanted:
+        for needle in group:
+            if needle in raw:
+                break
+        else:
+            return False
+    return True
 
 
 _HELD: Final = {

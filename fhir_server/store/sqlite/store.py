@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from typing import Any, Final
 from fhir_server.model.problem import BadRequest
 from fhir_server.model.resource import Key, Stored
 from fhir_server.search import plan
+from fhir_server.search.explain import Trace
 from fhir_server.search.plan import TOTAL_LIMIT, History, Search
 from fhir_server.store.base import ChangeSet, Committed, Page, Reindexed, Versions
 from fhir_server.store.sqlite import codec, schema, search
@@ -108,8 +110,9 @@ class Reader:
         row = self.connection.execute(sql).fetchone()
         return int(row[0])
 
-    def run(self, wanted: Search, budget: Budget) -> Page:
+    def run(self, wanted: Search, budget: Budget, trace: Trace | None = None) -> Page:
         with self.view(budget) as view:
+            view.trace = trace
             if wanted.as_of is not None:
                 self._as_of(view, wanted.as_of, budget)
             return search.run(view, wanted)
@@ -168,7 +171,9 @@ class SqliteStore:
     def ledger(self) -> SqliteLedger:
         return self._ledger
 
-    async def run(self, search: Search) -> Page:
+    async def run(self, search: Search, trace: Trace | None = None) -> Page:
+        if trace is not None:
+            return await self._explained(search, trace)
         match search:
             case Search(
                 scans=(plan.Scan(type_, plan.IdIn((id_,))),), after=None, includes=(), as_of=None
@@ -180,13 +185,29 @@ class SqliteStore:
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._threads, self._run_slowly, search)
 
+    async def _explained(self, search: Search, trace: Trace) -> Page:
+        """As ``run``, slower by what is noted."""
+        began = time.perf_counter_ns()
+        try:
+            page = self._reader.run(search, Budget(INLINE, inline=True), trace)
+        except Exceeded:
+            trace.step("too much work for the event loop: begun anew in a thread", since=began)
+            loop = asyncio.get_running_loop()
+            page = await loop.run_in_executor(self._threads, self._run_slowly, search, trace)
+        trace.step("page", actual=len(page.matches), since=began)
+        if search.includes:
+            trace.step("included", actual=len(page.included))
+        if page.total is not None:
+            trace.step("total", actual=page.total)
+        return page
+
     def _read(self, key: Key, search: Search) -> Page:
         row = self._reader.one(key)
         found = [] if row is None or row.columns[7] == "DELETE" else [row.stored()]
         return Page(found, total=None if search.total == "none" else len(found))
 
-    def _run_slowly(self, search: Search) -> Page:
-        return self._own_reader().run(search, Budget(THREADED, inline=False))
+    def _run_slowly(self, search: Search, trace: Trace | None = None) -> Page:
+        return self._own_reader().run(search, Budget(THREADED, inline=False), trace)
 
     def _own_reader(self) -> Reader:
         """The reader of this thread."""

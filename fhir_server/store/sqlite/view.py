@@ -5,16 +5,18 @@ from __future__ import annotations
 import heapq
 import json
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator
 from typing import Final, assert_never
 
 from fhir_server.model.resource import Key
 from fhir_server.search import plan
+from fhir_server.search.explain import Trace, short
 from fhir_server.search.match import matches_leaf
 from fhir_server.search.plan import Predicate, Scan
 from fhir_server.store.sqlite.codec import Codec
 from fhir_server.store.sqlite.keys import Keys, List
-from fhir_server.store.sqlite.roads import Road, Roads, conjuncts
+from fhir_server.store.sqlite.roads import Road, Roads, conjuncts, described
 from fhir_server.store.sqlite.rows import COLUMNS, Budget, Row, batches, bears
 from fhir_server.store.sqlite.streams import BY_DATE, Item, Order, Place, Streams
 
@@ -59,6 +61,7 @@ class View:
         self._known: dict[tuple[int, Key], bool] = {}
         self._kept: list[Scan] = []
         self._rows: dict[Key, Row | None] = {}
+        self.trace: Trace | None = None
         self.overlay: dict[int, Row] = {}
         self.hidden: frozenset[int] = frozenset()
 
@@ -95,15 +98,36 @@ class View:
     def _road(self, scan: Scan) -> Road:
         kept = self._chosen.get(id(scan))
         if kept is None:
-            kept = self._chosen[id(scan)] = (scan, self._roads.choose(scan))
+            choose = self._roads.choose if self.trace is None else self._explained
+            kept = self._chosen[id(scan)] = (scan, choose(scan))
         return kept[1]
+
+    def _explained(self, scan: Scan) -> Road:
+        """The road, and why it was chosen."""
+        assert self.trace is not None
+        began, outer = time.perf_counter_ns(), self._roads.noted
+        noted = self._roads.noted = []
+        road = self._roads.choose(scan)
+        self._roads.noted = outer
+        for part, found, more in noted:
+            self.trace.step(f"{scan.type}: {short(part)}", estimate=found, open=more)
+        self.trace.step(f"{scan.type}: {described(road)}", since=began)
+        return road
+
+    def _items(
+        self, scan: Scan, road: Road, order: Order, need: int, *, bodies: bool
+    ) -> Iterator[Item]:
+        items = self._streams.open(scan.type, road, order, need, bodies=bodies)
+        if self.trace is None:
+            return items
+        return self.trace.counted(f"{scan.type}: candidates that pass the index tests", items)
 
     def _direct(self, scan: Scan, road: Road, order: Order, want: int | None) -> list[Row]:
         """One index drives: candidates come with their bodies."""
         found: list[Row] = []
         codec, tested = self._codec, bool(road.residual or road.texts)
         need = _BATCH if want is None else want
-        for item in self._streams.open(scan.type, road, order, need, bodies=True):
+        for item in self._items(scan, road, order, need, bodies=True):
             row = Row(item[1:], codec)
             if tested and not self._passes(road, row):
                 continue
@@ -116,7 +140,7 @@ class View:
         """Several lists or a collection: candidates first, then their bodies in batches."""
         found: list[Row] = []
         need = _BATCH if want is None else want
-        items = self._streams.open(scan.type, road, order, need, bodies=False)
+        items = self._items(scan, road, order, need, bodies=False)
         if self.hidden:
             items = self._overlaid(scan, items, order)
         for batch in batches(items, need, _BATCH):
@@ -128,7 +152,9 @@ class View:
         return found
 
     def _passes(self, road: Road, row: Row) -> bool:
-        return bears(row, road.texts) and all(self.holds(p, row) for p in road.residual)
+        if not bears(row, road.texts):
+            return False
+        return not road.residual or all(self.holds(p, row) for p in road.residual)
 
     def _named(self, scan: Scan, ids: Iterable[str], order: Order) -> list[Row]:
         """Of these ids: each is looked up and tested."""

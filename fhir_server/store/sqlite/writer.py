@@ -14,7 +14,7 @@ import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from fhir_server.model.problem import Problem, Unavailable
 from fhir_server.store.base import Committed, Stale
@@ -37,8 +37,19 @@ class Result(NamedTuple):
     expired: int = 0
 
 
+Kept = dict[tuple[str, str], tuple[Any, ...] | None]
+"""Ledger rows by kind and key, as they are committed; None: there is no such row."""
+
+
 class Writer(Protocol):
     """The way to the one writer of a data directory, from any process."""
+
+    @property
+    def kept(self) -> Kept | None:
+        """Where ledger rows that have been read may be kept: the writer takes out what it
+        changes. None outside of its process, which alone hears of every change.
+        """
+        ...
 
     async def write(self, prepared: PreparedSet) -> Result:
         """Durable when it returns. Raises Stale, or Unavailable when it is not known."""
@@ -62,6 +73,7 @@ class LocalWriter:
         self._waiting: list[_Waiting] = []
         self._worker: asyncio.Task[None] | None = None
         self._closed = False
+        self.kept: Kept = {}
         self._connection = self._open()
 
     def _open(self) -> sqlite3.Connection:
@@ -127,6 +139,8 @@ class LocalWriter:
             raise
         self._rid, self._seq = group.next_rid - 1, group.next_seq - 1
         for item, result in results:
+            for write in item.prepared.ledger:
+                self.kept.pop((write.kind, write.key), None)
             if not item.done.done():
                 item.done.set_result(result)
 
@@ -146,6 +160,7 @@ class LocalWriter:
     def _fail(self, waiting: list[_Waiting], error: BaseException) -> None:
         """Nobody of the group is acknowledged; the database is opened anew."""
         log.error("commit failed: %s", error)
+        self.kept.clear()
         text = "the database cannot be written"
         if getattr(error, "sqlite_errorname", "") == "SQLITE_FULL":
             text = "the disk is full: reads go on, writes are refused"

@@ -1,0 +1,192 @@
+"""``python -m bench.micro``: the same work without sockets, for finding where it goes.
+
+Each workload calls the application directly. What is printed is the process CPU of the best
+of several batches, in microseconds per unit, and its ratio to the raw-ASGI echo of the same
+process: steady enough on a busy machine to tell whether a change was worth it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from bench.baseline import echo
+from bench.data import bundles, demo, observation
+from fhir_server.app import Domain, assemble, serving
+from fhir_server.config import Settings
+from fhir_server.store.sqlite.opening import open_store
+
+Batch = Callable[[], Awaitable[int]]
+"""Runs one batch; how many units it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    headers: dict[bytes, bytes]
+    body: bytes
+
+
+class Client:
+    """Requests to an ASGI application of this process."""
+
+    def __init__(self, app: Any, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
+        self._app = app
+        self._headers = [(b"host", b"127.0.0.1:8080"), (b"accept", b"application/fhir+json")]
+        self._headers += headers
+
+    async def request(self, method: str, url: str, body: bytes = b"") -> Answer:
+        path, _, query = url.partition("?")
+        headers = list(self._headers)
+        if body:
+            headers += [
+                (b"content-type", b"application/fhir+json"),
+                (b"content-length", b"%d" % len(body)),
+            ]
+        scope = {
+            "type": "http",
+            "method": method,
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": query.encode(),
+            "headers": headers,
+        }
+        sent: list[Any] = []
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": body}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await self._app(scope, receive, send)
+        content = b"".join([message.get("body", b"") for message in sent[1:]])
+        return Answer(sent[0]["status"], dict(sent[0]["headers"]), content)
+
+    async def expect(self, status: int, method: str, url: str, body: bytes = b"") -> Answer:
+        answer = await self.request(method, url, body)
+        if answer.status != status:
+            raise RuntimeError(f"unexpected {answer.status}: {answer.body[:300]!r}")
+        return answer
+
+
+class Record:
+    """A server with the demo patients, and what was created in it."""
+
+    def __init__(self, client: Client, bearing: Client) -> None:
+        self.client = client
+        self.bearing = bearing
+        self.patients: list[str] = []
+        self.observations: list[str] = []
+        self._loads = [json.dumps(bundle).encode() for bundle in bundles(demo())]
+        self._number = 0
+
+    async def transaction(self) -> int:
+        """One bundle; counted in resources."""
+        self._number += 1
+        load = self._loads[self._number % len(self._loads)]
+        entries = json.loads((await self.client.expect(200, "POST", "/fhir/", load)).body)["entry"]
+        places = [entry["response"]["location"].split("/_history")[0] for entry in entries]
+        self.patients += [
+            "Patient/" + p.rsplit("/", 1)[1] for p in places if "/Patient/" in f"/{p}"
+        ]
+        return len(entries)
+
+    async def _created(self, body: bytes) -> None:
+        answer = await self.client.expect(201, "POST", "/fhir/Observation", body)
+        place = answer.headers[b"location"].decode().split("/_history")[0]
+        self.observations.append("/fhir/Observation/" + place.rsplit("/", 1)[1])
+
+    async def create(self, clients: int = 16, rounds: int = 12) -> int:
+        for _ in range(rounds):
+            numbers = range(self._number, self._number + clients)
+            self._number += clients
+            patients = self.patients
+            await asyncio.gather(
+                *(self._created(observation(patients[n % len(patients)], n)) for n in numbers)
+            )
+        return clients * rounds
+
+    async def read(self, client: Client, total: int = 500) -> int:
+        for number in range(total):
+            await client.expect(200, "GET", self.observations[number * 7919 % 1500])
+        return total
+
+    async def search(self, total: int = 60) -> int:
+        for number in range(total):
+            patient = self.patients[number % len(self.patients)]
+            query = f"patient={patient}&code=http://loinc.org|2093-3&_sort=-date&_count=20"
+            await self.client.expect(200, "GET", f"/fhir/Observation?{query}")
+        return total
+
+    async def everything(self, total: int = 4) -> int:
+        for number in range(total):
+            patient = self.patients[number % len(self.patients)]
+            await self.client.expect(200, "GET", f"/fhir/{patient}/$everything")
+        return total
+
+
+async def best(batch: Batch, batches: int) -> float:
+    """Least process CPU of one unit, in microseconds."""
+    least = float("inf")
+    for _ in range(batches):
+        start = time.process_time()
+        units = await batch()
+        least = min(least, (time.process_time() - start) / units * 1e6)
+    return least
+
+
+async def echoed(client: Client, total: int = 2000) -> int:
+    for _ in range(total):
+        await client.request("GET", "/")
+    return total
+
+
+async def figures(domain: Domain, app: Any, secured: Any, batches: int) -> dict[str, float]:
+    """Workload -> microseconds."""
+    token = await domain.tokens.issue(scope="system/*.cruds", minutes=60, client="bench")
+    bearing = Client(secured, ((b"authorization", f"Bearer {token}".encode()),))
+    record, raw = Record(Client(app), bearing), Client(echo)
+    while len(record.patients) < 6:
+        await record.transaction()
+    await record.create(rounds=100)
+    return {
+        "echo": await best(lambda: echoed(raw), batches),
+        "read": await best(lambda: record.read(record.client), 2 * batches),
+        "read, token": await best(lambda: record.read(record.bearing), 2 * batches),
+        "create, 16 at once": await best(record.create, batches),
+        "transaction, per resource": await best(record.transaction, batches),
+        "search, page of 20": await best(record.search, batches),
+        "$everything": await best(record.everything, batches),
+    }
+
+
+async def measured(folder: Path, batches: int) -> dict[str, float]:
+    store = await open_store(folder, "serve")
+    domain = await assemble(replace(Settings(), data=folder), store)
+    try:
+        async with serving(domain, open_=True) as app, serving(domain) as secured:
+            return await figures(domain, app, secured, batches)
+    finally:
+        await store.close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="bench.micro", description=__doc__)
+    parser.add_argument("--batches", type=int, default=10, help="the best of so many counts")
+    arguments = parser.parse_args()
+    with TemporaryDirectory() as folder:
+        found = asyncio.run(measured(Path(folder), arguments.batches))
+    for name, micros in found.items():
+        print(f"{name:26} {micros:9.1f} us {micros / found['echo']:8.1f} echoes")
+
+
+if __name__ == "__main__":
+    main()
