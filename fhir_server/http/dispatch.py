@@ -54,6 +54,9 @@ UNEXPECTED: Final = "The server met an unexpected condition; the request id name
 CONTENT_TIMES: Final = 20
 """Streamed content may take so many times as long as other requests."""
 
+LARGE: Final = 100_000
+"""Bytes of a body from which it is parsed in a thread, so that other requests get turns."""
+
 AT_ONCE: Final = frozenset(
     {"capabilities", "async-status", "async-cancel", "async-file"}
     | {"create-binary", "read-binary", "update-binary", "vread-binary"}
@@ -219,7 +222,10 @@ class FhirBase:
         content_type(media, RESOURCES)
         if route.body == "content":
             receive = limited(receive, bodies.limits.body)
-        return bodies.resource(media, await read_body(receive)), []
+        body = await read_body(receive)
+        if len(body) < LARGE:
+            return bodies.resource(media, body), []
+        return await asyncio.to_thread(bodies.resource, media, body), []
 
     async def _content(self, receive: Receive, deadline: Deadline) -> AsyncIterator[bytes]:
         """A body that is streamed. Its parts each have the time of a request, the whole of
