@@ -36,10 +36,11 @@ class Connection:
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
 
-    async def request(self, method: str, path: str, body: bytes = b"") -> Answer:
+    async def request(self, method: str, path: str, body: bytes = b"", headers: str = "") -> Answer:
+        """``headers``: further ones, each with its line end."""
         if self._reader is None or self._writer is None:
             self._reader, self._writer = await asyncio.open_connection(self._host, self._port)
-        head = f"{method} {self._prefix}{path} HTTP/1.1\r\n{self._headers}"
+        head = f"{method} {self._prefix}{path} HTTP/1.1\r\n{self._headers}{headers}"
         if body:
             head += f"Content-Type: application/fhir+json\r\nContent-Length: {len(body)}\r\n"
         self._writer.write(head.encode() + b"\r\n" + body)

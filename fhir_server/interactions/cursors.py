@@ -82,7 +82,9 @@ def _invalid() -> BadRequest:
 
 async def cursor_key(ledger: Ledger) -> bytes:
     """The key of this data directory, made at first use."""
-    await ledger.insert_unique(_KIND, _NAME, {"hex": secrets.token_hex(32)})
     row = await ledger.get(_KIND, _NAME)
+    if row is None:
+        await ledger.insert_unique(_KIND, _NAME, {"hex": secrets.token_hex(32)})
+        row = await ledger.get(_KIND, _NAME)
     assert row is not None
     return bytes.fromhex(row.value["hex"])

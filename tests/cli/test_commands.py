@@ -103,7 +103,7 @@ def test_token_and_serve(tmp_path: Path) -> None:
         assert httpx.get(f"{root}/fhir/Patient").status_code == 401
         headers = {"authorization": f"Bearer {token}"}
         answer = httpx.get(f"{root}/fhir/Patient", headers=headers)
-        assert answer.json()["link"][0]["url"] == f"{root}/fhir/Patient"
+        assert answer.json()["link"][0]["url"].startswith(f"{root}/fhir/Patient")
         assert httpx.get(f"{root}/fhir/Slot", headers=headers).status_code == 403
 
 

@@ -2,39 +2,15 @@
 
 from __future__ import annotations
 
-import gzip
-import json
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
-from tests.serving import BASE, Server, served
+from tests.serving import Server
 
 from .searching import ids, walk
 
-DEMO = Path(__file__).parents[2] / "fhir_server" / "demo" / "patients.ndjson.gz"
 CODES = ("8867-4", "8480-6", "8310-5")
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with served("sqlite", tmp_path_factory.mktemp("demo")) as server:
-        with gzip.open(DEMO) as lines:
-            resources = [json.loads(line) for line in lines]
-        for start in range(0, len(resources), 400):
-            entries = [
-                {
-                    "resource": r,
-                    "request": {"method": "PUT", "url": f"{r['resourceType']}/{r['id']}"},
-                }
-                for r in resources[start : start + 400]
-            ]
-            bundle = {"resourceType": "Bundle", "type": "batch", "entry": entries}
-            assert server.post(BASE, bundle).status_code == 200
-        yield server
 
 
 def count(server: Server, url: str) -> int:

@@ -1,0 +1,123 @@
+"""Kill a server under load, start it again, and so on; then the ledger check."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from tests.faults.check import check
+from tests.faults.load import Load
+from tests.faults.running import ROOT, clean_environ, free_port
+
+START_SECONDS = 60
+
+
+class Launcher:
+    """The process of ``launcher.py``."""
+
+    def __init__(self, process: asyncio.subprocess.Process, port: int) -> None:
+        self._process = process
+        self.base = f"http://127.0.0.1:{port}/fhir"
+
+    async def start(self, point: str = "") -> int:
+        """A server that is ready; its pid. It may have ended by itself before (``point``)."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{point}\n".encode())
+        pid = int((await self._line()).split()[1])
+        while alive(pid) and (await self._line(pid)) != "ready":
+            continue
+        return pid
+
+    async def _line(self, pid: int = 0) -> str:
+        assert self._process.stdout is not None
+        deadline = time.monotonic() + START_SECONDS
+        pending = asyncio.ensure_future(self._process.stdout.readline())
+        while not pending.done():
+            await asyncio.wait({pending}, timeout=0.2)
+            assert time.monotonic() < deadline, "the server does not start"
+        return pending.result().decode().strip()
+
+    async def end(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        await self._process.wait()
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+async def gone(pid: int, seconds: float = 20) -> bool:
+    """Whether the process ended by itself in time; it is killed if it did not."""
+    deadline = time.monotonic() + seconds
+    while alive(pid):
+        if time.monotonic() > deadline:
+            os.kill(pid, signal.SIGKILL)
+            return False
+        await asyncio.sleep(0.005)
+    return True
+
+
+@asynccontextmanager
+async def launched(folder: Path) -> AsyncIterator[Launcher]:
+    port = free_port()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "tests.faults.launcher", str(folder), str(port)),
+        cwd=ROOT,
+        env=clean_environ(),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    launcher = Launcher(process, port)
+    try:
+        yield launcher
+    finally:
+        await launcher.end()
+
+
+async def kill_at_random(folder: Path, kills: int, seed: int, clients: int = 6) -> dict[str, int]:
+    """``kills`` times SIGKILL at a random instant under load, then the check of everything."""
+    chance = random.Random(seed)
+    async with launched(folder) as launcher:
+        pid = await launcher.start()
+        load = Load(launcher.base, clients, seed)
+        for _ in range(kills):
+            await asyncio.sleep(chance.uniform(0.01, 0.3))
+            os.kill(pid, signal.SIGKILL)
+            await gone(pid)
+            pid = await launcher.start()
+        told = await load.stop()
+        os.kill(pid, signal.SIGKILL)
+        await gone(pid)
+    return await check(folder, told) | {"kills": kills}
+
+
+async def kill_at_point(folder: Path, point: str, kills: int, seed: int) -> dict[str, int]:
+    """The server kills itself at a named instant; the count differs each time."""
+    chance = random.Random(seed)
+    struck = 0
+    async with launched(folder) as launcher:
+        load: Load | None = None
+        for _ in range(kills):
+            pid = await launcher.start(f"{point} {chance.randint(1, 12)}")
+            load = load or Load(launcher.base, 6, seed)
+            struck += await gone(pid)
+        pid = await launcher.start()
+        assert load is not None
+        told = await load.stop()
+        os.kill(pid, signal.SIGKILL)
+        await gone(pid)
+    assert struck == kills, f"{point} was reached {struck} of {kills} times"
+    return await check(folder, told) | {"kills": struck}
