@@ -36,12 +36,15 @@ _TURN = 0.01
 
 async def anonymize(arguments: Arguments, session: Session, invocation: Invocation) -> Json:
     """The answer Bundle. NotFound: unknown profile, resource absent or hidden. BadRequest:
-    unknown mode. Unprocessable: the resources cannot be de-identified."""
+    unknown mode, or a body beside the resource of the URL. Unprocessable: the resources cannot
+    be de-identified."""
     profile = find(arguments.one("profile", DEFAULT_PROFILE))
     mode = arguments.one("mode", "apply")
     if mode not in _MODES:
         raise BadRequest(f"mode is one of {', '.join(_MODES)}", code="value")
     if invocation.level == "instance":
+        if arguments.all("resource"):
+            raise BadRequest("resource: this is about the resource of the URL, not about a body")
         resources = await stored(session, Key(invocation.type, invocation.id))
     else:
         resources = given(arguments.all("resource"), invocation.type)

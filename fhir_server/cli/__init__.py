@@ -16,6 +16,7 @@ from fhir_server.cli.search import search
 from fhir_server.cli.serve import serve
 from fhir_server.cli.token import token
 from fhir_server.config import SettingsError
+from fhir_server.model.problem import Problem
 
 COMMANDS = (serve, token, load, reindex, search, doctor, backup, restore, demo)
 
@@ -39,6 +40,6 @@ def main() -> None:
     """Run a command; what cannot be used is one line on stderr and exit code 2."""
     try:
         app()
-    except SettingsError as error:
+    except (SettingsError, Problem, OSError) as error:
         print(f"vehr: {error}", file=sys.stderr)
         sys.exit(2)

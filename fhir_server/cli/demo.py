@@ -44,17 +44,17 @@ async def is_empty(settings: Settings) -> bool:
 
 def greeting(base: str, token: str) -> str:
     """What to paste into a shell once the server runs."""
-    ask = f'curl -s -H "Authorization: Bearer $TOKEN" {base}/fhir'
+    ask = f'curl -s -H "Authorization: Bearer $TOKEN" \'{base}/fhir'
     return f"""
   API documentation  {base}/docs
   CapabilityStatement {base}/fhir/metadata
   A token for {HOURS} hours, for everything in this record:
 
 TOKEN={token}
-{ask}/Patient?_count=3
-{ask}/Observation?patient={PATIENT}\\&code=http://loinc.org\\|2093-3\\&_sort=-date
-{ask}/Patient/{PATIENT}/\\$predict?model=prevent
-{ask}/Patient/{PATIENT}/\\$anonymize
+{ask}/Patient?_count=3'
+{ask}/Observation?patient={PATIENT}&code=http://loinc.org|2093-3&_sort=-date'
+{ask}/Patient/{PATIENT}/$predict?model=prevent'
+{ask}/Patient/{PATIENT}/$anonymize'
 """
 
 

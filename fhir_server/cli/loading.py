@@ -170,11 +170,10 @@ class Loader:
     async def _commit(self, waiting: list[_Waiting]) -> None:
         current = await self._current([w.draft.key for w in waiting if not w.digest])
         fresh = [w for w in waiting if not await self._known(w, current)]
+        if fresh:
+            rows = tuple(LedgerWrite(KIND, w.digest, {}) for w in fresh if w.digest)
+            await self._session.write([w.draft for w in fresh], rows)
         self.report.unchanged += len(waiting) - len(fresh)
-        if not fresh:
-            return
-        rows = tuple(LedgerWrite(KIND, w.digest, {}) for w in fresh if w.digest)
-        await self._session.write([w.draft for w in fresh], rows)
         self.report.stored.update(w.draft.key.type for w in fresh)
 
     async def _known(self, item: _Waiting, current: dict[Key, Stored]) -> bool:

@@ -51,11 +51,11 @@ log = structlog.get_logger("vehr.http")
 FORM_ONLY: Final = frozenset({FORM})
 UNEXPECTED: Final = "The server met an unexpected condition; the request id names it in its log"
 
+LARGE: Final = 200_000
+"""Bytes of a body that take long to parse: about 10 ms."""
+
 CONTENT_TIMES: Final = 20
 """Streamed content may take so many times as long as other requests."""
-
-LARGE: Final = 100_000
-"""Bytes of a body from which it is parsed in a thread, so that other requests get turns."""
 
 AT_ONCE: Final = frozenset(
     {"capabilities", "async-status", "async-cancel", "async-file"}
@@ -218,14 +218,11 @@ class FhirBase:
         bodies, media = self._base.bodies, headers.get("content-type")
         if route.body == "patch":
             content_type(media, PATCHES)
-            return bodies.patch(media, await read_body(receive)), []
+            return await parsed(bodies.patch, media, await read_body(receive)), []
         content_type(media, RESOURCES)
         if route.body == "content":
             receive = limited(receive, bodies.limits.body)
-        body = await read_body(receive)
-        if len(body) < LARGE:
-            return bodies.resource(media, body), []
-        return await asyncio.to_thread(bodies.resource, media, body), []
+        return await parsed(bodies.resource, media, await read_body(receive)), []
 
     async def _content(self, receive: Receive, deadline: Deadline) -> AsyncIterator[bytes]:
         """A body that is streamed. Its parts each have the time of a request, the whole of
@@ -269,12 +266,23 @@ class FhirBase:
             raise ServerError(UNEXPECTED) from error
         if not isinstance(response.body, bytes):
             raise BadRequest("too large for a Bundle: ask for it alone", code="too-costly")
+        if call.method == "HEAD":
+            response.body = b""
         return response
 
 
 def refuse_compression(headers: Mapping[str, str]) -> None:
     if headers.get("content-encoding", "identity").lower() != "identity":
         raise UnsupportedMediaType("compressed request bodies are not supported yet")
+
+
+async def parsed(
+    parse: Callable[[str | None, bytes], Json], media: str | None, data: bytes
+) -> Json:
+    """A body by ``parse``; a large one beside the loop, so that small requests go on."""
+    if len(data) < LARGE:
+        return parse(media, data)
+    return await asyncio.to_thread(parse, media, data)
 
 
 async def read_body(receive: Receive) -> bytes:

@@ -36,7 +36,7 @@ def _second_text(seconds: int) -> str:
 
 def of(stored: Stored) -> Response:
     """200 with the stored bytes as they are."""
-    return Response(200, stored.body, version_headers(stored))
+    return Response(200, stored.body, version_headers(stored), updated=stored.updated)
 
 
 def version_headers(stored: Stored) -> dict[str, str]:
@@ -49,7 +49,8 @@ def written(request: Request, result: Written) -> Response:
     assert stored is not None
     headers = version_headers(stored)
     headers["Location"] = location(request.base, stored)
-    return Response(201 if result.created else 200, preferred_body(request, stored), headers)
+    status = 201 if result.created else 200
+    return Response(status, preferred_body(request, stored), headers, updated=stored.updated)
 
 
 def location(base: str, stored: Stored) -> str:

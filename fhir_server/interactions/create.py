@@ -44,7 +44,8 @@ def create(criteria: Criteria) -> Handler:
         if existing is not None:
             stored = await session.read(Key(draft.key.type, existing))
             headers = {**version_headers(stored), "Location": location(request.base, stored)}
-            return Response(200, preferred_body(request, stored), headers)
+            body = preferred_body(request, stored)
+            return Response(200, body, headers, updated=stored.updated)
         guarded = Draft("POST", draft.key, draft.resource, guards=(guard,))
         [result] = await session.write([guarded])
         return written(request, result)

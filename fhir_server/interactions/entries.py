@@ -6,7 +6,6 @@ What an entry may hold is a table; anything else is refused, never dropped.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -162,9 +161,8 @@ def answered(response: Response, request: Request) -> bytes:
         parts["location"] = headers["Location"].removeprefix(request.base + "/")
     if "ETag" in headers:
         parts["etag"] = headers["ETag"]
-    if "Last-Modified" in headers:
-        moment = parsedate_to_datetime(headers["Last-Modified"])
-        parts["lastModified"] = format_instant(int(moment.timestamp()) * 1_000_000)
+    if response.updated is not None:
+        parts["lastModified"] = format_instant(response.updated)
     body = response.body if isinstance(response.body, bytes) else b""
     if body.startswith(b'{"resourceType":"OperationOutcome"'):
         parts["outcome"] = loads(body)

@@ -42,9 +42,14 @@ class Request:
 
 @dataclass(slots=True)
 class Response:
-    """One answer. ``body`` are the final bytes of the resource, or a stream of them."""
+    """One answer. ``body`` are the final bytes of the resource, or a stream of them.
+
+    ``updated``: when the version that the answer is about was written (microseconds since the
+    epoch), for the entry of a batch, which says it more finely than Last-Modified.
+    """
 
     status: int = 200
     body: bytes | AsyncIterator[bytes] = b""
     headers: dict[str, str] = field(default_factory=dict)
     content_type: str = "application/fhir+json; charset=utf-8"
+    updated: int | None = None

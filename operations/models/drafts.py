@@ -21,6 +21,7 @@ from .units import UCUM
 
 CANONICAL: Final = "urn:vehr:fhir"
 FEATURE: Final = f"{CANONICAL}:StructureDefinition:model-feature"
+UNROUNDED: Final = f"{CANONICAL}:StructureDefinition:unrounded-value"
 MODEL_SYSTEM: Final = f"{CANONICAL}:CodeSystem:model"
 AI_LABEL: Final = {
     "system": "http://terminology.hl7.org/CodeSystem/v3-ObservationValue",
@@ -54,7 +55,7 @@ def risk_assessment(inference: Inference, moment: str) -> Json:
         "subject": subject(inference),
         "occurrenceDateTime": moment,
         "performer": performer(package),
-        "basis": [{"reference": reference} for reference in basis(inference)],
+        **_listed("basis", basis(inference)),
         "prediction": [
             _prediction(inference, output, value) for output, value in inference.results()
         ],
@@ -97,7 +98,8 @@ def observation(inference: Inference, moment: str) -> Json:
     """A measured quantity that a model derives; reported as a whole number."""
     package = inference.package
     output, value = inference.results()[0]
-    reported = int(Decimal(repr(value)).quantize(Decimal(1), ROUND_HALF_UP))
+    exact = Decimal(repr(value))
+    reported = int(exact.quantize(Decimal(1), ROUND_HALF_UP))
     assert output.coding is not None
     coding = output.coding
     level = inference.level(output, Decimal(reported))
@@ -124,6 +126,9 @@ def observation(inference: Inference, moment: str) -> Json:
         "subject": subject(inference),
         "effectiveDateTime": dated or moment,
         "valueQuantity": {
+            "extension": [
+                {"url": UNROUNDED, "valueDecimal": exact.quantize(MILLIONTH, ROUND_HALF_UP)}
+            ],
             "value": reported,
             "unit": output.unit,
             "system": UCUM,
@@ -133,12 +138,20 @@ def observation(inference: Inference, moment: str) -> Json:
         "note": _notes(inference),
         "method": model_concept(package),
         "device": performer(package),
-        "derivedFrom": [
-            {"reference": item.reference}
-            for item in inputs(inference)
-            if item.reference and item.resource["resourceType"] == "Observation"
-        ],
+        **_listed(
+            "derivedFrom",
+            [
+                item.reference
+                for item in inputs(inference)
+                if item.reference and item.resource["resourceType"] == "Observation"
+            ],
+        ),
     }
+
+
+def _listed(name: str, references: list[str]) -> Json:
+    """The member with these references; absent when there is none, as FHIR has no empty array."""
+    return {name: [{"reference": reference} for reference in references]} if references else {}
 
 
 def provenance(inference: Inference, target: str, recorded: str, requester: str) -> Json:

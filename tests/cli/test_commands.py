@@ -96,6 +96,25 @@ def test_what_cannot_be_used_is_one_line(
     assert done.stderr.startswith("vehr: ") and done.stderr.count("\n") == 1, done.stderr
 
 
+def test_what_cannot_be_opened_is_said_without_a_trace(tmp_path: Path) -> None:
+    """A data directory that cannot be made, one that another server has, a taken port."""
+    (tmp_path / "file").touch()
+    below = tmp_path / "file" / "below"
+    for command in ("token", "serve"):
+        done = vehr(command, "--data", below)
+        assert done.returncode != 0 and "Not a directory" in done.stderr
+        assert "Traceback" not in done.stderr
+    with serving(tmp_path / "d") as root:
+        taken = vehr("serve", "--data", tmp_path / "e", "--port", root.rpartition(":")[2])
+        assert taken.returncode == 2 and taken.stderr.startswith("vehr: ")
+        assert taken.stderr.count("\n") == 1 and "in use" in taken.stderr
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        second = vehr("serve", "--data", tmp_path / "d", "--port", port)
+        assert second.returncode != 0 and "Traceback" not in second.stderr
+        assert "another server is running on this data directory" in second.stderr
+
+
 def test_token_and_serve(tmp_path: Path) -> None:
     token = vehr("token", "--scope", "system/Patient.rs", "--data", tmp_path).stdout.strip()
     assert len(token) > 40
@@ -188,6 +207,8 @@ def test_load_reports_what_failed_and_why(tmp_path: Path) -> None:
     assert "gender" in failed[2]
     assert "repaired Patient.name: empty" in done.stdout
     assert counts(tmp_path / "d") == {"Patient": 3}
+    again = vehr("load", file, cut, "--data", tmp_path / "d")
+    assert "0 stored" in again.stdout and "3 known" in again.stdout, again.stdout
     strict = vehr("load", file, "--strict", "--data", tmp_path / "s")
     assert "some.ndjson:5" in strict.stdout and counts(tmp_path / "s") == {"Patient": 2}
 

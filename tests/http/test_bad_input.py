@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import gzip
 import resource
+import threading
 import time
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fhir_server.http import bodies
 from tests.serving import BASE, Server, issue
 
 JSON = {"content-type": "application/fhir+json"}
@@ -275,3 +278,26 @@ def test_an_unexpected_error_tells_nothing(
     shown = server.post(BASE, batch)
     assert shown.status_code == 200 and "secret" not in shown.text
     assert shown.json()["entry"][0]["response"]["status"].startswith("500")
+
+
+def test_a_large_body_is_parsed_beside_the_loop(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Small requests go on meanwhile; what is wrong with it is said all the same."""
+    seen: list[bool] = []
+    loads = bodies.json.loads
+
+    def watched(data: bytes, limits: Any) -> Any:
+        seen.append(threading.current_thread() is threading.main_thread())
+        return loads(data, limits)
+
+    monkeypatch.setattr(bodies.json, "loads", watched)
+    names = b",".join([b'{"family":"a"}'] * 20_000)
+    for content, status in (
+        (b'{"resourceType":"Patient","name":[%s]}' % names, 201),
+        (b'{"resourceType":"Patient","name":[%s,]}' % names, 400),
+        (b'{"resourceType":"Patient"}', 201),
+    ):
+        answer = server.send("POST", "Patient", content=content, headers=JSON)
+        assert answer.status_code == status
+    assert seen == [False, False, True]

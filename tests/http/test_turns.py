@@ -23,7 +23,7 @@ ENTRIES = 300
 
 
 def _bundle() -> dict[str, Any]:
-    patient = {"resourceType": "Patient", "active": True, "name": [{"family": "x" * 300}]}
+    patient = {"resourceType": "Patient", "active": True, "name": [{"family": "x" * 900}]}
     entry = {"resource": patient, "request": {"method": "POST", "url": "Patient"}}
     return {"resourceType": "Bundle", "type": "transaction", "entry": [entry] * ENTRIES}
 

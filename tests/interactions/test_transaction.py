@@ -310,6 +310,25 @@ def test_c65_stored_bundles_are_left_alone(server: Server) -> None:
 
 
 @pytest.mark.parametrize("type_", ["transaction", "batch"])
+def test_c58_each_version_has_its_time_and_head_no_body(server: Server, type_: str) -> None:
+    server.put("Patient/p", PATIENT | {"id": "p"})
+    entries = [
+        entry("POST", "Patient", PATIENT),
+        entry("PUT", "Patient/p", PATIENT | {"id": "p", "active": True}),
+        entry("HEAD", "Patient/p"),
+        entry("GET", "Patient/p"),
+    ]
+    answer = server.post("", {"resourceType": "Bundle", "type": type_, "entry": entries})
+    created, updated, head, got = answer.json()["entry"]
+    for shown in (created, updated):
+        version = server.get(shown["response"]["location"]).json()
+        assert shown["response"]["lastModified"] == version["meta"]["lastUpdated"]
+        assert shown["response"]["etag"] == f'W/"{version["meta"]["versionId"]}"'
+    assert "resource" not in head
+    assert head["response"]["lastModified"] == got["resource"]["meta"]["lastUpdated"]
+
+
+@pytest.mark.parametrize("type_", ["transaction", "batch"])
 def test_c65_empty(server: Server, type_: str) -> None:
     for bundle in ({}, {"entry": []}):
         answer = server.post("", {"resourceType": "Bundle", "type": type_} | bundle)

@@ -246,6 +246,33 @@ def test_as_of_moves_age_and_values() -> None:
             predict(chart.resources, query=f"asOf={bad}")
 
 
+def test_a_result_of_overrides_alone_is_sound_fhir() -> None:
+    """Nothing of the record is its basis: no empty arrays, and it can be stored."""
+    bare = [{"resourceType": "Patient", "id": "p"}]
+    world = World(bare)
+    given: dict[str, dict[str, Any]] = {
+        "score2": {
+            "age": ("valueInteger", 50),
+            "sex": ("valueCode", "male"),
+            "region": ("valueCode", "low"),
+            "smoker": ("valueBoolean", True),
+            "sbp": ("valueDecimal", Decimal(140)),
+            "total-cholesterol": ("valueDecimal", Decimal("5.5")),
+            "hdl-cholesterol": ("valueDecimal", Decimal("1.3")),
+        },
+        "ckd-epi-2021": {
+            "age": ("valueInteger", 50),
+            "sex": ("valueCode", "male"),
+            "creatinine": ("valueDecimal", Decimal("0.9")),
+        },
+    }
+    for model, override in given.items():
+        bundle = predict(bare, parameters(model=model, override=override), world=world)
+        for entry in bundle["entry"]:
+            world.session.validate(entry["resource"])
+        assert [e["resource"]["resourceType"] for e in bundle["entry"]]
+
+
 def test_the_ends_of_time_are_no_crash() -> None:
     for moment in ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59Z", "2024-02-29"):
         assert not of_type(predict(Chart().resources, query=f"asOf={moment}"), "RiskAssessment")
@@ -345,7 +372,8 @@ def test_data_stands_for_the_record() -> None:
     other["subject"] = {"reference": "Patient/other"}
     bundle = {"resourceType": "Bundle", "type": "collection", "entry": [*full, {"resource": other}]}
     stored = _risk(predict(_complete().resources, parameters(model="score2")))
-    world = World([])
+    bare = [{"resourceType": "Patient", "id": "p"}]
+    world = World(bare)
     answer = predict([], parameters(model="score2", data=bundle), world=world, level="type")
     assert _risk(answer) == stored and world.store.searches == []
     bare = predict([], bundle, query="model=score2", level="type")

@@ -79,6 +79,9 @@ def test_egfr_vectors(unit: str) -> None:
         (found,) = of_type(bundle, "Observation")
         assert found["code"]["coding"][0]["code"] == "98979-8"
         assert found["valueQuantity"]["value"] == round(vector["expected"]["egfr"])
+        (unrounded,) = found["valueQuantity"]["extension"]
+        exact = float(unrounded["valueDecimal"])
+        assert abs(exact - vector["expected"]["egfr"]) <= vector["tolerance"]
         assert found["valueQuantity"]["code"] == "mL/min/{1.73_m2}"
 
 

@@ -203,6 +203,12 @@ def test_bad_arguments(query: tuple[tuple[str, str], ...], expected: type[Proble
         call(query=query)
 
 
+@pytest.mark.parametrize("body", [PATIENT, {"resourceType": "Bundle", "type": "collection"}])
+def test_a_body_beside_the_resource_of_the_url_is_refused(body: Json) -> None:
+    with pytest.raises(BadRequest):
+        call(body=body)
+
+
 def test_absent_is_not_found() -> None:
     with pytest.raises(NotFound):
         call(id_="p9")
