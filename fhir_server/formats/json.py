@@ -90,8 +90,7 @@ def loads(body: bytes | bytearray | memoryview, limits: Limits = DEFAULT_LIMITS)
         raise _limit(f"nests deeper than {limits.depth} levels") from None
     if type(resource) is not dict:
         raise BadRequest("The body is not a JSON object", code="structure")
-    _refuse_depth(written, limits.depth)
-    _refuse_sizes(data, resource, limits)
+    _refuse_shape(written, resource, limits)
     if b"\\u0000" in written and b"\\u0000" in _neutral(written):
         raise BadRequest("The body has a NUL character (\\u0000)", code="structure")
     if written == data:
@@ -220,11 +219,24 @@ _BRACES: Final = bytes.maketrans(b"[]", b"{}")
 _NOT_BRACES: Final = bytes(set(range(256)) - set(b"[]{}"))
 
 
-def _refuse_depth(written: bytes, depth: int) -> None:
-    """Of the brackets alone, each round takes the innermost level away."""
-    if written.count(b"{") + written.count(b"[") <= depth:
+def _refuse_shape(written: bytes, resource: Json, limits: Limits) -> None:
+    """Depth and sizes. Small bodies are told by counts alone, most large ones by what stands
+    between their quotes; the rest are walked.
+    """
+    size = len(written)
+    large = size > limits.string or (size > limits.array and written.count(b",") >= limits.array)
+    if not large and written.count(b"{") + written.count(b"[") <= limits.depth:
         return
-    left = _outside(written).translate(_BRACES, _NOT_BRACES)
+    pieces = _neutral(written).split(b'"')
+    outside = b"".join(pieces[::2])
+    _refuse_depth(outside, limits.depth)
+    if large and (max(map(len, pieces)) > limits.string or outside.count(b",") >= limits.array):
+        check_sizes(resource, limits)
+
+
+def _refuse_depth(outside: bytes, depth: int) -> None:
+    """Of the brackets alone, each round takes the innermost level away."""
+    left = outside.translate(_BRACES, _NOT_BRACES)
     for _ in range(depth):
         left = left.replace(b"{}", b"")
         if not left:
@@ -259,12 +271,6 @@ def _refuse_long_numbers(data: bytes) -> None:
         _DIGITS
     ):
         raise _limit(f"has a number of more than {NUMBER_DIGITS} digits")
-
-
-def _refuse_sizes(data: bytes, resource: Json, limits: Limits) -> None:
-    size = len(data)
-    if size > limits.string or (size > limits.array and data.count(b",") >= limits.array):
-        check_sizes(resource, limits)
 
 
 def check_sizes(resource: Json, limits: Limits) -> None:
