@@ -49,6 +49,7 @@ PREFLIGHT: Final = Response(
 )
 MOST_HOSTS: Final = 64
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9\-._]{1,64}")
+_HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.\-_]+)(?::\d{0,5})?")
 _WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
@@ -210,10 +211,9 @@ def limited(receive: Receive, limit: int) -> Receive:
 
 
 def _host(header: str) -> str:
-    """The name of a Host header without its port."""
-    if header[:1] == "[":
-        return header.partition("]")[0].lower() + "]"
-    return header.partition(":")[0].lower()
+    """The name of a Host header without its port; empty if it is not name and port."""
+    found = _HOST.fullmatch(header)
+    return found[1].lower() if found else ""
 
 
 def _is_loopback(origin: str) -> bool:

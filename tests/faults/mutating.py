@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from copy import deepcopy
 from typing import Any
 
 ODD: tuple[Any, ...] = (
@@ -48,7 +49,7 @@ def _swap(node: Any, chance: random.Random) -> None:
         if chance.random() < 0.2:
             del node[key]
         elif chance.random() < 0.2 and isinstance(node, dict):
-            node["_" + str(key)] = inner
+            node["_" + str(key)] = deepcopy(inner)
         else:
-            node[key] = chance.choice(ODD)
+            node[key] = deepcopy(chance.choice(ODD))
         return
