@@ -50,6 +50,7 @@ from fhir_server.interactions.informed import informed
 from fhir_server.interactions.operation import deferring, operation
 from fhir_server.interactions.patch import conditional_patch, patch
 from fhir_server.interactions.ports import Handler, Perform
+from fhir_server.interactions.published import published
 from fhir_server.interactions.read import read
 from fhir_server.interactions.search import Searching, search
 from fhir_server.interactions.searchsets import searchsets
@@ -86,7 +87,7 @@ from operations.models.registry import SHIPPED, Registry
 from operations.models.runtime import Runtime
 from operations.predict import predict_operation
 from operations.record import record_operations
-from operations.registry import Operations
+from operations.registry import Operations, definition
 from operations.reindex import KIND as REINDEX
 from operations.reindex import reindex_body, reindex_operation
 from terminology.stored import StoredTerminology
@@ -282,7 +283,7 @@ def interactions(
     subsets = Subsets(domain.definitions)
     versions = history(searching.cursors, searching.sizes, searching.context)
     handlers: dict[str, Handler] = {
-        "read": read(subsets),
+        "read": published(read(subsets), (definition(row, domain.base) for row in rows.rows)),
         "read-binary": read_binary,
         "vread": vread,
         "vread-binary": vread_binary,

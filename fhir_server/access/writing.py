@@ -38,6 +38,9 @@ from fhir_server.store.ledger import LedgerWrite
 PAUSE: Final = 32
 """After so many drafts of one write other requests get a turn."""
 
+LARGE: Final = 300
+"""Items of one list beyond which a resource is judged beside the loop."""
+
 ATTEMPTS: Final = 64
 """How often a write looks again before it answers that the resource is contended."""
 
@@ -148,8 +151,13 @@ class Writing:
     async def _prepare(self, draft: Draft) -> _Prepared:
         if draft.resource is None:
             return _Prepared(draft, None)
+        large = _is_large(draft.resource)
         try:
-            self._engine.validate(draft.resource)
+            if large:
+                # One resource is judged without a pause; a thread shares the time with the loop.
+                await asyncio.to_thread(self._engine.validate, draft.resource)
+            else:
+                self._engine.validate(draft.resource)
             if draft.key.type == DEFINING and self._engine.parameters is not None:
                 self._engine.parameters.check(draft.key, draft.resource)
         except Problem as problem:
@@ -157,7 +165,9 @@ class Writing:
         kept, blob = draft.resource, draft.blob
         if draft.key.type == BINARY and blob is None:
             kept, blob = await set_aside(self._engine.blobs, kept)
-        values = self._engine.extract({**kept, "id": draft.key.id})
+        whole = {**kept, "id": draft.key.id}
+        extract = self._engine.extract
+        values = await asyncio.to_thread(extract, whole) if large else extract(whole)
         return _Prepared(draft, values, kept, blob)
 
     def _parameters(self) -> int:
@@ -349,6 +359,11 @@ def _at(draft: Draft, problem: Problem) -> Problem:
 
 def _form(resource: Json, key: Key, version: int, updated: int) -> bytes:
     return stored_form(resource, key.id, str(version), format_instant(updated))
+
+
+def _is_large(resource: Json) -> bool:
+    """Whether a list in the resource is long enough to hold up the loop."""
+    return any(type(value) is list and len(value) > LARGE for value in resource.values())
 
 
 def _written(

@@ -41,6 +41,7 @@ from fhir_server.model.problem import (
     BadRequest,
     NotSupported,
     Problem,
+    RequestTimeout,
     ServerError,
     Unavailable,
     UnsupportedMediaType,
@@ -53,6 +54,9 @@ UNEXPECTED: Final = "The server met an unexpected condition; the request id name
 
 LARGE: Final = 200_000
 """Bytes of a body that take long to parse: about 10 ms."""
+
+PAUSE_SECONDS: Final = 8
+"""A client that sends nothing of its body for so long is given up."""
 
 CONTENT_TIMES: Final = 20
 """Streamed content may take so many times as long as other requests."""
@@ -286,18 +290,19 @@ async def parsed(
 
 
 async def read_body(receive: Receive) -> bytes:
-    """The whole body; its size is limited by the edge."""
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    if not message.get("more_body"):
-        return body
-    parts = [body]
-    while message.get("more_body"):
-        message = await receive()
+    """The whole body; its size is limited by the edge. RequestTimeout when the client pauses."""
+    parts, more = [], True
+    while more:
+        try:
+            async with asyncio.timeout(PAUSE_SECONDS):
+                message = await receive()
+        except TimeoutError:
+            raise RequestTimeout("the body did not arrive in time") from None
         if message["type"] == "http.disconnect":
             raise BadRequest("the body is not complete")
         parts.append(message.get("body", b""))
-    return b"".join(parts)
+        more = message.get("more_body", False)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def presentation(query: Pairs) -> tuple[Pairs, str | None, bool]:

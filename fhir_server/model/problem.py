@@ -98,6 +98,10 @@ class NotAcceptable(Problem):
     status, code = 406, "not-supported"
 
 
+class RequestTimeout(Problem):
+    status, code = 408, "timeout"
+
+
 class Conflict(Problem):
     status, code = 409, "conflict"
 

@@ -21,7 +21,7 @@ from .units import UCUM
 
 CANONICAL: Final = "urn:vehr:fhir"
 FEATURE: Final = f"{CANONICAL}:StructureDefinition:model-feature"
-UNROUNDED: Final = f"{CANONICAL}:StructureDefinition:unrounded-value"
+REPORTED: Final = f"{CANONICAL}:StructureDefinition:reported-value"
 MODEL_SYSTEM: Final = f"{CANONICAL}:CodeSystem:model"
 AI_LABEL: Final = {
     "system": "http://terminology.hl7.org/CodeSystem/v3-ObservationValue",
@@ -32,6 +32,7 @@ CONFIDENTIALITY: Final = "http://terminology.hl7.org/CodeSystem/v3-Confidentiali
 LEVELS: Final = ("U", "L", "M", "N", "R", "V")
 """https://terminology.hl7.org/CodeSystem-v3-Confidentiality.html, least first."""
 
+HUNDREDTH: Final = Decimal("0.01")
 MILLIONTH: Final = Decimal("0.000001")
 
 
@@ -95,7 +96,8 @@ def _years(age: int) -> Json:
 
 
 def observation(inference: Inference, moment: str) -> Json:
-    """A measured quantity that a model derives; reported as a whole number."""
+    """A measured quantity that a model derives, to two decimals; laboratories report the whole
+    number, which goes along as an extension and gives the category."""
     package = inference.package
     output, value = inference.results()[0]
     exact = Decimal(repr(value))
@@ -126,10 +128,8 @@ def observation(inference: Inference, moment: str) -> Json:
         "subject": subject(inference),
         "effectiveDateTime": dated or moment,
         "valueQuantity": {
-            "extension": [
-                {"url": UNROUNDED, "valueDecimal": exact.quantize(MILLIONTH, ROUND_HALF_UP)}
-            ],
-            "value": reported,
+            "extension": [{"url": REPORTED, "valueInteger": reported}],
+            "value": exact.quantize(HUNDREDTH, ROUND_HALF_UP),
             "unit": output.unit,
             "system": UCUM,
             "code": output.unit,

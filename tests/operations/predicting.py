@@ -19,6 +19,7 @@ from fhir_server.access.writing import Draft
 from fhir_server.definitions.registry import load as load_definitions
 from fhir_server.model.datatypes import parse_instant
 from fhir_server.model.resource import Key
+from fhir_server.search.explain import Trace
 from fhir_server.search.extract import compile_extract
 from fhir_server.search.match import matches
 from fhir_server.search.plan import Predicate, Search
@@ -46,9 +47,9 @@ class CountingStore(MemoryStore):
         super().__init__()
         self.searches: list[Search] = []
 
-    async def run(self, search: Search) -> Page:
+    async def run(self, search: Search, trace: Trace | None = None) -> Page:
         self.searches.append(search)
-        return await super().run(search)
+        return await super().run(search, trace)
 
 
 class World:

@@ -168,7 +168,7 @@ def _wait(link: str) -> httpx.Response:
             answer = httpx.get(link)
         except httpx.TransportError:
             continue
-        if answer.status_code not in (202, 503):
+        if answer.status_code not in (202, 429, 503):
             return answer
         time.sleep(0.2)
     raise AssertionError("the job does not end")
