@@ -231,3 +231,41 @@ def test_a_worker_that_cannot_start_says_why() -> None:
     with pytest.raises(GaveUp, match="schema version 99"):
         fake.run()
     assert fake.started == 1
+
+
+@pytest.mark.slow
+def test_a_posted_parameter_is_known_to_every_worker(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    parameter = {
+        "resourceType": "SearchParameter",
+        "id": "shoe",
+        "url": "http://example.org/shoe",
+        "name": "shoe",
+        "status": "active",
+        "description": "Shoe size",
+        "code": "shoe",
+        "base": ["Patient"],
+        "type": "string",
+        "expression": "Patient.extension.where(url='http://example.org/shoe').value.ofType(string)",
+    }
+    worn = {"extension": [{"url": "http://example.org/shoe", "valueString": "41"}]}
+
+    def answers(base: str) -> set[tuple[int, int]]:
+        """(status, total) over connections of their own, which any of the workers takes."""
+        found = set()
+        for _ in range(24):
+            answer = httpx.get(f"{base}/Patient?shoe=41", headers={"prefer": "handling=strict"})
+            found.add((answer.status_code, answer.json().get("total", -1)))
+        return found
+
+    with running(data, "--workers", "3", "--open") as server:
+        made = httpx.post(f"{server.base}/Patient", json=patient(1) | worn, headers=JSON)
+        assert made.status_code == 201
+        assert {status for status, _ in answers(server.base)} == {400}
+        put = httpx.put(f"{server.base}/SearchParameter/shoe", json=parameter, headers=JSON)
+        assert put.status_code == 201, put.text
+        command = [sys.executable, "-m", "fhir_server", "reindex", "--data", str(data)]
+        subprocess.run(command, cwd=ROOT, env=clean_environ(), check=True, capture_output=True)
+        assert answers(server.base) == {(200, 1)}
+        assert httpx.delete(f"{server.base}/SearchParameter/shoe").status_code == 204
+        assert {status for status, _ in answers(server.base)} == {400}
