@@ -22,6 +22,8 @@ import pytest
 from fhir_server.app import opened
 from fhir_server.config import Settings
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 Json = dict[str, Any]
 

@@ -20,6 +20,8 @@ from fhir_server.model.resource import Key
 from tests.cli.test_commands import serving, vehr
 from tests.search.test_custom import BY_EYES, parameter, patient
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:

@@ -10,6 +10,8 @@ import pytest
 
 from tests.serving import served
 
+pytestmark = pytest.mark.slow
+
 HOUR = 3_600_000_000
 JUMPS = (0, -HOUR, HOUR, -24 * HOUR, 2, (2**31 + 5) * 1_000_000 - time.time_ns() // 1000, 0)
 """Microseconds; the last but one is behind the end of 32-bit time."""

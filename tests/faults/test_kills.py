@@ -12,6 +12,8 @@ from tests.faults.killing import kill_at_point, kill_at_random
 from tests.faults.load import Told
 from tests.faults.points import POINTS
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.slow
 def test_r01_random_kills(tmp_path: Path) -> None:

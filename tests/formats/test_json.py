@@ -300,6 +300,7 @@ def _has_duplicates(body: str) -> bool:
     return found
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(_BODIES)
 def test_agrees_with_the_standard_library(body: str) -> None:
@@ -318,6 +319,7 @@ def test_agrees_with_the_standard_library(body: str) -> None:
     assert _oracle(dumps(resource)) == _oracle(data)
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(_BODIES, st.data())
 def test_damaged_bodies_are_refused_or_read_as_the_standard_library_does(

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 import httpx
+import pytest
 
 from fhir_server.app import Domain, assemble, serving
 from fhir_server.cli.serve import listening
@@ -19,6 +20,8 @@ from fhir_server.formats.json import loads
 from fhir_server.store.memory import MemoryStore
 from fhir_server.workers.process import Server, configuration
 from tests.faults.running import free_port
+
+pytestmark = pytest.mark.slow
 
 PATIENT = b'{"resourceType":"Patient"}'
 

@@ -112,6 +112,7 @@ def test_only_for_who_sees_everything(tmp_path: Path) -> None:
         assert server.get("Observation?_explain=true", headers=whole).status_code == 200
 
 
+@pytest.mark.slow
 def test_from_the_shell(tmp_path: Path) -> None:
     with served("sqlite", tmp_path) as server:
         made = server.create(observation("a", 1))

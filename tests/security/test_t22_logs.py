@@ -9,6 +9,8 @@ import pytest
 
 from tests.faults.running import running
 
+pytestmark = pytest.mark.slow
+
 CANARY = "Zq7canary"
 HOME = {"vehr.sqlite", "vehr.sqlite-wal", "vehr.sqlite-shm", "blobs", "jobs"}
 """Where the record itself lies."""

@@ -11,6 +11,7 @@ from random import Random
 from typing import Any
 from unittest import mock
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -35,6 +36,8 @@ from fhir_server.store.memory import MemoryStore
 from fhir_server.store.sqlite import roads, streams
 from fhir_server.store.sqlite.opening import open_store
 from tests.store.building import Bench, values
+
+pytestmark = pytest.mark.slow
 
 DAY = 86_400_000_000
 TYPES = ("Patient", "Observation")

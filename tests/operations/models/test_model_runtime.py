@@ -16,6 +16,8 @@ from odd_graphs import Lone
 from fhir_server.model.problem import Unavailable
 from operations.models.runtime import FAILURES, QUIET, Limits, Runtime
 
+pytestmark = pytest.mark.slow
+
 Body = Callable[[Runtime], Coroutine[Any, Any, None]]
 
 
