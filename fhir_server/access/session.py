@@ -6,6 +6,7 @@ Hidden and absent look the same from here on.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -21,7 +22,7 @@ from fhir_server.access.policy import BINARY, Policy
 from fhir_server.access.principal import Principal
 from fhir_server.access.restrict import restrict, restrict_scan
 from fhir_server.access.versions import VersionFilter, living, sees, tombstone
-from fhir_server.access.writing import Draft, Writing, Written
+from fhir_server.access.writing import Draft, Writing, Written, is_large
 from fhir_server.model.exchange import Json
 from fhir_server.model.problem import Forbidden, Gone, NotFound
 from fhir_server.model.resource import Key, Stored
@@ -174,6 +175,13 @@ class Session:
     def validate(self, resource: Json) -> None:
         """The structure of a resource that is used but not written. Raises Unprocessable."""
         self._engine.validate(resource)
+
+    async def judge(self, resource: Json) -> None:
+        """The same for a resource of any size: others get their turns meanwhile."""
+        if is_large(resource):
+            await asyncio.to_thread(self._engine.validate, resource)
+        else:
+            self._engine.validate(resource)
 
     def new_id(self) -> str:
         return self._engine.new_id()

@@ -151,7 +151,7 @@ class Writing:
     async def _prepare(self, draft: Draft) -> _Prepared:
         if draft.resource is None:
             return _Prepared(draft, None)
-        large = _is_large(draft.resource)
+        large = is_large(draft.resource)
         try:
             if large:
                 # One resource is judged without a pause; a thread shares the time with the loop.
@@ -361,7 +361,7 @@ def _form(resource: Json, key: Key, version: int, updated: int) -> bytes:
     return stored_form(resource, key.id, str(version), format_instant(updated))
 
 
-def _is_large(resource: Json) -> bool:
+def is_large(resource: Json) -> bool:
     """Whether a list in the resource is long enough to hold up the loop."""
     return any(type(value) is list and len(value) > LARGE for value in resource.values())
 
