@@ -16,13 +16,13 @@ from fhir_server.access.contents import (
     in_bundle,
     needed,
 )
-from fhir_server.access.engine import Engine
+from fhir_server.access.engine import Engine, is_large
 from fhir_server.access.parameters import TYPE as DEFINING
 from fhir_server.access.policy import BINARY, Policy
 from fhir_server.access.principal import Principal
 from fhir_server.access.restrict import restrict, restrict_scan
 from fhir_server.access.versions import VersionFilter, living, sees, tombstone
-from fhir_server.access.writing import Draft, Writing, Written, is_large
+from fhir_server.access.writing import Draft, Writing, Written
 from fhir_server.model.exchange import Json
 from fhir_server.model.problem import Forbidden, Gone, NotFound
 from fhir_server.model.resource import Key, Stored

@@ -30,6 +30,7 @@ from fhir_server.model.problem import (
     Problem,
 )
 from fhir_server.model.resource import ID_PATTERN, Key, Stored
+from fhir_server.search.plan import Scan
 
 PAUSE: Final = 50
 """After so many entries other requests get a turn."""
@@ -192,6 +193,12 @@ class Execution:
             guard = self._found[condition] = await self._session.find(scan, self._most + 1)
         return guard
 
+    def _alone(self, entry: Entry) -> Scan | None:
+        """The condition of an entry that creates, since it found nothing."""
+        asked = _condition(entry) if entry.method in ("POST", "PUT") else None
+        guard = self._found[asked] if asked is not None else None
+        return guard.scan if guard is not None and not guard.ids else None
+
     async def _resolve(
         self, keys: dict[int, Key], existing: set[int], patched: dict[int, Draft]
     ) -> None:
@@ -261,7 +268,8 @@ class Execution:
             version = _expected(entry)
             meant = self._deleted.get(entry.index)
             meant = [keys[entry.index]] if meant is None else meant
-            drafts += [(entry.index, _draft(entry, key, version)) for key in meant]
+            alone = self._alone(entry)
+            drafts += [(entry.index, _draft(entry, key, version, alone)) for key in meant]
         return sorted(drafts, key=lambda item: METHODS.index(item[1].method))
 
 
@@ -314,13 +322,13 @@ def _condition(entry: Entry) -> Condition | None:
     return None if header is None else Condition(entry.path[0], header.removeprefix("?"))
 
 
-def _draft(entry: Entry, key: Key, version: str | None) -> Draft:
+def _draft(entry: Entry, key: Key, version: str | None, alone: Scan | None) -> Draft:
     if entry.method == "DELETE":
         return Draft("DELETE", key, None, version, place=entry.place)
     resource = entry.resource
     if entry.conditional and resource is not None:
         resource = {**resource, "id": key.id}
-    return Draft(entry.method, key, resource, version, place=entry.place)
+    return Draft(entry.method, key, resource, version, place=entry.place, alone=alone)
 
 
 def _expected(entry: Entry) -> str | None:
