@@ -16,7 +16,7 @@ from fhir_server.access.session import Session
 from fhir_server.access.writing import Draft, Written
 from fhir_server.definitions.registry import Definitions
 from fhir_server.interactions.conditional import few, one_or_none, settle
-from fhir_server.interactions.entries import METHODS, Entry
+from fhir_server.interactions.entries import METHODS, Entry, entry_problems
 from fhir_server.interactions.links import Condition, Links, Piece, Site, Target, Version, fill
 from fhir_server.interactions.patch import drafted
 from fhir_server.interactions.ports import Criteria
@@ -27,7 +27,6 @@ from fhir_server.model.problem import (
     NotFound,
     NotSupported,
     PreconditionFailed,
-    Problem,
 )
 from fhir_server.model.resource import ID_PATTERN, Key, Stored
 from fhir_server.search.plan import Scan
@@ -62,20 +61,6 @@ async def execute(
     """
     execution = await Execution.prepare(writes, session, criteria, definitions, deletes)
     return await settle(lambda: execution.attempt(ledger))
-
-
-class entry_problems:
-    """Problems raised inside name the entry."""
-
-    def __init__(self, entry: Entry) -> None:
-        self._place = entry.place
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, Problem):
-            raise error.under(self._place) from None
 
 
 class Execution:
@@ -221,7 +206,9 @@ class Execution:
         for entry in self._writes:
             if entry.index in patched:
                 resource = patched[entry.index].resource or {}
-                sites += [(entry, site) for site in self._links.sites(resource, entry.full_url)]
+                with entry_problems(entry):
+                    found = self._links.sites(resource, entry.full_url)
+                sites += [(entry, site) for site in found]
         for turn, (entry, site) in enumerate(sites, 1):
             if turn % (PAUSE * 10) == 0:
                 await asyncio.sleep(0)

@@ -283,6 +283,46 @@ def test_c61_links_are_replaced(server: Server) -> None:
     assert '<a href="http://other/1">' in div and div.count(URN) == 1
 
 
+@pytest.mark.parametrize("lost", [URN, OID, URN + "#part", URN + "/_history/2"])
+def test_c61_a_link_to_no_entry_is_refused(server: Server, lost: str) -> None:
+    for bad in (
+        entry("POST", "Observation", observation(lost)),
+        entry("PUT", "Observation/o", observation(lost) | {"id": "o"}),
+        entry(
+            "POST",
+            "Observation",
+            observation(
+                "#p",
+                contained=[
+                    {
+                        "resourceType": "Patient",
+                        "id": "p",
+                        "managingOrganization": {"reference": lost},
+                    }
+                ],
+            ),
+        ),
+    ):
+        status, first = refused(server, entry("POST", "Patient", PATIENT), bad)
+        assert status == 422 and first["expression"] == ["Bundle.entry[1]"]
+        assert lost in first["diagnostics"]
+        batch = {"resourceType": "Bundle", "type": "batch", "entry": [bad]}
+        [shown] = server.post("", batch).json()["entry"]
+        assert shown["response"]["status"].startswith("422"), shown
+        assert lost in shown["response"]["outcome"]["issue"][0]["diagnostics"]
+    assert server.get("Observation").json()["total"] == 0
+
+
+def test_c61_batch_entries_do_not_refer_to_each_other(server: Server) -> None:
+    entries = [
+        entry("POST", "Patient", PATIENT, URN),
+        entry("POST", "Observation", observation(URN)),
+    ]
+    answer = server.post("", {"resourceType": "Bundle", "type": "batch", "entry": entries})
+    status = [e["response"]["status"][:3] for e in answer.json()["entry"]]
+    assert status == ["201", "422"]
+
+
 def test_c61_circular(server: Server) -> None:
     other = "urn:uuid:00000000-0000-4000-8000-000000000002"
     first = PATIENT | {"link": [{"other": {"reference": other}, "type": "seealso"}]}
