@@ -360,7 +360,13 @@ async def serving(
         face, runner = fhir_base(domain, rows, metrics, queue, open_=open_)
         front = Front(
             bases={b"fhir": face},
-            pages=pages(metrics, ready, domain.store.trouble, settings_rows()),
+            pages=pages(
+                metrics,
+                ready,
+                domain.store.trouble,
+                settings_rows(),
+                domain.settings.metrics_token,
+            ),
         )
         runner.start()
         sweeping = asyncio.create_task(sweep_blobs(domain.engine))
