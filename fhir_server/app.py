@@ -295,7 +295,7 @@ def interactions(
         "conditional-patch": conditional_patch(criteria, domain.definitions),
         "conditional-delete": conditional_delete(criteria, deletes),
         "create": create(criteria),
-        "create-binary": create_binary(create(criteria)),
+        "create-binary": create_binary(create(criteria), criteria),
         "history-instance": versions,
         "history-type": versions,
         "history-system": versions,
