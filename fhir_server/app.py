@@ -310,7 +310,7 @@ def interactions(
         "search-system": search(searching, subsets),
         "search-compartment": search(searching, subsets),
         "transaction": submit(
-            batch(perform, most),
+            batch(perform, domain.definitions, most),
             transaction(perform, criteria, domain.definitions, most, deletes),
         ),
         "operation": operation(rows, domain.engine.now),
