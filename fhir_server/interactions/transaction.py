@@ -46,7 +46,11 @@ def transaction(
         await probe(reads, writes, request, session)
         results = await execute(writes, session, criteria, definitions, deletes=deletes)
         wanted = preference(request, "return")
-        answers = {index: _shown(result, wanted) for index, result in results.items()}
+        answers: dict[int, bytes] = {}
+        for turn, (index, result) in enumerate(results.items(), 1):
+            answers[index] = _shown(result, wanted)
+            if turn % (4 * PAUSE) == 0:
+                await asyncio.sleep(0)
         for entry in reads:
             answers[entry.index] = await late(entry, request, session)
         shown = [answers[entry.index] for entry in entries]
