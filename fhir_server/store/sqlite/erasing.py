@@ -127,7 +127,8 @@ class Eraser:
 def scrub(connection: sqlite3.Connection) -> bool:
     """Leaves nothing of deleted rows in the files: the database is rewritten and the log cut.
 
-    False if somebody still reads from the log. Not in a transaction.
+    False if somebody still reads from the log. Not in a transaction. The connection does not
+    wait for others afterwards.
     """
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
     (size,) = connection.execute("PRAGMA page_size").fetchone()
@@ -141,8 +142,12 @@ def scrub(connection: sqlite3.Connection) -> bool:
 
 
 def cut_log(connection: sqlite3.Connection) -> bool:
-    """Whether the log is empty now; False while somebody reads from it."""
-    (busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    """Whether the log is empty now; False if somebody reads from it for long."""
+    connection.execute("PRAGMA busy_timeout = 1000")
+    try:
+        (busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    finally:
+        connection.execute("PRAGMA busy_timeout = 0")
     return not busy
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import threading
 import time
@@ -12,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from fhir_server.model.problem import BadRequest
+from fhir_server.model.problem import BadRequest, Unavailable
 from fhir_server.model.resource import Key, Stored
 from fhir_server.search import plan
 from fhir_server.search.explain import Trace
@@ -26,6 +27,7 @@ from fhir_server.store.base import (
     Reindexed,
     Versions,
 )
+from fhir_server.store.ledger import LedgerWrite
 from fhir_server.store.sqlite import codec, schema, search
 from fhir_server.store.sqlite.erasing import superseded
 from fhir_server.store.sqlite.keys import FIRST, LAST, Keys, List
@@ -51,6 +53,12 @@ CHANGED: Final = 100_000
 SCRUBS: Final = 5
 SCRUB_PAUSE: Final = 1.0
 """Seconds; how often, and in what distance, the log is cut while searches read from it."""
+PROBE_SECONDS: Final = 1.0
+"""Between two looks whether what could not be written can be written again."""
+PROBE: Final = {"filler": "0" * 32_768}
+"""As large as what is usually written."""
+ROOM: Final = 8_388_608
+"""Bytes that must be free on the disk for all to be well."""
 
 _JOIN: Final = " FROM version v CROSS JOIN resource r ON r.rid = v.rid WHERE "
 _IN_TIME: Final = (
@@ -179,6 +187,8 @@ class SqliteStore:
         self._local = threading.local()
         self._slow: list[Reader] = []
         self._ledger = SqliteLedger(self._reader.connection, writer, now)
+        self._now = now
+        self._probed = 0.0
 
     @property
     def ledger(self) -> SqliteLedger:
@@ -309,6 +319,21 @@ class SqliteStore:
 
     async def position(self) -> int:
         return schema.last(self._reader.connection, schema.SEQ)
+
+    async def trouble(self) -> str | None:
+        disk = os.statvfs(self._path.parent)
+        if disk.f_bavail * disk.f_frsize < ROOM:
+            return "the disk is full: reads go on, writes are refused"
+        found = self._writer.trouble
+        if found is None or time.monotonic() < self._probed + PROBE_SECONDS:
+            return found
+        self._probed = time.monotonic()
+        write = LedgerWrite("probe", "write", PROBE, expires=self._now())
+        try:
+            await self._writer.write(PreparedSet((), ledger=(write,)))
+        except Unavailable as problem:
+            return str(problem)
+        return None
 
     async def counts(self) -> dict[str, int]:
         rows = self._reader.connection.execute("SELECT type, live FROM counter WHERE live > 0")

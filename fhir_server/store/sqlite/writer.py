@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -29,6 +30,14 @@ log = logging.getLogger(__name__)
 MOST_SETS: Final = 256
 MOST_CHANGES: Final = 2048
 """A group takes no further set beyond these; one larger set is a group of its own."""
+
+BUSY_SECONDS: Final = 5.0
+"""How long the writer waits for a program that is not of this server and holds the database."""
+TROUBLES: Final = {
+    "SQLITE_FULL": "the disk is full: reads go on, writes are refused",
+    "SQLITE_BUSY": "another program holds the database: reads go on, writes are refused",
+}
+"""What is said of an error of SQLite."""
 
 
 class Result(NamedTuple):
@@ -56,6 +65,11 @@ class Writer(Protocol):
         """
         ...
 
+    @property
+    def trouble(self) -> str | None:
+        """Why the last write failed; None once one has succeeded again."""
+        ...
+
     async def write(self, prepared: PreparedSet) -> Result:
         """Durable when it returns. Raises Stale, or Unavailable when it is not known."""
         ...
@@ -79,6 +93,7 @@ class LocalWriter:
         self._worker: asyncio.Task[None] | None = None
         self._closed = False
         self.kept: Kept = {}
+        self.trouble: str | None = None
         self._connection = self._open()
 
     def _open(self) -> sqlite3.Connection:
@@ -89,6 +104,7 @@ class LocalWriter:
         self._codec = codec.load(connection)
         self._rid = schema.last(connection, schema.RID)
         self._seq = schema.last(connection, schema.SEQ)
+        connection.execute("PRAGMA busy_timeout = 0")
         return connection
 
     async def write(self, prepared: PreparedSet) -> Result:
@@ -121,7 +137,7 @@ class LocalWriter:
     async def _commit_group(self, waiting: list[_Waiting]) -> None:
         results: list[tuple[_Waiting, Result]] = []
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
+            await self._begin()
             group = Group(
                 self._connection,
                 self._keys,
@@ -142,7 +158,7 @@ class LocalWriter:
         except BaseException:
             self._fail(waiting, RuntimeError("the writer was interrupted"))
             raise
-        self._rid, self._seq = group.next_rid - 1, group.next_seq - 1
+        self._rid, self._seq, self.trouble = group.next_rid - 1, group.next_seq - 1, None
         for item, result in results:
             for write in item.prepared.ledger:
                 self.kept.pop((write.kind, write.key), None)
@@ -158,6 +174,18 @@ class LocalWriter:
         except sqlite3.Error as error:
             log.error("scrub failed: %s", error)
             return False
+
+    async def _begin(self) -> None:
+        """Others go on while a foreign program holds the database."""
+        deadline = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                if _name(error) != "SQLITE_BUSY" or time.monotonic() > deadline:
+                    raise
+            await asyncio.sleep(0.01)
 
     async def _add(self, group: Group, item: _Waiting) -> Result | None:
         """Stale and refused sets are answered at once: they have written nothing."""
@@ -175,16 +203,18 @@ class LocalWriter:
         return Result(committed, expired)
 
     def _fail(self, waiting: list[_Waiting], error: BaseException) -> None:
-        """Nobody of the group is acknowledged; the database is opened anew."""
+        """Nobody of the group is acknowledged; the database is opened anew, unless it is not
+        this program's turn.
+        """
         log.error("commit failed: %s", error)
         self.kept.clear()
-        text = "the database cannot be written"
-        if getattr(error, "sqlite_errorname", "") == "SQLITE_FULL":
-            text = "the disk is full: reads go on, writes are refused"
+        text = TROUBLES.get(_name(error), "the database cannot be written")
+        self.trouble = text
         for item in waiting:
             if not item.done.done():
                 item.done.set_exception(Unavailable(text, headers={"Retry-After": "5"}))
-        self._reopen()
+        if self._connection.in_transaction or _name(error) != "SQLITE_BUSY":
+            self._reopen()
 
     def _reopen(self) -> None:
         try:
@@ -202,3 +232,9 @@ class LocalWriter:
             await asyncio.wait([self._worker])
         self._connection.close()
         self._thread.shutdown()
+
+
+def _name(error: BaseException) -> str:
+    """What SQLite calls the error, without its details (``SQLITE_BUSY_RECOVERY``)."""
+    name: str = getattr(error, "sqlite_errorname", "")
+    return "_".join(name.split("_")[:2])
