@@ -13,7 +13,7 @@ from typing import Final
 from fhir_server.access.engine import Engine
 from fhir_server.access.policy import CompileFilter, PermitAll, Policy, ScopePolicy
 from fhir_server.access.principal import Principal
-from fhir_server.access.scopes import parse_scopes
+from fhir_server.access.scopes import parse_rights, parse_scopes
 from fhir_server.access.session import Session
 from fhir_server.model.problem import Problem, Unauthorized
 
@@ -112,6 +112,7 @@ class Gate:
             patient=grant.patient,
             system=not grant.user and grant.patient is None,
             grant=grant.id,
+            rights=parse_rights(grant.scope),
         )
         compartment = self._engine.definitions.compartment("Patient")
         return principal, ScopePolicy(principal, compartment, self._compile)

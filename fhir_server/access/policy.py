@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from fhir_server.access.principal import Principal
-from fhir_server.access.scopes import Scope
+from fhir_server.access.scopes import ERASE, Scope
 from fhir_server.search.plan import FALSE, TRUE, Any, InPatient, Predicate, both
 
 BINARY: Final = "Binary"
@@ -49,6 +49,11 @@ class Policy(Protocol):
         """True if nothing of the domain is hidden from this principal."""
         ...
 
+    @property
+    def erases(self) -> bool:
+        """May this principal erase for good what it may delete?"""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class PermitAll:
@@ -68,6 +73,10 @@ class PermitAll:
 
     @property
     def whole(self) -> bool:
+        return True
+
+    @property
+    def erases(self) -> bool:
         return True
 
 
@@ -98,6 +107,11 @@ class ScopePolicy:
     def whole(self) -> bool:
         """Only a ``system/`` client knows the domain whole, within its types."""
         return self._principal.system
+
+    @property
+    def erases(self) -> bool:
+        """A right of its own, which no resource scope includes, and of a client alone."""
+        return self._principal.system and ERASE in self._principal.rights
 
     def allows(self, letter: str, type_: str) -> bool:
         return any(

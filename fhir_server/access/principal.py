@@ -14,7 +14,8 @@ class Principal:
     ``id``: stable name for audit and for binding cursors. ``system``: acts for the
     hospital as a whole (may create by PUT, sees its domain). ``patient``: the launch
     context of ``patient/`` scopes. ``grant``: by which later work of the same principal is
-    authorised again; empty if there is none.
+    authorised again; empty if there is none. ``rights``: what goes beyond FHIR's
+    interactions (``scopes.RIGHTS``).
     """
 
     id: str
@@ -24,3 +25,4 @@ class Principal:
     patient: str | None = None
     system: bool = False
     grant: str = ""
+    rights: frozenset[str] = frozenset()
