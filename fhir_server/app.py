@@ -18,6 +18,7 @@ import structlog
 
 from fhir_server.access.contents import sweep
 from fhir_server.access.engine import Engine
+from fhir_server.access.erasing import settle
 from fhir_server.access.gate import Gate, system_session
 from fhir_server.access.parameters import PostedParameters
 from fhir_server.access.policy import CompileFilter
@@ -69,6 +70,7 @@ from fhir_server.jobs.request import KIND as REQUEST
 from fhir_server.jobs.request import replay
 from fhir_server.jobs.runner import Runner
 from fhir_server.model.datatypes import format_instant
+from fhir_server.model.problem import Unavailable
 from fhir_server.search.extended import ExtendedSchema
 from fhir_server.search.extract import compile_extract
 from fhir_server.search.match import matches
@@ -77,10 +79,12 @@ from fhir_server.store.archive import ArchiveError as ArchiveError
 from fhir_server.store.archive import Manifest, back_up, restore
 from fhir_server.store.base import Store
 from fhir_server.store.blobs import Blobs, LocalBlobs, MemoryBlobs
+from fhir_server.store.erase_log import EraseLog
 from fhir_server.store.memory import MemoryStore
 from fhir_server.store.sqlite import opening as sqlite
 from fhir_server.validation.validate import Validator
 from operations.anonymize import ROW as anonymize
+from operations.expunge import expunge_operation
 from operations.matching.person import patient_keys
 from operations.meta import meta_operations
 from operations.models.registry import SHIPPED, Registry
@@ -195,6 +199,7 @@ async def assemble(settings: Settings, store: Store) -> Domain:
         new_id=new_id,
         blobs=open_blobs(settings),
         parameters=parameters,
+        erase_log=None if settings.store == "memory:" else EraseLog(settings.erased),
     )
     searching = Searching(
         schema=schema,
@@ -227,6 +232,7 @@ def operations(domain: Domain, runtime: Runtime, queue: Queue) -> Operations:
             *record_operations(searchsets(domain.searching), domain.base),
             *meta_operations(types),
             reindex_operation(queue, types),
+            expunge_operation(domain.searching.schema, domain.base, queue),
         )
     )
 
@@ -373,13 +379,16 @@ async def serving(
 
 
 async def sweep_blobs(engine: Engine) -> None:
-    """For ever: uploads that no commit named are removed a day later."""
+    """For ever: uploads that no commit named are removed a day later, and what erases have
+    left to do is done."""
     while True:
-        await asyncio.sleep(SWEEP_EVERY)
         try:
+            await settle(engine)
+            await asyncio.sleep(SWEEP_EVERY)
             await sweep(engine, time.time() - ORPHAN_AGE)
-        except OSError as error:
-            log.warning("sweep of blobs failed", error=error.strerror)
+        except (OSError, Unavailable) as error:
+            log.warning("sweep failed", error=str(error))
+            await asyncio.sleep(SWEEP_EVERY)
 
 
 def software_version() -> str:

@@ -113,6 +113,15 @@ class Settings:
         default="sqlite:",
         metadata=of("STORE", _store, "Store of the record: sqlite:, or memory: (keeps nothing)."),
     )
+    erase_log: Path | None = field(
+        default=None,
+        metadata=of(
+            "ERASE_LOG",
+            _path,
+            "File that records what was erased, outside of the data directory, for restores; "
+            "default: beside it, its name with .erased.ndjson.",
+        ),
+    )
     search: str = field(
         default="", metadata=of("SEARCH", _search, "URL of an external search engine.")
     )
@@ -239,6 +248,12 @@ class Settings:
     job_hours: int = field(
         default=24, metadata=of("JOB_HOURS", _positive, "How long ended jobs and their files stay.")
     )
+
+    @property
+    def erased(self) -> Path:
+        """Where erases are recorded."""
+        data = self.data.absolute()
+        return self.erase_log or data.with_name(data.name + ".erased.ndjson")
 
     def json_limits(self) -> JsonLimits:
         return JsonLimits(

@@ -108,9 +108,9 @@ class Expunge:
                 erased = await erasing.erase(found.erasures, arguments.one("purpose", ""))
             except Stale:
                 continue
-            gone = keys_of(found.erasures)
-            await self._queue.forget({key.id for key in gone})
-            return answer(sum(erased.versions), len(gone), more, found.kept)
+            await self._queue.forget({erasure.key.id for erasure in found.erasures})
+            gone = len(keys_of(found.erasures))
+            return answer(sum(erased.versions), gone, more, found.kept)
         raise Conflict("it is being written by others")
 
     async def _gathered(

