@@ -15,20 +15,18 @@ from fhir_server.access.engine import Engine
 from fhir_server.access.parameters import TYPE as DEFINING
 from fhir_server.access.policy import BINARY, Policy
 from fhir_server.access.principal import Principal
+from fhir_server.access.references import check_references
 from fhir_server.formats.json import loads, stored_form
 from fhir_server.model.datatypes import format_instant
 from fhir_server.model.exchange import Json
 from fhir_server.model.problem import (
     Forbidden,
-    Issue,
     MethodNotAllowed,
     PreconditionFailed,
     Problem,
     Unavailable,
-    Unprocessable,
 )
 from fhir_server.model.resource import Key, Stored
-from fhir_server.search.extract import local_references
 from fhir_server.search.plan import TRUE, All, IdIn, Predicate, Scan, Search
 from fhir_server.search.values import IndexValues
 from fhir_server.store.base import Change, ChangeSet, Guard, Stale
@@ -121,7 +119,8 @@ class Writing:
             if turn % PAUSE == 0:
                 await asyncio.sleep(0)
         if not self._policy.whole:
-            await self._check_references(drafts)
+            written = [(d.key, d.resource, d.place) for d in drafts if d.resource is not None]
+            await check_references(self._engine, self._policy, written)
         guards = tuple([guard for draft in drafts for guard in draft.guards])
         binary = any(draft.key.type == BINARY for draft in drafts)
         for attempt in range(ATTEMPTS):
@@ -339,27 +338,6 @@ class Writing:
             if blob is not None:
                 rows += naming(change.key, change.version, blob)
         return rows
-
-    async def _check_references(self, drafts: Sequence[Draft]) -> None:
-        """References written by end users resolve to something that they may know of."""
-        own = {draft.key for draft in drafts if draft.resource is not None}
-        issues: list[Issue] = []
-        for draft in drafts:
-            if draft.resource is None:
-                continue
-            for type_, id_, path in local_references(draft.resource):
-                key = Key(type_, id_)
-                if key in own or await self._found_any(key):
-                    continue
-                text = f"the reference to {key} does not resolve"
-                issues.extend(_at(draft, Unprocessable([Issue("not-found", text, path)])).issues)
-        if issues:
-            raise Unprocessable(issues)
-
-    async def _found_any(self, key: Key) -> bool:
-        scan = Scan(key.type, All((IdIn((key.id,)), self._policy.exists(key.type))))
-        page = await self._engine.store.run(Search((scan,), count=1, total="none"))
-        return bool(page.matches)
 
 
 def _at(draft: Draft, problem: Problem) -> Problem:

@@ -74,7 +74,7 @@ def gone(server: Server, place: str) -> None:
         assert found.text == never.text.replace(f"{type_}/never", place)
     assert server.get(f"{type_}?_id={id_}&_summary=count").json()["total"] == 0
     for url in ("_history?_count=500", f"{type_}/_history?_count=500", f"{type_}?_count=500"):
-        assert f"/fhir/{place}\"" not in server.get(url).text, url
+        assert f'/fhir/{place}"' not in server.get(url).text, url
 
 
 def logged(server: Server) -> list[dict[str, Any]]:
