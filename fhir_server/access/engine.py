@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from fhir_server.access.parameters import PostedParameters
 from fhir_server.definitions.registry import Definitions
@@ -13,6 +14,9 @@ from fhir_server.search.values import IndexValues
 from fhir_server.store.base import Store
 from fhir_server.store.blobs import Blobs
 from fhir_server.store.erase_log import EraseLog
+
+LARGE: Final = 300
+"""Items of one list beyond which a resource is judged beside the loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,3 +38,8 @@ class Engine:
     blobs: Blobs | None = None
     parameters: PostedParameters | None = None
     erase_log: EraseLog | None = None
+
+
+def is_large(resource: Json) -> bool:
+    """Whether a list in the resource is long enough to hold up the loop."""
+    return any(type(value) is list and len(value) > LARGE for value in resource.values())

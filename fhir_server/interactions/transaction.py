@@ -14,12 +14,13 @@ from fhir_server.interactions.answer import preference, stored_outcome
 from fhir_server.interactions.entries import (
     Entry,
     answered,
+    entry_problems,
     failed,
     parse_entry,
     raw_entries,
     status_line,
 )
-from fhir_server.interactions.execution import PAUSE, Result, entry_problems, execute
+from fhir_server.interactions.execution import PAUSE, Result, execute
 from fhir_server.interactions.ports import Criteria, Handler, Perform
 from fhir_server.interactions.splice import bundle
 from fhir_server.interactions.splice import entry as entry_bytes
