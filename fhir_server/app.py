@@ -17,14 +17,13 @@ from zoneinfo import ZoneInfo
 import structlog
 
 from fhir_server.access.commit import committing
-from fhir_server.access.contents import sweep
 from fhir_server.access.engine import Engine
-from fhir_server.access.erasing import settle
 from fhir_server.access.gate import Gate, system_session
 from fhir_server.access.parameters import PostedParameters
 from fhir_server.access.policy import CompileFilter
 from fhir_server.access.reindexing import Reindexing
 from fhir_server.access.session import Session
+from fhir_server.access.upkeep import upkeep
 from fhir_server.auth.identities import Identities
 from fhir_server.auth.tokens import KIND as TOKEN
 from fhir_server.auth.tokens import Tokens
@@ -72,7 +71,6 @@ from fhir_server.jobs.request import KIND as REQUEST
 from fhir_server.jobs.request import replay
 from fhir_server.jobs.runner import Runner
 from fhir_server.model.datatypes import format_instant
-from fhir_server.model.problem import Unavailable
 from fhir_server.search.extended import ExtendedSchema
 from fhir_server.search.extract import compile_extract
 from fhir_server.search.match import matches
@@ -101,9 +99,6 @@ from terminology.stored import StoredTerminology
 log = structlog.get_logger("vehr")
 
 FHIR: Final = "/fhir"
-SWEEP_EVERY: Final = 3600
-ORPHAN_AGE: Final = 86_400
-"""Seconds; far longer than any request takes between its upload and its commit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,26 +371,13 @@ async def serving(
             pages=pages(metrics, ready, domain.store.trouble, settings_rows()),
         )
         runner.start()
-        sweeping = asyncio.create_task(sweep_blobs(domain.engine))
+        sweeping = asyncio.create_task(upkeep(domain.engine))
         try:
             yield Edge(front, edge_rules(domain.settings, FHIR, open_=open_), https)
         finally:
             sweeping.cancel()
             await runner.drain()
             await runtime.close()
-
-
-async def sweep_blobs(engine: Engine) -> None:
-    """For ever: uploads that no commit named are removed a day later, and what erases have
-    left to do is done."""
-    while True:
-        try:
-            await settle(engine)
-            await asyncio.sleep(SWEEP_EVERY)
-            await sweep(engine, time.time() - ORPHAN_AGE)
-        except (OSError, Unavailable) as error:
-            log.warning("sweep failed", error=str(error))
-            await asyncio.sleep(SWEEP_EVERY)
 
 
 def software_version() -> str:
