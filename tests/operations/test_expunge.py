@@ -322,10 +322,13 @@ def test_only_the_right_itself_opens_it(secured: Server, scope: str) -> None:
     assert CANARY in secured.get("Patient/p").text and logged(secured) == []
 
 
-@pytest.mark.parametrize("holder", [{"patient": "p"}, {"user": "Practitioner/x"}])
+@pytest.mark.parametrize("holder", [{"patient": "p"}, {"user": "head"}, {"user": "doctor"}])
 def test_a_person_does_not_have_it(secured: Server, holder: dict[str, str]) -> None:
     secured.headers = secured.bearer("system/*.cruds")
     patient(secured, "p", CANARY)
+    secured.user("head", "admin")
+    secured.user("doctor", "family-doctor")
+    secured.relation("doctor", "p")
     for context in ("patient", "user", "system"):
         secured.headers = secured.bearer(f"{context}/*.cruds __expunge", **holder)
         assert secured.post(f"Patient/p/{EVERYTHING}").status_code == 403
