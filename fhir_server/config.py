@@ -119,6 +119,15 @@ class Settings:
         default="sqlite:",
         metadata=of("STORE", _store, "Store of the record: sqlite:, or memory: (keeps nothing)."),
     )
+    erase_log: Path | None = field(
+        default=None,
+        metadata=of(
+            "ERASE_LOG",
+            _path,
+            "File that records what was erased, outside of the data directory, for restores; "
+            "default: beside it, its name with .erased.ndjson.",
+        ),
+    )
     search: str = field(
         default="", metadata=of("SEARCH", _search, "URL of an external search engine.")
     )
@@ -258,6 +267,12 @@ class Settings:
             "Bearer token for /metrics, from anywhere; unset: only direct from this machine.",
         ),
     )
+
+    @property
+    def erased(self) -> Path:
+        """Where erases are recorded."""
+        data = self.data.absolute()
+        return self.erase_log or data.with_name(data.name + ".erased.ndjson")
 
     def json_limits(self) -> JsonLimits:
         return JsonLimits(
