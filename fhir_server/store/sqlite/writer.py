@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from fhir_server.model.problem import Problem, Unavailable
 from fhir_server.store.base import Committed, Stale
-from fhir_server.store.sqlite import codec, schema
+from fhir_server.store.sqlite import codec, schema, wal
 from fhir_server.store.sqlite.erasing import scrub
 from fhir_server.store.sqlite.group import Group
 from fhir_server.store.sqlite.keys import Keys
@@ -101,7 +101,10 @@ class LocalWriter:
         self._connection = self._open()
 
     def _open(self) -> sqlite3.Connection:
+        marked = wal.commits(self._path.with_name(self._path.name + "-wal"))
         connection = schema.connect(self._path)
+        schema.schema_version(connection)
+        wal.recovered(self._path, marked, connection)
         schema.migrate(connection)
         codec.record(connection)
         self._keys = Keys(schema.secret(connection))
