@@ -250,7 +250,7 @@ class LocalWriter:
             log.error("close failed: %s", error)
         try:
             self._connection = self._open()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, Problem, OSError) as error:
             log.error("the database cannot be opened: %s", error)
 
     async def close(self) -> None:
