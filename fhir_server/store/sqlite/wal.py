@@ -90,7 +90,8 @@ def recovered(database: Path, marked: list[int], connection: sqlite3.Connection)
 
 
 def _end(wal: Path, frames: int) -> int:
-    page = HEADER.unpack(wal.read_bytes()[: HEADER.size])[2]
+    with wal.open("rb") as file:
+        page: int = HEADER.unpack(file.read(HEADER.size))[2]
     return HEADER.size + frames * (FRAME.size + page)
 
 
