@@ -186,7 +186,8 @@ class LocalWriter:
             self._fail(waiting, RuntimeError("the writer was interrupted"))
             raise
         self._rid, self._seq, self.trouble = group.next_rid - 1, group.next_seq - 1, None
-        for item, result in results:
+        # What takes long is last, so that nobody waits for it.
+        for item, result in sorted(results, key=lambda one: one[0].prepared.scrub):
             for write in item.prepared.ledger:
                 self.kept.pop((write.kind, write.key), None)
             if item.prepared.scrub:
