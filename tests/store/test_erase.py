@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import signal
 import sqlite3
 import subprocess
@@ -19,6 +20,8 @@ from fhir_server.search.plan import History, Scan, Search
 from fhir_server.search.values import StringValue, TokenValue
 from fhir_server.store.base import Change, ChangeSet, EraseSet, Erasure, Stale
 from fhir_server.store.ledger import LedgerWrite
+from fhir_server.store.sqlite import schema
+from fhir_server.store.sqlite.erasing import cut_log, scrub
 from fhir_server.store.sqlite.opening import open_store
 from fhir_server.store.sqlite.schema import FILE
 from fhir_server.store.sqlite.store import Reader
@@ -249,6 +252,28 @@ def test_the_files_hold_no_byte_of_it(tmp_path: Path) -> None:
         assert bench.do(store.counts()) == {"Patient": 400}
         runner.run(store.close())
     assert not any(piece in files(tmp_path) for piece in looked)
+
+
+def test_a_rewrite_leaves_nothing_in_unused_parts_of_pages(tmp_path: Path) -> None:
+    """SQLite overwrites what it deletes, but not what it has moved to another page before."""
+    connection = schema.connect(tmp_path / FILE)
+    schema.migrate(connection)
+    connection.execute("PRAGMA synchronous = OFF")
+    chance, planted = random.Random(2), []
+    for number in range(3000):
+        connection.execute("BEGIN")
+        for _ in range(6):
+            name = "canary" if chance.random() < 0.1 else "plain"
+            row = (chance.randrange(20), f"{name}{chance.randrange(10**6):06}{number}", number)
+            connection.execute("INSERT OR IGNORE INTO string VALUES (?, ?, ?)", row)
+            planted += [row] if name == "canary" else []
+        connection.execute("COMMIT")
+    connection.executemany("DELETE FROM string WHERE h = ? AND text = ? AND rid = ?", planted)
+    assert cut_log(connection)
+    moved = files(tmp_path).count(b"canary")
+    assert scrub(connection) and b"canary" not in files(tmp_path)
+    connection.close()
+    assert moved < len(planted) / 100
 
 
 def test_a_damaged_resource_can_be_erased(tmp_path: Path) -> None:
