@@ -26,7 +26,7 @@ from fhir_server.access.session import Session
 from fhir_server.access.upkeep import upkeep
 from fhir_server.auth.identities import Identities
 from fhir_server.auth.tokens import KIND as TOKEN
-from fhir_server.auth.tokens import Tokens
+from fhir_server.auth.tokens import MANDATE, Tokens
 from fhir_server.config import Settings, settings_rows
 from fhir_server.definitions.registry import Definitions, load
 from fhir_server.http.bodies import Bodies
@@ -165,7 +165,7 @@ def use_backup(settings: Settings, place: Path) -> Manifest:
     """Without its tokens, some of which may have been revoked since, and its jobs, whose files
     are not in it. Raises ArchiveError.
     """
-    return restore(place, settings.data, (TOKEN, JOB, SLOT))
+    return restore(place, settings.data, (TOKEN, MANDATE, JOB, SLOT))
 
 
 def open_blobs(settings: Settings) -> Blobs:
@@ -252,7 +252,7 @@ def job_folder(settings: Settings) -> Iterator[Path]:
 def job_queue(domain: Domain, folder: Path) -> Queue:
     settings = domain.settings
     rules = JobRules(per_owner=settings.max_jobs, retention=settings.job_hours * 3600)
-    return Queue(domain.store.ledger, JobFiles(folder), domain.engine.now, rules)
+    return Queue(domain.store.ledger, JobFiles(folder), domain.engine.now, rules, domain.tokens)
 
 
 def fhir_base(
