@@ -43,12 +43,16 @@ class PreparedChange(NamedTuple):
 
 
 class PreparedSet(NamedTuple):
-    """``expire``: also remove the ledger rows that have expired by then (epoch seconds)."""
+    """``expire``: also remove the ledger rows that have expired by then (epoch seconds).
+
+    ``follow``: of so many versions the words are then read into the index of words.
+    """
 
     changes: tuple[PreparedChange, ...]
     guards: tuple[Guard, ...] = ()
     ledger: tuple[LedgerWrite, ...] = ()
     expire: float | None = None
+    follow: int = 0
 
 
 def prepare_change(change: Change, keys: Keys, codec: Codec) -> PreparedChange:
@@ -128,14 +132,14 @@ def _node(value: Any) -> Any:
 def to_wire(prepared: PreparedSet) -> bytes:
     changes = [(*c[:-1], _rows_out(c.rows)) for c in prepared.changes]
     return msgspec.msgpack.encode(
-        (changes, _flat(prepared.guards), _flat(prepared.ledger), prepared.expire)
+        (changes, _flat(prepared.guards), _flat(prepared.ledger), prepared.expire, prepared.follow)
     )
 
 
 def from_wire(content: bytes) -> PreparedSet:
-    changes, guards, ledger, expire = msgspec.msgpack.decode(content)
+    changes, guards, ledger, expire, follow = msgspec.msgpack.decode(content)
     made = tuple(PreparedChange._make((*c[:-1], _rows_in(c[-1]))) for c in changes)
-    return PreparedSet(made, _node(guards), _node(ledger), expire)
+    return PreparedSet(made, _node(guards), _node(ledger), expire, follow)
 
 
 def _rows_out(rows: Rows) -> tuple[Any, ...]:

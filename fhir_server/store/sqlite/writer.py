@@ -31,10 +31,11 @@ MOST_CHANGES: Final = 2048
 
 
 class Result(NamedTuple):
-    """``expired``: ledger rows removed."""
+    """``expired``: ledger rows removed. ``followed``: versions read into the index of words."""
 
     committed: Committed
     expired: int = 0
+    followed: int = 0
 
 
 Kept = dict[tuple[str, str], tuple[Any, ...] | None]
@@ -155,7 +156,8 @@ class LocalWriter:
         expired = 0
         if item.prepared.expire is not None:
             expired = group.expire(item.prepared.expire)
-        return Result(committed, expired)
+        followed = await group.follow(item.prepared.follow) if item.prepared.follow else 0
+        return Result(committed, expired, followed)
 
     def _fail(self, waiting: list[_Waiting], error: BaseException) -> None:
         """Nobody of the group is acknowledged; the database is opened anew."""
