@@ -358,7 +358,10 @@ async def serving(
         queue = job_queue(domain, folder)
         rows = operations(domain, runtime, queue)
         face, runner = fhir_base(domain, rows, metrics, queue, open_=open_)
-        front = Front(bases={b"fhir": face}, pages=pages(metrics, ready, settings_rows()))
+        front = Front(
+            bases={b"fhir": face},
+            pages=pages(metrics, ready, domain.store.trouble, settings_rows()),
+        )
         runner.start()
         sweeping = asyncio.create_task(sweep_blobs(domain.engine))
         try:

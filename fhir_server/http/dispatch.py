@@ -127,7 +127,7 @@ class FhirBase:
             response = rendered(Unavailable("the request took too long", code="timeout"))
         finally:
             self._deadlines.end(progress.deadline)
-        await deliver(response, send, head=scope["method"] == "HEAD")
+        await deliver(response, scope, send)
         name = progress.route.interaction if progress.route else "unknown"
         self._meter(name, response.status, time.perf_counter() - started)
 

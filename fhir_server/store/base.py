@@ -154,6 +154,12 @@ class Store(Protocol):
         """The newest position of the change feed (for ``as_of`` and incremental readers)."""
         ...
 
+    async def trouble(self) -> str | None:
+        """Why writes are refused at present, for the operator; None when they are not. It
+        looks again itself, so it is over without a client having to write.
+        """
+        ...
+
     async def counts(self) -> dict[str, int]:
         """Current resources per type, from counters kept in the transaction."""
         ...

@@ -255,6 +255,9 @@ class MemoryStore:
     async def position(self) -> int:
         return len(self._feed)
 
+    async def trouble(self) -> str | None:
+        return None
+
     async def counts(self) -> dict[str, int]:
         newest = {e.stored.key: e.stored for e in self._feed}
         return dict(Counter(s.key.type for s in newest.values() if not s.deleted))
