@@ -193,12 +193,14 @@ class Criteria:
         """``_text`` and ``_content``: https://hl7.org/fhir/R4/search.html#text"""
         if name != code:
             not_supported(f"{name}: {code!r} has neither modifiers nor chains")
-        if code not in self.schema.definitions.search_parameters(type):
-            raise UnknownParameter(f"unknown search parameter {code!r} of {type}")
         if not self.context.bodies:
             not_supported(f"{code!r} cannot be used here")
         self.budget.spend(name, 1 + len(value) // 4)
-        return parse_text(name, value, lambda words, prefix: TextHas(code, words, prefix))
+        # A Bundle, a Binary and a Parameters have no narrative.
+        has = code in self.schema.definitions.search_parameters(type)
+        return parse_text(
+            name, value, lambda words, prefix: TextHas(code, words, prefix) if has else FALSE
+        )
 
     def _chain(
         self, parameter: Parameter, modifier: str, rest: str, value: str, name: str, hops: int

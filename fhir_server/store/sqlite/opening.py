@@ -109,6 +109,7 @@ class ElectedWriter:
         if lock is None:
             return False
         writer = LocalWriter(self._folder / FILE, self._now)
+        writer.start()
         place = self._folder.absolute() / "writer.sock"
         if len(os.fsencode(place)) > _LONGEST_SOCKET:
             place = Path(tempfile.mkdtemp(prefix="vehr-")) / "writer.sock"

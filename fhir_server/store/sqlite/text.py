@@ -16,15 +16,18 @@ import sqlite3
 from collections import Counter
 from typing import Any, Final
 
+import msgspec
+
 from fhir_server.search import plan
 from fhir_server.search.plan import Predicate
 from fhir_server.search.words import REVISION, Words, words_of
-from fhir_server.store.sqlite.codec import Codec
+from fhir_server.store.sqlite.codec import Codec, Damaged
 
 UNREAD: Final = 256
 """A search looks into at most so many versions that the index has not followed yet."""
 PIECE: Final = 256
 """Versions that the index follows in one transaction."""
+ANEW: Final = -1
 TURN: Final = 32
 """Resources between which others get a turn on the loop."""
 MOST: Final = 100_000
@@ -112,7 +115,13 @@ def candidates(
 
 
 async def follow(connection: sqlite3.Connection, codec: Codec, most: int) -> int:
-    """Reads up to ``most`` further versions into the index; how many there were."""
+    """Reads up to ``most`` further versions into the index; how many there were.
+
+    ``ANEW``: the index is to be made anew.
+    """
+    if most == ANEW:
+        connection.execute(_FOLLOWED, (0, 0))
+        most = PIECE
     upto = position(connection)
     rows = connection.execute(_NEXT, (upto, most)).fetchall()
     if rows and upto == 0:
@@ -136,7 +145,11 @@ async def follow(connection: sqlite3.Connection, codec: Codec, most: int) -> int
 
 
 def _words(codec: Codec, split: int, frame: bytes) -> Words:
-    return words_of(codec.open(frame)[:split])
+    """A damaged body has none: to say so is the matter of the scrub and of who reads it."""
+    try:
+        return words_of(codec.open(frame)[:split])
+    except (Damaged, msgspec.DecodeError):
+        return Words("", "")
 
 
 # --- examination ------------------------------------------------------------------------
@@ -158,10 +171,9 @@ _HELD: Final = "SELECT 1 FROM words WHERE words MATCH ? AND rowid = ?"
 def holds_words(connection: sqlite3.Connection, codec: Codec, rid: int) -> bool:
     """Whether the index has every word of a resource that it has followed to its present."""
     row = connection.execute(_IN_INDEX, (rid, position(connection))).fetchone()
-    return row is None or all(
-        connection.execute(_HELD, (f'{column} : "{word}"', rid)).fetchone() is not None
-        for column, word in _terms(_words(codec, *row))
-    )
+    terms = _terms(_words(codec, *row)) if row is not None else ()
+    query = " AND ".join(f'{column} : "{word}"' for column, word in terms)
+    return not query or connection.execute(_HELD, (query, rid)).fetchone() is not None
 
 
 def miscounted(connection: sqlite3.Connection, codec: Codec) -> int:

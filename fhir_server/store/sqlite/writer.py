@@ -20,6 +20,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from fhir_server.model.problem import Problem, Unavailable
 from fhir_server.store.base import Committed, Stale
 from fhir_server.store.sqlite import codec, schema
+from fhir_server.store.sqlite.follower import Follower
 from fhir_server.store.sqlite.group import Group
 from fhir_server.store.sqlite.keys import Keys
 from fhir_server.store.sqlite.prepared import PreparedSet
@@ -90,6 +91,7 @@ class LocalWriter:
         self._closed = False
         self.kept: Kept = {}
         self.trouble: str | None = None
+        self._follower = Follower(self._follow)
         self._connection = self._open()
 
     def _open(self) -> sqlite3.Connection:
@@ -111,6 +113,13 @@ class LocalWriter:
         if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._work())
         return await done
+
+    def start(self) -> None:
+        """Begins what the writer does by itself."""
+        self._follower.wake()
+
+    async def _follow(self, most: int) -> int:
+        return (await self.write(PreparedSet((), follow=most))).followed
 
     async def _work(self) -> None:
         try:
@@ -213,6 +222,7 @@ class LocalWriter:
 
     async def close(self) -> None:
         self._closed = True
+        await self._follower.stop()
         if self._worker is not None:
             await asyncio.wait([self._worker])
         self._connection.close()
