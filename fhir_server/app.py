@@ -16,13 +16,15 @@ from zoneinfo import ZoneInfo
 
 import structlog
 
-from fhir_server.access.contents import sweep
+from fhir_server.access.commit import committing
 from fhir_server.access.engine import Engine
 from fhir_server.access.gate import Gate, system_session
 from fhir_server.access.parameters import PostedParameters
 from fhir_server.access.policy import CompileFilter
 from fhir_server.access.reindexing import Reindexing
 from fhir_server.access.session import Session
+from fhir_server.access.upkeep import upkeep
+from fhir_server.auth.identities import Identities
 from fhir_server.auth.tokens import KIND as TOKEN
 from fhir_server.auth.tokens import Tokens
 from fhir_server.config import Settings, settings_rows
@@ -77,10 +79,12 @@ from fhir_server.store.archive import ArchiveError as ArchiveError
 from fhir_server.store.archive import Manifest, back_up, restore
 from fhir_server.store.base import Store
 from fhir_server.store.blobs import Blobs, LocalBlobs, MemoryBlobs
+from fhir_server.store.erase_log import EraseLog
 from fhir_server.store.memory import MemoryStore
 from fhir_server.store.sqlite import opening as sqlite
 from fhir_server.validation.validate import Validator
 from operations.anonymize import ROW as anonymize
+from operations.expunge import expunge_operation
 from operations.matching.person import patient_keys
 from operations.meta import meta_operations
 from operations.models.registry import SHIPPED, Registry
@@ -95,9 +99,6 @@ from terminology.stored import StoredTerminology
 log = structlog.get_logger("vehr")
 
 FHIR: Final = "/fhir"
-SWEEP_EVERY: Final = 3600
-ORPHAN_AGE: Final = 86_400
-"""Seconds; far longer than any request takes between its upload and its commit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,11 @@ class Domain:
     store: Store
     engine: Engine
     searching: Searching
-    tokens: Tokens
+    identities: Identities
+
+    @property
+    def tokens(self) -> Tokens:
+        return self.identities.tokens
 
     @property
     def base(self) -> str:
@@ -195,6 +200,7 @@ async def assemble(settings: Settings, store: Store) -> Domain:
         new_id=new_id,
         blobs=open_blobs(settings),
         parameters=parameters,
+        erase_log=None if settings.store == "memory:" else EraseLog(settings.erased),
     )
     searching = Searching(
         schema=schema,
@@ -207,7 +213,8 @@ async def assemble(settings: Settings, store: Store) -> Domain:
             finder(system_session(engine, "terminology"), schema, base), schema.definitions
         ).answer,
     )
-    return Domain(settings, store, engine, searching, Tokens(store.ledger, time.time))
+    identities = Identities.over(store.ledger, committing(store), time.time)
+    return Domain(settings, store, engine, searching, identities)
 
 
 def operations(domain: Domain, runtime: Runtime, queue: Queue) -> Operations:
@@ -227,6 +234,7 @@ def operations(domain: Domain, runtime: Runtime, queue: Queue) -> Operations:
             *record_operations(searchsets(domain.searching), domain.base),
             *meta_operations(types),
             reindex_operation(queue, types),
+            expunge_operation(domain.searching.schema, domain.base, queue),
         )
     )
 
@@ -303,7 +311,7 @@ def interactions(
         "search-system": search(searching, subsets),
         "search-compartment": search(searching, subsets),
         "transaction": submit(
-            batch(perform, most),
+            batch(perform, domain.definitions, most),
             transaction(perform, criteria, domain.definitions, most, deletes),
         ),
         "operation": operation(rows, domain.engine.now),
@@ -364,23 +372,13 @@ async def serving(
             pages=pages(metrics, ready, domain.store.trouble, settings_rows()),
         )
         runner.start()
-        sweeping = asyncio.create_task(sweep_blobs(domain.engine))
+        sweeping = asyncio.create_task(upkeep(domain.engine))
         try:
             yield Edge(front, edge_rules(domain.settings, FHIR, open_=open_), https)
         finally:
             sweeping.cancel()
             await runner.drain()
             await runtime.close()
-
-
-async def sweep_blobs(engine: Engine) -> None:
-    """For ever: uploads that no commit named are removed a day later."""
-    while True:
-        await asyncio.sleep(SWEEP_EVERY)
-        try:
-            await sweep(engine, time.time() - ORPHAN_AGE)
-        except OSError as error:
-            log.warning("sweep of blobs failed", error=error.strerror)
 
 
 def software_version() -> str:

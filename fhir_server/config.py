@@ -113,6 +113,15 @@ class Settings:
         default="sqlite:",
         metadata=of("STORE", _store, "Store of the record: sqlite:, or memory: (keeps nothing)."),
     )
+    erase_log: Path | None = field(
+        default=None,
+        metadata=of(
+            "ERASE_LOG",
+            _path,
+            "File that records what was erased, outside of the data directory, for restores; "
+            "default: beside it, its name with .erased.ndjson.",
+        ),
+    )
     search: str = field(
         default="", metadata=of("SEARCH", _search, "URL of an external search engine.")
     )
@@ -208,7 +217,11 @@ class Settings:
     )
     max_connections: int = field(
         default=10000,
-        metadata=of("MAX_CONNECTIONS", _positive, "Connections of a worker; beyond: 503."),
+        metadata=of(
+            "MAX_CONNECTIONS",
+            _positive,
+            "Connections of a worker, at most 3/4 of the files it may open; beyond: 503.",
+        ),
     )
     head_seconds: int = field(
         default=10,
@@ -239,6 +252,12 @@ class Settings:
     job_hours: int = field(
         default=24, metadata=of("JOB_HOURS", _positive, "How long ended jobs and their files stay.")
     )
+
+    @property
+    def erased(self) -> Path:
+        """Where erases are recorded."""
+        data = self.data.absolute()
+        return self.erase_log or data.with_name(data.name + ".erased.ndjson")
 
     def json_limits(self) -> JsonLimits:
         return JsonLimits(

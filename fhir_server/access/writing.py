@@ -10,25 +10,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
+from fhir_server.access.alone import Coming, require_alone
 from fhir_server.access.contents import apart, blob_of, naming, permitted, set_aside
-from fhir_server.access.engine import Engine
+from fhir_server.access.engine import Engine, is_large
 from fhir_server.access.parameters import TYPE as DEFINING
 from fhir_server.access.policy import BINARY, Policy
 from fhir_server.access.principal import Principal
+from fhir_server.access.references import check_references
 from fhir_server.formats.json import loads, stored_form
 from fhir_server.model.datatypes import format_instant
 from fhir_server.model.exchange import Json
 from fhir_server.model.problem import (
     Forbidden,
-    Issue,
     MethodNotAllowed,
     PreconditionFailed,
     Problem,
     Unavailable,
-    Unprocessable,
 )
 from fhir_server.model.resource import Key, Stored
-from fhir_server.search.extract import local_references
 from fhir_server.search.plan import TRUE, All, IdIn, Predicate, Scan, Search
 from fhir_server.search.values import IndexValues
 from fhir_server.store.base import Change, ChangeSet, Guard, Stale
@@ -37,9 +36,6 @@ from fhir_server.store.ledger import LedgerWrite
 
 PAUSE: Final = 32
 """After so many drafts of one write other requests get a turn."""
-
-LARGE: Final = 300
-"""Items of one list beyond which a resource is judged beside the loop."""
 
 ATTEMPTS: Final = 64
 """How often a write looks again before it answers that the resource is contended."""
@@ -53,7 +49,8 @@ class Draft:
     that the client last saw. ``guards``: what the request relied on (conditions). ``place``:
     where problems are said to be, for example ``Bundle.entry[3]``. ``blob``: the content of
     a Binary that was sent as it is. ``seen``: the version that it was made from; Stale is
-    raised if another one is current. ``new``: the id must not be in use.
+    raised if another one is current. ``new``: the id must not be in use. ``alone``: finds
+    nothing else that is written with it.
     """
 
     method: str
@@ -65,6 +62,7 @@ class Draft:
     blob: Blob | None = None
     seen: int | None = None
     new: bool = False
+    alone: Scan | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,16 +119,20 @@ class Writing:
             if turn % PAUSE == 0:
                 await asyncio.sleep(0)
         if not self._policy.whole:
-            await self._check_references(drafts)
-        guards = tuple(guard for draft in drafts for guard in draft.guards)
+            written = [(d.key, d.resource, d.place) for d in drafts if d.resource is not None]
+            await check_references(self._engine, self._policy, written)
+        if len(drafts) > 1 and any(draft.alone is not None for draft in drafts):
+            require_alone(_coming(p.draft, p.values) for p in prepared if p.values is not None)
+        guards = tuple([guard for draft in drafts for guard in draft.guards])
+        binary = any(draft.key.type == BINARY for draft in drafts)
         for attempt in range(ATTEMPTS):
             prepared = self._extracted(prepared)
             current = await self._current(drafts)
             plans = await self._plan(prepared, current)
-            changes = tuple(change for change in plans if isinstance(change, Change))
+            changes = tuple([change for change in plans if isinstance(change, Change)])
             if not changes and not ledger:
                 return _written(prepared, plans, ())
-            rows = await self._naming(prepared, plans)
+            rows = await self._naming(prepared, plans) if binary else []
             try:
                 committed = await self._engine.store.apply(
                     ChangeSet(changes, guards, (*ledger, *rows))
@@ -151,7 +153,7 @@ class Writing:
     async def _prepare(self, draft: Draft) -> _Prepared:
         if draft.resource is None:
             return _Prepared(draft, None)
-        large = _is_large(draft.resource)
+        large = is_large(draft.resource)
         try:
             if large:
                 # One resource is judged without a pause; a thread shares the time with the loop.
@@ -198,12 +200,20 @@ class Writing:
     async def _plan(
         self, prepared: Sequence[_Prepared], current: Sequence[Stored | None]
     ) -> list[Planned]:
-        plans = []
+        plans: list[Planned] = []
         for turn, (item, now) in enumerate(zip(prepared, current, strict=True), 1):
-            plans.append(await self._change(item, now))
+            if now is None and self._is_plain(item.draft):
+                plans.append(self._build(item, None))
+            else:
+                plans.append(await self._change(item, now))
             if turn % PAUSE == 0:
                 await asyncio.sleep(0)
         return plans
+
+    def _is_plain(self, draft: Draft) -> bool:
+        """A create of whatever the principal likes: there is nothing to judge."""
+        plain = draft.method == "POST" and draft.seen is None and draft.if_match is None
+        return plain and not draft.new and self._policy.sees("c", draft.key.type) == TRUE
 
     async def _change(self, item: _Prepared, current: Stored | None) -> Planned:
         """The change that a draft makes to what is current; None if there is nothing to do."""
@@ -331,26 +341,9 @@ class Writing:
                 rows += naming(change.key, change.version, blob)
         return rows
 
-    async def _check_references(self, drafts: Sequence[Draft]) -> None:
-        """References written by end users resolve to something that they may know of."""
-        own = {draft.key for draft in drafts if draft.resource is not None}
-        issues: list[Issue] = []
-        for draft in drafts:
-            if draft.resource is None:
-                continue
-            for type_, id_, path in local_references(draft.resource):
-                key = Key(type_, id_)
-                if key in own or await self._found_any(key):
-                    continue
-                text = f"the reference to {key} does not resolve"
-                issues.extend(_at(draft, Unprocessable([Issue("not-found", text, path)])).issues)
-        if issues:
-            raise Unprocessable(issues)
 
-    async def _found_any(self, key: Key) -> bool:
-        scan = Scan(key.type, All((IdIn((key.id,)), self._policy.exists(key.type))))
-        page = await self._engine.store.run(Search((scan,), count=1, total="none"))
-        return bool(page.matches)
+def _coming(draft: Draft, values: IndexValues) -> Coming:
+    return Coming(draft.key.type, draft.key.id, values, draft.alone, draft.place)
 
 
 def _at(draft: Draft, problem: Problem) -> Problem:
@@ -359,11 +352,6 @@ def _at(draft: Draft, problem: Problem) -> Problem:
 
 def _form(resource: Json, key: Key, version: int, updated: int) -> bytes:
     return stored_form(resource, key.id, str(version), format_instant(updated))
-
-
-def _is_large(resource: Json) -> bool:
-    """Whether a list in the resource is long enough to hold up the loop."""
-    return any(type(value) is list and len(value) > LARGE for value in resource.values())
 
 
 def _written(

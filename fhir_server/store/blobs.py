@@ -71,6 +71,10 @@ class Blobs(Protocol):
         """The SHA-256 of every blob."""
         ...
 
+    async def discard(self, sha256: str, before: float) -> bool:
+        """Remove one blob, unless it was stored after this epoch second; is it gone?"""
+        ...
+
     async def sweep(self, is_referenced: IsReferenced, before: float) -> int:
         """Remove what nothing names and was stored before this epoch second; how many."""
         ...
@@ -100,6 +104,11 @@ class MemoryBlobs:
 
     async def names(self) -> list[str]:
         return sorted(self.contents)
+
+    async def discard(self, sha256: str, before: float) -> bool:
+        if self._times.get(sha256, before) <= before:
+            self.contents.pop(sha256, None)
+        return sha256 not in self.contents
 
     async def sweep(self, is_referenced: IsReferenced, before: float) -> int:
         old = [name for name in self.contents if self._times[name] < before]
@@ -140,8 +149,13 @@ class LocalBlobs:
         self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
         weakref.finalize(self, os.close, self._root)
         self._limit = limit
-        if self._make(INCOMING):
-            os.fsync(self._root)
+        self._make(INCOMING)
+        os.fsync(self._root)
+        above = os.open(root.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(above)
+        finally:
+            os.close(above)
 
     async def put(self, content: AsyncIterator[bytes]) -> Blob:
         try:
@@ -168,15 +182,17 @@ class LocalBlobs:
         return blob
 
     def _keep(self, file: int, name: str, blob: Blob) -> None:
-        """Make it durable under its digest; a damaged or older copy is replaced by it."""
+        """Make it durable under its digest; a damaged or older copy is replaced by it.
+
+        The root is synced too: who made the folder may have died before it did.
+        """
         os.fsync(file)
         folder = blob.sha256[:2]
         with self._locked():
-            made = self._make(folder)
+            self._make(folder)
             os.replace(name, _place(blob.sha256), src_dir_fd=self._root, dst_dir_fd=self._root)
         self._sync(folder)
-        if made:
-            os.fsync(self._root)
+        os.fsync(self._root)
 
     async def read(self, blob: Blob) -> AsyncIterator[bytes]:
         if not await asyncio.to_thread(self._sound, blob):
@@ -218,6 +234,18 @@ class LocalBlobs:
             if _PREFIX.fullmatch(folder):
                 yield from (n for n in self._list(folder) if _DIGEST.fullmatch(n))
 
+    async def discard(self, sha256: str, before: float) -> bool:
+        place = _place(sha256)
+        await asyncio.to_thread(self._remove, place, before)
+        return not await asyncio.to_thread(self._there, place)
+
+    def _there(self, place: str) -> bool:
+        try:
+            os.stat(place, dir_fd=self._root, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return True
+
     async def sweep(self, is_referenced: IsReferenced, before: float) -> int:
         swept = 0
         for name in await asyncio.to_thread(self._list, INCOMING):
@@ -252,12 +280,9 @@ class LocalBlobs:
         finally:
             os.close(file)
 
-    def _make(self, folder: str) -> bool:
-        try:
+    def _make(self, folder: str) -> None:
+        with suppress(FileExistsError):
             os.mkdir(folder, 0o700, dir_fd=self._root)
-        except FileExistsError:
-            return False
-        return True
 
     def _list(self, folder: str) -> list[str]:
         file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=self._root)

@@ -9,20 +9,24 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import assert_never
+from functools import cached_property
+from typing import Protocol, TypeVar, assert_never
 
 from fhir_server.model.problem import BadRequest
 from fhir_server.model.resource import Key, Stored
 from fhir_server.search import plan
 from fhir_server.search.explain import Trace
 from fhir_server.search.match import matches_leaf
-from fhir_server.search.plan import Cursor, History, Predicate, Scan, Search
-from fhir_server.search.values import IndexValues
+from fhir_server.search.plan import Cursor, History, Predicate, Rest, Scan, Search
+from fhir_server.search.values import CANONICAL, IndexValues
 from fhir_server.search.words import remembered
 from fhir_server.store.base import (
     Change,
     ChangeSet,
     Committed,
+    Erased,
+    EraseSet,
+    Erasure,
     Guard,
     Page,
     Reindexed,
@@ -65,10 +69,11 @@ class World:
                 return any(self.holds(p, entry) for p in parts)
             case plan.Not(part):
                 return not self.holds(part, entry)
-            case plan.Chain(param, targets):
-                return any(self.in_scan(t, e) for e in self.referred(entry, param) for t in targets)
-            case plan.Has(source, param):
-                return any(self.in_scan(source, e) for e in self.referring(entry, param))
+            case plan.Chain(param, targets, canonical):
+                found = self.referred(entry, param, canonical)
+                return any(self.in_scan(t, e) for e in found for t in targets)
+            case plan.Has(source, param, canonical):
+                return any(self.in_scan(source, e) for e in self.referring(entry, param, canonical))
             case plan.Composite(param, parts):
                 elements = [replace(entry, values=v) for p, v in entry.values.groups if p == param]
                 return any(all(self.holds(p, element) for p in parts) for element in elements)
@@ -94,25 +99,38 @@ class World:
             case _:
                 assert_never(predicate)
 
-    def referred(self, entry: Entry, param: str) -> list[Entry]:
+    @cached_property
+    def _by_url(self) -> dict[str, list[Entry]]:
+        """What canonical references may say -> the resources that are meant."""
+        found: dict[str, list[Entry]] = {}
+        for entry in self._by_key.values():
+            for url in {v.uri for v in entry.values.uris if v.param == CANONICAL}:
+                found.setdefault(url, []).append(entry)
+        return found
+
+    def referred(self, entry: Entry, param: str, canonical: bool) -> list[Entry]:
         """The resources that ``entry`` refers to by ``param``."""
-        keys = {Key(r.type, r.id) for r in entry.values.references if r.param == param}
+        references = [r for r in entry.values.references if r.param == param]
+        if canonical:
+            names = {r.canonical for r in references if r.url}
+            return [found for name in names for found in self._by_url.get(name, ())]
+        keys = {Key(r.type, r.id) for r in references}
         return [self._by_key[k] for k in keys if k in self._by_key]
 
-    def referring(self, entry: Entry, param: str) -> list[Entry]:
+    def referring(self, entry: Entry, param: str, canonical: bool) -> list[Entry]:
         """The resources that refer by ``param`` to ``entry``."""
-        return [e for e in self._by_key.values() if entry in self.referred(e, param)]
+        return [e for e in self._by_key.values() if entry in self.referred(e, param, canonical)]
 
     def follow(self, include: plan.Include, entry: Entry) -> list[Entry]:
         """What one include adds for one resource."""
         if include.reverse:
             if not any(self.in_scan(t, entry) for t in include.targets):
                 return []
-            found = self.referring(entry, include.param)
+            found = self.referring(entry, include.param, include.canonical)
             return [e for e in found if self.in_scan(include.source, e)]
         if not self.in_scan(include.source, entry):
             return []
-        found = self.referred(entry, include.param)
+        found = self.referred(entry, include.param, include.canonical)
         return [e for e in found if any(self.in_scan(t, e) for t in include.targets)]
 
     def included(self, includes: Sequence[plan.Include], matches: list[Entry]) -> list[Entry]:
@@ -125,14 +143,40 @@ class World:
             seen.update((e.rid, e) for e in fresh)
             rules = [i for i in includes if i.iterate]
         added = sorted(seen.keys() - {e.rid for e in matches})
-        if len(added) > plan.INCLUDE_LIMIT:
+        if len(added) > plan.INCLUDE_MOST:
             raise too_many_included()
         return [seen[rid] for rid in added]
 
 
 def too_many_included() -> BadRequest:
-    text = f"_include and _revinclude add more than {plan.INCLUDE_LIMIT} resources to one page"
+    text = f"_include and _revinclude add more than {plan.INCLUDE_MOST:,} resources to one page"
     return BadRequest(text, code="too-costly")
+
+
+class Numbered(Protocol):
+    """What has a creation number."""
+
+    @property
+    def rid(self) -> int: ...
+
+
+N = TypeVar("N", bound=Numbered)
+
+
+def part_of(
+    search: Search, included: Sequence[N], last: Cursor | None
+) -> tuple[Sequence[N], Rest | None]:
+    """As much of what is included as one answer holds, in order of creation, and the rest.
+
+    ``last``: the place of the last match of the page.
+    """
+    if search.rest is not None:
+        behind = search.rest.behind
+        included = [one for one in included if one.rid > behind]
+    part = included[: plan.INCLUDE_LIMIT]
+    if last is None or len(part) == len(included):
+        return part, None
+    return part, Rest(last, part[-1].rid)
 
 
 class MemoryStore:
@@ -141,6 +185,7 @@ class MemoryStore:
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._feed: list[Entry] = []
         self._rids: dict[Key, int] = {}
+        self._last_seq = self._last_rid = 0
         self._ledger = MemoryLedger(clock)
 
     @property
@@ -148,7 +193,7 @@ class MemoryStore:
         return self._ledger
 
     def _world(self, as_of: int | None = None) -> World:
-        feed = self._feed if as_of is None else self._feed[: max(as_of, 0)]
+        feed = [e for e in self._feed if as_of is None or e.stored.seq <= as_of]
         return World({e.stored.key: e for e in feed}.values())
 
     def _newest(self, key: Key) -> Stored | None:
@@ -170,11 +215,17 @@ class MemoryStore:
             after = place(search.after)
             rest = [e for e in rest if after < place(at[e.rid])]
         page = rest[: search.count]
+        last = at[page[-1].rid] if page else None
+        if search.rest is not None:
+            last, until = search.rest.until, place(search.rest.until)
+            page = [e for e in rest if not until < place(at[e.rid])]
+        part, more = part_of(search, world.included(search.includes, page), last)
         return Page(
-            matches=[e.stored for e in page],
-            included=[e.stored for e in world.included(search.includes, page)],
+            matches=[] if search.rest is not None else [e.stored for e in page],
+            included=[e.stored for e in part],
             total=_total(search.total, len(found)),
-            next=at[page[-1].rid] if page and len(rest) > len(page) else None,
+            next=last if len(rest) > len(page) else None,
+            rest=more,
         )
 
     async def current(self, keys: Sequence[Key]) -> list[Stored | None]:
@@ -204,18 +255,20 @@ class MemoryStore:
     def _was_current(self, stored: Stored, low: int, high: int) -> bool:
         """Was this version current at some point from ``low`` to before ``high``?"""
         versions = (e.stored for e in self._feed if e.stored.key == stored.key)
-        later = next((s for s in versions if s.version == stored.version + 1), None)
+        later = next((s for s in versions if s.version > stored.version), None)
         return stored.updated < high and (later is None or later.updated > low)
 
     async def apply(self, change_set: ChangeSet) -> Committed:
         self._check_guards(change_set.guards)
         feed, rids = len(self._feed), dict(self._rids)
+        last = self._last_seq, self._last_rid
         try:
             seqs = tuple(self._add(c) for c in change_set.changes)
             self._ledger.write_all(change_set.ledger)
         except Stale:
             del self._feed[feed:]
             self._rids = rids
+            self._last_seq, self._last_rid = last
             raise
         return Committed(seqs)
 
@@ -229,11 +282,48 @@ class MemoryStore:
         newest = self._newest(change.key)
         if change.expect != (newest.version if newest else 0):
             raise Stale((change.key,))
-        seq = len(self._feed) + 1
-        rid = self._rids.setdefault(change.key, len(self._rids) + 1)
+        seq = self._last_seq = self._last_seq + 1
+        if change.key not in self._rids:
+            self._last_rid += 1
+        rid = self._rids.setdefault(change.key, self._last_rid)
         stored = Stored(change.key, change.version, change.updated, change.body, seq, change.method)
         self._feed.append(Entry(rid, stored, change.values or IndexValues()))
         return seq
+
+    async def erase(self, erase_set: EraseSet) -> Erased:
+        found = [self._erasable(erasure) for erasure in erase_set.erasures]
+        moved = [e.key for e, gone in zip(erase_set.erasures, found, strict=True) if gone is None]
+        if moved:
+            raise Stale(tuple(moved))
+        self._ledger.write_all(erase_set.ledger)
+        all_gone = {(e.stored.key, e.stored.version) for gone in found for e in gone or ()}
+        self._feed = [e for e in self._feed if (e.stored.key, e.stored.version) not in all_gone]
+        for erasure in erase_set.erasures:
+            if erasure.versions is None:
+                self._rids.pop(erasure.key, None)
+        return Erased(tuple(len(gone or ()) for gone in found))
+
+    def _erasable(self, erasure: Erasure) -> list[Entry] | None:
+        """The versions that go; None if another version is current than was expected."""
+        newest = self._newest(erasure.key)
+        current = newest.version if newest else 0
+        if current != erasure.expect:
+            return None
+        wanted = erasure.versions
+        entries = [e for e in self._feed if e.stored.key == erasure.key]
+        return [e for e in entries if wanted is None or e.stored.version in wanted]
+
+    async def scrub(self) -> bool:
+        return True
+
+    async def formerly(self, patient: str) -> dict[Key, tuple[int, ...]]:
+        newest = {e.stored.key: e.stored.version for e in self._feed}
+        found: dict[Key, tuple[int, ...]] = {}
+        for entry in self._feed:
+            key, version = entry.stored.key, entry.stored.version
+            if patient in entry.values.patients and version != newest[key]:
+                found[key] = (*found.get(key, ()), version)
+        return found
 
     async def reindex(self, fresh: Sequence[Reindexed]) -> int:
         newest = {entry.stored.key: at for at, entry in enumerate(self._feed)}
@@ -249,11 +339,11 @@ class MemoryStore:
         return changed
 
     async def changes(self, since: int) -> AsyncIterator[Stored]:
-        for entry in self._feed[max(since, 0) :]:
+        for entry in [e for e in self._feed if e.stored.seq > since]:
             yield entry.stored
 
     async def position(self) -> int:
-        return len(self._feed)
+        return self._last_seq
 
     async def trouble(self) -> str | None:
         return None

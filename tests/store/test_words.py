@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,12 @@ import pytest
 
 from fhir_server.formats.json import dumps
 from fhir_server.model.problem import Unavailable
+from fhir_server.model.resource import Key
 from fhir_server.search.explain import Trace
 from fhir_server.search.plan import Any as AnyOf
 from fhir_server.search.plan import IdIn, Not, Scan, Search, TextHas, TokenIs
 from fhir_server.search.values import TokenValue
-from fhir_server.store.base import Guard, Stale
+from fhir_server.store.base import EraseSet, Erasure, Guard, Stale
 from fhir_server.store.sqlite import follower, store, text
 from fhir_server.store.sqlite.opening import open_store
 from fhir_server.store.sqlite.prepared import PreparedSet
@@ -150,3 +152,53 @@ def test_text_of_one_named_resource(bench: Bench) -> None:
     assert bench.found(named) == ["Condition/a"]
     where = Search((Scan("Condition", IdIn(("a",))),), count=1)
     assert bench.found(where) == ["Condition/a"]
+
+
+def erase(bench: Bench, id: str, expect: int, versions: tuple[int, ...] | None = None) -> None:
+    erasure = Erasure(Key("Condition", id), expect, versions)
+    bench.do(bench.store.erase(EraseSet((erasure,))))
+
+
+@pytest.mark.parametrize("followed", [0, 1, 2, 3])
+@pytest.mark.parametrize("versions", [None, (1,), (1, 2), (2,)])
+def test_what_is_erased_leaves_the_index(
+    bench: Bench, followed: int, versions: tuple[int, ...] | None
+) -> None:
+    for number, said in enumerate(("bone", "liver", "heart"), 1):
+        say(bench, "a", said)
+        if number == followed:
+            follow(bench)
+    say(bench, "b", "lung")
+    erase(bench, "a", 3, versions)
+    connection_, codec = connection(bench), bench.store._reader.codec  # type: ignore[attr-defined]
+    assert text.miscounted(connection_, codec) == 0
+    heart = search(TextHas("_content", ("heart",)))
+    assert bench.found(heart) == ([] if versions is None else ["Condition/a"])
+    follow(bench)
+    assert text.miscounted(connection_, codec) == 0
+    assert bench.found(heart) == ([] if versions is None else ["Condition/a"])
+    assert bench.found(search()) == []
+
+
+def test_a_damaged_version_that_is_erased(bench: Bench, tmp_path: Path) -> None:
+    say(bench, "a", "bone")
+    say(bench, "b", "bone")
+    follow(bench)
+    other = sqlite3.connect(tmp_path / "vehr.sqlite")
+    other.execute("UPDATE version SET frame = x'00' WHERE seq = 1")
+    other.commit()
+    other.close()
+    erase(bench, "a", 1)
+    assert bench.found(search()) == ["Condition/b"]
+    follow(bench)
+    assert text.miscounted(connection(bench), bench.store._reader.codec) == 0  # type: ignore[attr-defined]
+
+
+def test_a_scrub_leaves_no_word(bench: Bench, tmp_path: Path) -> None:
+    say(bench, "a", "canarybird")
+    say(bench, "b", "other")
+    follow(bench)
+    erase(bench, "a", 1)
+    assert bench.do(bench.store.scrub())  # type: ignore[attr-defined]
+    files = [path.read_bytes() for path in tmp_path.iterdir() if path.is_file()]
+    assert not any(b"canarybird" in content for content in files)

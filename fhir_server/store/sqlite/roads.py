@@ -7,7 +7,7 @@ are counted only up to a limit; the cheapest looking ones are counted first.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeAlias
 
@@ -15,6 +15,7 @@ from fhir_server.model.resource import Key
 from fhir_server.search import plan
 from fhir_server.search.explain import short
 from fhir_server.search.plan import Predicate, Scan
+from fhir_server.search.values import CANONICAL, IndexValues
 from fhir_server.store.sqlite import text
 from fhir_server.store.sqlite.keys import DAY, DURATIONS, Keys, List, stretches, whole
 from fhir_server.store.sqlite.probes import MOST_LISTS, Probe, Prober
@@ -68,10 +69,20 @@ class Road:
         return self.length is not None and self.length < size
 
 
+class Bearer(Protocol):
+    """A resource that is referred to."""
+
+    @property
+    def key(self) -> Key: ...
+
+    @property
+    def values(self) -> IndexValues: ...
+
+
 class Joins(Protocol):
     """Answers the parts that need other resources. None: they are ``limit`` or more."""
 
-    def chained(self, chain: plan.Chain, limit: int) -> list[Key] | None:
+    def chained(self, chain: plan.Chain, limit: int) -> Sequence[Bearer] | None:
         """All resources that the chain may lead to."""
         ...
 
@@ -180,6 +191,8 @@ class Roads:
         for number, part in enumerate(parts):
             road.texts += _texts(part)
             if number in done:
+                if isinstance(part, plan.Chain) and part.canonical:
+                    road.residual.append(part)  # the lists hold every version of a url
                 continue
             probe = prober.probe(part)
             if probe is None:
@@ -230,11 +243,16 @@ class Roads:
         return chosen if road.rids is None else None
 
     def _chained(self, type_: str, chain: plan.Chain, limit: int) -> list[List] | None:
-        keys = self._joins.chained(chain, limit)
-        if keys is None:
+        rows = self._joins.chained(chain, limit)
+        if rows is None:
             return None
-        made = self._keys
-        pairs = ((made.reference(type_, chain.param, k.id), made.system(k.type)) for k in keys)
+        made, param = self._keys, chain.param
+        if chain.canonical:
+            uris = (uri for row in rows for uri in row.values.uris if uri.param == CANONICAL)
+            urls = dict.fromkeys(uri.uri.partition("|")[0] for uri in uris)
+            return [whole(made.url(type_, param, url)) for url in urls]
+        keys = (row.key for row in rows)
+        pairs = ((made.reference(type_, param, k.id), made.system(k.type)) for k in keys)
         return [whole(pair) for pair in pairs]
 
     def _by_ids(self, type_: str, ids: Iterable[str]) -> list[int]:
@@ -252,9 +270,8 @@ class Roads:
         if isinstance(part, plan.Has):
             ids = self._joins.referred_by(part, type_, min(limit, self._joined))
             return None if ids is None else self._by_ids(type_, ids)
-        query = text.expression(part)
-        if query is not None:
-            return self._worded(type_, query, limit)
+        if (query := text.expression(part)) is not None:
+            return text.candidates(self._connection, type_, query, limit, self._budget)
         if not _collectable(part):
             return None
         found: set[int] = set()
@@ -264,12 +281,6 @@ class Roads:
             if len(found) >= limit:
                 return None
         return sorted(found)
-
-    def _worded(self, type_: str, query: str, limit: int) -> list[int] | None:
-        """Looking into bodies is dear: a search in a thread collects more for it."""
-        most = text.MOST if limit == COLLECTED and not self._budget.inline else limit
-        patient = not self._budget.limited
-        return text.candidates(self._connection, type_, query, most, patient=patient)
 
     def _sources(
         self, type_: str, part: Predicate

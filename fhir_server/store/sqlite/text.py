@@ -14,7 +14,8 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections import Counter
-from typing import Any, Final
+from collections.abc import Collection
+from typing import Final
 
 import msgspec
 
@@ -22,6 +23,7 @@ from fhir_server.search import plan
 from fhir_server.search.plan import Predicate
 from fhir_server.search.words import REVISION, Words, words_of
 from fhir_server.store.sqlite.codec import Codec, Damaged
+from fhir_server.store.sqlite.rows import Budget
 
 UNREAD: Final = 256
 """A search looks into at most so many versions that the index has not followed yet."""
@@ -30,8 +32,10 @@ PIECE: Final = 256
 ANEW: Final = -1
 TURN: Final = 32
 """Resources between which others get a turn on the loop."""
+MANY: Final = 1_000
 MOST: Final = 100_000
-"""Candidates that the index may give a search that has gone to a thread."""
+"""Where many candidates are not too many, a search in a thread takes so many from the index:
+looking into bodies without it is dearer."""
 COST: Final = 30
 """Work units of looking into one body."""
 
@@ -41,8 +45,10 @@ DELTA: Final = (
     """CREATE TABLE followed (
         name TEXT PRIMARY KEY, revision INTEGER NOT NULL, seq INTEGER NOT NULL) WITHOUT ROWID""",
     "INSERT INTO followed VALUES ('words', 0, 0)",
+    "CREATE TABLE worded (rid INTEGER PRIMARY KEY, seq INTEGER NOT NULL)",
 )
-"""Only ASCII letters mean something to the tokenizer: words come folded and between spaces."""
+"""Only ASCII letters mean something to the tokenizer: words come folded and between spaces.
+``worded`` says the words of which version are in the index."""
 
 _STATE: Final = "SELECT revision, seq FROM followed WHERE name = 'words'"
 _MATCHING: Final = (
@@ -57,12 +63,19 @@ _CHANGED: Final = (
 _NEXT: Final = (
     "SELECT seq, rid, method, split, frame FROM version WHERE seq > ? ORDER BY seq LIMIT ?"
 )
-_BEFORE: Final = (
-    "SELECT split, frame FROM version WHERE until = ? AND rid = ? AND method <> 'DELETE'"
+_WORDED: Final = (
+    "SELECT v.seq, v.split, v.frame FROM worded w CROSS JOIN version v ON v.seq = w.seq"
+    " WHERE w.rid = ?"
 )
 _ADD: Final = "INSERT INTO words (rowid, narrative, rest) VALUES (?, ?, ?)"
 _REMOVE: Final = "INSERT INTO words (words, rowid, narrative, rest) VALUES ('delete', ?, ?, ?)"
-_CLEAR: Final = "INSERT INTO words (words) VALUES ('delete-all')"
+_SET: Final = "INSERT OR REPLACE INTO worded VALUES (?, ?)"
+_UNSET: Final = "DELETE FROM worded WHERE rid = ?"
+_CLEAR: Final = (
+    "INSERT INTO words (words) VALUES ('delete-all')",
+    "DELETE FROM worded",
+    "UPDATE followed SET revision = 0, seq = 0 WHERE name = 'words'",
+)
 _FOLLOWED: Final = "UPDATE followed SET revision = ?, seq = ? WHERE name = 'words'"
 
 
@@ -97,15 +110,17 @@ def expression(predicate: Predicate) -> str | None:
 
 
 def candidates(
-    connection: sqlite3.Connection, type_: str, query: str, limit: int, *, patient: bool
+    connection: sqlite3.Connection, type_: str, query: str, limit: int, budget: Budget
 ) -> list[int] | None:
     """The resources of a type that may be meant; None: they are ``limit`` or more.
 
-    Raises Behind, unless ``patient``.
+    Raises Behind, unless the search has no budget: then the writer itself is asking.
     """
+    if limit >= MANY and not budget.inline:
+        limit = MOST
     upto = position(connection)
     (unread,) = connection.execute(_UNREAD, (upto, UNREAD + 1)).fetchone()
-    if unread > UNREAD and not patient:
+    if unread > UNREAD and budget.limited:
         raise Behind
     rows = connection.execute(_MATCHING, (query, type_, limit)).fetchall()
     found = {rid for (rid,) in rows}
@@ -119,29 +134,51 @@ async def follow(connection: sqlite3.Connection, codec: Codec, most: int) -> int
 
     ``ANEW``: the index is to be made anew.
     """
-    if most == ANEW:
-        connection.execute(_FOLLOWED, (0, 0))
-        most = PIECE
-    upto = position(connection)
-    rows = connection.execute(_NEXT, (upto, most)).fetchall()
-    if rows and upto == 0:
-        connection.execute(_CLEAR)
-    first: dict[int, int] = {}
-    last: dict[int, tuple[Any, ...]] = {}
-    for row in rows:
-        first.setdefault(row[1], row[0])
-        last[row[1]] = row
-    for turn, (rid, (_, _, method, split, frame)) in enumerate(last.items(), 1):
-        before = connection.execute(_BEFORE, (first[rid], rid)).fetchone()
-        if before is not None:
-            connection.execute(_REMOVE, (rid, *_words(codec, *before)))
+    if most == ANEW or position(connection) == 0:
+        clear(connection)
+    rows = connection.execute(_NEXT, (position(connection), abs(most))).fetchall()
+    last = {row[1]: row for row in rows}
+    for turn, (rid, (seq, _, method, split, frame)) in enumerate(last.items(), 1):
+        _remove(connection, codec, rid)
         if method != "DELETE":
             connection.execute(_ADD, (rid, *_words(codec, split, frame)))
+            connection.execute(_SET, (rid, seq))
         if turn % TURN == 0:
             await asyncio.sleep(0)
     if rows:
         connection.execute(_FOLLOWED, (REVISION, rows[-1][0]))
     return len(rows)
+
+
+def clear(connection: sqlite3.Connection) -> None:
+    """Empties the index: all is still to be read."""
+    for statement in _CLEAR:
+        connection.execute(statement)
+
+
+def _remove(connection: sqlite3.Connection, codec: Codec, rid: int) -> None:
+    row = connection.execute(_WORDED, (rid,)).fetchone()
+    if row is not None:
+        connection.execute(_REMOVE, (rid, *_words(codec, *row[1:])))
+        connection.execute(_UNSET, (rid,))
+
+
+def forget(connection: sqlite3.Connection, codec: Codec, rid: int, gone: Collection[int]) -> None:
+    """Takes out the words of a resource if they are those of a version that will be erased."""
+    row = connection.execute(_WORDED, (rid,)).fetchone()
+    if row is None or row[0] not in gone:
+        return
+    try:
+        codec.open(row[2])
+    except Damaged:  # what is to be taken out cannot be said
+        clear(connection)
+    else:
+        _remove(connection, codec, rid)
+
+
+def merge(connection: sqlite3.Connection) -> None:
+    """Leaves nothing in the index of what was taken out."""
+    connection.execute("INSERT INTO words (words) VALUES ('optimize')")
 
 
 def _words(codec: Codec, split: int, frame: bytes) -> Words:
@@ -155,13 +192,11 @@ def _words(codec: Codec, split: int, frame: bytes) -> Words:
 # --- examination ------------------------------------------------------------------------
 
 _IN_INDEX: Final = (
-    "SELECT v.split, v.frame FROM resource r CROSS JOIN version v ON v.seq = r.seq"
+    "SELECT v.split, v.frame, w.seq FROM resource r CROSS JOIN version v ON v.seq = r.seq"
+    " LEFT JOIN worded w ON w.rid = r.rid AND w.seq = r.seq"
     " WHERE r.rid = ? AND r.live = 1 AND r.seq <= ?"
 )
-_THEN: Final = (
-    "SELECT split, frame FROM version"
-    " WHERE seq <= ?1 AND ifnull(until > ?1, 1) AND method <> 'DELETE'"
-)
+_ALL: Final = "SELECT v.split, v.frame FROM worded w CROSS JOIN version v ON v.seq = w.seq"
 _VOCABULARY: Final = "CREATE VIRTUAL TABLE temp.vocabulary USING fts5vocab(main, words, 'col')"
 _FORGET: Final = "DROP TABLE temp.vocabulary"
 _TERMS: Final = "SELECT col, term, doc FROM temp.vocabulary"
@@ -171,15 +206,20 @@ _HELD: Final = "SELECT 1 FROM words WHERE words MATCH ? AND rowid = ?"
 def holds_words(connection: sqlite3.Connection, codec: Codec, rid: int) -> bool:
     """Whether the index has every word of a resource that it has followed to its present."""
     row = connection.execute(_IN_INDEX, (rid, position(connection))).fetchone()
-    terms = _terms(_words(codec, *row)) if row is not None else ()
+    if row is None:
+        return True
+    split, frame, there = row
+    terms = _terms(_words(codec, split, frame))
     query = " AND ".join(f'{column} : "{word}"' for column, word in terms)
-    return not query or connection.execute(_HELD, (query, rid)).fetchone() is not None
+    if there is None or not query:
+        return there is not None
+    return connection.execute(_HELD, (query, rid)).fetchone() is not None
 
 
 def miscounted(connection: sqlite3.Connection, codec: Codec) -> int:
     """Words that the index has for another number of resources than there are with it."""
     expected: Counter[tuple[str, str]] = Counter()
-    for split, frame in connection.execute(_THEN, (position(connection),)):
+    for split, frame in connection.execute(_ALL):
         expected.update(_terms(_words(codec, split, frame)))
     connection.execute(_VOCABULARY)
     try:
