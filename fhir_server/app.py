@@ -43,7 +43,7 @@ from fhir_server.interactions.binary import (
     update_binary,
     vread_binary,
 )
-from fhir_server.interactions.capabilities import Abilities, OperationName, capabilities
+from fhir_server.interactions.capabilities import Abilities, capabilities, named
 from fhir_server.interactions.create import create
 from fhir_server.interactions.cursors import Cursors, cursor_key
 from fhir_server.interactions.delete import MOST, conditional_delete, delete
@@ -289,11 +289,11 @@ def interactions(
     searching, most = domain.searching, domain.settings.max_entries
     criteria, deletes = searching.criteria(), MOST[domain.settings.conditional_delete]
     subsets = Subsets(domain.definitions)
-    versions = history(searching.cursors, searching.sizes, searching.context)
+    versions = history(searching.cursors, searching.sizes, searching.context, subsets)
     handlers: dict[str, Handler] = {
         "read": published(read(subsets), (definition(row, domain.base) for row in rows.rows)),
         "read-binary": read_binary,
-        "vread": vread,
+        "vread": vread(subsets),
         "vread-binary": vread_binary,
         "update": update,
         "update-binary": update_binary,
@@ -303,7 +303,7 @@ def interactions(
         "conditional-patch": conditional_patch(criteria, domain.definitions),
         "conditional-delete": conditional_delete(criteria, deletes),
         "create": create(criteria),
-        "create-binary": create_binary(create(criteria)),
+        "create-binary": create_binary(create(criteria), criteria),
         "history-instance": versions,
         "history-type": versions,
         "history-system": versions,
@@ -319,7 +319,7 @@ def interactions(
     abilities = Abilities(
         interactions=frozenset({*handlers, "batch"}),
         schema=searching.schema,
-        operations=tuple(_named(rows, domain.base)),
+        operations=tuple(named(rows, domain.base)),
         started=format_instant(domain.engine.now()),
         version=software_version(),
         open=open_,
@@ -329,18 +329,6 @@ def interactions(
     parameters = domain.engine.parameters
     assert parameters is not None
     return informed(handlers, parameters.refresh)
-
-
-def _named(operations: Operations, base: str) -> list[OperationName]:
-    return [
-        OperationName(
-            code=row.code,
-            definition=f"{base}/OperationDefinition/{row.code}",
-            types=frozenset(row.types if row.levels - {"system"} else ()),
-            system="system" in row.levels,
-        )
-        for row in operations.rows
-    ]
 
 
 def scope_filter(searching: Searching) -> CompileFilter:
@@ -362,14 +350,14 @@ async def serving(
         await domain.store.position()
         return not leaving()
 
-    https = domain.settings.base_url.startswith("https:")
+    https, token = domain.settings.base_url.startswith("https:"), domain.settings.metrics_token
     with job_folder(domain.settings) as folder:
         queue = job_queue(domain, folder)
         rows = operations(domain, runtime, queue)
         face, runner = fhir_base(domain, rows, metrics, queue, open_=open_)
         front = Front(
             bases={b"fhir": face},
-            pages=pages(metrics, ready, domain.store.trouble, settings_rows()),
+            pages=pages(metrics, ready, domain.store.trouble, settings_rows(), token),
         )
         runner.start()
         sweeping = asyncio.create_task(upkeep(domain.engine))

@@ -88,6 +88,12 @@ def _names(value: str) -> tuple[str, ...]:
     return tuple(name.strip().lower() for name in value.split(",") if name.strip())
 
 
+def _token(value: str) -> str:
+    if len(value) < 16 or not all("!" <= c <= "~" for c in value):
+        raise ValueError("must be at least 16 printable ASCII characters")
+    return value
+
+
 def _zone(value: str) -> str:
     try:
         ZoneInfo(value)
@@ -251,6 +257,15 @@ class Settings:
     )
     job_hours: int = field(
         default=24, metadata=of("JOB_HOURS", _positive, "How long ended jobs and their files stay.")
+    )
+
+    metrics_token: str = field(
+        default="",
+        metadata=of(
+            "METRICS_TOKEN",
+            _token,
+            "Bearer token for /metrics, from anywhere; unset: only direct from this machine.",
+        ),
     )
 
     @property

@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from fhir_server.model.problem import Problem, Unavailable
 from fhir_server.store.base import Committed, Stale
-from fhir_server.store.sqlite import codec, schema
+from fhir_server.store.sqlite import codec, schema, wal
 from fhir_server.store.sqlite.erasing import scrub
 from fhir_server.store.sqlite.follower import Follower
 from fhir_server.store.sqlite.group import Group
@@ -105,7 +105,10 @@ class LocalWriter:
         self._connection = self._open()
 
     def _open(self) -> sqlite3.Connection:
+        marked = wal.commits(self._path.with_name(self._path.name + "-wal"))
         connection = schema.connect(self._path)
+        schema.schema_version(connection)
+        wal.recovered(self._path, marked, connection)
         schema.migrate(connection)
         codec.record(connection)
         self._keys = Keys(schema.secret(connection))
@@ -261,7 +264,7 @@ class LocalWriter:
             log.error("close failed: %s", error)
         try:
             self._connection = self._open()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, Problem, OSError) as error:
             log.error("the database cannot be opened: %s", error)
 
     async def close(self) -> None:
