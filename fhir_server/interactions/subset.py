@@ -54,7 +54,7 @@ class Subsets:
                 return self.data
             case "false":
                 return lambda resource: resource
-        raise BadRequest(f"_summary: {mode[:40]!r} is none of true, text, data, count, false")
+        raise BadRequest(f"_summary: {mode[:40]!r} is none of true, text, data, false")
 
     def summary(self, resource: Json) -> Json:
         """The elements that FHIR marks as summary, and mandatory ones."""

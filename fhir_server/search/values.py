@@ -115,6 +115,12 @@ class IndexValues:
     groups: list[GroupValue] = field(default_factory=list)
 
 
+_STROKES: Final = str.maketrans(
+    {"ł": "l", "ø": "o", "đ": "d", "ħ": "h", "ŧ": "t", "ı": "i", "æ": "ae", "œ": "oe", "ð": "d"}
+)
+"""Letters whose stroke or dot Unicode does not take for an accent."""
+
+
 def fold(text: str) -> str:
     """Case and accents folded away, in every script; white space collapsed.
 
@@ -127,6 +133,6 @@ def plain(text: str) -> str:
     """``fold`` with white space as it is."""
     if text.isascii():
         return text.lower()
-    bare = unicodedata.normalize("NFKD", text.casefold())
+    bare = unicodedata.normalize("NFKD", text.casefold().translate(_STROKES))
     bare = "".join(c for c in bare if not unicodedata.combining(c))
     return unicodedata.normalize("NFKC", bare).casefold()
