@@ -25,7 +25,6 @@ from fhir_server.access.reindexing import Reindexing
 from fhir_server.access.session import Session
 from fhir_server.access.upkeep import upkeep
 from fhir_server.auth.identities import Identities
-from fhir_server.auth.tokens import KIND as TOKEN
 from fhir_server.auth.tokens import Tokens
 from fhir_server.config import Settings, settings_rows
 from fhir_server.definitions.registry import Definitions, load
@@ -65,8 +64,7 @@ from fhir_server.interactions.vread import vread
 from fhir_server.jobs.files import JobFiles
 from fhir_server.jobs.model import Job, JobRules
 from fhir_server.jobs.pattern import AsyncPattern
-from fhir_server.jobs.queue import KIND as JOB
-from fhir_server.jobs.queue import SLOT, Queue
+from fhir_server.jobs.queue import Queue
 from fhir_server.jobs.request import KIND as REQUEST
 from fhir_server.jobs.request import replay
 from fhir_server.jobs.runner import Runner
@@ -75,8 +73,6 @@ from fhir_server.search.extended import ExtendedSchema
 from fhir_server.search.extract import compile_extract
 from fhir_server.search.match import matches
 from fhir_server.search.schema import SearchSchema
-from fhir_server.store.archive import ArchiveError as ArchiveError
-from fhir_server.store.archive import Manifest, back_up, restore
 from fhir_server.store.base import Store
 from fhir_server.store.blobs import Blobs, LocalBlobs, MemoryBlobs
 from fhir_server.store.erase_log import EraseLog
@@ -84,7 +80,7 @@ from fhir_server.store.memory import MemoryStore
 from fhir_server.store.sqlite import opening as sqlite
 from fhir_server.validation.validate import Validator
 from operations.anonymize import ROW as anonymize
-from operations.expunge import expunge_operation
+from operations.expunge import Expunge, expunge_operation
 from operations.matching.person import patient_keys
 from operations.meta import meta_operations
 from operations.models.registry import SHIPPED, Registry
@@ -156,18 +152,6 @@ def sole_server(settings: Settings) -> sqlite.Lock | None:
     return None if settings.store == "memory:" else sqlite.server_lock(settings.data)
 
 
-def take_backup(settings: Settings, place: Path) -> Manifest:
-    """Raises ArchiveError."""
-    return back_up(settings.data, place, software_version(), format_instant(micros()))
-
-
-def use_backup(settings: Settings, place: Path) -> Manifest:
-    """Without its tokens, some of which may have been revoked since, and its jobs, whose files
-    are not in it. Raises ArchiveError.
-    """
-    return restore(place, settings.data, (TOKEN, JOB, SLOT))
-
-
 def open_blobs(settings: Settings) -> Blobs:
     if settings.store == "memory:":
         return MemoryBlobs(settings.max_content)
@@ -234,9 +218,15 @@ def operations(domain: Domain, runtime: Runtime, queue: Queue) -> Operations:
             *record_operations(searchsets(domain.searching), domain.base),
             *meta_operations(types),
             reindex_operation(queue, types),
-            expunge_operation(domain.searching.schema, domain.base, queue),
+            expunge_operation(expunging(domain, queue)),
         )
     )
+
+
+def expunging(domain: Domain, queue: Queue | None = None) -> Expunge:
+    """``queue``: of the server, if this is one."""
+    own = queue or job_queue(domain, domain.settings.data / "jobs")
+    return Expunge(domain.searching.schema, domain.base, own)
 
 
 @contextmanager
