@@ -242,7 +242,7 @@ def job_folder(settings: Settings) -> Iterator[Path]:
 def job_queue(domain: Domain, folder: Path) -> Queue:
     settings = domain.settings
     rules = JobRules(per_owner=settings.max_jobs, retention=settings.job_hours * 3600)
-    return Queue(domain.store.ledger, JobFiles(folder), domain.engine.now, rules)
+    return Queue(domain.store.ledger, JobFiles(folder), domain.engine.now, rules, domain.tokens)
 
 
 def fhir_base(
@@ -323,8 +323,9 @@ def interactions(
 
 def scope_filter(searching: Searching) -> CompileFilter:
     """Compiles the search parameters of a scope, which are FHIR's own: what a posted one
-    means may change while the scope is in use."""
-    criteria = replace(searching, schema=SearchSchema(searching.schema.definitions)).criteria()
+    means may change while the scope is in use. They are judged by index values alone."""
+    own = replace(searching, schema=SearchSchema(searching.schema.definitions))
+    criteria = own.criteria(bodies=False)
     return lambda type_, query: criteria(type_, query).where
 
 
