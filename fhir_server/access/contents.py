@@ -8,14 +8,10 @@ second row per use, ``blob-use``, answers the sweep.
 
 from __future__ import annotations
 
-import asyncio
 import binascii
-import time
 from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 from typing import Final
-
-import structlog
 
 from fhir_server.access.engine import Engine
 from fhir_server.access.policy import BINARY, Policy
@@ -28,11 +24,6 @@ from fhir_server.search.plan import FALSE, TRUE, All, IdIn, Scan, Search
 from fhir_server.store.blobs import Blob, Blobs, Damaged
 from fhir_server.store.ledger import Ledger, LedgerWrite
 
-log = structlog.get_logger("vehr")
-
-SWEEP_EVERY: Final = 3600
-ORPHAN_AGE: Final = 86_400
-"""Seconds; far longer than any request takes between its upload and its commit."""
 INLINE: Final = 32_768
 """Characters of base64 that a stored Binary holds itself."""
 
@@ -152,16 +143,6 @@ async def sweep(engine: Engine, before: float) -> int:
         return await is_referenced(engine.store.ledger, sha256)
 
     return await needed(engine.blobs).sweep(named, before)
-
-
-async def sweep_for_ever(engine: Engine) -> None:
-    """Uploads that no commit named are removed a day later."""
-    while True:
-        await asyncio.sleep(SWEEP_EVERY)
-        try:
-            await sweep(engine, time.time() - ORPHAN_AGE)
-        except OSError as error:
-            log.warning("sweep of blobs failed", error=error.strerror)
 
 
 def needed(blobs: Blobs | None) -> Blobs:

@@ -15,6 +15,11 @@ from urllib.parse import parse_qsl
 
 from fhir_server.model.problem import BadRequest
 
+ERASE: Final = "__expunge"
+RIGHTS: Final = frozenset({ERASE})
+"""Scopes of this server: rights that no resource scope includes. SMART App Launch 2.2 has
+names begin so that it does not define."""
+
 Context = Literal["patient", "user", "system"]
 
 LETTERS: Final = "cruds"
@@ -58,3 +63,8 @@ def parse_scopes(text: str, resource_types: Iterable[str]) -> tuple[Scope, ...]:
     types = frozenset(resource_types)
     parts = [p for p in text.split() if "/" in p and not p.startswith("launch/")]
     return tuple(parse_scope(part, types) for part in parts)
+
+
+def parse_rights(text: str) -> frozenset[str]:
+    """The rights of a space-separated list of scopes."""
+    return RIGHTS.intersection(text.split())

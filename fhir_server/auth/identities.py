@@ -18,7 +18,10 @@ from fhir_server.auth.throttle import Throttle
 from fhir_server.auth.tokens import Tokens
 from fhir_server.auth.users import Users
 
-TRANSIENT: Final = (tokens.KIND, tokens.APPROVAL, codes.KIND, launches.KIND, websessions.KIND)
+TRANSIENT: Final = (
+    *(tokens.KIND, tokens.MANDATE, tokens.APPROVAL),
+    *(codes.KIND, launches.KIND, websessions.KIND),
+)
 """Rows that a restored backup leaves behind: what they allow may have been withdrawn since."""
 
 
