@@ -258,17 +258,22 @@ async def _open(path: Path) -> tuple[Store, Store]:
     seed=st.integers(0, 2**32),
     plans=st.lists(searches, min_size=12, max_size=12),
     limits=st.sampled_from([(64, 400, 400), (0, 400, 400), (0, 4, 4), (0, 2, 1)]),
+    collected=st.sampled_from([4000, 3]),
+    walked=st.sampled_from([100, 1, 10**9]),
 )
 def test_sqlite_answers_as_memory_does(
     seed: int,
     plans: list[Search],
     limits: tuple[int, int, int],
+    collected: int,
+    walked: int,
 ) -> None:
     """``limits`` of the planner, so small that each of its roads is taken; and includes in
     several answers."""
     few, counted, joined = limits
     with (
         mock.patch.object(plan, "INCLUDE_LIMIT", 2),
+        mock.patch.multiple(roads, COLLECTED=collected, WALKED=walked),
         mock.patch.multiple(roads, FEW=few, COUNTED=counted, JOINED=joined, JOINED_SLOWLY=joined),
         mock.patch.multiple(streams, _CHUNK=joined, _MOST_CHUNK=joined * 2),
     ):

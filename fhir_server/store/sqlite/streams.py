@@ -171,6 +171,10 @@ class Streams:
                 return total
             place, size = last, min(size * 4, _MOST_CHUNK)
 
+    def open_all(self, road: Road, limit: int | None) -> list[Place]:
+        """Collected candidates that pass the probes, at most ``limit``."""
+        return self._sorted(road, BY_DATE)[:limit]
+
     def _sorted(self, road: Road, order: Order) -> list[Place]:
         """Collected candidates that pass the probes, sorted here."""
         rids = list(dict.fromkeys(road.rids or ()))

@@ -6,7 +6,7 @@ import heapq
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, assert_never
 
 from fhir_server.model.resource import Key
@@ -28,6 +28,8 @@ FETCH_ONE: Final = "".join(
     ("SELECT ", COLUMNS, " FROM resource r ", _BODIES, " WHERE r.type = ? AND r.id = ?")
 )
 _BATCH: Final = 500
+TESTED: Final = 10
+"""Work units of looking into one candidate."""
 AT_ONCE: Final = 20_000
 """Exact counts above this are not made inline: it is the whole inline budget."""
 
@@ -131,8 +133,10 @@ class View:
         need = _BATCH if want is None else want
         for item in self._items(scan, road, order, need, bodies=True):
             row = Row(item[1:], codec)
-            if tested and not self._passes(road, row):
-                continue
+            if tested:
+                self._budget.spend(TESTED)
+                if not self._passes(road, row):
+                    continue
             found.append(row)
             if len(found) == want:
                 break
@@ -142,10 +146,13 @@ class View:
         """Several lists or a collection: candidates first, then their bodies in batches."""
         found: list[Row] = []
         need = _BATCH if want is None else want
+        tested = bool(road.residual)
         items = self._items(scan, road, order, need, bodies=False)
         if self.hidden:
             items = self._overlaid(scan, items, order)
         for batch in batches(items, need, _BATCH):
+            if tested:
+                self._budget.spend(TESTED * len(batch))
             for row in self._opened([item[1] for item in batch]):
                 if self._passes(road, row):
                     found.append(row)
@@ -193,6 +200,12 @@ class View:
         if any(isinstance(p, plan.IdIn) for p in conjuncts(scan.where)):
             return len(self.find(scan, BY_DATE, limit))
         road = self._road(scan)
+        if road.residual and not self.hidden:
+            found = self._counted(lambda most: self._roads.tally(scan, most), limit)
+            if found is not None:
+                return found
+        if road.rids is not None and not road.residual and not self.hidden:
+            return len(self._streams.open_all(road, limit))
         if road.residual or road.rids is not None or len(road.lists) != 1 or self.hidden:
             return len(self.find(scan, BY_DATE, limit))
         if not road.probes:
@@ -205,10 +218,15 @@ class View:
                 "SELECT live FROM counter WHERE type = ?", (scan.type,)
             ).fetchone()
             return row[0] if row else 0
-        found = self._roads.count(road.lists, limit or AT_ONCE)
-        if limit is None and found == AT_ONCE:
+        found = self._counted(lambda most: self._roads.count(road.lists, most), limit)
+        return found or 0
+
+    def _counted(self, count: Callable[[int], int | None], limit: int | None) -> int | None:
+        """What an index counts; without a limit first up to what the budget bears at once."""
+        found = count(limit or AT_ONCE)
+        if limit is None and found is not None and found >= AT_ONCE:
             self._budget.spend(AT_ONCE)
-            found = self._roads.count(road.lists, 2**62)
+            found = count(2**62)
         return found
 
     # --- predicates on one row ------------------------------------------------------
