@@ -17,15 +17,14 @@ from zoneinfo import ZoneInfo
 import structlog
 
 from fhir_server.access.commit import committing
-from fhir_server.access.contents import sweep
 from fhir_server.access.engine import Engine
 from fhir_server.access.gate import Gate, system_session
 from fhir_server.access.parameters import PostedParameters
 from fhir_server.access.policy import CompileFilter
 from fhir_server.access.reindexing import Reindexing
 from fhir_server.access.session import Session
+from fhir_server.access.upkeep import upkeep
 from fhir_server.auth.identities import Identities
-from fhir_server.auth.tokens import KIND as TOKEN
 from fhir_server.auth.tokens import Tokens
 from fhir_server.config import Settings, settings_rows
 from fhir_server.definitions.registry import Definitions, load
@@ -43,7 +42,7 @@ from fhir_server.interactions.binary import (
     update_binary,
     vread_binary,
 )
-from fhir_server.interactions.capabilities import Abilities, OperationName, capabilities
+from fhir_server.interactions.capabilities import Abilities, capabilities, named
 from fhir_server.interactions.create import create
 from fhir_server.interactions.cursors import Cursors, cursor_key
 from fhir_server.interactions.delete import MOST, conditional_delete, delete
@@ -65,8 +64,7 @@ from fhir_server.interactions.vread import vread
 from fhir_server.jobs.files import JobFiles
 from fhir_server.jobs.model import Job, JobRules
 from fhir_server.jobs.pattern import AsyncPattern
-from fhir_server.jobs.queue import KIND as JOB
-from fhir_server.jobs.queue import SLOT, Queue
+from fhir_server.jobs.queue import Queue
 from fhir_server.jobs.request import KIND as REQUEST
 from fhir_server.jobs.request import replay
 from fhir_server.jobs.runner import Runner
@@ -75,14 +73,14 @@ from fhir_server.search.extended import ExtendedSchema
 from fhir_server.search.extract import compile_extract
 from fhir_server.search.match import matches
 from fhir_server.search.schema import SearchSchema
-from fhir_server.store.archive import ArchiveError as ArchiveError
-from fhir_server.store.archive import Manifest, back_up, restore
 from fhir_server.store.base import Store
 from fhir_server.store.blobs import Blobs, LocalBlobs, MemoryBlobs
+from fhir_server.store.erase_log import EraseLog
 from fhir_server.store.memory import MemoryStore
 from fhir_server.store.sqlite import opening as sqlite
 from fhir_server.validation.validate import Validator
 from operations.anonymize import ROW as anonymize
+from operations.expunge import Expunge, expunge_operation
 from operations.matching.person import patient_keys
 from operations.meta import meta_operations
 from operations.models.registry import SHIPPED, Registry
@@ -97,9 +95,6 @@ from terminology.stored import StoredTerminology
 log = structlog.get_logger("vehr")
 
 FHIR: Final = "/fhir"
-SWEEP_EVERY: Final = 3600
-ORPHAN_AGE: Final = 86_400
-"""Seconds; far longer than any request takes between its upload and its commit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,18 +152,6 @@ def sole_server(settings: Settings) -> sqlite.Lock | None:
     return None if settings.store == "memory:" else sqlite.server_lock(settings.data)
 
 
-def take_backup(settings: Settings, place: Path) -> Manifest:
-    """Raises ArchiveError."""
-    return back_up(settings.data, place, software_version(), format_instant(micros()))
-
-
-def use_backup(settings: Settings, place: Path) -> Manifest:
-    """Without its tokens, some of which may have been revoked since, and its jobs, whose files
-    are not in it. Raises ArchiveError.
-    """
-    return restore(place, settings.data, (TOKEN, JOB, SLOT))
-
-
 def open_blobs(settings: Settings) -> Blobs:
     if settings.store == "memory:":
         return MemoryBlobs(settings.max_content)
@@ -201,6 +184,7 @@ async def assemble(settings: Settings, store: Store) -> Domain:
         new_id=new_id,
         blobs=open_blobs(settings),
         parameters=parameters,
+        erase_log=None if settings.store == "memory:" else EraseLog(settings.erased),
     )
     searching = Searching(
         schema=schema,
@@ -234,8 +218,15 @@ def operations(domain: Domain, runtime: Runtime, queue: Queue) -> Operations:
             *record_operations(searchsets(domain.searching), domain.base),
             *meta_operations(types),
             reindex_operation(queue, types),
+            expunge_operation(expunging(domain, queue)),
         )
     )
+
+
+def expunging(domain: Domain, queue: Queue | None = None) -> Expunge:
+    """``queue``: of the server, if this is one."""
+    own = queue or job_queue(domain, domain.settings.data / "jobs")
+    return Expunge(domain.searching.schema, domain.base, own)
 
 
 @contextmanager
@@ -251,7 +242,7 @@ def job_folder(settings: Settings) -> Iterator[Path]:
 def job_queue(domain: Domain, folder: Path) -> Queue:
     settings = domain.settings
     rules = JobRules(per_owner=settings.max_jobs, retention=settings.job_hours * 3600)
-    return Queue(domain.store.ledger, JobFiles(folder), domain.engine.now, rules)
+    return Queue(domain.store.ledger, JobFiles(folder), domain.engine.now, rules, domain.tokens)
 
 
 def fhir_base(
@@ -288,11 +279,11 @@ def interactions(
     searching, most = domain.searching, domain.settings.max_entries
     criteria, deletes = searching.criteria(), MOST[domain.settings.conditional_delete]
     subsets = Subsets(domain.definitions)
-    versions = history(searching.cursors, searching.sizes, searching.context)
+    versions = history(searching.cursors, searching.sizes, searching.context, subsets)
     handlers: dict[str, Handler] = {
         "read": published(read(subsets), (definition(row, domain.base) for row in rows.rows)),
         "read-binary": read_binary,
-        "vread": vread,
+        "vread": vread(subsets),
         "vread-binary": vread_binary,
         "update": update,
         "update-binary": update_binary,
@@ -302,7 +293,7 @@ def interactions(
         "conditional-patch": conditional_patch(criteria, domain.definitions),
         "conditional-delete": conditional_delete(criteria, deletes),
         "create": create(criteria),
-        "create-binary": create_binary(create(criteria)),
+        "create-binary": create_binary(create(criteria), criteria),
         "history-instance": versions,
         "history-type": versions,
         "history-system": versions,
@@ -318,7 +309,7 @@ def interactions(
     abilities = Abilities(
         interactions=frozenset({*handlers, "batch"}),
         schema=searching.schema,
-        operations=tuple(_named(rows, domain.base)),
+        operations=tuple(named(rows, domain.base)),
         started=format_instant(domain.engine.now()),
         version=software_version(),
         open=open_,
@@ -330,22 +321,11 @@ def interactions(
     return informed(handlers, parameters.refresh)
 
 
-def _named(operations: Operations, base: str) -> list[OperationName]:
-    return [
-        OperationName(
-            code=row.code,
-            definition=f"{base}/OperationDefinition/{row.code}",
-            types=frozenset(row.types if row.levels - {"system"} else ()),
-            system="system" in row.levels,
-        )
-        for row in operations.rows
-    ]
-
-
 def scope_filter(searching: Searching) -> CompileFilter:
     """Compiles the search parameters of a scope, which are FHIR's own: what a posted one
-    means may change while the scope is in use."""
-    criteria = replace(searching, schema=SearchSchema(searching.schema.definitions)).criteria()
+    means may change while the scope is in use. They are judged by index values alone."""
+    own = replace(searching, schema=SearchSchema(searching.schema.definitions))
+    criteria = own.criteria(bodies=False)
     return lambda type_, query: criteria(type_, query).where
 
 
@@ -360,33 +340,23 @@ async def serving(
         await domain.store.position()
         return not leaving()
 
-    https = domain.settings.base_url.startswith("https:")
+    https, token = domain.settings.base_url.startswith("https:"), domain.settings.metrics_token
     with job_folder(domain.settings) as folder:
         queue = job_queue(domain, folder)
         rows = operations(domain, runtime, queue)
         face, runner = fhir_base(domain, rows, metrics, queue, open_=open_)
         front = Front(
             bases={b"fhir": face},
-            pages=pages(metrics, ready, domain.store.trouble, settings_rows()),
+            pages=pages(metrics, ready, domain.store.trouble, settings_rows(), token),
         )
         runner.start()
-        sweeping = asyncio.create_task(sweep_blobs(domain.engine))
+        sweeping = asyncio.create_task(upkeep(domain.engine))
         try:
             yield Edge(front, edge_rules(domain.settings, FHIR, open_=open_), https)
         finally:
             sweeping.cancel()
             await runner.drain()
             await runtime.close()
-
-
-async def sweep_blobs(engine: Engine) -> None:
-    """For ever: uploads that no commit named are removed a day later."""
-    while True:
-        await asyncio.sleep(SWEEP_EVERY)
-        try:
-            await sweep(engine, time.time() - ORPHAN_AGE)
-        except OSError as error:
-            log.warning("sweep of blobs failed", error=error.strerror)
 
 
 def software_version() -> str:

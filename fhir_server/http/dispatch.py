@@ -52,8 +52,8 @@ log = structlog.get_logger("vehr.http")
 FORM_ONLY: Final = frozenset({FORM})
 UNEXPECTED: Final = "The server met an unexpected condition; the request id names it in its log"
 
-LARGE: Final = 200_000
-"""Bytes of a body that take long to parse: about 10 ms."""
+LARGE: Final = 64_000
+"""Bytes of a body that take long to parse: about 3 ms."""
 
 PAUSE_SECONDS: Final = 8
 """A client that sends nothing of its body for so long is given up."""
@@ -62,7 +62,7 @@ CONTENT_TIMES: Final = 20
 """Streamed content may take so many times as long as other requests."""
 
 AT_ONCE: Final = frozenset(
-    {"capabilities", "async-status", "async-cancel", "async-file"}
+    {"capabilities", "async-status", "async-cancel", "async-file", "job", "jobs"}
     | {"create-binary", "read-binary", "update-binary", "vread-binary"}
 )
 """Interactions that are never deferred: ``Prefer`` may be passed over (RFC 7240)."""

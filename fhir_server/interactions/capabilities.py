@@ -17,7 +17,10 @@ from fhir_server.interactions.answer import refuse_parameters
 from fhir_server.interactions.patches import FORMATS
 from fhir_server.interactions.ports import Handler
 from fhir_server.model.exchange import Json, Request, Response
+from fhir_server.model.problem import BadRequest
 from fhir_server.search.schema import SearchSchema
+from fhir_server.search.words import CONTENT, TEXT
+from operations.registry import Operations
 
 # https://hl7.org/fhir/R4/valueset-type-restful-interaction.html
 ON_TYPE: Final = (
@@ -44,9 +47,13 @@ ACROSS: Final = (
     ("_list", "string"),
     ("_has", "string"),
     ("_filter", "special"),
+    ("_text", "string"),
+    ("_content", "string"),
     ("_type", "token"),
 )
 """Search parameters of every type: https://hl7.org/fhir/R4/search.html#all"""
+TEXTS: Final = (TEXT, CONTENT)
+"""Parameters that read the words of a resource: every store of this server can."""
 COMPARTMENT: Final = "http://hl7.org/fhir/CompartmentDefinition/"
 PROFILE: Final = "http://hl7.org/fhir/StructureDefinition/"
 SMART: Final = "http://terminology.hl7.org/CodeSystem/restful-security-service"
@@ -83,7 +90,11 @@ def capabilities(abilities: Callable[[], Abilities]) -> Handler:
         return dumps(statement(abilities(), base))
 
     async def capabilities_(request: Request, session: Session) -> Response:
-        refuse_parameters(request)
+        refuse_parameters(request, "mode")
+        for _, mode in request.query:
+            if mode != "full":
+                text = f"mode: {mode[:40]!r} is not supported, only full"
+                raise BadRequest(text, code="not-supported")
         return Response(200, body(request.base, abilities().schema.revision))
 
     return capabilities_
@@ -170,13 +181,15 @@ def _resource(
 
 
 def _parameters(schema: SearchSchema, type_: str) -> list[Json]:
+    found: list[tuple[str, str, str]] = [
+        (parameter.code, parameter.kind, parameter.url)
+        for parameter in schema.of(type_).parameters.values()
+    ]
+    defined = schema.definitions.search_parameters(type_)
+    found += [(code, defined[code].type, defined[code].url) for code in TEXTS if code in defined]
     return [
-        {
-            "name": parameter.code,
-            "type": parameter.kind,
-            **({"definition": parameter.url} if parameter.url else {}),
-        }
-        for _, parameter in sorted(schema.of(type_).parameters.items())
+        {"name": code, "type": kind, **({"definition": url} if url else {})}
+        for code, kind, url in sorted(found)
     ]
 
 
@@ -195,3 +208,16 @@ def _includes(schema: SearchSchema, types: list[str]) -> dict[str, tuple[list[st
 def _operations(operations: list[OperationName]) -> Json:
     rows = [{"name": o.code, "definition": o.definition} for o in operations]
     return {"operation": rows} if rows else {}
+
+
+def named(operations: Operations, base: str) -> list[OperationName]:
+    """The operations as a CapabilityStatement lists them."""
+    return [
+        OperationName(
+            code=row.code,
+            definition=f"{base}/OperationDefinition/{row.code}",
+            types=frozenset(row.types if row.levels - {"system"} else ()),
+            system="system" in row.levels,
+        )
+        for row in operations.rows
+    ]

@@ -115,13 +115,24 @@ class IndexValues:
     groups: list[GroupValue] = field(default_factory=list)
 
 
+_STROKES: Final = str.maketrans(
+    {"ł": "l", "ø": "o", "đ": "d", "ħ": "h", "ŧ": "t", "ı": "i", "æ": "ae", "œ": "oe", "ð": "d"}
+)
+"""Letters whose stroke or dot Unicode does not take for an accent."""
+
+
 def fold(text: str) -> str:
     """Case and accents folded away, in every script; white space collapsed.
 
     https://hl7.org/fhir/R4/search.html#string: case-insensitive, accents ignored.
     """
+    return " ".join(plain(text).split())
+
+
+def plain(text: str) -> str:
+    """``fold`` with white space as it is."""
     if text.isascii():
-        return " ".join(text.lower().split())
-    plain = unicodedata.normalize("NFKD", text.casefold())
-    plain = "".join(c for c in plain if not unicodedata.combining(c))
-    return " ".join(unicodedata.normalize("NFKC", plain).casefold().split())
+        return text.lower()
+    bare = unicodedata.normalize("NFKD", text.casefold().translate(_STROKES))
+    bare = "".join(c for c in bare if not unicodedata.combining(c))
+    return unicodedata.normalize("NFKC", bare).casefold()

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from fhir_server.model.problem import BadRequest
+from fhir_server.search.values import fold
 
 from .world import BASE, World, parse
 
@@ -373,7 +374,18 @@ REFUSED = [
     ("Patient?_id=a b", "_id"),
     ("Patient?_lastUpdated=yesterday", "_lastUpdated"),
     ("Patient?phonetic=x", "phonetic"),
-    ("Patient?_text=x", "_text"),
+    ("Patient?_text=(x", "_text"),
+    ("Patient?_text=x)", "_text"),
+    ("Patient?_text=and", "_text"),
+    ("Patient?_text=x or", "_text"),
+    ("Patient?_text=-", "_text"),
+    ("Patient?_text=*", "_text"),
+    ("Patient?_text=x*y", "_text"),
+    ('Patient?_text="x', "_text"),
+    ("Patient?_text:exact=x", "_text"),
+    ("Patient?_text:missing=true", "_text"),
+    ("Patient?_text=" + "not " * 30 + "x", "_text"),
+    ("Patient?_text=" + "x " * 101, "_text"),
     ("Patient?_filter=name eq", "a value"),
     ("Patient?_filter=name xx y", "an operator"),
     ("Patient?_filter=name eq x and", "the end"),
@@ -398,7 +410,9 @@ REFUSED = [
     ("Patient?_containedType=container", "_containedType"),
     ("Patient?_contained=both", "_contained"),
     ("Patient?_query=x", "_query"),
-    ("Patient?_content=x", "_content"),
+    ("Patient?_content=(x", "_content"),
+    ("Observation?code:text-advanced=(x", "code"),
+    ("Patient?birthdate:text-advanced=x", "birthdate"),
     ("Patient?_summary=x", "_summary"),
     ("Patient?_count=-1", "_count"),
     ("Patient?_count=NaN", "_count"),
@@ -467,3 +481,19 @@ def test_refused_by_lenient_handling_too(query: str, named: str) -> None:
     if named != "_foo":
         with pytest.raises(BadRequest):
             parse(type, rest)
+
+
+@pytest.mark.parametrize(
+    ("text", "folded"),
+    [
+        ("Zażółć  Gęślą", "zazolc gesla"),
+        ("Ærøskøbing", "aeroskobing"),
+        ("ĐORĐE", "dorde"),
+        ("Straße", "strasse"),
+        ("ЄВГЕНІЯ", "євгенія"),
+        ("Ångström", "angstrom"),
+        ("Ｊａｎ", "jan"),
+    ],
+)
+def test_strings_are_folded_in_every_script(text: str, folded: str) -> None:
+    assert fold(text) == folded

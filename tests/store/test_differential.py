@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fhir_server.formats.json import dumps
 from fhir_server.search import plan
 from fhir_server.search.plan import Include, Scan, Search, SortKey
 from fhir_server.search.values import (
@@ -35,8 +36,9 @@ from fhir_server.search.values import (
 )
 from fhir_server.store.base import Store
 from fhir_server.store.memory import MemoryStore
-from fhir_server.store.sqlite import roads, streams
+from fhir_server.store.sqlite import roads, streams, text
 from fhir_server.store.sqlite.opening import open_store
+from fhir_server.store.sqlite.prepared import PreparedSet
 from tests.store.building import Bench, values
 
 pytestmark = pytest.mark.slow
@@ -50,6 +52,8 @@ URIS = ("http://a", "http://a/b", "http://a/b/c", "urn:x")
 SYSTEMS = ("", "s", "t")
 CODES = ("1", "2", "3")
 UNITS = ("g", "m", "")
+SAID = ("bone", "bon", "liver", "іжак", "骨", "x", "ada", "love")
+WORDS = ("bone", "Bón", "liver", "їжак", "骨折", "x1")
 DAYS = st.integers(-3, 3)
 PREFIXES = st.sampled_from(["eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap"])
 
@@ -94,15 +98,30 @@ def random_value(chance: Random) -> Any:
             return ReferenceValue(param, chance.choice(TYPES), chance.choice(IDS), "", version)
 
 
-def random_history(chance: Random) -> list[tuple[str, str, IndexValues | None]]:
+def random_body(chance: Random, type_: str, id_: str) -> bytes:
+    """A resource that says something: in its narrative, elsewhere, or nothing."""
+    said = [" ".join(chance.choices(WORDS, k=chance.randint(1, 4))) for _ in range(2)]
+    resource: dict[str, Any] = {"resourceType": type_, "id": id_}
+    if chance.random() < 0.6:
+        resource["text"] = {"status": "generated", "div": f"<div>{said[0]}</div>"}
+    if chance.random() < 0.6:
+        resource["extension"] = [{"url": "u", "valueString": said[1]}]
+    return dumps(resource)
+
+
+Event = tuple[str, str, IndexValues | None, bytes]
+
+
+def random_history(chance: Random) -> list[Event]:
     """Writes and deletions (None) in order."""
-    made: list[tuple[str, str, IndexValues | None]] = []
+    made: list[Event] = []
     for _ in range(chance.randint(5, 40)):
         found = [random_value(chance) for _ in range(chance.randint(2, 12))]
         patients = tuple(sorted(set(chance.choices(IDS, k=chance.randrange(3)))))
         index = values(*found, date=chance.randint(-3, 3) * DAY, patients=patients)
         deleted = chance.random() < 0.15
-        made.append((chance.choice(TYPES), chance.choice(IDS), None if deleted else index))
+        type_, id_ = chance.choice(TYPES), chance.choice(IDS)
+        made.append((type_, id_, None if deleted else index, random_body(chance, type_, id_)))
     return made
 
 
@@ -131,6 +150,12 @@ leaves = st.one_of(
         precise,
         units,
         st.one_of(codes, st.none()),
+    ),
+    st.builds(
+        plan.TextHas,
+        st.sampled_from(["_text", "_content", *PARAMS]),
+        st.lists(st.sampled_from(SAID), min_size=1, max_size=2).map(tuple),
+        st.booleans(),
     ),
     st.builds(plan.ReferenceIs, params, st.one_of(types, st.none()), ids),
     st.builds(lambda n, m: plan.Near("place", n, 0.0, m), points, st.sampled_from([1.0, 3e5])),
@@ -221,16 +246,36 @@ searches = st.builds(
 )
 
 
-def write(bench: Bench, history: list[tuple[str, str, IndexValues | None]]) -> None:
-    live: set[str] = set()
-    for type_, id_, found in history:
+def follow(bench: Bench, most: int) -> int:
+    """The index of words catches up by some versions."""
+    writer: Any = bench.store.writer  # type: ignore[attr-defined]
+    result = bench.do(writer.write(PreparedSet((), follow=most)))
+    return int(result.followed)
+
+
+def assert_words(bench: Bench) -> None:
+    """The index of words says what the bodies say, as far as it has followed and at its end."""
+    reader: Any = bench.store._reader  # type: ignore[attr-defined]
+    connection, codec = reader.connection, reader.codec
+    while True:
+        assert text.miscounted(connection, codec) == 0
+        for (rid,) in connection.execute("SELECT rid FROM resource").fetchall():
+            assert text.holds_words(connection, codec, rid)
+        if not follow(bench, 7):
+            break
+
+
+def write(bench: Bench, history: list[Event], live: set[str] | None = None) -> set[str]:
+    live = set() if live is None else live
+    for type_, id_, found, body in history:
         name = f"{type_}/{id_}"
         if found is not None:
-            bench.apply(bench.change(name, found))
+            bench.apply(bench.change(name, found, body=body))
             live.add(name)
         elif name in live:
             bench.delete(name)
             live.remove(name)
+    return live
 
 
 def all_pages(bench: Bench, search: Search) -> list[Any]:
@@ -276,19 +321,25 @@ def test_sqlite_answers_as_memory_does(
         mock.patch.multiple(roads, COLLECTED=collected, WALKED=walked),
         mock.patch.multiple(roads, FEW=few, COUNTED=counted, JOINED=joined, JOINED_SLOWLY=joined),
         mock.patch.multiple(streams, _CHUNK=joined, _MOST_CHUNK=joined * 2),
+        mock.patch.object(text, "UNREAD", joined),
     ):
         compare(random_history(Random(seed)), plans)
 
 
-def compare(history: list[tuple[str, str, IndexValues | None]], plans: list[Search]) -> None:
+def compare(history: list[Event], plans: list[Search]) -> None:
     with tempfile.TemporaryDirectory() as folder, asyncio.Runner() as runner:
         stores = runner.run(_open(Path(folder)))
         memory, sqlite = (Bench(s, runner) for s in stores)
         try:
             write(memory, history)
-            write(sqlite, history)
+            live: set[str] = set()
+            for event in history:
+                write(sqlite, [event], live)
+                if len(event[3]) % 5 == 0:
+                    follow(sqlite, len(event[3]) % 4)
             for search in plans:
                 assert all_pages(sqlite, search) == all_pages(memory, search), search
+            assert_words(sqlite)
             assert runner.run(sqlite.store.counts()) == runner.run(memory.store.counts())
         finally:
             runner.run(sqlite.store.close())

@@ -8,7 +8,7 @@ one stretch of one list; without a code the lists of all codes are skipped throu
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import inf, nextafter
 from typing import Final, TypeAlias
@@ -123,12 +123,35 @@ class Ranges:
         """How many rows there are, counted up to ``limit``."""
         return self._counted(_COUNTED, sources, limit)
 
-    def tally(self, sources: Sources, limit: int) -> int | None:
-        """How many resources exact sources find, counted up to ``limit``; None: they are not
-        exact, or several."""
+    def tally(self, type_: str, parts: Sequence[Predicate], limit: int) -> int | None:
+        """How many resources have all parts, counted up to ``limit``, where the lists say it
+        exactly: a range alone, or a quantity and a code. None: they do not.
+        """
+        code: Predicate | None = None
+        if len(parts) == 2:
+            code, ranged = sorted(parts, key=lambda p: coded_by(p) is None)
+        elif len(parts) == 1:
+            (ranged,) = parts
+        else:
+            return None
+        asked = None if code is None else coded_by(code)
+        if code is not None and (asked is None or not self._sole(type_, code)):
+            return None
+        sources = self.sources(type_, ranged, asked)
+        if sources is None or sources.coded != (asked is not None):
+            return None
         if not sources.exact or len(sources.queries) != 1:
             return None
         return self._counted(_TALLIED, sources, limit)
+
+    def _sole(self, type_: str, part: Predicate) -> bool:
+        """Whether whatever has the code has it of the system that is asked for."""
+        match part:
+            case plan.TokenIs(param, str() as system, str() as code):
+                found = self._systems(self._keys.token(type_, param, code))
+                return found == [self._keys.system(system)]
+            case _:
+                return any_system(part)
 
     def _counted(self, frame: tuple[str, str], sources: Sources, limit: int) -> int:
         total = 0
@@ -156,6 +179,11 @@ def coded_by(part: Predicate) -> str | None:
             return code
         case _:
             return None
+
+
+def any_system(part: Predicate) -> bool:
+    """Whether a token is asked for in whatever system."""
+    return isinstance(part, plan.TokenIs) and part.system is None
 
 
 def _exactly(part: plan.NumberIs | plan.QuantityIs) -> Bounds | None:

@@ -16,9 +16,11 @@ from fhir_server.search import plan
 from fhir_server.search.explain import short
 from fhir_server.search.plan import Predicate, Scan
 from fhir_server.search.values import CANONICAL, IndexValues
+from fhir_server.store.sqlite import text
 from fhir_server.store.sqlite.keys import PAIRED, Keys, List, whole
 from fhir_server.store.sqlite.probes import MOST_LISTS, Probe, Prober
-from fhir_server.store.sqlite.ranges import Ranges, coded_by
+from fhir_server.store.sqlite.ranges import Ranges, any_system, coded_by
+from fhir_server.store.sqlite.rows import Budget
 
 FEW: Final = 128
 """A list at most this long is taken at once."""
@@ -104,14 +106,15 @@ class Roads:
         keys: Keys,
         joins: Joins,
         long: set[List],
-        inline: bool,
+        budget: Budget,
     ) -> None:
         self._connection = connection
         self._keys = keys
         self._joins = joins
         self._long = long
         self._ranges = Ranges(connection, keys, self.systems)
-        self._joined = JOINED if inline else JOINED_SLOWLY
+        self._joined = JOINED if budget.inline else JOINED_SLOWLY
+        self._budget = budget
         self.noted: list[tuple[Predicate, int, bool]] | None = None
         """(part, rows found, or more) of everything that was counted, if somebody asks."""
 
@@ -192,7 +195,7 @@ class Roads:
         road.driver = tuple(parts[number] for number in sorted(done))
         _narrow(road, parts, listed, done)
         for number, part in enumerate(parts):
-            road.texts += _texts(part)
+            road.texts += texts_of(part)
             if number in done:
                 if isinstance(part, plan.Chain) and part.canonical:
                     road.residual.append(part)  # the lists hold every version of a url
@@ -252,6 +255,13 @@ class Roads:
                 return None
             road.rids, road.lists = self._by_ids(type_, ids), []
             return len(road.rids), set()
+        if (query := text.expression(part)) is not None:
+            rids = text.candidates(self._connection, type_, query, limit, self._budget)
+            self._note(part, limit if rids is None else len(rids), rids is None)
+            if rids is None:
+                return None
+            road.rids, road.lists = rids, []
+            return len(rids), set()
         return self._ranged(type_, parts, number, limit, road)
 
     def _ranged(
@@ -268,7 +278,7 @@ class Roads:
             return None
         road.rids, road.lists = self._ranges.collect(sources), []
         done = {number} if sources.exact else set[int]()
-        if sources.coded and beside is not None and _any_system(parts[beside]):
+        if sources.coded and beside is not None and any_system(parts[beside]):
             done.add(beside)
         return len(road.rids), done
 
@@ -282,31 +292,8 @@ class Roads:
         return self.count([whole((h, s)) for s in lists], least) < least
 
     def tally(self, scan: Scan, limit: int) -> int | None:
-        """How many a scan finds, counted up to ``limit``, where a range list alone says it:
-        a range, or a quantity with a code."""
-        parts = conjuncts(scan.where)
-        if len(parts) == 1:
-            sources = self._ranges.sources(scan.type, parts[0])
-        elif len(parts) == 2:
-            code, ranged = sorted(parts, key=lambda p: coded_by(p) is None)
-            asked = coded_by(code)
-            if asked is None or not self._sole(scan.type, code):
-                return None
-            sources = self._ranges.sources(scan.type, ranged, asked)
-            if sources is not None and not sources.coded:
-                return None
-        else:
-            return None
-        return None if sources is None else self._ranges.tally(sources, limit)
-
-    def _sole(self, type_: str, part: Predicate) -> bool:
-        """Whether whatever has the code has it of the system that is asked for."""
-        match part:
-            case plan.TokenIs(param, str() as system, str() as code):
-                found = self.systems(self._keys.token(type_, param, code))
-                return found == [self._keys.system(system)]
-            case _:
-                return _any_system(part)
+        """How many a scan finds, counted up to ``limit``, where ranges alone say it."""
+        return self._ranges.tally(scan.type, conjuncts(scan.where), limit)
 
     def _chained(self, type_: str, chain: plan.Chain, limit: int) -> list[List] | None:
         rows = self._joins.chained(chain, limit)
@@ -362,10 +349,6 @@ def _paired(prober: Prober, parts: list[Predicate]) -> tuple[set[int], list[List
     return None
 
 
-def _any_system(part: Predicate) -> bool:
-    return isinstance(part, plan.TokenIs) and part.system is None
-
-
 def _narrow(road: Road, parts: list[Predicate], listed: Listed, done: set[int]) -> None:
     """Every list is sorted by main date: a part that says what it may be bounds them all."""
     for _, number, lists in listed:
@@ -387,7 +370,8 @@ def _rank(part: Predicate) -> int:
             return 2
 
 
-def _texts(part: Predicate) -> list[tuple[bytes, ...]]:
+def texts_of(part: Predicate) -> list[tuple[bytes, ...]]:
+    """The ids that a resource bears as text for which this part holds."""
     match part:
         case plan.InPatient(ids):
             return [tuple(i.encode() for i in ids)]

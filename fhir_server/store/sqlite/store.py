@@ -18,9 +18,18 @@ from fhir_server.model.resource import Key, Stored
 from fhir_server.search import plan
 from fhir_server.search.explain import Trace
 from fhir_server.search.plan import TOTAL_LIMIT, History, Search
-from fhir_server.store.base import ChangeSet, Committed, Page, Reindexed, Versions
+from fhir_server.store.base import (
+    ChangeSet,
+    Committed,
+    Erased,
+    EraseSet,
+    Page,
+    Reindexed,
+    Versions,
+)
 from fhir_server.store.ledger import LedgerWrite
 from fhir_server.store.sqlite import codec, schema, search
+from fhir_server.store.sqlite.erasing import superseded
 from fhir_server.store.sqlite.keys import FIRST, LAST, Keys, List
 from fhir_server.store.sqlite.ledger import SqliteLedger
 from fhir_server.store.sqlite.prepared import (
@@ -31,6 +40,7 @@ from fhir_server.store.sqlite.prepared import (
     prepare_reindexed,
 )
 from fhir_server.store.sqlite.rows import COLUMNS, Budget, Exceeded, Row, holds_rows
+from fhir_server.store.sqlite.text import ANEW, PIECE, Behind, holds_words
 from fhir_server.store.sqlite.view import FETCH_ONE, View
 from fhir_server.store.sqlite.writer import Writer
 
@@ -38,9 +48,14 @@ INLINE: Final = 20_000
 """Work units (about microseconds) of a search on the loop; a longer one goes to a thread."""
 THREADED: Final = 2_000_000
 """Work units after which a search is refused as too costly."""
+CAUGHT_UP: Final = 2.0
+"""Seconds that a search waits for the index of words to catch up."""
 CHANGED: Final = 100_000
 """At most so many resources may have changed since the point of an ``as_of``."""
 
+SCRUBS: Final = 5
+SCRUB_PAUSE: Final = 1.0
+"""Seconds; how often, and in what distance, the log is cut while searches read from it."""
 PROBE_SECONDS: Final = 1.0
 """Between two looks whether what could not be written can be written again."""
 PROBE: Final = {"filler": "0" * 32_768}
@@ -183,6 +198,17 @@ class SqliteStore:
         return self._ledger
 
     async def run(self, search: Search, trace: Trace | None = None) -> Page:
+        deadline = time.monotonic() + CAUGHT_UP
+        while True:
+            try:
+                return await self._page(search, trace)
+            except Behind:
+                result = await self._writer.write(PreparedSet((), follow=PIECE))
+                if not result.followed or time.monotonic() > deadline:
+                    text = "the index of words is being made: try again later"
+                    raise Unavailable(text, headers={"Retry-After": "10"}) from None
+
+    async def _page(self, search: Search, trace: Trace | None) -> Page:
         if trace is not None:
             return await self._explained(search, trace)
         match search:
@@ -257,10 +283,33 @@ class SqliteStore:
         prepared = await prepare(change_set, reader.keys, reader.codec)
         return (await self._writer.write(prepared)).committed
 
+    async def erase(self, erase_set: EraseSet) -> Erased:
+        prepared = PreparedSet((), ledger=erase_set.ledger, erasures=erase_set.erasures)
+        return Erased((await self._writer.write(prepared)).erased)
+
+    async def scrub(self) -> bool:
+        for _ in range(SCRUBS):
+            if (await self._writer.write(PreparedSet((), scrub=True))).scrubbed:
+                return True
+            await asyncio.sleep(SCRUB_PAUSE)
+        return False
+
+    async def formerly(self, patient: str) -> dict[Key, tuple[int, ...]]:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, self._formerly, patient)
+
+    def _formerly(self, patient: str) -> dict[Key, tuple[int, ...]]:
+        reader, found = self._own_reader(), dict[Key, tuple[int, ...]]()
+        for key, version in superseded(reader.connection, reader.codec, patient):
+            found[key] = (*found.get(key, ()), version)
+        return found
+
     async def reindex(self, fresh: Sequence[Reindexed]) -> int:
-        reader, changes = self._reader, list[PreparedChange]()
+        reader, changes, lost = self._reader, list[PreparedChange](), 0
         for number, item in enumerate(fresh, 1):
             row = reader.one(item.key)
+            if row is not None and not holds_words(reader.connection, reader.codec, row.rid):
+                lost += 1
             if row is not None and row.columns[4] == item.version and row.columns[7] != "DELETE":
                 change = prepare_reindexed(
                     item, row.raw[: row.columns[8]], reader.keys, reader.codec
@@ -270,10 +319,11 @@ class SqliteStore:
                     changes.append(change)
             if number % SLICE == 0:
                 await asyncio.sleep(0)
-        if not changes:
+        if not changes and not lost:
             return 0
-        result = await self._writer.write(PreparedSet(tuple(changes)))
-        return sum(seq > 0 for seq in result.committed.seqs)
+        follow = ANEW if lost else 0
+        result = await self._writer.write(PreparedSet(tuple(changes), follow=follow))
+        return max(sum(seq > 0 for seq in result.committed.seqs), lost)
 
     async def changes(self, since: int) -> AsyncIterator[Stored]:
         last, at = await self.position(), since
@@ -285,7 +335,7 @@ class SqliteStore:
             await asyncio.sleep(0)
 
     async def position(self) -> int:
-        return self._reader.number("SELECT ifnull(max(seq), 0) FROM version")
+        return schema.last(self._reader.connection, schema.SEQ)
 
     async def trouble(self) -> str | None:
         disk = os.statvfs(self._path.parent)

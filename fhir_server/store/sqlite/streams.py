@@ -171,9 +171,9 @@ class Streams:
                 return total
             place, size = last, min(size * 4, _MOST_CHUNK)
 
-    def open_all(self, road: Road, limit: int | None) -> list[Place]:
-        """Collected candidates that pass the probes, at most ``limit``."""
-        return self._sorted(road, BY_DATE)[:limit]
+    def collected(self, road: Road) -> list[Place]:
+        """Collected candidates that pass the probes."""
+        return self._sorted(road, BY_DATE)
 
     def _sorted(self, road: Road, order: Order) -> list[Place]:
         """Collected candidates that pass the probes, sorted here."""

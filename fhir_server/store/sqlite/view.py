@@ -15,8 +15,10 @@ from fhir_server.search.explain import Trace, short
 from fhir_server.search.match import matches_leaf
 from fhir_server.search.plan import Predicate, Scan
 from fhir_server.search.values import CANONICAL
+from fhir_server.store.sqlite import text
 from fhir_server.store.sqlite.codec import Codec
 from fhir_server.store.sqlite.keys import Keys, List
+from fhir_server.store.sqlite.many import Heads
 from fhir_server.store.sqlite.roads import Road, Roads, conjuncts, described
 from fhir_server.store.sqlite.rows import COLUMNS, Budget, Row, batches, bears
 from fhir_server.store.sqlite.streams import BY_DATE, Item, Order, Place, Streams
@@ -26,6 +28,14 @@ _BODIES: Final = "CROSS JOIN version v ON v.seq = r.seq"
 FETCH: Final = "".join(("SELECT ", COLUMNS, _FROM_RID, _BODIES))
 FETCH_ONE: Final = "".join(
     ("SELECT ", COLUMNS, " FROM resource r ", _BODIES, " WHERE r.type = ? AND r.id = ?")
+)
+FETCH_NAMED: Final = "".join(
+    (
+        "SELECT ",
+        COLUMNS,
+        " FROM json_each(?) j CROSS JOIN resource r ON r.type = ? AND r.id = j.value ",
+        _BODIES,
+    )
 )
 _BATCH: Final = 500
 TESTED: Final = 10
@@ -58,7 +68,7 @@ class View:
         self._codec = codec
         self._budget = budget
         known = set() if long is None else long
-        self._roads = Roads(connection, keys, self, known, budget.inline)
+        self._roads = Roads(connection, keys, self, known, budget)
         self._streams = Streams(connection, self._roads, budget)
         self._chosen: dict[int, tuple[Scan, Road]] = {}
         self._known: dict[tuple[int, Key], bool] = {}
@@ -99,6 +109,23 @@ class View:
             return self._direct(scan, road, order, want)
         return self._batched(scan, road, order, want)
 
+    def first(self, scans: tuple[Scan, ...], order: Order, want: int) -> list[Row]:
+        """The first ``want`` rows of any of the scans."""
+        if len(scans) == 1:
+            return self.find(scans[0], order, want)
+        heads = Heads(self._keys, self._roads)
+        if order.by == "date" and not self.hidden and self.trace is None:
+            statement = heads.statement(scans, order, want)
+            if statement is not None:
+                self._budget.spend(5 * len(scans))
+                places = self._connection.execute(*statement)
+                rows = self.fetch([rid for _, rid in places])
+                if all(map(heads.mean, rows)):
+                    return rows
+        found = {r.rid: r for s in scans for r in self.find(s, order, want)}
+        rows = sorted(found.values(), key=lambda r: place(order, r), reverse=order.descending)
+        return rows[:want]
+
     def _road(self, scan: Scan) -> Road:
         kept = self._chosen.get(id(scan))
         if kept is None:
@@ -133,10 +160,8 @@ class View:
         need = _BATCH if want is None else want
         for item in self._items(scan, road, order, need, bodies=True):
             row = Row(item[1:], codec)
-            if tested:
-                self._budget.spend(TESTED)
-                if not self._passes(road, row):
-                    continue
+            if tested and not self._passes(road, row):
+                continue
             found.append(row)
             if len(found) == want:
                 break
@@ -146,13 +171,10 @@ class View:
         """Several lists or a collection: candidates first, then their bodies in batches."""
         found: list[Row] = []
         need = _BATCH if want is None else want
-        tested = bool(road.residual)
         items = self._items(scan, road, order, need, bodies=False)
         if self.hidden:
             items = self._overlaid(scan, items, order)
         for batch in batches(items, need, _BATCH):
-            if tested:
-                self._budget.spend(TESTED * len(batch))
             for row in self._opened([item[1] for item in batch]):
                 if self._passes(road, row):
                     found.append(row)
@@ -161,18 +183,27 @@ class View:
         return found
 
     def _passes(self, road: Road, row: Row) -> bool:
+        self._budget.spend(TESTED)
         if not bears(row, road.texts):
             return False
         return not road.residual or all(self.holds(p, row) for p in road.residual)
 
     def _named(self, scan: Scan, ids: Iterable[str], order: Order) -> list[Row]:
         """Of these ids: each is looked up and tested."""
-        rows = (self.row(Key(scan.type, i)) for i in dict.fromkeys(ids))
-        found = [r for r in rows if r is not None and self.holds(scan.where, r)]
+        found = [r for r in self._by_ids(scan.type, ids) if self.holds(scan.where, r)]
         if len(found) > 1 or order.after is not None:
             found = [r for r in found if order.passed(place(order, r))]
             found.sort(key=lambda r: place(order, r), reverse=order.descending)
         return found
+
+    def _by_ids(self, type_: str, ids: Iterable[str]) -> list[Row]:
+        distinct = list(dict.fromkeys(ids))
+        if len(distinct) == 1 or self.hidden:
+            rows = (self.row(Key(type_, i)) for i in distinct)
+            return [row for row in rows if row is not None]
+        self._budget.spend(6 * len(distinct))
+        found = self._connection.execute(FETCH_NAMED, (json.dumps(distinct), type_))
+        return [Row(columns, self._codec) for columns in found if columns[7] != "DELETE"]
 
     def _opened(self, rids: list[int]) -> list[Row]:
         if not self.hidden:
@@ -204,10 +235,10 @@ class View:
             found = self._counted(lambda most: self._roads.tally(scan, most), limit)
             if found is not None:
                 return found
-        if road.rids is not None and not road.residual and not self.hidden:
-            return len(self._streams.open_all(road, limit))
-        if road.residual or road.rids is not None or len(road.lists) != 1 or self.hidden:
+        if road.residual or self.hidden or (road.rids is None and len(road.lists) != 1):
             return len(self.find(scan, BY_DATE, limit))
+        if road.rids is not None:
+            return len(self._streams.collected(road)[:limit])
         if not road.probes:
             return self._length(scan, road, limit)
         return self._streams.count(road, 2**62 if limit is None else limit)
@@ -262,9 +293,13 @@ class View:
             case plan.Composite(param, parts):
                 elements = [row.within(v) for p, v in row.values.groups if p == param]
                 return any(all(self.holds(p, element) for p in parts) for element in elements)
+            case plan.TextHas(param, words, prefix) if predicate.of_body:
+                self._budget.spend(text.COST)
+                return row.words.have(param, words, prefix=prefix)
+            case plan.IdIn(ids):
+                return row.key.id in ids
             case (
-                plan.IdIn()
-                | plan.UpdatedIs()
+                plan.UpdatedIs()
                 | plan.TokenIs()
                 | plan.StringIs()
                 | plan.DateIs()
@@ -274,6 +309,7 @@ class View:
                 | plan.UriIs()
                 | plan.Present()
                 | plan.Near()
+                | plan.TextHas()
                 | plan.InPatient()
             ):
                 return matches_leaf(predicate, row.key.id, row.values, row.updated)

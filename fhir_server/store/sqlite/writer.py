@@ -20,7 +20,9 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from fhir_server.model.problem import Problem, Unavailable
 from fhir_server.store.base import Committed, Stale
-from fhir_server.store.sqlite import codec, schema
+from fhir_server.store.sqlite import codec, schema, wal
+from fhir_server.store.sqlite.erasing import scrub
+from fhir_server.store.sqlite.follower import Follower
 from fhir_server.store.sqlite.group import Group
 from fhir_server.store.sqlite.keys import Keys
 from fhir_server.store.sqlite.prepared import PreparedSet
@@ -43,10 +45,16 @@ TROUBLES: Final = {
 
 
 class Result(NamedTuple):
-    """``expired``: ledger rows removed."""
+    """``expired``: ledger rows removed; ``erased``: versions, of each erasure. ``scrubbed``:
+    whether nothing is left of what was deleted, where that was asked for. ``followed``:
+    versions read into the index of words.
+    """
 
     committed: Committed
     expired: int = 0
+    erased: tuple[int, ...] = ()
+    scrubbed: bool = False
+    followed: int = 0
 
 
 Kept = dict[tuple[str, str], tuple[Any, ...] | None]
@@ -96,16 +104,20 @@ class LocalWriter:
         self._complete: asyncio.Future[None] | None = None
         self.kept: Kept = {}
         self.trouble: str | None = None
+        self._follower = Follower(self._follow)
         self._connection = self._open()
 
     def _open(self) -> sqlite3.Connection:
+        marked = wal.commits(self._path.with_name(self._path.name + "-wal"))
         connection = schema.connect(self._path)
+        schema.schema_version(connection)
+        wal.recovered(self._path, marked, connection)
         schema.migrate(connection)
         codec.record(connection)
         self._keys = Keys(schema.secret(connection))
         self._codec = codec.load(connection)
-        (self._rid,) = connection.execute("SELECT ifnull(max(rid), 0) FROM resource").fetchone()
-        (self._seq,) = connection.execute("SELECT ifnull(max(seq), 0) FROM version").fetchone()
+        self._rid = schema.last(connection, schema.RID)
+        self._seq = schema.last(connection, schema.SEQ)
         connection.execute("PRAGMA busy_timeout = 0")
         return connection
 
@@ -119,6 +131,13 @@ class LocalWriter:
         if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._work())
         return await done
+
+    def start(self) -> None:
+        """Begins what the writer does by itself."""
+        self._follower.wake()
+
+    async def _follow(self, most: int) -> int:
+        return (await self.write(PreparedSet((), follow=most))).followed
 
     async def _work(self) -> None:
         try:
@@ -149,7 +168,7 @@ class LocalWriter:
     def _take(self) -> list[_Waiting]:
         taken, changes = 0, 0
         for waiting in self._waiting[:MOST_SETS]:
-            changes += len(waiting.prepared.changes)
+            changes += len(waiting.prepared.changes) + len(waiting.prepared.erasures)
             if taken and changes > MOST_CHANGES:
                 break
             taken += 1
@@ -173,10 +192,14 @@ class LocalWriter:
         except BaseException:
             self._fail(waiting, RuntimeError("the writer was interrupted"))
             raise
+        if group.next_seq - 1 > self._seq or any(i.prepared.follow < 0 for i in waiting):
+            self._follower.wake()
         self._rid, self._seq, self.trouble = group.next_rid - 1, group.next_seq - 1, None
         for item, result in results:
             for write in item.prepared.ledger:
                 self.kept.pop((write.kind, write.key), None)
+            if item.prepared.scrub:
+                result = result._replace(scrubbed=await self._scrub())
             if not item.done.done():
                 item.done.set_result(result)
 
@@ -198,6 +221,14 @@ class LocalWriter:
         await group.flush()
         return group, results
 
+    async def _scrub(self) -> bool:
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._thread, scrub, self._connection)
+        except sqlite3.Error as error:
+            log.error("scrub failed: %s", error)
+            return False
+
     async def _begin(self) -> None:
         """Others go on while a foreign program holds the database."""
         deadline = time.monotonic() + BUSY_SECONDS
@@ -213,6 +244,8 @@ class LocalWriter:
     async def _add(self, group: Group, item: _Waiting) -> Result | None:
         """Stale and refused sets are answered at once: they have written nothing."""
         try:
+            if item.prepared.erasures:
+                return Result(Committed(()), erased=await group.erase(item.prepared))
             committed = await group.add(item.prepared)
         except (Stale, Problem) as refusal:
             item.refused = True
@@ -222,7 +255,8 @@ class LocalWriter:
         expired = 0
         if item.prepared.expire is not None:
             expired = group.expire(item.prepared.expire)
-        return Result(committed, expired)
+        followed = await group.follow(item.prepared.follow) if item.prepared.follow else 0
+        return Result(committed, expired, followed=followed)
 
     def _fail(self, waiting: list[_Waiting], error: BaseException) -> None:
         """Nobody of the group is acknowledged; the database is opened anew, unless it is not
@@ -245,11 +279,12 @@ class LocalWriter:
             log.error("close failed: %s", error)
         try:
             self._connection = self._open()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, Problem, OSError) as error:
             log.error("the database cannot be opened: %s", error)
 
     async def close(self) -> None:
         self._closed = True
+        await self._follower.stop()
         if self._worker is not None:
             await asyncio.wait([self._worker])
         self._connection.close()
