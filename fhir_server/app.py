@@ -260,7 +260,7 @@ def fhir_base(
     router = Router(ROUTES, domain.definitions.resource_types)
     handlers: dict[str, Handler] = {}
     bodies = Bodies(domain.definitions, settings.json_limits())
-    limits = Base(FHIR, domain.base, bodies, settings.request_seconds)
+    limits = Base(FHIR, domain.base, bodies, settings.request_seconds, settings.compress_above)
     defer = deferring(rows, handlers.__getitem__, pattern.respond_async)
     face = FhirBase(limits, gate, router, handlers, meter, defer)
     handlers.update(interactions(domain, rows, face.perform, open_=open_))
@@ -323,10 +323,8 @@ def interactions(
 
 def scope_filter(searching: Searching) -> CompileFilter:
     """Compiles the search parameters of a scope, which are FHIR's own: what a posted one
-    means may change while the scope is in use. They are judged by index values alone."""
-    own = replace(searching, schema=SearchSchema(searching.schema.definitions))
-    criteria = own.criteria(bodies=False)
-    return lambda type_, query: criteria(type_, query).where
+    means may change while the scope is in use."""
+    return replace(searching, schema=SearchSchema(searching.schema.definitions)).scope
 
 
 @asynccontextmanager
