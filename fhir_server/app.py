@@ -6,7 +6,7 @@ import asyncio
 import os
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -69,6 +69,7 @@ from fhir_server.jobs.request import KIND as REQUEST
 from fhir_server.jobs.request import replay
 from fhir_server.jobs.runner import Runner
 from fhir_server.model.datatypes import format_instant
+from fhir_server.model.problem import Unavailable
 from fhir_server.search.extended import ExtendedSchema
 from fhir_server.search.extract import compile_extract
 from fhir_server.search.match import matches
@@ -140,15 +141,27 @@ async def open_store(settings: Settings, role: str) -> Store:
     """``role``: "serve", or "command" beside or without a server."""
     if settings.store == "memory:":
         return MemoryStore()
+    if settings.on_mongodb:
+        return await mongo_opener()(settings.store)
     return await sqlite.open_store(settings.data, role)
 
 
+def mongo_opener() -> Callable[[str], Awaitable[Store]]:
+    """Raises Unavailable without the driver, which only this store needs."""
+    try:
+        from fhir_server.store.mongo.opening import open_store
+    except ImportError:
+        raise Unavailable("a MongoDB store needs the driver: install vehr[mongo]") from None
+    return open_store
+
+
 def sole_server(settings: Settings) -> sqlite.Lock | None:
-    """The lock that this server, with all its processes, holds while it is there.
+    """The lock that this server, with all its processes, holds while it is there; only the
+    embedded store needs one.
 
     Raises Unavailable if another server has it.
     """
-    return None if settings.store == "memory:" else sqlite.server_lock(settings.data)
+    return sqlite.server_lock(settings.data) if settings.store == "sqlite:" else None
 
 
 def take_backup(settings: Settings, place: Path) -> Manifest:
@@ -358,7 +371,10 @@ async def serving(
         queue = job_queue(domain, folder)
         rows = operations(domain, runtime, queue)
         face, runner = fhir_base(domain, rows, metrics, queue, open_=open_)
-        front = Front(bases={b"fhir": face}, pages=pages(metrics, ready, settings_rows()))
+        front = Front(
+            bases={b"fhir": face},
+            pages=pages(metrics, ready, domain.store.trouble, settings_rows()),
+        )
         runner.start()
         sweeping = asyncio.create_task(sweep_blobs(domain.engine))
         try:

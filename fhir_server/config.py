@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from fhir_server.formats.json import Limits as JsonLimits
 
 PREFIX: Final = "VEHR_"
-NOT_SETTINGS: Final = frozenset({"VEHR_TEST_DATA"})
+NOT_SETTINGS: Final = frozenset({"VEHR_TEST_DATA", "VEHR_TEST_MONGODB", "VEHR_TEST_BACKENDS"})
 """Variables of the test suite, which the server leaves alone."""
 
 
@@ -53,8 +53,10 @@ def _store(value: str) -> str:
     if value in ("sqlite:", "memory:"):
         return value
     if value.startswith(("mongodb://", "mongodb+srv://")):
-        raise ValueError("MongoDB is not available yet; use sqlite:")
-    raise ValueError("must be sqlite:")
+        if not value.partition("://")[2].partition("?")[0].partition("/")[2]:
+            raise ValueError("must name a database: mongodb://HOST/NAME")
+        return value
+    raise ValueError("must be sqlite: or mongodb://HOST/NAME")
 
 
 def _events(value: str) -> str:
@@ -111,7 +113,12 @@ class Settings:
     )
     store: str = field(
         default="sqlite:",
-        metadata=of("STORE", _store, "Store of the record: sqlite:, or memory: (keeps nothing)."),
+        metadata=of(
+            "STORE",
+            _store,
+            "Store of the record: sqlite:, mongodb://HOST/NAME (a replica set or sharded cluster),"
+            " or memory: (keeps nothing).",
+        ),
     )
     search: str = field(
         default="", metadata=of("SEARCH", _search, "URL of an external search engine.")
@@ -239,6 +246,11 @@ class Settings:
     job_hours: int = field(
         default=24, metadata=of("JOB_HOURS", _positive, "How long ended jobs and their files stay.")
     )
+
+    @property
+    def on_mongodb(self) -> bool:
+        """Whether the store is a MongoDB."""
+        return self.store.startswith("mongodb")
 
     def json_limits(self) -> JsonLimits:
         return JsonLimits(

@@ -75,10 +75,10 @@ def restrict_predicate(predicate: Predicate, policy: Policy) -> Predicate:
             return Any(tuple(restrict_predicate(p, policy) for p in parts))
         case Not(part):
             return Not(restrict_predicate(part, policy))
-        case Chain(param, targets):
-            return Chain(param, tuple(restrict_scan(t, policy) for t in targets))
-        case Has(source, param):
-            return Has(restrict_scan(source, policy), param)
+        case Chain(targets=targets):
+            return replace(predicate, targets=tuple(restrict_scan(t, policy) for t in targets))
+        case Has(source):
+            return replace(predicate, source=restrict_scan(source, policy))
         case Composite(param, parts):
             return Composite(param, tuple(restrict_predicate(p, policy) for p in parts))
         case ReferenceIs():

@@ -69,6 +69,10 @@ async def looks(settings: Settings, *, full: bool, scrub: bool, tell: Tell) -> A
     if not there.well:
         return
     yield disk(settings.data)
+    if settings.on_mongodb:
+        async for look in remote(settings, scrub=scrub):
+            yield look
+        return
     try:
         examination = Examination(settings.data)
     except sqlite3.Error as error:
@@ -88,6 +92,19 @@ async def looks(settings: Settings, *, full: bool, scrub: bool, tell: Tell) -> A
         yield Look("database", False, str(error))
     finally:
         examination.close()
+
+
+async def remote(settings: Settings, *, scrub: bool) -> AsyncIterator[Look]:
+    """A store that is a server of its own and looks after its files itself."""
+    try:
+        async with opened(settings) as domain:
+            found, counts = await domain.store.trouble(), await domain.store.counts()
+            yield Look("database", found is None, found or f"{sum(counts.values()):,} resources")
+            yield definitions(domain)
+            if scrub:
+                yield await blobs(domain)
+    except Problem as error:
+        yield Look("database", False, str(error))
 
 
 async def deep(

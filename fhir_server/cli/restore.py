@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fhir_server.app import ArchiveError, use_backup
-from fhir_server.cli.settings import Data, lasting, settings_of
+from fhir_server.cli.settings import Data, embedded, settings_of
 from fhir_server.config import SettingsError
 
 Place = Annotated[Path, typer.Argument(help="What vehr backup has made.")]
@@ -16,7 +16,7 @@ Place = Annotated[Path, typer.Argument(help="What vehr backup has made.")]
 
 def restore(place: Place, data: Data = None) -> None:
     """Restore a backup into an empty data directory. Tokens and jobs do not come back."""
-    settings = lasting(settings_of(data))
+    settings = embedded(settings_of(data))
     try:
         manifest = use_backup(settings, place)
     except ArchiveError as error:

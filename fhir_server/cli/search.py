@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import Annotated
 
 import typer
@@ -37,6 +38,8 @@ def search(
         return
     for stored in (*page.matches, *page.included):
         print(stored.body.decode())
+    if page.rest is not None:
+        print("more is included than is shown here", file=sys.stderr)
 
 
 async def run(settings: Settings, type_: str, query: str, trace: Trace | None) -> Page:

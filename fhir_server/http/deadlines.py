@@ -11,11 +11,14 @@ SWEEP_SECONDS: Final = 1.0
 
 @dataclass(slots=True, eq=False)
 class Deadline:
-    """``when``: time of the event loop. ``missed``: the task was cancelled because of it."""
+    """``when``: time of the event loop. ``missed``: the task was cancelled because of it.
+    ``reading``: the task waits for bytes of its client.
+    """
 
     task: asyncio.Task[Any]
     when: float
     missed: bool = False
+    reading: bool = False
 
 
 class Deadlines:

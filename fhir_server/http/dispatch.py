@@ -124,10 +124,10 @@ class FhirBase:
             if not progress.deadline.missed:
                 raise
             progress.deadline.task.uncancel()
-            response = rendered(Unavailable("the request took too long", code="timeout"))
+            response = rendered(late(progress.deadline))
         finally:
             self._deadlines.end(progress.deadline)
-        await deliver(response, send, head=scope["method"] == "HEAD")
+        await deliver(response, scope, send)
         name = progress.route.interaction if progress.route else "unknown"
         self._meter(name, response.status, time.perf_counter() - started)
 
@@ -165,7 +165,7 @@ class FhirBase:
             refuse_compression(headers)
             content = self._content(receive, progress.deadline)
         elif route.body != "none":
-            body, form = await self._body(route, headers, receive)
+            body, form = await self._body(route, headers, receive, progress.deadline)
             query += form
         request = Request(
             method=scope["method"],
@@ -208,25 +208,25 @@ class FhirBase:
         return handler
 
     async def _body(
-        self, route: Route, headers: Mapping[str, str], receive: Receive
+        self, route: Route, headers: Mapping[str, str], receive: Receive, deadline: Deadline
     ) -> tuple[Json | None, Pairs]:
         """The parsed resource, or the pairs of a form."""
         refuse_compression(headers)
         if route.body == "form":
             content_type(headers.get("content-type"), FORM_ONLY)
-            return None, pairs(_ascii(await read_body(receive)))
+            return None, pairs(_ascii(await read_body(receive, deadline)))
         if route.body == "optional" and "content-type" not in headers:
-            if await read_body(receive):
+            if await read_body(receive, deadline):
                 content_type(None, RESOURCES)
             return None, []
         bodies, media = self._base.bodies, headers.get("content-type")
         if route.body == "patch":
             content_type(media, PATCHES)
-            return await parsed(bodies.patch, media, await read_body(receive)), []
+            return await parsed(bodies.patch, media, await read_body(receive, deadline)), []
         content_type(media, RESOURCES)
         if route.body == "content":
             receive = limited(receive, bodies.limits.body)
-        return await parsed(bodies.resource, media, await read_body(receive)), []
+        return await parsed(bodies.resource, media, await read_body(receive, deadline)), []
 
     async def _content(self, receive: Receive, deadline: Deadline) -> AsyncIterator[bytes]:
         """A body that is streamed. Its parts each have the time of a request, the whole of
@@ -289,20 +289,26 @@ async def parsed(
     return await asyncio.to_thread(parse, media, data)
 
 
-async def read_body(receive: Receive) -> bytes:
-    """The whole body; its size is limited by the edge. RequestTimeout when the client pauses."""
+async def read_body(receive: Receive, deadline: Deadline) -> bytes:
+    """The whole body; its size is limited by the edge, its pauses by the deadline."""
+    time_of, last, deadline.reading = deadline.task.get_loop().time, deadline.when, True
     parts, more = [], True
     while more:
-        try:
-            async with asyncio.timeout(PAUSE_SECONDS):
-                message = await receive()
-        except TimeoutError:
-            raise RequestTimeout("the body did not arrive in time") from None
+        deadline.when = min(last, time_of() + PAUSE_SECONDS)
+        message = await receive()
         if message["type"] == "http.disconnect":
             raise BadRequest("the body is not complete")
         parts.append(message.get("body", b""))
         more = message.get("more_body", False)
+    deadline.when, deadline.reading = last, False
     return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def late(deadline: Deadline) -> Problem:
+    """Whose fault it is that a request took too long."""
+    if deadline.reading:
+        return RequestTimeout("the body did not arrive in time")
+    return Unavailable("the request took too long", code="timeout")
 
 
 def presentation(query: Pairs) -> tuple[Pairs, str | None, bool]:

@@ -26,6 +26,6 @@ class Front:
             await base(scope, receive, send)
         elif segment in LATER:
             problem = NotSupported("this part of the server is not there yet")
-            await deliver(rendered(problem), send, head=scope["method"] == "HEAD")
+            await deliver(rendered(problem), scope, send)
         else:
             await self._pages(scope, receive, send)

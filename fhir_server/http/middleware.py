@@ -16,7 +16,16 @@ from urllib.parse import urlsplit
 
 from fhir_server.config import Settings
 from fhir_server.http.admission import ALWAYS, Admission
-from fhir_server.http.respond import Asgi, Message, Receive, Scope, Send, deliver, rendered
+from fhir_server.http.respond import (
+    EDGE_LINES,
+    Asgi,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    deliver,
+    rendered,
+)
 from fhir_server.model.exchange import Response
 from fhir_server.model.problem import BadRequest, Forbidden, Problem, TooLarge
 
@@ -88,6 +97,7 @@ class Edge:
         self._security = list(SECURITY)
         if https:
             self._security.append((b"strict-transport-security", b"max-age=31536000"))
+        self._lines = "".join([f"{n.decode()}: {v.decode()}\r\n" for n, v in self._security])
         self._prefix = secrets.token_hex(4)
         self._numbers = count(1)
         self._admission = Admission(rules.max_running, rules.max_held)
@@ -95,39 +105,39 @@ class Edge:
         """Host headers, with their ports, that have passed."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await self._inner(scope, receive, send)
-        elif scope["type"] == "http":
-            await self._http(scope, receive, send)
-        else:
-            await send({"type": "websocket.close", "code": 1008})
-
-    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = read_headers(scope["headers"])
+        if scope["type"] != "http":
+            if scope["type"] == "lifespan":
+                await self._inner(scope, receive, send)
+            else:
+                await send({"type": "websocket.close", "code": 1008})
+            return
+        headers = scope[HEADERS] = read_headers(scope["headers"])
         request_id = headers.get("x-request-id")
         if request_id is None or _REQUEST_ID.fullmatch(request_id) is None:
             request_id = f"{self._prefix}-{next(self._numbers):x}"
-        added = [*self._security, (b"x-request-id", request_id.encode())]
+        scope[REQUEST_ID] = request_id
+        added = (b"x-request-id", request_id.encode())
+        cors: Sequence[tuple[bytes, bytes]] = ()
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 own = dict(message["headers"])
-                message["headers"] += [pair for pair in added if pair[0] not in own]
+                more = (*self._security, added, *cors)
+                message["headers"] += [pair for pair in more if pair[0] not in own]
             await send(message)
 
-        scope[HEADERS] = headers
-        scope[REQUEST_ID] = request_id
         try:
             self._check(scope, headers)
             if "origin" in headers:
-                added += self._cors(headers["origin"])
+                cors = self._cors(headers["origin"])
+            else:
+                scope[EDGE_LINES] = f"{self._lines}x-request-id: {request_id}\r\n"
         except Problem as problem:
-            await deliver(rendered(problem), send_with_headers)
+            await deliver(rendered(problem), scope, send_with_headers)
             return
         if scope["method"] == "OPTIONS" and "access-control-request-method" in headers:
-            await deliver(PREFLIGHT, send_with_headers)
-            return
-        if scope["raw_path"] in ALWAYS:
+            await deliver(PREFLIGHT, scope, send_with_headers)
+        elif scope["raw_path"] in ALWAYS:
             await self._inner(scope, receive, send_with_headers)
         else:
             await self._admit(scope, receive, send_with_headers)
@@ -137,7 +147,7 @@ class Edge:
         try:
             place = self._admission.enter()
         except Problem as problem:
-            await deliver(rendered(problem), send, head=scope["method"] == "HEAD")
+            await deliver(rendered(problem), scope, send)
             return
         try:
             if scope["method"] in _WITH_BODY:

@@ -83,9 +83,12 @@ class Metrics:
 
 
 def pages(
-    metrics: Metrics, ready: Callable[[], Awaitable[bool]], settings: Sequence[tuple[str, ...]]
+    metrics: Metrics,
+    ready: Callable[[], Awaitable[bool]],
+    trouble: Callable[[], Awaitable[str | None]],
+    settings: Sequence[tuple[str, ...]],
 ) -> FastAPI:
-    """The application for every prefix but the FHIR bases."""
+    """The application for every prefix but the FHIR bases. ``trouble``: why writes are refused."""
     app = FastAPI(title="vEHR", docs_url=None, redoc_url=None, openapi_url=None)
 
     @app.exception_handler(Problem)
@@ -101,9 +104,10 @@ def pages(
 
     @app.get("/health")
     async def health() -> PlainTextResponse:
-        if await ready():
-            return PlainTextResponse("ready\n")
-        return PlainTextResponse("not ready\n", 503)
+        if not await ready():
+            return PlainTextResponse("not ready\n", 503)
+        found = await trouble()
+        return PlainTextResponse("ready\n" if found is None else f"degraded: {found}\n")
 
     @app.get("/metrics")
     async def measures() -> PageResponse:

@@ -23,10 +23,29 @@ def rendered(problem: Problem) -> Response:
     return Response(problem.status, dumps(problem.outcome()), dict(problem.headers))
 
 
-async def deliver(response: Response, send: Send, *, head: bool = False) -> None:
-    """Send one response; ``head``: its headers alone."""
+WRITE: Final = "vehr.write"
+"""Where the scope of a connection holds its ``Write``."""
+
+EDGE_LINES: Final = "vehr.lines"
+"""Where a scope holds the lines that the edge adds to the head of a whole answer."""
+
+Write = Callable[[int, bytes, bytes], bool]
+"""Writes a whole answer at once: status, lines of its head, body. False: this connection
+cannot, the messages of ASGI are to be used.
+"""
+
+_SHORT: Final = frozenset({200, 201, 400, 401, 403, 404, 405, 409, 410, 412, 422})
+_FHIR_JSON_LINE: Final = f"content-type: {FHIR_JSON}\r\ncontent-length: "
+_OWN: Final = ("Content-Length", "Content-Security-Policy", "Cache-Control")
+"""Headers with which an answer goes its own way past those of the edge."""
+
+
+async def deliver(response: Response, scope: Scope, send: Send) -> None:
+    """Send one response; for HEAD its headers alone."""
+    if _written(response, scope):
+        return
     headers = [(name.lower().encode(), _latin(value)) for name, value in response.headers.items()]
-    body = response.body
+    body, head = response.body, scope["method"] == "HEAD"
     if isinstance(body, bytes):
         if body:
             headers.append((b"content-type", response.content_type.encode()))
@@ -41,6 +60,25 @@ async def deliver(response: Response, send: Send, *, head: bool = False) -> None
         async for chunk in body:
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
     await send({"type": "http.response.body", "body": b""})
+
+
+def _written(response: Response, scope: Scope) -> bool:
+    """The short way, for what most answers are: JSON that is whole."""
+    write: Write | None = scope.pop(WRITE, None)
+    edge: str | None = scope.get(EDGE_LINES)
+    body, headers = response.body, response.headers
+    if write is None or edge is None or scope["method"] == "HEAD" or not isinstance(body, bytes):
+        return False
+    if response.status not in _SHORT or response.content_type != FHIR_JSON or not body:
+        return False
+    lines = [f"{name}: {value}\r\n" for name, value in headers.items() if name not in _OWN]
+    if len(lines) < len(headers):
+        return False
+    own = "".join(lines)
+    if not own.count("\n") == own.count("\r") == len(lines) or "\0" in own:
+        return False  # a value would break out of its line: the long way mends it
+    text = f"{edge}{own}{_FHIR_JSON_LINE}{len(body)}\r\n"
+    return write(response.status, text.encode("latin-1", "replace"), body)
 
 
 def _latin(value: str) -> bytes:

@@ -185,7 +185,7 @@ def _includes(schema: SearchSchema, types: list[str]) -> dict[str, tuple[list[st
     found: dict[str, tuple[list[str], list[str]]] = {type_: ([], []) for type_ in types}
     for type_ in types:
         for code, parameter in sorted(schema.of(type_).parameters.items()):
-            if parameter.kind == "reference" and not parameter.canonical:
+            if parameter.leads:
                 found[type_][0].append(f"{type_}:{code}")
                 for target in parameter.targets:
                     found[target][1].append(f"{type_}:{code}")

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from fhir_server.access.ports import Ledger
 from fhir_server.access.principal import Principal
 from fhir_server.model.problem import BadRequest, NotFound
-from fhir_server.search.plan import Cursor
+from fhir_server.search.plan import Cursor, Rest
 
 PARAMETER: Final = "_cursor"
 _KIND, _NAME, _NONCE = "key", "cursor", 12
@@ -31,14 +31,19 @@ class _Sealed(msgspec.Struct, array_like=True):
     place: str
     query: tuple[tuple[str, str], ...]
     after: tuple[int | float | str | None, ...]
+    until: tuple[int | float | str | None, ...] = ()
+    behind: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """``query`` without the cursor; ``after``: where the page begins."""
+    """``query`` without the cursor; ``after``: where the page begins, (): at the beginning.
+    ``rest``: of that page only what is still to be included.
+    """
 
     query: tuple[tuple[str, str], ...]
     after: Cursor
+    rest: Rest | None = None
 
 
 class Cursors:
@@ -48,10 +53,17 @@ class Cursors:
         self._cipher = AESGCM(key)
 
     def seal(
-        self, principal: Principal, place: str, query: Sequence[tuple[str, str]], after: Cursor
+        self,
+        principal: Principal,
+        place: str,
+        query: Sequence[tuple[str, str]],
+        after: Cursor,
+        rest: Rest | None = None,
     ) -> str:
         """``place``: the path that the link belongs to (``Patient``)."""
         sealed = _Sealed(_owner(principal), place, tuple(query), after)
+        if rest is not None:
+            sealed.until, sealed.behind = rest.until, rest.behind
         nonce = secrets.token_bytes(_NONCE)
         data = nonce + self._cipher.encrypt(nonce, msgspec.msgpack.encode(sealed), None)
         return urlsafe_b64encode(data).rstrip(b"=").decode()
@@ -69,7 +81,8 @@ class Cursors:
             raise NotFound("this page is not known")
         if sealed.place != place:
             raise _invalid()
-        return Position(sealed.query, sealed.after)
+        rest = Rest(sealed.until, sealed.behind) if sealed.until else None
+        return Position(sealed.query, sealed.after, rest)
 
 
 def _owner(principal: Principal) -> tuple[str, str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import tzinfo
 from typing import Final, TypeVar
 
@@ -122,19 +122,20 @@ def search(searching: Searching, subsets: Subsets) -> Handler:
         place = "/".join(path)
         url = f"{request.base}/{place}" if place else request.base
         query, trace = explained(request.query)
-        after, here = None, None
+        after, rest, here = None, None, None
         if any(name == PARAMETER for name, _ in query):
             if len(query) != 1:
                 raise BadRequest(f"{PARAMETER} goes with no other parameter")
             here = query[0][1]
             position = searching.cursors.open(session.principal, place, here)
-            query, after = position.query, position.after
+            query, after, rest = position.query, position.after or None, position.rest
         strict = preference(request, "handling") == "strict"
         parsed = await searching.parse(path, query, after, strict=strict)
-        page = await session.search(parsed.search, trace)
+        page = await session.search(replace(parsed.search, rest=rest), trace)
         links = [("self", _self(url, parsed, here, explain=trace is not None))]
-        if page.next is not None:
-            sealed = searching.cursors.seal(session.principal, place, query, page.next)
+        if page.rest is not None or page.next is not None:
+            begin = (after if page.rest is not None else page.next) or ()
+            sealed = searching.cursors.seal(session.principal, place, query, begin, page.rest)
             links.append(("next", f"{url}?{PARAMETER}={sealed}"))
         cut = subset(subsets, parsed.summary, parsed.elements)
         entries = _entries(request.base.encode(), page, parsed.warnings, cut)
@@ -171,13 +172,18 @@ def explanation(trace: Trace) -> bytes:
     return dumps({"resource": outcome(issues), "search": {"mode": "outcome"}})
 
 
+_MORE: Final = "more is included: the next link leads to it, then to the next matches"
+
+
 def _entries(base: bytes, page: Page, warnings: tuple[str, ...], cut: Cut | None) -> list[bytes]:
     matches, included = page.matches, page.included
     if cut is not None:
         matches, included = [cut(m) for m in matches], [cut(i) for i in included]
     entries = [search_entry(base, stored, b"match") for stored in matches]
     entries += [search_entry(base, stored, b"include") for stored in included]
-    if warnings:
-        issues = [Issue("not-supported", text, severity="warning") for text in warnings]
+    issues = [Issue("not-supported", text, severity="warning") for text in warnings]
+    if page.rest is not None:
+        issues.append(Issue("incomplete", _MORE, severity="information"))
+    if issues:
         entries.append(dumps({"resource": outcome(issues), "search": {"mode": "outcome"}}))
     return entries

@@ -204,7 +204,7 @@ class Criteria:
                 continue
         if not scans:
             raise _dead_end(f"{name}: no type that it leads to has {rest[:100]!r}", hops)
-        return Chain(parameter.index, tuple(scans))
+        return Chain(parameter.index, tuple(scans), parameter.canonical)
 
     def _has(self, type: str, name: str, value: str, hops: int) -> Predicate:
         parts = name.split(":", 3)
@@ -218,7 +218,7 @@ class Criteria:
             where = self.compile(source, parts[3], value, hops + 1)
         except UnknownParameter as unknown:
             raise BadRequest(f"{name}: {unknown}") from None
-        return Has(Scan(source, where), parameter.index)
+        return Has(Scan(source, where), parameter.index, parameter.canonical)
 
 
 def _alternatives(name: str, value: str) -> tuple[str, ...]:

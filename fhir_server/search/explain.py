@@ -85,6 +85,8 @@ def search_lines(search: Search) -> list[str]:
     lines.append("sort " + ", ".join(_sort(key) for key in search.sort))
     lines.append(f"page of {search.count}" + (" after a cursor" if search.after else ""))
     lines.append(f"total {search.total}")
+    if search.rest is not None:
+        lines.append("only the rest of what its matches include")
     if search.as_of is not None:
         lines.append(f"as of {search.as_of}")
     for include in search.includes:
@@ -119,10 +121,10 @@ def lines_of(predicate: Predicate, depth: int = 0) -> list[str]:
             return [head + ("any of" if parts else "nothing"), *_inner(parts, depth)]
         case plan.Not(part):
             return [head + "not", *lines_of(part, depth + 1)]
-        case plan.Chain(param, targets):
+        case plan.Chain(param, targets, _):
             below = [line for scan in targets for line in scan_lines(scan, depth + 1)]
             return [f"{head}{param} leads to", *below]
-        case plan.Has(source, param):
+        case plan.Has(source, param, _):
             return [f"{head}is referred to by {param} of", *scan_lines(source, depth + 1)]
         case plan.Composite(param, parts):
             return [f"{head}one element of {param}", *_inner(parts, depth)]

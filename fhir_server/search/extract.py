@@ -20,7 +20,15 @@ from fhir_server.search.parameters.kind import Emit
 from fhir_server.search.parameters.reference import target, type_of
 from fhir_server.search.paths import Filter, Hop, Path
 from fhir_server.search.schema import SearchSchema, TypeSchema
-from fhir_server.search.values import DATE_MAX, DATE_MIN, GroupValue, IndexValues, TokenValue
+from fhir_server.search.values import (
+    CANONICAL,
+    DATE_MAX,
+    DATE_MIN,
+    GroupValue,
+    IndexValues,
+    TokenValue,
+    UriValue,
+)
 
 Extract: TypeAlias = Callable[[Json], IndexValues]
 Local: TypeAlias = tuple[str, str, str]
@@ -72,12 +80,18 @@ def _compile_type(
     walk = _compile_node(_trie(schema, site), site.base)
     main_dates = {name: rank for rank, name in enumerate(schema.main_dates)}
     patient, is_patient = frozenset(schema.patient), schema.is_patient
+    is_canonical = schema.is_canonical
 
     def extract(resource: Json) -> IndexValues:
         out = IndexValues()
         walk(resource, out)
         if further is not None:
             out.tokens += further(resource)
+        if is_canonical and "url" in resource:
+            out.uris.append(UriValue(CANONICAL, resource["url"]))
+            if "version" in resource:
+                named = f"{resource['url']}|{resource['version']}"
+                out.uris.append(UriValue(CANONICAL, named))
         out.date = _main_date(out, main_dates) if main_dates and out.dates else DATE_MIN
         ids = [r.id for r in out.references if r.type == "Patient" and r.param in patient]
         if is_patient and "id" in resource:

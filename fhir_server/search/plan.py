@@ -157,18 +157,24 @@ class InPatient:
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """Some reference in ``param`` leads to a current resource of ``targets``."""
+    """Some reference in ``param`` leads to a current resource of ``targets``.
+
+    ``canonical``: the values are canonical urls; ``url|version`` leads to that version of the
+    resource, ``url`` to each that is stored (https://hl7.org/fhir/R4/references.html#canonical).
+    """
 
     param: str
     targets: tuple[Scan, ...]
+    canonical: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Has:
-    """Some resource of ``source`` refers here by ``param``."""
+    """Some resource of ``source`` refers here by ``param``; ``canonical`` as of Chain."""
 
     source: Scan
     param: str
+    canonical: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,12 +228,14 @@ class SortKey:
     """``param`` "_main": the main clinical date, "_id", "_lastUpdated", else an index name.
 
     Resources without a value come last in both directions. Of several values the smallest
-    counts ascending, the greatest descending.
+    counts ascending, the greatest descending. ``more``: further indexes with values of the same
+    parameter.
     """
 
     param: str
     kind: Literal["main", "id", "updated", "date", "string", "token", "number", "quantity", "uri"]
     descending: bool = False
+    more: tuple[str, ...] = ()
 
 
 DEFAULT_SORT = (SortKey("_main", "main", descending=True),)
@@ -246,6 +254,7 @@ class Include:
 
     ``source`` is a Scan as well: on the forward side it only restricts from which type of
     match to follow. ``iterate``: applied to included resources too, until nothing is new.
+    ``canonical`` as of Chain.
     """
 
     source: Scan
@@ -253,6 +262,19 @@ class Include:
     targets: tuple[Scan, ...]
     reverse: bool = False
     iterate: bool = False
+    canonical: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """What the includes add to a page and one answer does not hold.
+
+    ``until``: the place of the last match of the page. ``behind``: the creation number of the
+    last resource that was included so far.
+    """
+
+    until: Cursor
+    behind: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +283,8 @@ class Search:
 
     ``count`` 0 with ``total`` "exact" is ``_summary=count``. ``after``: the cursor of the
     previous page. ``total`` "exact" always counts, "limited" only up to ``TOTAL_LIMIT``,
-    "none" not at all. ``as_of``: the change-feed position at which the plan is run.
+    "none" not at all. ``as_of``: the change-feed position at which the plan is run. ``rest``:
+    not the matches of the page that ends there, only the rest of what they include.
     """
 
     scans: tuple[Scan, ...]
@@ -271,13 +294,17 @@ class Search:
     includes: tuple[Include, ...] = ()
     total: Literal["none", "limited", "exact"] = "limited"
     as_of: int | None = None
+    rest: Rest | None = None
 
 
 TOTAL_LIMIT = 1000
 """Totals are exact up to this by default, else left out (ruling in ARCHITECTURE.md)."""
 
 INCLUDE_LIMIT = 1000
-"""At most this many included resources on one page; more is refused, never cut silently."""
+"""At most this many included resources in one answer; the ``Rest`` is asked for separately."""
+
+INCLUDE_MOST = 50_000
+"""More than this is refused, never cut silently."""
 
 
 @dataclass(frozen=True, slots=True)

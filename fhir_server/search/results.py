@@ -5,7 +5,7 @@ One row each in ``RESULTS``; the CapabilityStatement and the documentation are g
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Final, Literal
@@ -21,6 +21,7 @@ MOST_COUNT: Final = 1000
 """``_count`` beyond this is clamped, unless the server is set otherwise."""
 MOST_SORT_KEYS: Final = 8
 MOST_INCLUDES: Final = 50
+"""``_include`` and ``_revinclude`` of one query that name a parameter."""
 
 
 @dataclass(slots=True)
@@ -36,6 +37,7 @@ class Result:
     summary: str = ""
     elements: tuple[str, ...] = ()
     includes: list[Include] = field(default_factory=list)
+    named_includes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,20 +133,23 @@ def _sort_key(result: Result, code: str) -> SortKey:
         return SortKey(name, "id", descending)
     if name == "_lastUpdated":
         return SortKey(name, "updated", descending)
+    if "." in name or name.startswith("_has:"):
+        not_supported(f"_sort: {name[:100]!r}: sorting by a chain is not supported")
     try:
         found = [result.criteria.parameter(type, name) for type in result.types]
     except UnknownParameter as unknown:
         raise BadRequest(f"_sort: {unknown}") from None
     first = found[0]
-    if not KINDS[first.kind].sortable or len(first.indexes) > 1:
+    if not KINDS[first.kind].sortable:
         not_supported(f"_sort: {name!r} has no order")
     if any(p.kind != first.kind or p.indexes != first.indexes for p in found):
         not_supported(f"_sort: {name!r} differs between the searched types")
     kind = first.kind
     assert kind != "reference" and kind != "composite" and kind != "special"  # not sortable
-    if descending and all(_is_main(result, type, first.index) for type in result.types):
+    single = len(first.indexes) == 1
+    if descending and single and all(_is_main(result, type, first.index) for type in result.types):
         return SortKey("_main", "main", descending=True)
-    return SortKey(first.index, kind, descending)
+    return SortKey(first.index, kind, descending, first.indexes[1:])
 
 
 def _is_main(result: Result, type: str, index: str) -> bool:
@@ -155,39 +160,64 @@ def _is_main(result: Result, type: str, index: str) -> bool:
 def _include(result: Result, modifier: str, value: str) -> str:
     name = "_include"
     if value == "*":
-        for type in result.types:
-            _add_all(result, type, modifier)
+        # What is included may be of any type, and is followed as well if that is asked for.
+        every = modifier == "iterate"
+        _add_all(result, sorted(result.criteria.schema.types) if every else result.types, modifier)
         return value
     source, code, wanted = _segments(name, value)
     result.criteria.known_type(source, name)
     if code == "*":
-        _add_all(result, source, modifier)
+        _add_all(result, (source,), modifier)
         return value
     parameter = result.criteria.reference(source, code, name)
+    _one_more(result)
     _add(result, source, parameter, _narrow(result, name, parameter, wanted), modifier, False)
     return value
 
 
-def _add_all(result: Result, source: str, modifier: str) -> None:
-    indexes = set()
-    for parameter in result.criteria.schema.of(source).parameters.values():
-        if parameter.leads and not parameter.narrowed and parameter.index not in indexes:
-            indexes.add(parameter.index)
-            _add(result, source, parameter, parameter.targets, modifier, False)
+def _add_all(
+    result: Result, sources: Iterable[str], modifier: str, *, reverse: bool = False
+) -> None:
+    """Every reference of these types; ``reverse``: to what is searched, or if it iterates to
+    anything."""
+    everywhere = not reverse or modifier == "iterate"
+    for source in sources:
+        indexes = set()
+        for parameter in result.criteria.schema.of(source).parameters.values():
+            if parameter.leads and not parameter.narrowed and parameter.index not in indexes:
+                indexes.add(parameter.index)
+                targets = tuple(t for t in parameter.targets if everywhere or t in result.types)
+                if targets:
+                    _add(result, source, parameter, targets, modifier, reverse)
 
 
 def _revinclude(result: Result, modifier: str, value: str) -> str:
     name = "_revinclude"
+    if value == "*":
+        if modifier:
+            raise BadRequest(f"{name}:{modifier}=* asks for too much", code="too-costly")
+        _add_all(result, sorted(result.criteria.schema.types), modifier, reverse=True)
+        return value
     source, code, wanted = _segments(name, value)
     result.criteria.known_type(source, name)
+    if code == "*":
+        _add_all(result, (source,), modifier, reverse=True)
+        return value
     parameter = result.criteria.reference(source, code, name)
     targets = _narrow(result, name, parameter, wanted)
     if not modifier:
         targets = tuple(t for t in targets if t in result.types)
         if not targets:
             raise BadRequest(f"{name}: {value[:200]!r} does not refer to what is searched")
+    _one_more(result)
     _add(result, source, parameter, targets, modifier, True)
     return value
+
+
+def _one_more(result: Result) -> None:
+    result.named_includes += 1
+    if result.named_includes > MOST_INCLUDES:
+        raise BadRequest(f"more than {MOST_INCLUDES} includes", code="too-costly")
 
 
 def _segments(name: str, value: str) -> tuple[str, str, str]:
@@ -214,11 +244,17 @@ def _add(
     modifier: str,
     reverse: bool,
 ) -> None:
-    if len(result.includes) >= MOST_INCLUDES:
-        raise BadRequest(f"more than {MOST_INCLUDES} includes", code="too-costly")
     scans = tuple(Scan(target) for target in targets)
-    iterate = modifier == "iterate"
-    result.includes.append(Include(Scan(source), parameter.index, scans, reverse, iterate))
+    result.includes.append(
+        Include(
+            Scan(source),
+            parameter.index,
+            scans,
+            reverse,
+            modifier == "iterate",
+            parameter.canonical,
+        )
+    )
 
 
 RESULTS: Final[dict[str, ResultParameter]] = {
@@ -249,7 +285,7 @@ RESULTS: Final[dict[str, ResultParameter]] = {
         ),
         ResultParameter(
             "_include",
-            "Adds what the matches refer to: type:parameter[:target type]",
+            "Adds what the matches refer to: type:parameter[:target type], type:* or *",
             "Observation?_include=Observation:subject",
             _include,
             ("iterate",),
@@ -257,7 +293,7 @@ RESULTS: Final[dict[str, ResultParameter]] = {
         ),
         ResultParameter(
             "_revinclude",
-            "Adds what refers to the matches: type:parameter[:target type]",
+            "Adds what refers to the matches: type:parameter[:target type], type:* or *",
             "Patient?_revinclude=Observation:subject",
             _revinclude,
             ("iterate",),

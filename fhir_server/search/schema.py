@@ -49,8 +49,9 @@ class TypeSchema:
 
     ``unsupported``: codes that FHIR defines here and this server refuses. ``main_dates``:
     index names of the most telling date parameter. ``patient``: index names whose references
-    to a Patient put the resource into that Patient's compartment. ``unindexed``: codes of
-    posted parameters that not every resource has been indexed for.
+    to a Patient put the resource into that Patient's compartment. ``is_canonical``: its
+    resources are referred to by their url. ``unindexed``: codes of posted parameters that not
+    every resource has been indexed for.
     """
 
     type: str
@@ -60,6 +61,7 @@ class TypeSchema:
     main_dates: tuple[str, ...]
     patient: tuple[str, ...]
     is_patient: bool
+    is_canonical: bool
     unindexed: frozenset[str] = frozenset()
 
     @property
@@ -120,6 +122,7 @@ class SearchSchema:
             _main_dates(type, parameters, indexes),
             self._patient(type, parameters),
             type == "Patient",
+            type in canonical_types(self.definitions),
         )
 
     def _patient(self, type: str, parameters: Mapping[str, Parameter]) -> tuple[str, ...]:
@@ -237,10 +240,24 @@ def targets_of(
     kept = {f.type for p in paths if p.hops for f in p.hops[-1].filters if isinstance(f, Resolves)}
     if kept and all(_unfiltered(p) != p for p in paths):
         return tuple(sorted(kept))
-    stated = set(definition.targets)
+    stated, known = set(definition.targets), definitions.resource_types
+    if paths and all(path.type != "Reference" for path in paths):
+        known = canonical_types(definitions)
     if not stated or "Resource" in stated:
-        return tuple(sorted(definitions.resource_types))
-    return tuple(sorted(stated & definitions.resource_types))
+        return tuple(sorted(known))
+    return tuple(sorted(stated & known))
+
+
+@cache
+def canonical_types(definitions: Definitions) -> frozenset[str]:
+    """The types with a canonical url: https://hl7.org/fhir/R4/references.html#canonical"""
+    wanted = {"url": "uri", "version": "string"}
+    return frozenset(
+        type_
+        for type_ in definitions.resource_types
+        if wanted.items()
+        <= {name: of.code for name, (_, of) in definitions.members(type_).items()}.items()
+    )
 
 
 def systems_of(paths: tuple[Path, ...], definitions: Definitions) -> frozenset[str]:

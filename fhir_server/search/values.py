@@ -15,6 +15,9 @@ from typing import Final, NamedTuple
 
 DATE_MIN: Final = -(2**62)
 DATE_MAX: Final = 2**62
+CANONICAL: Final = "_canonical"
+"""The index of what a canonical reference may say to mean a resource: its url, and its
+url|version. Not a search parameter."""
 
 
 class TokenValue(NamedTuple):
@@ -70,6 +73,11 @@ class ReferenceValue(NamedTuple):
     id: str
     url: str
     version: str
+
+    @property
+    def canonical(self) -> str:
+        """What the index ``CANONICAL`` of its targets holds."""
+        return f"{self.url}|{self.version}" if self.version else self.url
 
 
 class UriValue(NamedTuple):

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from fhir_server.model.resource import Key, Stored
 from fhir_server.search.explain import Trace
-from fhir_server.search.plan import Cursor, History, Scan, Search
+from fhir_server.search.plan import Cursor, History, Rest, Scan, Search
 from fhir_server.search.values import IndexValues
 from fhir_server.store.ledger import Ledger, LedgerWrite
 
@@ -21,13 +21,15 @@ class Page:
     """One page of matches in order, then what was included (each resource once).
 
     ``total``: None when it was not asked for or not exact. ``next``: cursor of the next
-    page, None on the last.
+    page, None on the last. ``rest``: more is included than ``plan.INCLUDE_LIMIT``; a Search
+    with it goes on there.
     """
 
     matches: Sequence[Stored]
     included: Sequence[Stored] = ()
     total: int | None = None
     next: Cursor | None = None
+    rest: Rest | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +154,12 @@ class Store(Protocol):
 
     async def position(self) -> int:
         """The newest position of the change feed (for ``as_of`` and incremental readers)."""
+        ...
+
+    async def trouble(self) -> str | None:
+        """Why writes are refused at present, for the operator; None when they are not. It
+        looks again itself, so it is over without a client having to write.
+        """
         ...
 
     async def counts(self) -> dict[str, int]:

@@ -140,8 +140,13 @@ class LocalBlobs:
         self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
         weakref.finalize(self, os.close, self._root)
         self._limit = limit
-        if self._make(INCOMING):
-            os.fsync(self._root)
+        self._make(INCOMING)
+        os.fsync(self._root)
+        above = os.open(root.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(above)
+        finally:
+            os.close(above)
 
     async def put(self, content: AsyncIterator[bytes]) -> Blob:
         try:
@@ -168,15 +173,17 @@ class LocalBlobs:
         return blob
 
     def _keep(self, file: int, name: str, blob: Blob) -> None:
-        """Make it durable under its digest; a damaged or older copy is replaced by it."""
+        """Make it durable under its digest; a damaged or older copy is replaced by it.
+
+        The root is synced too: who made the folder may have died before it did.
+        """
         os.fsync(file)
         folder = blob.sha256[:2]
         with self._locked():
-            made = self._make(folder)
+            self._make(folder)
             os.replace(name, _place(blob.sha256), src_dir_fd=self._root, dst_dir_fd=self._root)
         self._sync(folder)
-        if made:
-            os.fsync(self._root)
+        os.fsync(self._root)
 
     async def read(self, blob: Blob) -> AsyncIterator[bytes]:
         if not await asyncio.to_thread(self._sound, blob):
@@ -252,12 +259,9 @@ class LocalBlobs:
         finally:
             os.close(file)
 
-    def _make(self, folder: str) -> bool:
-        try:
+    def _make(self, folder: str) -> None:
+        with suppress(FileExistsError):
             os.mkdir(folder, 0o700, dir_fd=self._root)
-        except FileExistsError:
-            return False
-        return True
 
     def _list(self, folder: str) -> list[str]:
         file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=self._root)

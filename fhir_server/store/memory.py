@@ -9,15 +9,16 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import assert_never
+from functools import cached_property
+from typing import Protocol, TypeVar, assert_never
 
 from fhir_server.model.problem import BadRequest
 from fhir_server.model.resource import Key, Stored
 from fhir_server.search import plan
 from fhir_server.search.explain import Trace
 from fhir_server.search.match import matches_leaf
-from fhir_server.search.plan import Cursor, History, Predicate, Scan, Search
-from fhir_server.search.values import IndexValues
+from fhir_server.search.plan import Cursor, History, Predicate, Rest, Scan, Search
+from fhir_server.search.values import CANONICAL, IndexValues
 from fhir_server.store.base import (
     Change,
     ChangeSet,
@@ -64,10 +65,11 @@ class World:
                 return any(self.holds(p, entry) for p in parts)
             case plan.Not(part):
                 return not self.holds(part, entry)
-            case plan.Chain(param, targets):
-                return any(self.in_scan(t, e) for e in self.referred(entry, param) for t in targets)
-            case plan.Has(source, param):
-                return any(self.in_scan(source, e) for e in self.referring(entry, param))
+            case plan.Chain(param, targets, canonical):
+                found = self.referred(entry, param, canonical)
+                return any(self.in_scan(t, e) for e in found for t in targets)
+            case plan.Has(source, param, canonical):
+                return any(self.in_scan(source, e) for e in self.referring(entry, param, canonical))
             case plan.Composite(param, parts):
                 elements = [replace(entry, values=v) for p, v in entry.values.groups if p == param]
                 return any(all(self.holds(p, element) for p in parts) for element in elements)
@@ -90,25 +92,38 @@ class World:
             case _:
                 assert_never(predicate)
 
-    def referred(self, entry: Entry, param: str) -> list[Entry]:
+    @cached_property
+    def _by_url(self) -> dict[str, list[Entry]]:
+        """What canonical references may say -> the resources that are meant."""
+        found: dict[str, list[Entry]] = {}
+        for entry in self._by_key.values():
+            for url in {v.uri for v in entry.values.uris if v.param == CANONICAL}:
+                found.setdefault(url, []).append(entry)
+        return found
+
+    def referred(self, entry: Entry, param: str, canonical: bool) -> list[Entry]:
         """The resources that ``entry`` refers to by ``param``."""
-        keys = {Key(r.type, r.id) for r in entry.values.references if r.param == param}
+        references = [r for r in entry.values.references if r.param == param]
+        if canonical:
+            names = {r.canonical for r in references if r.url}
+            return [found for name in names for found in self._by_url.get(name, ())]
+        keys = {Key(r.type, r.id) for r in references}
         return [self._by_key[k] for k in keys if k in self._by_key]
 
-    def referring(self, entry: Entry, param: str) -> list[Entry]:
+    def referring(self, entry: Entry, param: str, canonical: bool) -> list[Entry]:
         """The resources that refer by ``param`` to ``entry``."""
-        return [e for e in self._by_key.values() if entry in self.referred(e, param)]
+        return [e for e in self._by_key.values() if entry in self.referred(e, param, canonical)]
 
     def follow(self, include: plan.Include, entry: Entry) -> list[Entry]:
         """What one include adds for one resource."""
         if include.reverse:
             if not any(self.in_scan(t, entry) for t in include.targets):
                 return []
-            found = self.referring(entry, include.param)
+            found = self.referring(entry, include.param, include.canonical)
             return [e for e in found if self.in_scan(include.source, e)]
         if not self.in_scan(include.source, entry):
             return []
-        found = self.referred(entry, include.param)
+        found = self.referred(entry, include.param, include.canonical)
         return [e for e in found if any(self.in_scan(t, e) for t in include.targets)]
 
     def included(self, includes: Sequence[plan.Include], matches: list[Entry]) -> list[Entry]:
@@ -121,14 +136,40 @@ class World:
             seen.update((e.rid, e) for e in fresh)
             rules = [i for i in includes if i.iterate]
         added = sorted(seen.keys() - {e.rid for e in matches})
-        if len(added) > plan.INCLUDE_LIMIT:
+        if len(added) > plan.INCLUDE_MOST:
             raise too_many_included()
         return [seen[rid] for rid in added]
 
 
 def too_many_included() -> BadRequest:
-    text = f"_include and _revinclude add more than {plan.INCLUDE_LIMIT} resources to one page"
+    text = f"_include and _revinclude add more than {plan.INCLUDE_MOST:,} resources to one page"
     return BadRequest(text, code="too-costly")
+
+
+class Numbered(Protocol):
+    """What has a creation number."""
+
+    @property
+    def rid(self) -> int: ...
+
+
+N = TypeVar("N", bound=Numbered)
+
+
+def part_of(
+    search: Search, included: Sequence[N], last: Cursor | None
+) -> tuple[Sequence[N], Rest | None]:
+    """As much of what is included as one answer holds, in order of creation, and the rest.
+
+    ``last``: the place of the last match of the page.
+    """
+    if search.rest is not None:
+        behind = search.rest.behind
+        included = [one for one in included if one.rid > behind]
+    part = included[: plan.INCLUDE_LIMIT]
+    if last is None or len(part) == len(included):
+        return part, None
+    return part, Rest(last, part[-1].rid)
 
 
 class MemoryStore:
@@ -166,11 +207,17 @@ class MemoryStore:
             after = place(search.after)
             rest = [e for e in rest if after < place(at[e.rid])]
         page = rest[: search.count]
+        last = at[page[-1].rid] if page else None
+        if search.rest is not None:
+            last, until = search.rest.until, place(search.rest.until)
+            page = [e for e in rest if not until < place(at[e.rid])]
+        part, more = part_of(search, world.included(search.includes, page), last)
         return Page(
-            matches=[e.stored for e in page],
-            included=[e.stored for e in world.included(search.includes, page)],
+            matches=[] if search.rest is not None else [e.stored for e in page],
+            included=[e.stored for e in part],
             total=_total(search.total, len(found)),
-            next=at[page[-1].rid] if page and len(rest) > len(page) else None,
+            next=last if len(rest) > len(page) else None,
+            rest=more,
         )
 
     async def current(self, keys: Sequence[Key]) -> list[Stored | None]:
@@ -250,6 +297,9 @@ class MemoryStore:
 
     async def position(self) -> int:
         return len(self._feed)
+
+    async def trouble(self) -> str | None:
+        return None
 
     async def counts(self) -> dict[str, int]:
         newest = {e.stored.key: e.stored for e in self._feed}

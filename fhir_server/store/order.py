@@ -25,6 +25,7 @@ def cursor_of(
 
 def sort_value(by: SortKey, key: Key, updated: int, values: IndexValues) -> Scalar | None:
     """The value that counts: smallest ascending, greatest descending; None without any."""
+    names = (by.param, *by.more)
     match by.kind:
         case "main":
             return values.date
@@ -33,24 +34,24 @@ def sort_value(by: SortKey, key: Key, updated: int, values: IndexValues) -> Scal
         case "updated":
             return updated
         case "date":
-            return _pick(by, (v.lo for v in values.dates if v.param == by.param))
+            return _pick(by, (v.lo for v in values.dates if v.param in names))
         case "string":
-            return _pick(by, (fold(v.text) for v in values.strings if v.param == by.param))
+            return _pick(by, (fold(v.text) for v in values.strings if v.param in names))
         case "token":
-            return _pick(by, (v.code for v in values.tokens if v.param == by.param))
+            return _pick(by, (v.code for v in values.tokens if v.param in names))
         case "number":
-            return _pick(by, (v.lo for v in values.numbers if v.param == by.param))
+            return _pick(by, (v.lo for v in values.numbers if v.param in names))
         case "quantity":
             return _pick(
                 by,
                 (
                     v.canonical_lo if v.canonical_unit else v.lo
                     for v in values.quantities
-                    if v.param == by.param
+                    if v.param in names
                 ),
             )
         case "uri":
-            return _pick(by, (v.uri for v in values.uris if v.param == by.param))
+            return _pick(by, (v.uri for v in values.uris if v.param in names))
         case _:
             assert_never(by.kind)
 

@@ -111,8 +111,11 @@ class Connection(Protocol):
                 self.transport.abort()
         elif self.stalled is not None and now - self.stalled > limits.stall_seconds:
             self.transport.abort()
-        elif self.arriving is not None and now - self.arriving > limits.head_seconds:
-            self._too_slow()
+        elif self.arriving is not None:
+            if now - self.arriving > limits.head_seconds:
+                self._too_slow()
+        elif self.idle is not None and now - self.idle > self.timeout_keep_alive:
+            self.transport.close()
 
     def _too_slow(self) -> None:
         answered: Any = self.cycle

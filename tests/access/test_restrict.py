@@ -19,7 +19,14 @@ from fhir_server.model.resource import Key
 from fhir_server.search import plan
 from fhir_server.search.match import matches_leaf
 from fhir_server.search.plan import FALSE, TRUE, Include, Predicate, Scan, Search
-from fhir_server.search.values import GroupValue, IndexValues, ReferenceValue, TokenValue
+from fhir_server.search.values import (
+    CANONICAL,
+    GroupValue,
+    IndexValues,
+    ReferenceValue,
+    TokenValue,
+    UriValue,
+)
 from fhir_server.store.base import Change, ChangeSet
 from fhir_server.store.memory import MemoryStore
 
@@ -31,13 +38,15 @@ LINKS = {  # type -> index name -> target types
         "encounter": ("Encounter",),
         "performer": ("Practitioner", "Patient"),
         "member": ("Observation",),
+        "definition": ("Encounter", "Practitioner"),
     },
     "Encounter": {"subject": ("Patient",), "part": ("Encounter",)},
     "Patient": {"gp": ("Practitioner",), "link": ("Patient",)},
     "Practitioner": {},
 }
+CANONICAL_LINKS = {"definition"}
 CODES = ("a", "b")
-WORLDS = 400
+WORLDS = 1000
 
 
 @dataclass(frozen=True)
@@ -57,10 +66,16 @@ def world(rng: random.Random) -> list[Held]:
     for key in keys:
         values = IndexValues(date=rng.randrange(4))
         for param, targets in LINKS[key.type].items():
-            if rng.random() < 0.7:
+            if param in CANONICAL_LINKS:
+                url = f"urn:{rng.choice(targets)}:{rng.randrange(3)}"
+                version = rng.choice(["", "1"])
+                values.references.append(ReferenceValue(param, "", "", url, version))
+            elif rng.random() < 0.7:
                 values.references.append(
                     ReferenceValue(param, rng.choice(targets), str(rng.randrange(3)), "", "")
                 )
+        url = f"urn:{key.type}:{key.id}"
+        values.uris += [UriValue(CANONICAL, url), UriValue(CANONICAL, f"{url}|1")]
         values.tokens.append(TokenValue("code", "s", rng.choice(CODES)))
         for _ in range(rng.randrange(3)):
             values.groups.append(pair(rng))
@@ -105,6 +120,9 @@ def predicate(rng: random.Random, type_: str, depth: int = 2) -> Predicate:
             return (plan.Any if kind == "any" else plan.All)((inner(), inner()))
         case "ref":
             param, targets = rng.choice(links)
+            if param in CANONICAL_LINKS:
+                url = f"urn:{rng.choice(targets)}:{rng.randrange(3)}"
+                return plan.ReferenceIs(param, None, None, url)
             return plan.ReferenceIs(param, rng.choice(targets), str(rng.randrange(3)))
         case "pair":
             target = plan.ReferenceIs("0", rng.choice(TYPES), str(rng.randrange(3)))
@@ -114,18 +132,26 @@ def predicate(rng: random.Random, type_: str, depth: int = 2) -> Predicate:
             return plan.Present(param, "reference", targets)
         case "chain":
             param, targets = rng.choice(links)
-            return plan.Chain(param, tuple(Scan(t, inner(t)) for t in targets))
+            scans = tuple(Scan(t, inner(t)) for t in targets)
+            return plan.Chain(param, scans, param in CANONICAL_LINKS)
         case "has":
             sources = [(t, p) for t in TYPES for p, ts in LINKS[t].items() if type_ in ts]
             source, param = rng.choice(sources)
-            return plan.Has(Scan(source, inner(source)), param)
+            return plan.Has(Scan(source, inner(source)), param, param in CANONICAL_LINKS)
     return plan.TokenIs("code", None, "a")
 
 
 def question(rng: random.Random) -> Search:
     type_ = rng.choice(TYPES)
     includes = [
-        Include(Scan(t), param, tuple(Scan(target) for target in targets), reverse, iterate)
+        Include(
+            Scan(t),
+            param,
+            tuple(Scan(target) for target in targets),
+            reverse,
+            iterate,
+            param in CANONICAL_LINKS,
+        )
         for t in TYPES
         for param, targets in LINKS[t].items()
         for reverse in (False, True)
@@ -168,7 +194,9 @@ def without_hidden(held: list[Held], policy: Policy) -> list[Held]:
             item.key,
             replace(
                 item.values,
-                references=[r for r in item.values.references if Key(r.type, r.id) in there],
+                references=[
+                    r for r in item.values.references if r.url or Key(r.type, r.id) in there
+                ],
                 groups=[g for g in item.values.groups if Key(*led(g)) in there],
             ),
         )
@@ -218,7 +246,7 @@ MUTANTS = {
     ),
     "nothing restricted": ("both(policy.sees(letter, scan.type), ", "both(TRUE, "),
     "chain targets": ("tuple(restrict_scan(t, policy) for t in targets)", "targets"),
-    "_has source": ("Has(restrict_scan(source, policy), param)", "predicate"),
+    "_has source": ("replace(predicate, source=restrict_scan(source, policy))", "predicate"),
     "include targets": (
         'targets=tuple(restrict_scan(target, policy, "r") for target in include.targets)',
         "targets=include.targets",

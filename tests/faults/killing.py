@@ -70,13 +70,13 @@ async def gone(pid: int, seconds: float = 20) -> bool:
 
 
 @asynccontextmanager
-async def launched(folder: Path) -> AsyncIterator[Launcher]:
+async def launched(folder: Path, **environ: str) -> AsyncIterator[Launcher]:
     port = free_port()
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-m", "tests.faults.launcher", str(folder), str(port)),
         cwd=ROOT,
-        env=clean_environ(),
+        env=clean_environ(**environ),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
     )

@@ -153,8 +153,8 @@ def place(answer: Answer) -> Place:
 class Load:
     """Clients that run until ``stop``."""
 
-    def __init__(self, base: str, clients: int, seed: int) -> None:
-        self.told = Told()
+    def __init__(self, base: str, clients: int, seed: int, told: Told | None = None) -> None:
+        self.told = told or Told()
         self._stop = asyncio.Event()
         self._tasks = [
             asyncio.create_task(

@@ -53,6 +53,9 @@ class Running:
         except httpx.TransportError:
             return 0
 
+    def health_text(self) -> str:
+        return httpx.get(self.root + "/health", timeout=5).text
+
     def workers(self) -> list[int]:
         """The pids of the workers, lowest first."""
         return [pid for pid in children(self.process.pid) if "--multiprocessing-fork" in words(pid)]

@@ -118,7 +118,7 @@ async def test_r13_a_slow_body_ends_with_the_request() -> None:
         begun = head("POST", "/fhir/Patient", "Content-Type: application/fhir+json", LONG)
         slow = await host.send(begun + b"{")
         answer = await slow.rest(8)
-        assert outcome(answer, 503)["code"] == "timeout"
+        assert outcome(answer, 408)["code"] == "timeout"
 
 
 LONG = "Content-Length: 1000"

@@ -7,7 +7,8 @@ import asyncio
 import pytest
 
 from fhir_server.http import dispatch
-from fhir_server.model.problem import BadRequest, RequestTimeout
+from fhir_server.http.deadlines import Deadlines
+from fhir_server.model.problem import BadRequest, RequestTimeout, Unavailable
 
 
 async def test_a_body_that_pauses_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -20,9 +21,21 @@ async def test_a_body_that_pauses_is_given_up(monkeypatch: pytest.MonkeyPatch) -
         await asyncio.sleep(60)
         raise AssertionError
 
-    with pytest.raises(RequestTimeout):
-        await dispatch.read_body(receive)
+    async def request() -> None:
+        deadline = Deadlines(0.4).start()
+        try:
+            await dispatch.read_body(receive, deadline)
+        except asyncio.CancelledError:
+            assert deadline.missed
+            deadline.task.uncancel()
+            assert isinstance(dispatch.late(deadline), RequestTimeout)
+
+    await asyncio.create_task(request())
+
+
+async def test_pauses_are_shorter_than_requests() -> None:
     assert dispatch.PAUSE_SECONDS < 10
+    assert isinstance(dispatch.late(Deadlines(10).start()), Unavailable)
 
 
 async def test_a_body_comes_in_parts_or_breaks_off() -> None:
@@ -36,6 +49,9 @@ async def test_a_body_comes_in_parts_or_breaks_off() -> None:
     async def receive() -> dict[str, object]:
         return next(parts, {"type": "http.disconnect"})
 
-    assert await dispatch.read_body(receive) == b"ab"
+    deadline = Deadlines(10).start()
+    until = deadline.when
+    assert await dispatch.read_body(receive, deadline) == b"ab"
+    assert (deadline.when, deadline.reading) == (until, False)
     with pytest.raises(BadRequest):
-        await dispatch.read_body(receive)
+        await dispatch.read_body(receive, deadline)

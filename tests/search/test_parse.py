@@ -193,7 +193,10 @@ def test_every_row_documents_itself_with_an_example_that_works() -> None:
 
 def test_what_includes_may_say() -> None:
     assert "Observation:patient" in SCHEMA.includes("Observation")
-    assert "QuestionnaireResponse:questionnaire" not in SCHEMA.includes("QuestionnaireResponse")
+    assert "QuestionnaireResponse:questionnaire" in SCHEMA.includes("QuestionnaireResponse")
+    assert "QuestionnaireResponse:questionnaire" in SCHEMA.revincludes["Questionnaire"]
+    assert "Library:depends-on" in SCHEMA.revincludes["ValueSet"]
+    assert "Library:depends-on" not in SCHEMA.revincludes["Patient"]
     assert "Observation:patient" in SCHEMA.revincludes["Patient"]
     assert "Observation:patient" not in SCHEMA.revincludes["Group"]
     for value in SCHEMA.includes("Observation"):

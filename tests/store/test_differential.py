@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 from fhir_server.search import plan
 from fhir_server.search.plan import Include, Scan, Search, SortKey
 from fhir_server.search.values import (
+    CANONICAL,
     DATE_MAX,
     DATE_MIN,
     DateValue,
@@ -82,9 +84,10 @@ def random_value(chance: Random) -> Any:
             scaled = number / 10 if unit else 0.0
             return QuantityValue(param, number, number, "s", code, code, scaled, scaled, unit)
         case 6:
-            return UriValue(param, chance.choice(URIS))
+            uri, version = chance.choice(URIS), chance.choice(["", "|2"])
+            return UriValue(chance.choice([param, CANONICAL]), uri + version)
         case 7:
-            return ReferenceValue(param, "", "", chance.choice(URIS), "")
+            return ReferenceValue(param, "", "", chance.choice(URIS), chance.choice(["", "2"]))
         case 8:
             inner = [random_value(chance) for _ in range(chance.randint(1, 3))]
             return GroupValue(param, values(*(v for v in inner if type(v) is not GroupValue)))
@@ -162,8 +165,13 @@ def grow(inner: st.SearchStrategy[plan.Predicate]) -> st.SearchStrategy[plan.Pre
         st.builds(plan.All, some),
         st.builds(plan.Any, some),
         st.builds(plan.Not, inner),
-        st.builds(lambda p, t: plan.Chain(p, tuple(t)), params, st.lists(scans, max_size=2)),
-        st.builds(plan.Has, scans, params),
+        st.builds(
+            lambda p, t, c: plan.Chain(p, tuple(t), c),
+            params,
+            st.lists(scans, max_size=2),
+            st.booleans(),
+        ),
+        st.builds(plan.Has, scans, params, st.booleans()),
         st.builds(plan.Composite, params, some),
     )
 
@@ -199,10 +207,11 @@ sorts = st.one_of(
     st.lists(sort_keys, min_size=1, max_size=2).map(tuple),
 )
 includes = st.builds(
-    lambda s, p, t, r, i: Include(s, p, tuple(t), r, i),
+    lambda s, p, t, r, i, c: Include(s, p, tuple(t), r, i, c),
     scans,
     params,
     st.lists(scans, min_size=1, max_size=2),
+    st.booleans(),
     st.booleans(),
     st.booleans(),
 )
@@ -231,22 +240,14 @@ def write(bench: Bench, history: list[tuple[str, str, IndexValues | None]]) -> N
 
 def all_pages(bench: Bench, search: Search) -> list[Any]:
     pages: list[Any] = []
-    after = None
     while True:
-        page = bench.page(
-            Search(
-                search.scans,
-                search.sort,
-                search.count,
-                after,
-                search.includes,
-                search.total,
-                search.as_of,
-            )
-        )
-        pages.append((list(page.matches), list(page.included), page.total, page.next))
-        after = page.next
-        if after is None:
+        page = bench.page(search)
+        pages.append((list(page.matches), list(page.included), page.total, page.next, page.rest))
+        if page.rest is not None:
+            search = replace(search, rest=page.rest)
+        elif page.next is not None:
+            search = replace(search, after=page.next, rest=None)
+        else:
             return pages
 
 
@@ -272,9 +273,11 @@ def test_sqlite_answers_as_memory_does(
     plans: list[Search],
     limits: tuple[int, int, int],
 ) -> None:
-    """``limits`` of the planner, so small that each of its roads is taken."""
+    """``limits`` of the planner, so small that each of its roads is taken; and includes in
+    several answers."""
     few, counted, joined = limits
     with (
+        mock.patch.object(plan, "INCLUDE_LIMIT", 2),
         mock.patch.multiple(roads, FEW=few, COUNTED=counted, JOINED=joined, JOINED_SLOWLY=joined),
         mock.patch.multiple(streams, _CHUNK=joined, _MOST_CHUNK=joined * 2),
     ):

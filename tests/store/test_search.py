@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from fhir_server.model.problem import BadRequest
@@ -270,9 +272,38 @@ def test_include_cycles_end_and_matches_are_not_repeated(backend: Bench) -> None
     assert backend.included(Search((Scan("Location"),), includes=(up,))) == []
 
 
-def test_too_many_includes_are_refused(backend: Bench) -> None:
+def test_what_one_answer_does_not_hold_is_asked_for(
+    backend: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each included resource once, also when matches come and go meanwhile; then the next
+    page."""
+    monkeypatch.setattr(plan, "INCLUDE_LIMIT", 2)
+    for name in "pqr":
+        backend.put(f"Patient/{name}", date=0)
+    for n in range(7):
+        backend.put(f"Observation/{n}", to("subject", "Patient/r" if n % 2 else "Patient/q"))
+    back = plan.Include(Scan("Observation"), "subject", (Scan("Patient"),), reverse=True)
+    search = Search((Scan("Patient"),), count=2, includes=(back,))
+    page = backend.page(search)
+    assert names(page.matches) == ["Patient/r", "Patient/q"]
+    assert names(page.included) == ["Observation/0", "Observation/1"]
+    for n in range(3):
+        backend.put(f"Patient/new{n}", date=0)  # before all others
+    found = []
+    while page.rest is not None:
+        page = backend.page(replace(search, rest=page.rest))
+        assert names(page.matches) == [] and len(page.included) <= 2
+        found += names(page.included)
+    assert found == [f"Observation/{n}" for n in range(2, 7)]
+    assert page.next is not None
+    last = backend.page(replace(search, after=page.next))
+    assert names(last.matches) == ["Patient/p"] and last.next is None is last.rest
+
+
+def test_too_many_includes_are_refused(backend: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "INCLUDE_MOST", 30)
     changes = [backend.change("Patient/p")]
-    for n in range(plan.INCLUDE_LIMIT + 1):
+    for n in range(plan.INCLUDE_MOST + 1):
         made = backend.change(f"Observation/{n}")
         assert made.values is not None
         made.values.references.append(to("subject", "Patient/p"))

@@ -26,6 +26,7 @@ from fhir_server.store.sqlite.codec import Damaged, unpack
 from fhir_server.store.sqlite.keys import Keys
 from fhir_server.store.sqlite.opening import OpenStore, open_store
 from fhir_server.store.sqlite.prepared import from_wire, prepare, to_wire
+from fhir_server.store.sqlite.writer import LocalWriter
 from tests.store.building import Bench, prepared_change, values
 
 ROOT = Path(__file__).parents[2]
@@ -353,3 +354,36 @@ def test_stored_is_what_was_written(backend: Bench) -> None:
     backend.apply(backend.change("A/1", body=body))
     (found,) = backend.page(Search((Scan("A", plan.IdIn(("1",))),))).matches
     assert isinstance(found, Stored) and found.body == body
+
+
+def test_clients_that_write_again_and_again_share_commits(tmp_path: Path) -> None:
+    async def scenario() -> list[int]:
+        store = await open_store(tmp_path, "serve")
+        writer = store.writer._writer
+        assert isinstance(writer, LocalWriter)
+        groups: list[int] = []
+        take = writer._take
+
+        def counted() -> Any:
+            taken = take()
+            groups.append(len(taken))
+            return taken
+
+        async def client(number: int, tag: str) -> None:
+            for n in range(6):
+                for _ in range(number):
+                    await asyncio.sleep(0)
+                change = prepared_change(Key("T", f"{tag}{number}-{n}"), 1, values())
+                await store.apply(ChangeSet((change,)))
+
+        with mock.patch.object(writer, "_take", counted):
+            await asyncio.gather(*(client(n, "together") for n in range(8)))
+            together = len(groups)
+            await client(0, "alone")
+        await store.close()
+        assert groups[-6:] == [1] * 6
+        return groups[:together]
+
+    groups = asyncio.run(scenario())
+    assert sum(groups) == 48
+    assert len(groups) <= 24, groups

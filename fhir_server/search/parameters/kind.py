@@ -67,7 +67,7 @@ class Parameter:
     @property
     def leads(self) -> bool:
         """Whether its values lead to resources, for chains and includes."""
-        return self.kind == "reference" and not self.canonical
+        return self.kind == "reference"
 
     @property
     def index(self) -> str:

@@ -71,6 +71,11 @@ def _canonical(index: str, _site: Site) -> Emit:
     def emit(value: Value, out: IndexValues) -> None:
         url, _, version = value.partition("|")
         out.references.append(ReferenceValue(index, "", "", url, version))
+        # Behind a # is what the resource contains; the reference is to the resource as well.
+        plain, mark, _ = value.partition("#")
+        if mark and plain:
+            url, _, version = plain.partition("|")
+            out.references.append(ReferenceValue(index, "", "", url, version))
 
     return emit
 

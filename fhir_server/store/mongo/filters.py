@@ -21,7 +21,8 @@ MOST_KEYS: Final = 1000
 
 
 class Joined(NamedTuple):
-    """What chains and ``_has`` come to: the names of the resources on the other side."""
+    """What chains and ``_has`` come to: the names of the resources on the other side
+    (``Type/id``; of a canonical chain what its references may say)."""
 
     chains: dict[plan.Chain, dict[str, None]]
     has: dict[tuple[str, plan.Has], dict[str, None]]
@@ -154,9 +155,9 @@ class Filters:
                 return self._any(parts)
             case plan.Not(part):
                 return _negated(self.test(part))
-            case plan.Chain(param):
+            case plan.Chain():
                 names = self._joined.chains.get(predicate)
-                return UNKNOWN if names is None else self._referring(param, names)
+                return UNKNOWN if names is None else self._referring(predicate, names)
             case plan.Has():
                 found = self._joined.has.get((self._type, predicate))
                 return UNKNOWN if found is None else Test({"_id": {"$in": list(found)}}, True)
@@ -201,9 +202,12 @@ class Filters:
                 return posted(*keys)._replace(exact=exact)
         return Test({"$or": queries}, exact)
 
-    def _referring(self, param: str, names: Iterable[str]) -> Test:
+    def _referring(self, chain: plan.Chain, names: Iterable[str]) -> Test:
+        keys, type_, param = self._keys, self._type, chain.param
+        if chain.canonical:
+            return posted(*(keys.canonical(type_, param, name) for name in names))
         pairs = (name.partition("/") for name in names)
-        return posted(*(self._keys.reference(self._type, param, t, i) for t, _, i in pairs))
+        return posted(*(keys.reference(type_, param, t, i) for t, _, i in pairs))
 
     def _composite(self, param: str, parts: tuple[plan.Predicate, ...]) -> Test:
         """The element itself, and of its parts a code, which says most."""

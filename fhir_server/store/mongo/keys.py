@@ -88,6 +88,10 @@ class Keys:
     def url(self, type_: str, param: str, url: str) -> int:
         return self._hash("url", type_, param, url)
 
+    def canonical(self, type_: str, param: str, name: str) -> int:
+        """A canonical reference, with its version if it states one."""
+        return self._hash("canonical", type_, param, name)
+
     def uri(self, type_: str, param: str, uri: str) -> int:
         return self._hash("uri", type_, param, uri)
 
@@ -120,12 +124,14 @@ class Keys:
         for param, system, code in values.tokens:
             k.add(self.token(type_, param, None, code))
             k.add(self.token(type_, param, system, code))
-        for param, target, id_, url, _ in values.references:
+        for found in values.references:
+            param, target, id_, url, _ = found
             if id_:
                 k.add(self.reference(type_, param, None, id_))
                 k.add(self.reference(type_, param, target, id_))
             if url:
                 k.add(self.url(type_, param, url))
+                k.add(self.canonical(type_, param, found.canonical))
         self._pairs(type_, values, k)
         for group in values.groups:
             self._group(type_, group, k)

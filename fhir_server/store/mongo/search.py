@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from operator import itemgetter
 
-from fhir_server.model.resource import Key
 from fhir_server.search import plan
 from fhir_server.search.plan import Cursor, Scan, Search, SortKey
 from fhir_server.store.base import Guard, Page
-from fhir_server.store.memory import too_many_included
+from fhir_server.store.memory import part_of, too_many_included
 from fhir_server.store.mongo.documents import Row
 from fhir_server.store.mongo.roads import BY_DATE, By, Order
 from fhir_server.store.mongo.view import View, place
@@ -30,19 +29,30 @@ async def run(view: View, search: Search) -> Page:
     known = search.count > 0 and search.after is None
     known = known and (order is None or len(rows) <= search.count)
     page = rows[: search.count]
+    last = after(page[-1]) if page else None
+    if search.rest is not None:
+        place, last = position_key(search.sort), search.rest.until
+        until = place(last)
+        page = [row for row in rows if not until < place(after(row))]
+    part, rest = part_of(search, await _included(view, search.includes, page), last)
     return Page(
-        matches=[row.stored() for row in page],
-        included=[row.stored() for row in await _included(view, search.includes, page)],
+        matches=[] if search.rest is not None else [row.stored() for row in page],
+        included=[row.stored() for row in part],
         total=await _total(view, search, len(rows) if known else None),
-        next=after(page[-1]) if page and len(rows) > len(page) else None,
+        next=last if len(rows) > len(page) else None,
+        rest=rest,
     )
 
 
 def _index_order(sort: tuple[SortKey, ...], after: Cursor | None) -> Order | None:
     if len(sort) != 1 or sort[0].kind not in _BY:
         return None
-    behind = None if after is None else (int(after[0] or 0), int(after[1] or 0))
+    behind = None if after is None else _place(after)
     return Order(_BY[sort[0].kind], sort[0].descending, behind)
+
+
+def _place(cursor: Cursor) -> tuple[int, int]:
+    return int(cursor[0] or 0), int(cursor[1] or 0)
 
 
 async def _indexed(
@@ -56,10 +66,24 @@ async def _indexed(
     if not search.count:
         return [], at
     want = search.count + 1
-    if len(search.scans) == 1:
-        return await view.find(search.scans[0], order, want), at
-    found = {r.rid: r for s in search.scans for r in await view.find(s, order, want)}
-    return sorted(found.values(), key=at, reverse=order.descending)[:want], at
+    rows = await _first(view, search.scans, order, want)
+    if search.rest is not None:
+        # What was written meanwhile may have moved the end of the page further down.
+        until = search.rest.until
+        beyond = Order(order.by, order.descending, _place(until))
+        while len(rows) == want and not beyond.passed(at(rows[-1])):
+            want *= 2
+            rows = await _first(view, search.scans, order, want)
+    return rows, at
+
+
+async def _first(view: View, scans: tuple[Scan, ...], order: Order, want: int) -> list[Row]:
+    """The first ``want`` rows of any of the scans."""
+    if len(scans) == 1:
+        return await view.find(scans[0], order, want)
+    found = {r.rid: r for s in scans for r in await view.find(s, order, want)}
+    rows = sorted(found.values(), key=lambda row: place(order, row), reverse=order.descending)
+    return rows[:want]
 
 
 async def _sorted(view: View, search: Search) -> tuple[list[Row], Callable[[Row], Cursor]]:
@@ -107,15 +131,16 @@ async def _included(
     if not includes:
         return []
     seen = {r.rid: r for r in matches}
+    includes = await view.worth_following(includes)
     fresh, rules = matches, includes
     while fresh and rules:
         found: dict[int, Row] = {}
         for include in rules:
-            want = plan.INCLUDE_LIMIT + len(seen) + 1
+            want = plan.INCLUDE_MOST + len(seen) + 1
             found.update((r.rid, r) for r in await _follow(view, include, fresh, want))
         fresh = [r for rid, r in found.items() if rid not in seen]
         seen.update((r.rid, r) for r in fresh)
-        if len(seen) - len(matches) > plan.INCLUDE_LIMIT:
+        if len(seen) - len(matches) > plan.INCLUDE_MOST:
             raise too_many_included()
         rules = tuple(i for i in includes if i.iterate)
     added = sorted(seen.keys() - {r.rid for r in matches})
@@ -125,15 +150,8 @@ async def _included(
 async def _follow(view: View, include: plan.Include, fresh: list[Row], want: int) -> list[Row]:
     """What one include adds for these rows, at most ``want`` of the reverse ones."""
     if include.reverse:
-        rows = [row for t in include.targets for row in await view.select(t, fresh)]
-        keys = list(dict.fromkeys(row.key for row in rows))
-        return await view.referring(include.source, include.param, keys, want) if keys else []
-    names = dict.fromkeys(
-        Key(ref.type, ref.id)
-        for row in await view.select(include.source, fresh)
-        for ref in row.values.references
-        if ref.param == include.param and ref.id
-    )
-    types = {target.type for target in include.targets}
-    found = await view.by_key(key for key in names if key.type in types)
-    return [row for target in include.targets for row in await view.select(target, found)]
+        rows = {r.rid: r for t in include.targets for r in await view.select(t, fresh)}
+        has = plan.Has(include.source, include.param, include.canonical)
+        return await view.referring(has, list(rows.values()), want)
+    leads = plan.Chain(include.param, include.targets, include.canonical)
+    return await view.referred(await view.select(include.source, fresh), leads)

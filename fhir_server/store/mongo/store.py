@@ -10,6 +10,7 @@ from pymongo import AsyncMongoClient
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import OperationFailure
 
+from fhir_server.model.problem import Unavailable
 from fhir_server.model.resource import Key, Stored
 from fhir_server.search import plan
 from fhir_server.search.explain import Trace
@@ -152,10 +153,12 @@ class MongoStore:
         live: dict[str, int] = (await self._counter("live")).get("live", {})
         return {type_: n for type_, n in live.items() if n}
 
-    async def wrong_indexes(self) -> list[str]:
-        """The indexes that are missing or differ, a line for each."""
-        with answering():
-            return await wrong_indexes(self._database)
+    async def trouble(self) -> str | None:
+        try:
+            with answering():
+                return "; ".join(await wrong_indexes(self._database)) or None
+        except Unavailable as problem:
+            return str(problem)
 
     async def close(self) -> None:
         await self._writer.close()

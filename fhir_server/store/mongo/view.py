@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Final, NamedTuple, TypeAlias, assert_never
 
 from pymongo.asynchronous.client_session import AsyncClientSession
@@ -14,15 +14,24 @@ from fhir_server.search import plan
 from fhir_server.search.explain import Trace, short
 from fhir_server.search.match import matches_leaf
 from fhir_server.search.plan import Predicate, Scan
-from fhir_server.search.values import IndexValues
+from fhir_server.search.values import CANONICAL, IndexValues
 from fhir_server.store.mongo.documents import OLD, VERSION, Document, Row, name
 from fhir_server.store.mongo.filters import Filters, Joined
+from fhir_server.store.mongo.joining import (
+    Join,
+    canonically,
+    chunks,
+    joins,
+    key_of,
+    leads,
+    literally,
+    urls,
+)
 from fhir_server.store.mongo.keys import Keys
 from fhir_server.store.mongo.roads import BY_DATE, FEW, Counts, Order, Planner, Road, Way
 from fhir_server.store.sqlite.codec import Codec
 
 Collection: TypeAlias = AsyncCollection[Document]
-Join: TypeAlias = plan.Chain | plan.Has
 
 JOINED: Final = 1000
 """Chains and ``_has`` drive by up to this many resources on the other side."""
@@ -59,20 +68,6 @@ def place(order: Order, row: Row) -> tuple[int, int]:
     return (row.date if order.by == "date" else row.updated), row.rid
 
 
-def joins(predicate: Predicate) -> Iterator[Join]:
-    """The chains and ``_has`` of a predicate, not those inside them."""
-    match predicate:
-        case plan.All(parts) | plan.Any(parts) | plan.Composite(_, parts):
-            for part in parts:
-                yield from joins(part)
-        case plan.Not(part):
-            yield from joins(part)
-        case plan.Chain() | plan.Has():
-            yield predicate
-        case _:
-            return
-
-
 class View:
     """One snapshot, by its ``session``; not for concurrent use."""
 
@@ -80,7 +75,7 @@ class View:
         self._tables = tables
         self._session = session
         self._joined = Joined({}, {})
-        self._known: dict[tuple[Scan | plan.Has, Key], bool] = {}
+        self._known: dict[tuple[Scan, str] | tuple[plan.Has, Key], bool] = {}
         self._open: set[tuple[str, Join]] = set()
         self._looked = 0
         self._at: int | None = None
@@ -195,11 +190,7 @@ class View:
     async def count(self, scan: Scan, limit: int | None) -> int:
         """How many a scan finds, counted up to ``limit``."""
         if scan.where == plan.TRUE and self._at is None:
-            field = f"live.{scan.type}"
-            found = await self._tables.meta.find_one(
-                {"_id": "counter"}, {field: 1}, session=self._session
-            )
-            return int((found or {}).get("live", {}).get(scan.type, 0))
+            return (await self._live()).get(scan.type, 0)
         road = await self._road(scan, BY_DATE)
         if road.residual or self._at is not None:
             return len(await self.find(scan, BY_DATE, limit))
@@ -213,16 +204,16 @@ class View:
             return
         names: dict[str, None] | None
         match node:
-            case plan.Chain(_, targets):
+            case plan.Chain():
                 if node in self._joined.chains:
                     return
-                names = await self._targets(targets)
+                names = await self._targets(node)
                 if names is not None:
                     self._joined.chains[node] = names
-            case plan.Has(source, param):
+            case plan.Has():
                 if (type_, node) in self._joined.has:
                     return
-                names = await self._sources(source, param, type_)
+                names = await self._sources(node, type_)
                 if names is not None:
                     self._joined.has[type_, node] = names
             case _:
@@ -230,55 +221,114 @@ class View:
         if names is None:
             self._open.add((type_, node))
 
-    async def _targets(self, targets: Iterable[Scan]) -> dict[str, None] | None:
+    async def _targets(self, chain: plan.Chain) -> dict[str, None] | None:
         names: dict[str, None] = {}
-        for target in targets:
-            rows = await self.find(target, BY_DATE, JOINED + 1 - len(names))
-            names.update((name(row.key), None) for row in rows)
-            if len(names) > JOINED:
+        found = 0
+        for target in chain.targets:
+            rows = await self.find(target, BY_DATE, JOINED + 1 - found)
+            found += len(rows)
+            if found > JOINED:
                 return None
+            if chain.canonical:
+                names.update((u, None) for row in rows for u in urls(row))
+            else:
+                names.update((name(row.key), None) for row in rows)
         return names
 
-    async def _sources(self, source: Scan, param: str, type_: str) -> dict[str, None] | None:
-        rows = await self.find(source, BY_DATE, JOINED + 1)
+    async def _sources(self, has: plan.Has, type_: str) -> dict[str, None] | None:
+        rows = await self.find(has.source, BY_DATE, JOINED + 1)
         if len(rows) > JOINED:
             return None
-        found = (r for row in rows for r in row.values.references)
-        return {f"{type_}/{r.id}": None for r in found if r.param == param and r.type == type_}
+        mine = [r for row in rows for r in row.values.references if r.param == has.param]
+        if has.canonical:
+            bearing = await self._bearing(Scan(type_), {r.canonical for r in mine if r.url})
+            return {name(row.key): None for row in bearing}
+        return {f"{type_}/{r.id}": None for r in mine if r.type == type_}
 
     async def _join(self, type_: str, parts: Iterable[Predicate], rows: list[Row]) -> None:
         """Answers the joins that were too large to be found at once, for these rows."""
         for node in dict.fromkeys(n for part in parts for n in joins(part)):
             match node:
-                case plan.Chain(param, targets) if node not in self._joined.chains:
-                    for target in targets:
-                        await self._look_up(target, param, rows)
-                case plan.Has(source, param) if (type_, node) not in self._joined.has:
+                case plan.Chain() if node not in self._joined.chains:
+                    for target in node.targets:
+                        await self._look_up(target, node, rows)
+                case plan.Has() if (type_, node) not in self._joined.has:
                     for row in rows:
-                        await self._look_back(node, source, param, row.key)
+                        if (node, row.key) not in self._known:
+                            found = await self.referring(node, [row], 1)
+                            self._known[node, row.key] = bool(found)
                 case _:
                     continue
 
-    async def _look_up(self, target: Scan, param: str, rows: list[Row]) -> None:
-        keys = {key for row in rows for key in _referred(row.values, param)}
-        wanted = [k for k in keys if k.type == target.type and (target, k) not in self._known]
-        for start in range(0, len(wanted), BATCH):
-            some = wanted[start : start + BATCH]
-            where = plan.both(plan.IdIn(tuple(k.id for k in some)), target.where)
-            found = {row.key for row in await self.find(Scan(target.type, where), BY_DATE)}
-            self._known.update(((target, key), key in found) for key in some)
+    async def _look_up(self, target: Scan, chain: plan.Chain, rows: list[Row]) -> None:
+        names = {n for row in rows for n in leads(row.values, chain, nested=True)}
+        wanted = [n for n in names if (target, n) not in self._known]
+        if chain.canonical:
+            found = await self._bearing(target, wanted)
+            there = {url for row in found for url in urls(row)}
+        else:
+            keys = [key_of(n) for n in wanted if n.startswith(target.type + "/")]
+            there = {name(row.key) for row in await self.by_key(keys, target.where)}
+        self._known.update(((target, n), n in there) for n in wanted)
 
-    async def _look_back(self, node: plan.Has, source: Scan, param: str, key: Key) -> None:
-        if (node, key) not in self._known:
-            self._known[node, key] = bool(await self.referring(source, param, [key], 1))
+    async def _bearing(self, scan: Scan, names: Iterable[str]) -> list[Row]:
+        """What of a scan these canonical references mean."""
+        found: dict[int, Row] = {}
+        for some in chunks(sorted(names)):
+            bears = plan.Any(tuple(plan.UriIs(CANONICAL, n) for n in some))
+            rows = await self.find(Scan(scan.type, plan.both(bears, scan.where)), BY_DATE)
+            found.update((row.rid, row) for row in rows)
+        return list(found.values())
 
-    async def referring(
-        self, source: Scan, param: str, keys: Iterable[Key], want: int | None
-    ) -> list[Row]:
-        """What of ``source`` refers by ``param`` to one of ``keys``."""
-        refers = tuple(plan.ReferenceIs(param, k.type, k.id) for k in keys)
-        where = plan.both(refers[0] if len(refers) == 1 else plan.Any(refers), source.where)
-        return await self.find(Scan(source.type, where), BY_DATE, want)
+    async def by_key(self, keys: Iterable[Key], where: Predicate = plan.TRUE) -> list[Row]:
+        """The rows of these names that are there and for which ``where`` holds."""
+        types: dict[str, dict[str, None]] = {}
+        for key in keys:
+            types.setdefault(key.type, {})[key.id] = None
+        found: list[Row] = []
+        for type_, ids in types.items():
+            for some in chunks(list(ids)):
+                wanted = plan.both(plan.IdIn(tuple(some)), where)
+                found += await self.find(Scan(type_, wanted), BY_DATE)
+        return found
+
+    async def referred(self, rows: Iterable[Row], chain: plan.Chain) -> list[Row]:
+        """What of the targets of ``chain`` these rows refer to."""
+        names = dict.fromkeys(n for row in rows for n in leads(row.values, chain))
+        found: dict[int, Row] = {}
+        for target in chain.targets:
+            if chain.canonical:
+                some = await self._bearing(target, names)
+            else:
+                keys = (key_of(n) for n in names if n.startswith(target.type + "/"))
+                some = await self.by_key(keys, target.where)
+            found.update((row.rid, row) for row in some)
+        return list(found.values())
+
+    async def referring(self, has: plan.Has, to: Sequence[Row], want: int | None) -> list[Row]:
+        """What of the source of ``has`` refers to one of these rows."""
+        found: dict[int, Row] = {}
+        for some in chunks(to):
+            refers = canonically(has, some) if has.canonical else literally(has, some)
+            where = plan.both(refers, has.source.where)
+            rows = await self.find(Scan(has.source.type, where), BY_DATE, want)
+            found.update((row.rid, row) for row in rows)
+        return list(found.values())
+
+    async def worth_following(self, includes: tuple[plan.Include, ...]) -> tuple[plan.Include, ...]:
+        """Without those from types of which there is nothing: ``*`` names hundreds."""
+        if self._at is not None or len(includes) < 2:
+            return includes
+        held = await self._live()
+        return tuple(include for include in includes if held.get(include.source.type))
+
+    async def _live(self) -> dict[str, int]:
+        """Current resources per type."""
+        found = await self._tables.meta.find_one(
+            {"_id": "counter"}, {"live": 1}, session=self._session
+        )
+        live: dict[str, int] = (found or {}).get("live", {})
+        return live
 
     # --- predicates on one row ------------------------------------------------------
 
@@ -292,12 +342,12 @@ class View:
                 return any(self.holds(p, row, within) for p in parts)
             case plan.Not(part):
                 return not self.holds(part, row, within)
-            case plan.Chain(param, targets):
-                keys = _referred(values, param, nested=False)
+            case plan.Chain(targets=targets):
+                to = leads(values, predicate)
                 names = self._joined.chains.get(predicate)
                 if names is not None:
-                    return any(name(key) in names for key in keys)
-                return any(self._known.get((t, key), False) for key in keys for t in targets)
+                    return not names.keys().isdisjoint(to)
+                return any(self._known[t, n] for n in to for t in targets)
             case plan.Has():
                 ids = self._joined.has.get((row.key.type, predicate))
                 if ids is not None:
@@ -333,21 +383,3 @@ class View:
             await self._resolve(node, scan.type)
         await self._join(scan.type, [scan.where], some)
         return [row for row in some if self.holds(scan.where, row)]
-
-    async def by_key(self, keys: Iterable[Key]) -> list[Row]:
-        """The rows of these names that are there."""
-        types: dict[str, dict[str, None]] = {}
-        for key in keys:
-            types.setdefault(key.type, {})[key.id] = None
-        found: list[Row] = []
-        for type_, ids in types.items():
-            found += await self.find(Scan(type_, plan.IdIn(tuple(ids))), BY_DATE)
-        return found
-
-
-def _referred(values: IndexValues, param: str, *, nested: bool = True) -> set[Key]:
-    """Whom these values refer to by ``param``, those of their elements too if ``nested``."""
-    found = {Key(r.type, r.id) for r in values.references if r.param == param and r.id}
-    for group in values.groups if nested else ():
-        found |= _referred(group.values, param)
-    return found

@@ -80,6 +80,10 @@ class ElectedWriter:
     def kept(self) -> Kept | None:
         return self._writer.kept if self._writer is not None else None
 
+    @property
+    def trouble(self) -> str | None:
+        return self._writer.trouble if self._writer is not None else None
+
     async def write(self, prepared: PreparedSet) -> Result:
         return await (await self.elect()).write(prepared)
 

@@ -17,6 +17,7 @@ import msgspec
 from fhir_server.model.problem import Problem, Unavailable
 from fhir_server.model.resource import Key
 from fhir_server.store.base import Committed, Stale
+from fhir_server.store.sqlite.codec import Damaged
 from fhir_server.store.sqlite.prepared import PreparedSet, from_wire, to_wire
 from fhir_server.store.sqlite.writer import Kept, LocalWriter, Result
 
@@ -71,6 +72,8 @@ class WriterService:
             answer: tuple[Any, ...] = ("ok", result.committed.seqs, result.expired)
         except Stale as stale:
             answer = ("stale", stale.keys)
+        except Damaged as damage:
+            answer = ("damaged", str(damage))
         except Problem as problem:
             answer = ("problem", str(problem))
         if not stream.is_closing():
@@ -95,6 +98,7 @@ class RemoteWriter:
         self._waiting: dict[int, asyncio.Future[Result]] = {}
         self.lost = False
         self.kept: Kept | None = None
+        self.trouble: str | None = None
         self._listener = asyncio.create_task(self._listen(reader))
 
     @classmethod
@@ -116,6 +120,7 @@ class RemoteWriter:
             while True:
                 number, *answer = await _receive(reader)
                 done = self._waiting.pop(number)
+                self.trouble = str(answer[1]) if answer[0] == "problem" else None
                 if not done.done():
                     _settle(done, answer)
         except (asyncio.IncompleteReadError, ConnectionError):
@@ -142,5 +147,7 @@ def _settle(done: asyncio.Future[Result], answer: list[Any]) -> None:
             done.set_result(Result(Committed(tuple(seqs)), expired))
         case ["stale", keys]:
             done.set_exception(Stale(tuple(Key(*key) for key in keys)))
+        case ["damaged", text]:
+            done.set_exception(Damaged(text))
         case [_, text]:
             done.set_exception(Unavailable(text, headers={"Retry-After": "5"}))

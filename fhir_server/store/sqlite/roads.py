@@ -7,7 +7,7 @@ are counted only up to a limit; the cheapest looking ones are counted first.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeAlias
 
@@ -15,6 +15,7 @@ from fhir_server.model.resource import Key
 from fhir_server.search import plan
 from fhir_server.search.explain import short
 from fhir_server.search.plan import Predicate, Scan
+from fhir_server.search.values import CANONICAL, IndexValues
 from fhir_server.store.sqlite.keys import DAY, DURATIONS, Keys, List, stretches, whole
 from fhir_server.store.sqlite.probes import MOST_LISTS, Probe, Prober
 
@@ -66,10 +67,20 @@ class Road:
         return self.length is not None and self.length < size
 
 
+class Bearer(Protocol):
+    """A resource that is referred to."""
+
+    @property
+    def key(self) -> Key: ...
+
+    @property
+    def values(self) -> IndexValues: ...
+
+
 class Joins(Protocol):
     """Answers the parts that need other resources. None: they are ``limit`` or more."""
 
-    def chained(self, chain: plan.Chain, limit: int) -> list[Key] | None:
+    def chained(self, chain: plan.Chain, limit: int) -> Sequence[Bearer] | None:
         """All resources that the chain may lead to."""
         ...
 
@@ -177,6 +188,8 @@ class Roads:
         for number, part in enumerate(parts):
             road.texts += _texts(part)
             if number in done:
+                if isinstance(part, plan.Chain) and part.canonical:
+                    road.residual.append(part)  # the lists hold every version of a url
                 continue
             probe = prober.probe(part)
             if probe is None:
@@ -227,11 +240,16 @@ class Roads:
         return chosen if road.rids is None else None
 
     def _chained(self, type_: str, chain: plan.Chain, limit: int) -> list[List] | None:
-        keys = self._joins.chained(chain, limit)
-        if keys is None:
+        rows = self._joins.chained(chain, limit)
+        if rows is None:
             return None
-        made = self._keys
-        pairs = ((made.reference(type_, chain.param, k.id), made.system(k.type)) for k in keys)
+        made, param = self._keys, chain.param
+        if chain.canonical:
+            uris = (uri for row in rows for uri in row.values.uris if uri.param == CANONICAL)
+            urls = dict.fromkeys(uri.uri.partition("|")[0] for uri in uris)
+            return [whole(made.url(type_, param, url)) for url in urls]
+        keys = (row.key for row in rows)
+        pairs = ((made.reference(type_, param, k.id), made.system(k.type)) for k in keys)
         return [whole(pair) for pair in pairs]
 
     def _by_ids(self, type_: str, ids: Iterable[str]) -> list[int]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from operator import itemgetter
 
-from fhir_server.model.resource import Key
 from fhir_server.search import plan
 from fhir_server.search.plan import Cursor, Scan, Search, SortKey
 from fhir_server.store.base import Guard, Page
-from fhir_server.store.memory import too_many_included
+from fhir_server.store.memory import part_of, too_many_included
 from fhir_server.store.order import cursor_of, position_key
 from fhir_server.store.sqlite.rows import Row
 from fhir_server.store.sqlite.streams import BY_DATE, Order, Place
@@ -28,11 +27,18 @@ def run(view: View, search: Search) -> Page:
     known = search.count > 0 and search.after is None
     known = known and (order is None or len(rows) <= search.count)
     page = rows[: search.count]
+    last = after(page[-1]) if page else None
+    if search.rest is not None:
+        place, last = position_key(search.sort), search.rest.until
+        until = place(last)
+        page = [row for row in rows if not until < place(after(row))]
+    part, rest = part_of(search, _included(view, search.includes, page), last)
     return Page(
-        matches=[row.stored() for row in page],
-        included=[r.stored() for r in _included(view, search.includes, page)],
+        matches=[] if search.rest is not None else [row.stored() for row in page],
+        included=[row.stored() for row in part],
         total=_total(view, search, len(rows) if known else None),
-        next=after(page[-1]) if page and len(rows) > len(page) else None,
+        next=last if len(rows) > len(page) else None,
+        rest=rest,
     )
 
 
@@ -53,10 +59,24 @@ def _indexed(view: View, search: Search, order: Order) -> tuple[list[Row], Calla
     if not search.count:
         return [], at
     want = search.count + 1
-    if len(search.scans) == 1:
-        return view.find(search.scans[0], order, want), at
-    found = {r.rid: r for s in search.scans for r in view.find(s, order, want)}
-    return sorted(found.values(), key=at, reverse=order.descending)[:want], at
+    rows = _first(view, search.scans, order, want)
+    if search.rest is not None:
+        # What was written meanwhile may have moved the end of the page further down.
+        until = search.rest.until
+        beyond = Order(order.by, order.descending, (until[0], until[1]))  # type: ignore[arg-type]
+        while len(rows) == want and not beyond.passed(at(rows[-1])):
+            want *= 2
+            rows = _first(view, search.scans, order, want)
+    return rows, at
+
+
+def _first(view: View, scans: tuple[Scan, ...], order: Order, want: int) -> list[Row]:
+    """The first ``want`` rows of any of the scans."""
+    if len(scans) == 1:
+        return view.find(scans[0], order, want)
+    found = {r.rid: r for s in scans for r in view.find(s, order, want)}
+    rows = sorted(found.values(), key=lambda row: place(order, row), reverse=order.descending)
+    return rows[:want]
 
 
 def _sorted(view: View, search: Search) -> tuple[list[Row], Callable[[Row], Cursor]]:
@@ -98,20 +118,21 @@ def guard_holds(view: View, guard: Guard) -> bool:
     return {r.key.id for r in rows} == set(guard.ids)
 
 
-def _included(view: View, includes: tuple[plan.Include, ...], matches: list[Row]) -> Iterable[Row]:
+def _included(view: View, includes: tuple[plan.Include, ...], matches: list[Row]) -> list[Row]:
     """Everything the includes add, each once, no match again, in order of creation."""
     if not includes:
-        return ()
+        return []
     seen = {r.rid: r for r in matches}
+    includes = view.worth_following(includes)
     fresh, rules = matches, includes
     while fresh and rules:
         found: dict[int, Row] = {}
         for include in rules:
-            want = plan.INCLUDE_LIMIT + len(seen) + 1
+            want = plan.INCLUDE_MOST + len(seen) + 1
             found.update((r.rid, r) for r in _follow(view, include, fresh, want))
         fresh = [r for rid, r in found.items() if rid not in seen]
         seen.update((r.rid, r) for r in fresh)
-        if len(seen) - len(matches) > plan.INCLUDE_LIMIT:
+        if len(seen) - len(matches) > plan.INCLUDE_MOST:
             raise too_many_included()
         rules = tuple(i for i in includes if i.iterate)
     added = sorted(seen.keys() - {r.rid for r in matches})
@@ -120,17 +141,13 @@ def _included(view: View, includes: tuple[plan.Include, ...], matches: list[Row]
 
 def _follow(view: View, include: plan.Include, fresh: list[Row], want: int) -> list[Row]:
     """What one include adds for these rows, at most ``want`` of the reverse ones."""
+    types = {s.type for s in (include.targets if include.reverse else (include.source,))}
+    fresh = [row for row in fresh if row.key.type in types]
     if include.reverse:
-        keys = [r.key for r in fresh if any(view.in_scan(t, r) for t in include.targets)]
-        return view.referring(include.source, include.param, keys, want) if keys else []
-    keys = list(
-        dict.fromkeys(
-            Key(ref.type, ref.id)
-            for row in fresh
-            if view.in_scan(include.source, row)
-            for ref in row.values.references
-            if ref.param == include.param and ref.id
-        )
-    )
-    rows = (view.row(key) for key in keys)
-    return [r for r in rows if r and any(view.in_scan(t, r) for t in include.targets)]
+        to = [r for r in fresh if any(view.in_scan(t, r) for t in include.targets)]
+        has = plan.Has(include.source, include.param, include.canonical)
+        return view.referring(has, to, want) if to else []
+    leads = plan.Chain(include.param, include.targets, include.canonical)
+    sources = (row for row in fresh if view.in_scan(include.source, row))
+    rows = {r.rid: r for row in sources for r in view.referred(row, leads)}
+    return [r for r in rows.values() if any(view.in_scan(t, r) for t in include.targets)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import threading
 import time
@@ -12,12 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from fhir_server.model.problem import BadRequest
+from fhir_server.model.problem import BadRequest, Unavailable
 from fhir_server.model.resource import Key, Stored
 from fhir_server.search import plan
 from fhir_server.search.explain import Trace
 from fhir_server.search.plan import TOTAL_LIMIT, History, Search
 from fhir_server.store.base import ChangeSet, Committed, Page, Reindexed, Versions
+from fhir_server.store.ledger import LedgerWrite
 from fhir_server.store.sqlite import codec, schema, search
 from fhir_server.store.sqlite.keys import FIRST, LAST, Keys, List
 from fhir_server.store.sqlite.ledger import SqliteLedger
@@ -38,6 +40,13 @@ THREADED: Final = 2_000_000
 """Work units after which a search is refused as too costly."""
 CHANGED: Final = 100_000
 """At most so many resources may have changed since the point of an ``as_of``."""
+
+PROBE_SECONDS: Final = 1.0
+"""Between two looks whether what could not be written can be written again."""
+PROBE: Final = {"filler": "0" * 32_768}
+"""As large as what is usually written."""
+ROOM: Final = 8_388_608
+"""Bytes that must be free on the disk for all to be well."""
 
 _JOIN: Final = " FROM version v CROSS JOIN resource r ON r.rid = v.rid WHERE "
 _IN_TIME: Final = (
@@ -166,6 +175,8 @@ class SqliteStore:
         self._local = threading.local()
         self._slow: list[Reader] = []
         self._ledger = SqliteLedger(self._reader.connection, writer, now)
+        self._now = now
+        self._probed = 0.0
 
     @property
     def ledger(self) -> SqliteLedger:
@@ -275,6 +286,21 @@ class SqliteStore:
 
     async def position(self) -> int:
         return self._reader.number("SELECT ifnull(max(seq), 0) FROM version")
+
+    async def trouble(self) -> str | None:
+        disk = os.statvfs(self._path.parent)
+        if disk.f_bavail * disk.f_frsize < ROOM:
+            return "the disk is full: reads go on, writes are refused"
+        found = self._writer.trouble
+        if found is None or time.monotonic() < self._probed + PROBE_SECONDS:
+            return found
+        self._probed = time.monotonic()
+        write = LedgerWrite("probe", "write", PROBE, expires=self._now())
+        try:
+            await self._writer.write(PreparedSet((), ledger=(write,)))
+        except Unavailable as problem:
+            return str(problem)
+        return None
 
     async def counts(self) -> dict[str, int]:
         rows = self._reader.connection.execute("SELECT type, live FROM counter WHERE live > 0")

@@ -6,7 +6,7 @@ import heapq
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, assert_never
 
 from fhir_server.model.resource import Key
@@ -14,6 +14,7 @@ from fhir_server.search import plan
 from fhir_server.search.explain import Trace, short
 from fhir_server.search.match import matches_leaf
 from fhir_server.search.plan import Predicate, Scan
+from fhir_server.search.values import CANONICAL
 from fhir_server.store.sqlite.codec import Codec
 from fhir_server.store.sqlite.keys import Keys, List
 from fhir_server.store.sqlite.roads import Road, Roads, conjuncts, described
@@ -61,6 +62,7 @@ class View:
         self._known: dict[tuple[int, Key], bool] = {}
         self._kept: list[Scan] = []
         self._rows: dict[Key, Row | None] = {}
+        self._borne: dict[tuple[str, str], list[Row]] = {}
         self.trace: Trace | None = None
         self.overlay: dict[int, Row] = {}
         self.hidden: frozenset[int] = frozenset()
@@ -233,12 +235,12 @@ class View:
                 return any(self.holds(p, row) for p in parts)
             case plan.Not(part):
                 return not self.holds(part, row)
-            case plan.Chain(param, targets):
+            case plan.Chain(targets=targets):
                 return any(
-                    self.in_scan(t, found) for found in self.referred(row, param) for t in targets
+                    self.in_scan(t, f) for f in self.referred(row, predicate) for t in targets
                 )
-            case plan.Has(source, param):
-                return bool(self.referring(source, param, [row.key], 1))
+            case plan.Has():
+                return bool(self.referring(predicate, [row], 1))
             case plan.Composite(param, parts):
                 elements = [row.within(v) for p, v in row.values.groups if p == param]
                 return any(all(self.holds(p, element) for p in parts) for element in elements)
@@ -260,16 +262,24 @@ class View:
             case _:
                 assert_never(predicate)
 
-    def chained(self, chain: plan.Chain, limit: int) -> list[Key] | None:
-        found: dict[Key, None] = {}
+    def worth_following(self, includes: tuple[plan.Include, ...]) -> tuple[plan.Include, ...]:
+        """Without those from types of which there is nothing: ``*`` names hundreds."""
+        if self.hidden or len(includes) < 2:
+            return includes
+        rows = self._connection.execute("SELECT type FROM counter WHERE live > 0")
+        held = {type_ for (type_,) in rows}
+        return tuple(include for include in includes if include.source.type in held)
+
+    def chained(self, chain: plan.Chain, limit: int) -> list[Row] | None:
+        found: dict[int, Row] = {}
         for target in chain.targets:
             if self._roads.seems_long(target, limit):
                 return None
             rows = self.find(target, BY_DATE, limit + 1 - len(found))
-            found.update((row.key, None) for row in rows)
+            found.update((row.rid, row) for row in rows)
             if len(found) > limit:
                 return None
-        return list(found)
+        return list(found.values())
 
     def referred_by(self, has: plan.Has, type_: str, limit: int) -> list[str] | None:
         if self._roads.seems_long(has.source, limit):
@@ -277,14 +287,30 @@ class View:
         rows = self.find(has.source, BY_DATE, limit + 1)
         if len(rows) > limit:
             return None
+        if has.canonical:
+            leads = plan.Chain(has.param, (Scan(type_),), canonical=True)
+            return list(dict.fromkeys(r.key.id for row in rows for r in self.referred(row, leads)))
         found = (r for row in rows for r in row.values.references if r.param == has.param)
         return list(dict.fromkeys(r.id for r in found if r.type == type_))
 
-    def referred(self, row: Row, param: str) -> list[Row]:
-        """The rows that ``row`` refers to by ``param``."""
-        keys = {Key(r.type, r.id) for r in row.values.references if r.param == param and r.id}
-        found = [self._remembered(key) for key in keys]
+    def referred(self, row: Row, chain: plan.Chain) -> list[Row]:
+        """The rows that ``row`` refers to, of the types that the chain leads to at least."""
+        mine = [r for r in row.values.references if r.param == chain.param]
+        if chain.canonical:
+            names = {r.canonical for r in mine if r.url}
+            types = {target.type for target in chain.targets}
+            return [r for type_ in types for name in names for r in self._bearing(type_, name)]
+        found = [self._remembered(key) for key in {Key(r.type, r.id) for r in mine if r.id}]
         return [row for row in found if row is not None]
+
+    def _bearing(self, type_: str, name: str) -> list[Row]:
+        """The rows that a canonical reference means, remembered."""
+        known = self._borne.get((type_, name))
+        if known is None:
+            self._budget.spend(20)
+            bears = Scan(type_, plan.UriIs(CANONICAL, name))
+            known = self._borne[type_, name] = self.find(bears, BY_DATE)
+        return known
 
     def _remembered(self, key: Key) -> Row | None:
         """Many rows refer to the same few."""
@@ -293,11 +319,27 @@ class View:
             self._rows[key] = self.row(key)
         return self._rows[key]
 
-    def referring(
-        self, source: Scan, param: str, keys: Iterable[Key], want: int | None
-    ) -> list[Row]:
-        """What of ``source`` refers by ``param`` to one of ``keys``."""
-        refers = plan.Any(tuple(plan.ReferenceIs(param, k.type, k.id) for k in keys))
-        where = plan.both(refers.parts[0] if len(refers.parts) == 1 else refers, source.where)
+    def referring(self, has: plan.Has, to: Sequence[Row], want: int | None) -> list[Row]:
+        """What of the source of ``has`` refers to one of these rows."""
+        leaves = _canonically(has, to) if has.canonical else _literally(has, to)
+        if not leaves:
+            return []
+        refers: Predicate = leaves[0] if len(leaves) == 1 else plan.Any(leaves)
+        if has.canonical:
+            ids: dict[str, list[str]] = {}
+            for row in to:
+                ids.setdefault(row.key.type, []).append(row.key.id)
+            exact = tuple(Scan(type_, plan.IdIn(tuple(some))) for type_, some in ids.items())
+            # The lists hold every version of a url; which one is meant is looked up.
+            refers = plan.All((refers, plan.Chain(has.param, exact, canonical=True)))
         self._budget.spend(20)
-        return self.find(Scan(source.type, where), BY_DATE, want)
+        return self.find(Scan(has.source.type, plan.both(refers, has.source.where)), BY_DATE, want)
+
+
+def _literally(has: plan.Has, to: Iterable[Row]) -> tuple[plan.ReferenceIs, ...]:
+    return tuple(plan.ReferenceIs(has.param, row.key.type, row.key.id) for row in to)
+
+
+def _canonically(has: plan.Has, to: Iterable[Row]) -> tuple[plan.ReferenceIs, ...]:
+    urls = {u.uri.partition("|")[0] for r in to for u in r.values.uris if u.param == CANONICAL}
+    return tuple(plan.ReferenceIs(has.param, None, None, url) for url in sorted(urls))
