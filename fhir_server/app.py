@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 
 import structlog
 
+from fhir_server.access.commit import committing
 from fhir_server.access.contents import sweep
 from fhir_server.access.engine import Engine
 from fhir_server.access.gate import Gate, system_session
@@ -23,6 +24,7 @@ from fhir_server.access.parameters import PostedParameters
 from fhir_server.access.policy import CompileFilter
 from fhir_server.access.reindexing import Reindexing
 from fhir_server.access.session import Session
+from fhir_server.auth.identities import Identities
 from fhir_server.auth.tokens import KIND as TOKEN
 from fhir_server.auth.tokens import Tokens
 from fhir_server.config import Settings, settings_rows
@@ -109,7 +111,11 @@ class Domain:
     store: Store
     engine: Engine
     searching: Searching
-    tokens: Tokens
+    identities: Identities
+
+    @property
+    def tokens(self) -> Tokens:
+        return self.identities.tokens
 
     @property
     def base(self) -> str:
@@ -220,7 +226,8 @@ async def assemble(settings: Settings, store: Store) -> Domain:
             finder(system_session(engine, "terminology"), schema, base), schema.definitions
         ).answer,
     )
-    return Domain(settings, store, engine, searching, Tokens(store.ledger, time.time))
+    identities = Identities.over(store.ledger, committing(store), time.time)
+    return Domain(settings, store, engine, searching, identities)
 
 
 def operations(domain: Domain, runtime: Runtime, queue: Queue) -> Operations:
@@ -316,7 +323,7 @@ def interactions(
         "search-system": search(searching, subsets),
         "search-compartment": search(searching, subsets),
         "transaction": submit(
-            batch(perform, most),
+            batch(perform, domain.definitions, most),
             transaction(perform, criteria, domain.definitions, most, deletes),
         ),
         "operation": operation(rows, domain.engine.now),

@@ -215,7 +215,11 @@ class Settings:
     )
     max_connections: int = field(
         default=10000,
-        metadata=of("MAX_CONNECTIONS", _positive, "Connections of a worker; beyond: 503."),
+        metadata=of(
+            "MAX_CONNECTIONS",
+            _positive,
+            "Connections of a worker, at most 3/4 of the files it may open; beyond: 503.",
+        ),
     )
     head_seconds: int = field(
         default=10,

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
-from fhir_server.model.datatypes import parse_datetime
+from fhir_server.definitions.registry import load
 from fhir_server.model.exchange import Json
 from fhir_server.model.problem import BadRequest, Issue, Problem, Unprocessable
+from fhir_server.validation.rules.primitives import primitive_rules
 
 CONTROL: Final = frozenset({"_format", "_pretty"})
 """Query parameters of the answer's form; they belong to every interaction."""
@@ -77,10 +78,40 @@ class Arguments:
         return values[0] if values else default
 
 
-def _code(text: str) -> str:
-    if not text or text != text.strip():
-        raise ValueError("it is empty or padded")
-    return text
+Reader = Callable[[str], Any]
+"""The value of a text; ValueError says why it is none."""
+
+_RULES: Final = primitive_rules(load().primitive_pattern)
+
+
+def _text(type_: str) -> Reader:
+    """A text that the rule of the primitive type takes."""
+    rule = _RULES[type_]
+
+    def read(text: str) -> str:
+        fault = rule(text)
+        if fault is not None:
+            raise ValueError(fault.text)
+        return text
+
+    return read
+
+
+def _number(type_: str) -> Reader:
+    """A number, as https://hl7.org/fhir/R4/datatypes.html#primitive has it written."""
+    pattern, number = (_DECIMAL, Decimal) if type_ == "decimal" else (_INTEGER, int)
+    rule = _RULES[type_]
+
+    def read(text: str) -> int | Decimal:
+        if not pattern.fullmatch(text):
+            raise ValueError(f"it is no {type_}")
+        value = number(text)
+        fault = rule(value)
+        if fault is not None:
+            raise ValueError(fault.text)
+        return value
+
+    return read
 
 
 def _boolean(text: str) -> bool:
@@ -89,62 +120,42 @@ def _boolean(text: str) -> bool:
     return text == "true"
 
 
-def _moment(text: str) -> str:
-    parse_datetime(text)
-    return text
-
-
-def _date(text: str) -> str:
-    if "T" in text:
-        raise ValueError("it is not a date")
-    return _moment(text)
-
-
-def _whole(least: int) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        if not _INTEGER.fullmatch(text):
-            raise ValueError("it is not an integer")
-        if int(text) < least:
-            raise ValueError(f"it is less than {least}")
-        return int(text)
-
-    return read
-
-
-def _decimal(text: str) -> Decimal:
-    if not _DECIMAL.fullmatch(text):
-        raise ValueError("it is not a decimal")
-    return Decimal(text)
-
-
-_INTEGER: Final = re.compile(r"-?[0-9]{1,10}", re.ASCII)
-_DECIMAL: Final = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?", re.ASCII)
+_INTEGER: Final = re.compile(r"0|-?[1-9][0-9]{0,9}", re.ASCII)
+_DECIMAL: Final = re.compile(
+    r"-?(0|[1-9][0-9]{0,99})(\.[0-9]{1,99})?([eE][+-]?[0-9]{1,3})?", re.ASCII
+)
 
 
 COMPLEX: Final = frozenset({"Coding", "Meta", "Period"})
-"""Data types, written as ``value[x]``; their structure is for the operation to validate."""
+"""Data types, written as ``value[x]``; their structure is the validator's."""
 
 
 class Simple(NamedTuple):
     """How a simple type is written: members of Parameters that carry it, and its reader."""
 
     members: tuple[str, ...]
-    read: Callable[[str], Any]
+    read: Reader
 
+
+_URIS: Final = ("valueUri", "valueUrl", "valueCanonical", "valueString", "valueCode")
 
 SIMPLE: Final[Mapping[str, Simple]] = {
     "boolean": Simple(("valueBoolean",), _boolean),
-    "code": Simple(("valueCode", "valueString", "valueId"), _code),
-    "string": Simple(("valueString", "valueCode", "valueId"), str),
-    "uri": Simple(("valueUri", "valueUrl", "valueCanonical", "valueString"), _code),
-    "canonical": Simple(("valueCanonical", "valueUri", "valueString", "valueCode"), _code),
-    "instant": Simple(("valueInstant", "valueDateTime", "valueDate"), _moment),
-    "dateTime": Simple(("valueDateTime", "valueInstant", "valueDate"), _moment),
-    "date": Simple(("valueDate", "valueDateTime"), _date),
-    "integer": Simple(("valueInteger", "valuePositiveInt", "valueUnsignedInt"), _whole(-(2**31))),
-    "unsignedInt": Simple(("valueUnsignedInt", "valuePositiveInt", "valueInteger"), _whole(0)),
-    "positiveInt": Simple(("valuePositiveInt", "valueUnsignedInt", "valueInteger"), _whole(1)),
-    "decimal": Simple(("valueDecimal", "valueInteger"), _decimal),
+    "code": Simple(("valueCode", "valueString", "valueId"), _text("code")),
+    "string": Simple(("valueString", "valueCode", "valueId"), _text("string")),
+    "uri": Simple(_URIS, _text("uri")),
+    "canonical": Simple(_URIS, _text("canonical")),
+    "instant": Simple(("valueInstant", "valueDateTime"), _text("instant")),
+    "dateTime": Simple(("valueDateTime", "valueInstant", "valueDate"), _text("dateTime")),
+    "date": Simple(("valueDate", "valueDateTime"), _text("date")),
+    "integer": Simple(("valueInteger", "valuePositiveInt", "valueUnsignedInt"), _number("integer")),
+    "unsignedInt": Simple(
+        ("valueUnsignedInt", "valuePositiveInt", "valueInteger"), _number("unsignedInt")
+    ),
+    "positiveInt": Simple(
+        ("valuePositiveInt", "valueUnsignedInt", "valueInteger"), _number("positiveInt")
+    ),
+    "decimal": Simple(("valueDecimal", "valueInteger"), _number("decimal")),
 }
 """Types that may stand in a URL."""
 

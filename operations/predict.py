@@ -152,17 +152,11 @@ class Prediction:
             raise BadRequest(f"asOf: {error}", code="value") from error
 
     def _overrides(self) -> list[tuple[str, Value]]:
-        """Feature and value; each value is of the datatype that its name says."""
-        pairs = [(o.one("feature"), o.one("value")) for o in self.arguments.all("override")]
-        given: list[Json] = [{"name": name, value.member: value.json} for name, value in pairs]
-        if given:
-            self.session.validate({"resourceType": "Parameters", "parameter": given})
-        return pairs
+        """Feature and value."""
+        return [(o.one("feature"), o.one("value")) for o in self.arguments.all("override")]
 
     async def _reader(self) -> RecordReader:
         data = self.arguments.one("data")
-        if data is not None:
-            self.session.validate(data)
         if self.call.level == "type":
             if data is None:
                 raise BadRequest("Parameter 'data' is required on type level", code="required")

@@ -37,6 +37,7 @@ class Invocation:
 
 
 Handler: TypeAlias = Callable[[Arguments, Session, Invocation], Awaitable[Json | Response]]
+"""Gets arguments out of a body that is structurally valid."""
 
 
 @dataclass(frozen=True, slots=True)

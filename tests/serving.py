@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 import httpx
 
 from fhir_server.app import Domain, assemble, serving
+from fhir_server.auth.clients import Client, hashed_secret
+from fhir_server.auth.relations import Relation
 from fhir_server.config import Settings
 from fhir_server.http.respond import Asgi
 from fhir_server.store.base import Store
@@ -121,6 +123,33 @@ class Server:
     def token(self, scope: str, *, minutes: int = 5, **holder: Any) -> str:
         holder = {"client": "test"} | holder
         return self.run(self.domain.tokens.issue(scope=scope, minutes=minutes, **holder))
+
+    def user(self, name: str, role: str, fhir_user: str = "", password: str = "") -> None:
+        """A user of this domain."""
+        users = self.domain.identities.users
+        self.run(users.add(name, role, fhir_user=fhir_user, password=password))
+
+    def relation(self, user: str, patient: str, seconds: float = 3600) -> None:
+        """The user cares for the patient from now on."""
+        now = self.domain.identities.records.now()
+        relation = Relation(user, patient, "care-team", now, now + seconds)
+        self.run(self.domain.identities.relations.add(relation))
+
+    def client(self, id_: str, **given: Any) -> Client:
+        """A registered client; public unless ``secret`` or ``keys`` is given."""
+        secret, keys = given.pop("secret", ""), given.pop("keys", None)
+        made = Client(
+            id=id_,
+            name=given.pop("name", id_),
+            method="secret" if secret else "keys" if keys else "public",
+            redirects=given.pop("redirects", ()),
+            scope=given.pop("scope", ""),
+            secret=hashed_secret(secret) if secret else "",
+            keys=keys,
+            disabled=False,
+        )
+        self.run(self.domain.identities.clients.add(made))
+        return made
 
     def bearer(self, scope: str, **holder: Any) -> dict[str, str]:
         return {"authorization": f"Bearer {self.token(scope, **holder)}"}

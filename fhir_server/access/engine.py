@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from fhir_server.access.parameters import PostedParameters
 from fhir_server.definitions.registry import Definitions
@@ -12,6 +13,9 @@ from fhir_server.search.plan import Predicate
 from fhir_server.search.values import IndexValues
 from fhir_server.store.base import Store
 from fhir_server.store.blobs import Blobs
+
+LARGE: Final = 300
+"""Items of one list beyond which a resource is judged beside the loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,3 +35,8 @@ class Engine:
     new_id: Callable[[], str]
     blobs: Blobs | None = None
     parameters: PostedParameters | None = None
+
+
+def is_large(resource: Json) -> bool:
+    """Whether a list in the resource is long enough to hold up the loop."""
+    return any(type(value) is list and len(value) > LARGE for value in resource.values())

@@ -13,6 +13,7 @@ from typing import Final
 from fhir_server.access.engine import Engine
 from fhir_server.access.policy import CompileFilter, PermitAll, Policy, ScopePolicy
 from fhir_server.access.principal import Principal
+from fhir_server.access.roles import Standing
 from fhir_server.access.scopes import parse_scopes
 from fhir_server.access.session import Session
 from fhir_server.model.problem import Problem, Unauthorized
@@ -23,7 +24,10 @@ REMEMBERED: Final = 4096
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What an access token stands for. ``revision`` changes whenever the grant does."""
+    """What an access token stands for. ``revision`` changes whenever the grant does.
+
+    ``standing``: of the user; a user without one reaches nothing.
+    """
 
     id: str
     client: str
@@ -31,6 +35,7 @@ class Grant:
     scope: str
     patient: str | None
     revision: int
+    standing: Standing | None = None
 
 
 VerifyToken = Callable[[str], Awaitable[Grant | None]]
@@ -104,6 +109,10 @@ class Gate:
             scopes = parse_scopes(grant.scope, self._engine.definitions.resource_types)
         except Problem as problem:
             raise Unauthorized("the token's scope is not valid", headers=INVALID_TOKEN) from problem
+        standing = grant.standing
+        if grant.user and standing is None:
+            standing = Standing("")
+        opened = standing is not None and "fhirUser" in grant.scope.split()
         principal = Principal(
             id=grant.user or grant.client,
             scopes=scopes,
@@ -112,6 +121,8 @@ class Gate:
             patient=grant.patient,
             system=not grant.user and grant.patient is None,
             grant=grant.id,
+            standing=standing,
+            fhir_user=standing.fhir_user if opened and standing is not None else "",
         )
         compartment = self._engine.definitions.compartment("Patient")
         return principal, ScopePolicy(principal, compartment, self._compile)

@@ -12,10 +12,13 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from fhir_server.access.principal import Principal
-from fhir_server.access.scopes import Scope
-from fhir_server.search.plan import FALSE, TRUE, Any, InPatient, Predicate, both
+from fhir_server.access.roles import ABOUT, SHARED
+from fhir_server.access.scopes import Context, Scope
+from fhir_server.search.plan import FALSE, TRUE, Any, IdIn, InPatient, Predicate, both
 
 BINARY: Final = "Binary"
+TOGETHER: Final = 500
+"""Patients that one criterion names."""
 
 CompileFilter = Callable[[str, tuple[tuple[str, str], ...]], Predicate]
 """(resource type, search parameters of a scope) -> predicate; raises Problem if unknown."""
@@ -74,9 +77,10 @@ class PermitAll:
 class ScopePolicy:
     """SMART scopes compiled once per principal.
 
-    A ``patient/`` scope reaches the compartment of the patient in context and, for types
-    that no Patient compartment can hold (Practitioner, Organization, …), the type as a
-    whole. ``Patient.link`` does not extend it. Without a patient it permits nothing.
+    A ``patient/`` scope reaches the compartment of the patient in context, a ``user/`` scope
+    those of all patients that the user reaches; both also what belongs to nobody
+    (``roles.SHARED``). A user has no scope beyond role and relationship. ``Patient.link``
+    does not extend it. Without a patient a ``patient/`` scope permits nothing.
     A Binary is in no compartment but may hold anything: see ``Policy.binary``.
     """
 
@@ -93,6 +97,7 @@ class ScopePolicy:
         self._reads_all = principal.system and any(
             scope.context == "system" and scope.covers("*", "r") for scope in principal.scopes
         )
+        self._own, _, self._own_id = principal.fhir_user.partition("/")
 
     @property
     def whole(self) -> bool:
@@ -100,8 +105,9 @@ class ScopePolicy:
         return self._principal.system
 
     def allows(self, letter: str, type_: str) -> bool:
-        return any(
-            scope.covers(type_, letter) and self._usable(scope) for scope in self._principal.scopes
+        return self._opens(letter, type_) or any(
+            scope.covers(type_, letter) and self._usable(scope, letter, type_)
+            for scope in self._principal.scopes
         )
 
     def sees(self, letter: str, type_: str) -> Predicate:
@@ -116,38 +122,87 @@ class ScopePolicy:
         return self._compiled(letter, BINARY)
 
     def exists(self, type_: str) -> Predicate:
-        if self._principal.system:
+        """What any of the scopes could reach, apart from their types and letters."""
+        principal = self._principal
+        if principal.system:
             return TRUE
-        return FALSE if type_ == BINARY else self._reach(type_)
+        if type_ == BINARY:
+            return FALSE
+        contexts = sorted({scope.context for scope in principal.scopes})
+        parts = [self._reach(self._patients(context), type_) for context in contexts]
+        if type_ == self._own and self._own_id:
+            parts.append(IdIn((self._own_id,)))
+        return _either(parts)
 
     def _compiled(self, letter: str, type_: str) -> Predicate:
-        parts = tuple(
+        parts = [
             self._scope(scope, type_)
             for scope in self._principal.scopes
-            if scope.covers(type_, letter) and self._usable(scope)
-        )
-        if TRUE in parts:
-            return TRUE
-        return parts[0] if len(parts) == 1 else Any(parts)
+            if scope.covers(type_, letter) and self._usable(scope, letter, type_)
+        ]
+        if self._opens(letter, type_):
+            parts.append(IdIn((self._own_id,)))
+        return _either(parts)
 
-    def _usable(self, scope: Scope) -> bool:
-        match scope.context:
-            case "system":
-                return self._principal.system
-            case "patient":
-                return self._principal.patient is not None
-            case "user":
-                # Roles and relationships decide what a user reaches; until a role grants
-                # something, a user scope grants nothing.
-                return False
+    def _opens(self, letter: str, type_: str) -> bool:
+        """The scope ``fhirUser`` opens the user's own resource, to read."""
+        return letter == "r" and type_ == self._own and self._own_id != ""
+
+    def _usable(self, scope: Scope, letter: str, type_: str) -> bool:
+        principal = self._principal
+        if scope.context == "system":
+            return principal.system
+        if scope.context == "patient" and principal.patient is None:
+            return False
+        if principal.standing is None:
+            return scope.context == "patient"
+        standing = principal.standing
+        if scope.context == "user" and (standing.rights.launched or not standing.fhir_user):
+            return False
+        return standing.rights.permits(letter, type_, shared=self._is_shared(type_))
+
+    def _is_shared(self, type_: str) -> bool:
+        return type_ in SHARED and type_ not in self._compartment
 
     def _scope(self, scope: Scope, type_: str) -> Predicate:
-        reach = TRUE if scope.context == "system" else self._reach(type_)
+        reach: Predicate = TRUE
+        if scope.context != "system":
+            reach = self._reach(self._patients(scope.context), type_)
         return both(reach, self._compile(type_, scope.filters)) if scope.filters else reach
 
-    def _reach(self, type_: str) -> Predicate:
-        if self._principal.patient is None:
+    def _patients(self, context: Context) -> tuple[str, ...] | None:
+        """Whose compartments a context reaches; None if it is not there at all."""
+        principal = self._principal
+        if context == "user":
+            standing = principal.standing
+            return standing.patients if standing is not None and standing.fhir_user else None
+        if context == "system" or principal.patient is None:
+            return None
+        if principal.standing is not None and principal.patient not in principal.standing.patients:
+            return None
+        return (principal.patient,)
+
+    def _reach(self, patients: tuple[str, ...] | None, type_: str) -> Predicate:
+        if patients is None:
             return FALSE
         if type_ in self._compartment:
-            return InPatient((self._principal.patient,))
+            return InPatient(patients) if patients else FALSE
+        if type_ in SHARED or type_ == BINARY:
+            return TRUE
+        if type_ not in ABOUT:
+            return FALSE
+        param, unworn = ABOUT[type_]
+        parts = []
+        for start in range(0, len(patients), TOGETHER):
+            named = ",".join(f"Patient/{p}" for p in patients[start : start + TOGETHER])
+            parts.append(self._compile(type_, ((param, named),)))
+        if unworn:
+            parts.append(self._compile(type_, ((f"{param}:missing", "true"),)))
+        return _either(parts)
+
+
+def _either(parts: list[Predicate]) -> Predicate:
+    if TRUE in parts:
         return TRUE
+    kept = tuple(dict.fromkeys(part for part in parts if part != FALSE))
+    return kept[0] if len(kept) == 1 else Any(kept)

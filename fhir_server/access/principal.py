@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fhir_server.access.roles import Standing
 from fhir_server.access.scopes import Scope
 
 
@@ -14,7 +15,8 @@ class Principal:
     ``id``: stable name for audit and for binding cursors. ``system``: acts for the
     hospital as a whole (may create by PUT, sees its domain). ``patient``: the launch
     context of ``patient/`` scopes. ``grant``: by which later work of the same principal is
-    authorised again; empty if there is none.
+    authorised again; empty if there is none. ``standing``: of the user, if there is one.
+    ``fhir_user``: the user's own resource (``Type/id``), if the token opens it.
     """
 
     id: str
@@ -24,3 +26,5 @@ class Principal:
     patient: str | None = None
     system: bool = False
     grant: str = ""
+    standing: Standing | None = None
+    fhir_user: str = ""

@@ -6,6 +6,7 @@ Hidden and absent look the same from here on.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -15,7 +16,7 @@ from fhir_server.access.contents import (
     in_bundle,
     needed,
 )
-from fhir_server.access.engine import Engine
+from fhir_server.access.engine import Engine, is_large
 from fhir_server.access.parameters import TYPE as DEFINING
 from fhir_server.access.policy import BINARY, Policy
 from fhir_server.access.principal import Principal
@@ -174,6 +175,13 @@ class Session:
     def validate(self, resource: Json) -> None:
         """The structure of a resource that is used but not written. Raises Unprocessable."""
         self._engine.validate(resource)
+
+    async def judge(self, resource: Json) -> None:
+        """The same for a resource of any size: others get their turns meanwhile."""
+        if is_large(resource):
+            await asyncio.to_thread(self._engine.validate, resource)
+        else:
+            self._engine.validate(resource)
 
     def new_id(self) -> str:
         return self._engine.new_id()

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
+from fhir_server.access.alone import Coming, require_alone
 from fhir_server.access.contents import apart, blob_of, naming, permitted, set_aside
-from fhir_server.access.engine import Engine
+from fhir_server.access.engine import Engine, is_large
 from fhir_server.access.parameters import TYPE as DEFINING
 from fhir_server.access.policy import BINARY, Policy
 from fhir_server.access.principal import Principal
@@ -36,9 +37,6 @@ from fhir_server.store.ledger import LedgerWrite
 PAUSE: Final = 32
 """After so many drafts of one write other requests get a turn."""
 
-LARGE: Final = 300
-"""Items of one list beyond which a resource is judged beside the loop."""
-
 ATTEMPTS: Final = 64
 """How often a write looks again before it answers that the resource is contended."""
 
@@ -51,7 +49,8 @@ class Draft:
     that the client last saw. ``guards``: what the request relied on (conditions). ``place``:
     where problems are said to be, for example ``Bundle.entry[3]``. ``blob``: the content of
     a Binary that was sent as it is. ``seen``: the version that it was made from; Stale is
-    raised if another one is current. ``new``: the id must not be in use.
+    raised if another one is current. ``new``: the id must not be in use. ``alone``: finds
+    nothing else that is written with it.
     """
 
     method: str
@@ -63,6 +62,7 @@ class Draft:
     blob: Blob | None = None
     seen: int | None = None
     new: bool = False
+    alone: Scan | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +121,8 @@ class Writing:
         if not self._policy.whole:
             written = [(d.key, d.resource, d.place) for d in drafts if d.resource is not None]
             await check_references(self._engine, self._policy, written)
+        if len(drafts) > 1 and any(draft.alone is not None for draft in drafts):
+            require_alone(_coming(p.draft, p.values) for p in prepared if p.values is not None)
         guards = tuple([guard for draft in drafts for guard in draft.guards])
         binary = any(draft.key.type == BINARY for draft in drafts)
         for attempt in range(ATTEMPTS):
@@ -151,7 +153,7 @@ class Writing:
     async def _prepare(self, draft: Draft) -> _Prepared:
         if draft.resource is None:
             return _Prepared(draft, None)
-        large = _is_large(draft.resource)
+        large = is_large(draft.resource)
         try:
             if large:
                 # One resource is judged without a pause; a thread shares the time with the loop.
@@ -340,17 +342,16 @@ class Writing:
         return rows
 
 
+def _coming(draft: Draft, values: IndexValues) -> Coming:
+    return Coming(draft.key.type, draft.key.id, values, draft.alone, draft.place)
+
+
 def _at(draft: Draft, problem: Problem) -> Problem:
     return problem.under(draft.place) if draft.place else problem
 
 
 def _form(resource: Json, key: Key, version: int, updated: int) -> bytes:
     return stored_form(resource, key.id, str(version), format_instant(updated))
-
-
-def _is_large(resource: Json) -> bool:
-    """Whether a list in the resource is long enough to hold up the loop."""
-    return any(type(value) is list and len(value) > LARGE for value in resource.values())
 
 
 def _written(

@@ -1,61 +1,166 @@
-"""Opaque access tokens: random, stored as a hash, looked up at every request."""
+"""Opaque access tokens: random, stored as a hash, looked up at every request.
+
+What a token stands for is judged once under each policy epoch (``records``), so that a request
+costs two point reads and a revocation acts on the next one.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import secrets
 from collections.abc import Callable
-from typing import Final
+from dataclasses import dataclass, field, replace
+from itertools import count
+from typing import Any, Final, NamedTuple
 
 from fhir_server.access.gate import Grant
-from fhir_server.access.ports import Ledger
+from fhir_server.access.ports import LedgerWrite, Row
+from fhir_server.access.roles import Standing
+from fhir_server.auth.clients import Clients
+from fhir_server.auth.people import People
+from fhir_server.auth.records import Records, digest, new_secret
+from fhir_server.auth.relations import FOREVER
 
 KIND: Final = "token"
+APPROVAL: Final = "approval"
+FACE: Final = "/fhir"
+"""The audience of a token is one face of this domain, by its path: the record of a domain has
+one public URL, but commands beside the server need not know it."""
+REMEMBERED: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a token is issued for. ``approval``: the id of the user's approval that it comes
+    from; it dies with that. ``operator``: issued by a command, for a client that need not be
+    registered. ``context``: further launch context (encounter, …).
+    """
+
+    scope: str
+    client: str
+    user: str = ""
+    patient: str | None = None
+    audience: str = FACE
+    approval: str = ""
+    operator: bool = False
+    context: dict[str, Any] = field(default_factory=dict)
+
+
+class _Judged(NamedTuple):
+    token: int
+    epoch: int
+    until: float
+    grant: Grant | None
 
 
 class Tokens:
-    """Access tokens in the ledger. ``now``: epoch seconds."""
+    """Access tokens in the ledger."""
 
-    def __init__(self, ledger: Ledger, now: Callable[[], float]) -> None:
-        self._ledger = ledger
-        self._now = now
+    def __init__(self, records: Records, clients: Clients, people: People) -> None:
+        self._records = records
+        self._clients = clients
+        self._people = people
+        self._judged: dict[str, _Judged] = {}
+        self._revisions = count(1)
 
     async def issue(
         self, *, scope: str, minutes: int, client: str, user: str = "", patient: str | None = None
     ) -> str:
-        """A new token (256 random bits); only its hash is kept."""
-        token = secrets.token_urlsafe(32)
-        value = {"scope": scope, "client": client, "user": user, "patient": patient}
-        expires = self._now() + minutes * 60
-        await self._ledger.insert_unique(KIND, digest(token), value, expires)
+        """A new token of a command's, for this domain's record; only its hash is kept."""
+        held = Held(scope, client, user, patient, operator=True)
+        token, write = self.made(held, minutes * 60)
+        await self._records.commit(write)
         return token
 
+    def made(self, held: Held, seconds: float, token: str = "") -> tuple[str, LedgerWrite]:
+        """A new token (256 random bits, unless it is given) and the row to commit."""
+        token = token or new_secret()
+        now = self._records.now()
+        value = {
+            "scope": held.scope,
+            "client": held.client,
+            "user": held.user,
+            "patient": held.patient,
+            "audience": held.audience,
+            "approval": held.approval,
+            "operator": held.operator,
+            "context": held.context,
+            "issued": int(now),
+        }
+        return token, LedgerWrite(KIND, digest(token), value, expires=now + seconds)
+
     async def verify(self, token: str) -> Grant | None:
-        """The grant of a token, None if it is unknown, expired or revoked."""
+        """The grant of a token for this domain's record, None if it is unknown, expired,
+        revoked, or for something else.
+        """
         return await self.grant(digest(token))
 
-    async def grant(self, key: str) -> Grant | None:
+    def for_audience(self, audience: str) -> Callable[[str], Any]:
+        """``verify`` of another face."""
+
+        async def verify(token: str) -> Grant | None:
+            return await self.grant(digest(token), audience)
+
+        return verify
+
+    async def grant(self, key: str, audience: str = FACE) -> Grant | None:
         """The grant by its id, for work that goes on without the token."""
-        row = await self._ledger.get(KIND, key)
-        if row is None:
+        row = await self._records.get(KIND, key)
+        if row is None or row.value.get("audience") != audience:
             return None
-        value = row.value
-        return Grant(
-            id=key,
+        epoch = await self._records.epoch()
+        known = self._judged.get(key)
+        same = known is not None and known[:2] == (row.revision, epoch)
+        if known is not None and same and self._records.now() < known.until:
+            return known.grant
+        return await self._judge(row, epoch, known)
+
+    async def _judge(self, row: Row, epoch: int, known: _Judged | None) -> Grant | None:
+        """Judge anew; the revision of the grant changes only if its meaning does."""
+        grant, until = await self._meaning(row)
+        before = known.grant if known is not None else None
+        if grant is not None and before is not None:
+            grant = before if replace(grant, revision=before.revision) == before else grant
+        if len(self._judged) >= REMEMBERED:
+            self._judged.clear()
+        self._judged[row.key] = _Judged(row.revision, epoch, until, grant)
+        return grant
+
+    async def _meaning(self, row: Row) -> tuple[Grant | None, float]:
+        value, until = row.value, FOREVER
+        client = await self._clients.find(value["client"])
+        if client is None and not value["operator"]:
+            return None, until
+        if client is not None and client.disabled:
+            return None, until
+        approval = value["approval"]
+        if approval and await self._records.get(APPROVAL, approval) is None:
+            return None, until
+        standing: Standing | None = None
+        if value["user"]:
+            standing, until = await self._people.standing(value["user"])
+            if standing is None:
+                return None, until
+        grant = Grant(
+            id=row.key,
             client=value["client"],
             user=value["user"],
             scope=value["scope"],
             patient=value["patient"],
-            revision=row.revision,
+            revision=next(self._revisions),
+            standing=standing,
         )
+        return grant, until
+
+    async def row(self, token: str) -> Row | None:
+        """The row of a token that is valid for some face, for introspection."""
+        row = await self._records.get(KIND, digest(token))
+        if row is None or await self.grant(row.key, row.value.get("audience", "")) is None:
+            return None
+        return row
 
     async def revoke(self, token: str) -> bool:
         """True if the token was valid until now."""
         key = digest(token)
-        row = await self._ledger.get(KIND, key)
-        return row is not None and await self._ledger.cas(KIND, key, None, row.revision)
-
-
-def digest(token: str) -> str:
-    """What is stored of a token: SHA-256, hexadecimal."""
-    return hashlib.sha256(token.encode()).hexdigest()
+        row = await self._records.get(KIND, key)
+        if row is None:
+            return False
+        return await self._records.commit_policy(LedgerWrite(KIND, key, None, row.revision))

@@ -7,18 +7,22 @@ import sys
 import typer
 
 from fhir_server.cli.backup import backup
+from fhir_server.cli.client import client
 from fhir_server.cli.demo import demo
 from fhir_server.cli.doctor import doctor
 from fhir_server.cli.load import load
 from fhir_server.cli.reindex import reindex
+from fhir_server.cli.relation import relation
 from fhir_server.cli.restore import restore
 from fhir_server.cli.search import search
 from fhir_server.cli.serve import serve
 from fhir_server.cli.token import token
+from fhir_server.cli.user import user
 from fhir_server.config import SettingsError
 from fhir_server.model.problem import Problem
 
 COMMANDS = (serve, token, load, reindex, search, doctor, backup, restore, demo)
+GROUPS = {"user": user, "client": client, "relation": relation}
 
 app = typer.Typer(
     name="vehr",
@@ -29,6 +33,8 @@ app = typer.Typer(
 )
 for _command in COMMANDS:
     app.command()(_command)
+for _name, _group in GROUPS.items():
+    app.add_typer(_group, name=_name)
 
 
 @app.callback()

@@ -12,6 +12,7 @@ from fhir_server.app import FHIR, sole_server
 from fhir_server.cli.settings import Data, lasting, settings_of
 from fhir_server.config import Settings, SettingsError
 from fhir_server.model.problem import Problem
+from fhir_server.workers.output import forgive_output
 from fhir_server.workers.process import BACKLOG, Work, run
 from fhir_server.workers.supervisor import GaveUp, Inherited, Supervisor
 
@@ -40,6 +41,7 @@ def serve(
 
 def serve_with(settings: Settings, address: tuple[str, int], workers: int, *, open_: bool) -> None:
     """Serve on an address until told to stop. Raises Problem or GaveUp."""
+    forgive_output()
     lock = sole_server(settings)
     work = Work(settings, listening(*address), open_)
 

@@ -11,7 +11,7 @@ from fhir_server.access.scopes import parse_scopes
 from fhir_server.app import opened
 from fhir_server.cli.settings import Data, lasting, settings_of
 from fhir_server.config import Settings, SettingsError
-from fhir_server.model.problem import BadRequest
+from fhir_server.model.problem import BadRequest, NotFound
 from fhir_server.model.resource import ID_PATTERN
 
 SYSTEM, PATIENT, USER = "system/*.cruds", "patient/*.rs", "user/*.cruds"
@@ -48,6 +48,12 @@ async def issue(settings: Settings, scope: str, minutes: int, holder: tuple[str,
             parse_scopes(scope, domain.definitions.resource_types)
         except BadRequest as problem:
             raise SettingsError(f"--scope: {problem}") from None
+        if user:
+            try:
+                found = await domain.identities.users.named(user)
+            except NotFound as problem:
+                raise SettingsError(f"--user: {problem}") from None
+            patient = patient or found.patient
         return await domain.tokens.issue(
             scope=scope, minutes=minutes, client=client, user=user, patient=patient or None
         )

@@ -9,7 +9,15 @@ import asyncio
 from typing import Any
 
 from fhir_server.access.session import Session
-from fhir_server.interactions.entries import answered, failed, parse_entry, raw_entries
+from fhir_server.definitions.registry import Definitions
+from fhir_server.interactions.entries import (
+    answered,
+    entry_problems,
+    failed,
+    parse_entry,
+    raw_entries,
+)
+from fhir_server.interactions.links import Links
 from fhir_server.interactions.ports import Handler, Perform
 from fhir_server.interactions.splice import bundle
 from fhir_server.model.exchange import Request, Response
@@ -19,8 +27,11 @@ PAUSE = 16
 """After so many entries other requests get a turn."""
 
 
-def batch(perform: Perform, most: int) -> Handler:
+def batch(perform: Perform, definitions: Definitions, most: int) -> Handler:
     """The handler of batch; ``most``: entries."""
+    # "References within a Bundle.entry.resource to another Bundle.entry.resource that is being
+    # created within the batch are considered to be non-conformant": no fullUrl is known.
+    unlinked = Links({}, definitions)
 
     async def batch_(request: Request, session: Session) -> Response:
         assert request.body is not None
@@ -37,6 +48,9 @@ def batch(perform: Perform, most: int) -> Handler:
             carries = entry.method in ("POST", "PUT", "PATCH")
             if carries and entry.resource is None and "$" not in entry.url:
                 raise BadRequest("a resource is needed", expression=entry.place)
+            if carries and entry.resource is not None and "$" not in entry.url:
+                with entry_problems(entry):
+                    unlinked.sites(entry.resource, None)
             call = entry.call(request.headers.get("prefer", "return=minimal"))
             return answered(await perform(call, request, session), request)
         except Problem as problem:

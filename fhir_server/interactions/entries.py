@@ -67,6 +67,20 @@ class Entry:
         return Call(self.method, self.url, headers, self.resource)
 
 
+class entry_problems:
+    """Problems raised inside name the entry."""
+
+    def __init__(self, entry: Entry) -> None:
+        self._place = entry.place
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, Problem):
+            raise error.under(self._place) from None
+
+
 def raw_entries(bundle: Json, most: int) -> list[Any]:
     """Bundle.entry, if the Bundle is one that can be executed; TooLarge over ``most``."""
     unknown = bundle.keys() - _BUNDLE

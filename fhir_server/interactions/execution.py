@@ -16,7 +16,7 @@ from fhir_server.access.session import Session
 from fhir_server.access.writing import Draft, Written
 from fhir_server.definitions.registry import Definitions
 from fhir_server.interactions.conditional import few, one_or_none, settle
-from fhir_server.interactions.entries import METHODS, Entry
+from fhir_server.interactions.entries import METHODS, Entry, entry_problems
 from fhir_server.interactions.links import Condition, Links, Piece, Site, Target, Version, fill
 from fhir_server.interactions.patch import drafted
 from fhir_server.interactions.ports import Criteria
@@ -27,9 +27,9 @@ from fhir_server.model.problem import (
     NotFound,
     NotSupported,
     PreconditionFailed,
-    Problem,
 )
 from fhir_server.model.resource import ID_PATTERN, Key, Stored
+from fhir_server.search.plan import Scan
 
 PAUSE: Final = 50
 """After so many entries other requests get a turn."""
@@ -61,20 +61,6 @@ async def execute(
     """
     execution = await Execution.prepare(writes, session, criteria, definitions, deletes)
     return await settle(lambda: execution.attempt(ledger))
-
-
-class entry_problems:
-    """Problems raised inside name the entry."""
-
-    def __init__(self, entry: Entry) -> None:
-        self._place = entry.place
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, Problem):
-            raise error.under(self._place) from None
 
 
 class Execution:
@@ -192,6 +178,12 @@ class Execution:
             guard = self._found[condition] = await self._session.find(scan, self._most + 1)
         return guard
 
+    def _alone(self, entry: Entry) -> Scan | None:
+        """The condition of an entry that creates, since it found nothing."""
+        asked = _condition(entry) if entry.method in ("POST", "PUT") else None
+        guard = self._found[asked] if asked is not None else None
+        return guard.scan if guard is not None and not guard.ids else None
+
     async def _resolve(
         self, keys: dict[int, Key], existing: set[int], patched: dict[int, Draft]
     ) -> None:
@@ -214,7 +206,9 @@ class Execution:
         for entry in self._writes:
             if entry.index in patched:
                 resource = patched[entry.index].resource or {}
-                sites += [(entry, site) for site in self._links.sites(resource, entry.full_url)]
+                with entry_problems(entry):
+                    found = self._links.sites(resource, entry.full_url)
+                sites += [(entry, site) for site in found]
         for turn, (entry, site) in enumerate(sites, 1):
             if turn % (PAUSE * 10) == 0:
                 await asyncio.sleep(0)
@@ -261,7 +255,8 @@ class Execution:
             version = _expected(entry)
             meant = self._deleted.get(entry.index)
             meant = [keys[entry.index]] if meant is None else meant
-            drafts += [(entry.index, _draft(entry, key, version)) for key in meant]
+            alone = self._alone(entry)
+            drafts += [(entry.index, _draft(entry, key, version, alone)) for key in meant]
         return sorted(drafts, key=lambda item: METHODS.index(item[1].method))
 
 
@@ -314,13 +309,13 @@ def _condition(entry: Entry) -> Condition | None:
     return None if header is None else Condition(entry.path[0], header.removeprefix("?"))
 
 
-def _draft(entry: Entry, key: Key, version: str | None) -> Draft:
+def _draft(entry: Entry, key: Key, version: str | None, alone: Scan | None) -> Draft:
     if entry.method == "DELETE":
         return Draft("DELETE", key, None, version, place=entry.place)
     resource = entry.resource
     if entry.conditional and resource is not None:
         resource = {**resource, "id": key.id}
-    return Draft(entry.method, key, resource, version, place=entry.place)
+    return Draft(entry.method, key, resource, version, place=entry.place, alone=alone)
 
 
 def _expected(entry: Entry) -> str | None:

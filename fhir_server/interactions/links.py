@@ -15,12 +15,14 @@ from typing import Any, Final, NamedTuple
 
 from fhir_server.definitions.registry import Definitions
 from fhir_server.model.exchange import Json
+from fhir_server.model.problem import Unprocessable
 
 URI_TYPES: Final = frozenset({"uri", "url", "oid", "uuid"})
 
 _RESTFUL: Final = re.compile(r"(https?://.+/)([A-Z][A-Za-z]+)/[A-Za-z0-9\-.]{1,64}")
 _CONDITION: Final = re.compile(r"([A-Z][A-Za-z]+)\?(.*)", re.DOTALL)
 _RELATIVE: Final = re.compile(r"[A-Z][A-Za-z]+/[A-Za-z0-9\-.]{1,64}(?:/_history/.+)?")
+_URN: Final = re.compile(r"urn:(?:uuid|oid):", re.IGNORECASE)
 _NARRATIVE: Final = re.compile(
     r"""(<(?:a|img)\s(?:[^<>]*\s)?(?:href|src)\s*=\s*)("[^"]*"|'[^']*')""", re.IGNORECASE
 )
@@ -66,7 +68,11 @@ class Links:
         self._definitions = definitions
 
     def sites(self, resource: Json, full_url: str | None) -> list[Site]:
-        """The places of one entry's resource; a Bundle that is stored is left as it is."""
+        """The places of one entry's resource; a Bundle that is stored is left as it is.
+
+        Unprocessable for a ``urn:uuid`` or ``urn:oid`` that is no entry's: nobody could ever
+        resolve it (https://hl7.org/fhir/R4/bundle.html#references).
+        """
         if resource.get("resourceType") == "Bundle":
             return []
         restful = _RESTFUL.fullmatch(full_url) if full_url is not None else None
@@ -111,6 +117,8 @@ class Links:
             condition = _CONDITION.fullmatch(text)
             if condition is not None:
                 return (Condition(condition[1], condition[2]),)
+        if found is None and _URN.match(text):
+            raise Unprocessable(f"no entry of the Bundle is {text[:100]!r}", code="not-found")
         return found
 
     def _link(self, text: str, root: str) -> tuple[Piece, ...] | None:

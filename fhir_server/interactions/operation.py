@@ -33,6 +33,8 @@ def operation(operations: Operations, now: Callable[[], int]) -> Handler:
             raise MethodNotAllowed(f"{name} is only for POST", headers={"Allow": "POST"})
         _permit(session, row, type_)
         arguments = decode(row.inputs, request.query, request.body, row.body, searches=row.searches)
+        if request.body is not None:
+            await session.judge(request.body)
         call = Invocation(
             level,
             type_,

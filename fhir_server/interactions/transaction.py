@@ -14,12 +14,13 @@ from fhir_server.interactions.answer import preference, stored_outcome
 from fhir_server.interactions.entries import (
     Entry,
     answered,
+    entry_problems,
     failed,
     parse_entry,
     raw_entries,
     status_line,
 )
-from fhir_server.interactions.execution import PAUSE, Result, entry_problems, execute
+from fhir_server.interactions.execution import PAUSE, Result, execute
 from fhir_server.interactions.ports import Criteria, Handler, Perform
 from fhir_server.interactions.splice import bundle
 from fhir_server.interactions.splice import entry as entry_bytes
@@ -44,7 +45,12 @@ def transaction(
         reads = [entry for entry in entries if entry.method not in WRITES]
         await probe(reads, writes, request, session)
         results = await execute(writes, session, criteria, definitions, deletes=deletes)
-        answers = {index: _shown(result, request) for index, result in results.items()}
+        wanted = preference(request, "return")
+        answers: dict[int, bytes] = {}
+        for turn, (index, result) in enumerate(results.items(), 1):
+            answers[index] = _shown(result, wanted)
+            if turn % (4 * PAUSE) == 0:
+                await asyncio.sleep(0)
         for entry in reads:
             answers[entry.index] = await late(entry, request, session)
         shown = [answers[entry.index] for entry in entries]
@@ -80,8 +86,8 @@ async def parsed(raws: list[Any]) -> list[Entry]:
     return entries
 
 
-def _shown(result: Result, request: Request) -> bytes:
-    """The response entry; the resource only if it is preferred."""
+def _shown(result: Result, wanted: str | None) -> bytes:
+    """The response entry; the resource only if that is ``wanted``."""
     response: Json = {"status": status_line(result.status)}
     stored = result.stored
     body = b""
@@ -89,7 +95,6 @@ def _shown(result: Result, request: Request) -> bytes:
         response["location"] = f"{stored.key}/_history/{stored.version}"
         response["etag"] = stored.etag
         response["lastModified"] = format_instant(stored.updated)
-        wanted = preference(request, "return")
         if wanted == "representation":
             body = stored.body
         elif wanted == "OperationOutcome":

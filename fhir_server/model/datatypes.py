@@ -172,12 +172,18 @@ def format_instant(micros: int) -> str:
 
     Raises ValueError outside the years 0001 to 9999.
     """
-    day, rest = divmod(micros, DAY)
-    seconds, fraction = divmod(rest, SECOND)
+    return _millisecond_text(micros // 1000)
+
+
+@lru_cache(maxsize=4096)
+def _millisecond_text(millis: int) -> str:
+    """Those of one transaction, and of the resources that are served together, repeat."""
+    day, rest = divmod(millis, DAY // 1000)
+    seconds, fraction = divmod(rest, 1000)
     minutes, second = divmod(seconds, 60)
     hour, minute = divmod(minutes, 60)
     text = _day_text(day)
-    return f"{text}T{hour:02}:{minute:02}:{second:02}.{fraction // 1000:03}Z"
+    return f"{text}T{hour:02}:{minute:02}:{second:02}.{fraction:03}Z"
 
 
 def parse_period(start: str | None, end: str | None, zone: tzinfo = UTC) -> Span:

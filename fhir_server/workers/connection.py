@@ -13,14 +13,17 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from fhir_server.formats.json import dumps
+from fhir_server.http.admission import ALWAYS, RETRY_SECONDS
 from fhir_server.http.protocol import Protocol
-from fhir_server.http.respond import FHIR_JSON
-from fhir_server.model.problem import Issue, outcome
+from fhir_server.http.respond import FHIR_JSON, Receive, Scope, Send, deliver, rendered
+from fhir_server.model.problem import Issue, Unavailable, outcome
 
 FULL: Final = "the server has as many connections as it can serve"
 SLOW: Final = "the request did not arrive in time"
 LONG: Final = "the URL and the headers are too long"
 MALFORMED: Final = "this is not HTTP"
+SPARE: Final = 32
+"""Connections beyond the limit that may ask how the server is, and nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +59,20 @@ class Connection(Protocol):
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self.arriving = self.loop.time()
-        if len(self.connections) > self.config.limits.connections:
+        beyond = len(self.connections) - self.config.limits.connections
+        if beyond > SPARE:
             self.refuse(503, "throttled", FULL, b"retry-after: 1\r\n")
+        elif beyond > 0:
+            self.app = self._spare
+
+    async def _spare(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The application of a connection too many."""
+        if scope["raw_path"] in ALWAYS:
+            await self.config.loaded_app(scope, receive, send)
+        else:
+            headers = {"Retry-After": RETRY_SECONDS, "Connection": "close"}
+            busy = Unavailable(FULL, code="throttled", headers=headers)
+            await deliver(rendered(busy), scope, send)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)

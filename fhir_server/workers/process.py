@@ -22,7 +22,7 @@ import uvicorn
 from fhir_server.app import opened, serving
 from fhir_server.config import Settings
 from fhir_server.http.respond import Asgi
-from fhir_server.workers.connection import Connection, LimitedConfig, Limits
+from fhir_server.workers.connection import SPARE, Connection, LimitedConfig, Limits
 
 FINISH_SECONDS: Final = 10
 """For answers that are under way when the server stops; jobs have up to 15 more."""
@@ -123,8 +123,9 @@ def configuration(application: Asgi, settings: Settings) -> LimitedConfig:
         timeout_keep_alive=settings.idle_seconds,
         timeout_graceful_shutdown=FINISH_SECONDS,
     )
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     config.limits = Limits(
-        connections=settings.max_connections,
+        connections=min(settings.max_connections, max(1, files * 3 // 4 - SPARE)),
         head=settings.max_url + settings.max_headers,
         head_seconds=settings.head_seconds,
         stall_seconds=settings.stall_seconds,

@@ -24,6 +24,7 @@ from typing import Any, Final
 import structlog
 
 from fhir_server.model.problem import Problem
+from fhir_server.workers.output import forgive_output
 from fhir_server.workers.process import DRAIN_SECONDS, Told, Work, run
 
 log = structlog.get_logger("vehr.workers")
@@ -158,6 +159,7 @@ def _heard(worker: Worker) -> str | None:
 def work_on(work: Work, lock: Inherited, line: Connection) -> None:
     """A worker. It keeps ``lock`` open for as long as it lives."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    forgive_output()
     try:
         run(work, lambda: line.send(READY), line.fileno())
     except Problem as problem:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import NamedTuple
 
-from fhir_server.model.datatypes import FUTURE, PAST, Span, format_instant, parse_datetime
+from fhir_server.model.datatypes import FUTURE, PAST, Span, parse_datetime
 from fhir_server.model.exchange import Json
 
 from .manifest import CodePair, Concept, Feature
@@ -31,12 +31,8 @@ class Moment(NamedTuple):
 
     @classmethod
     def of(cls, text: str) -> Moment:
-        """Raises ValueError. A date stands for its last moment."""
-        span = parse_datetime(text)
-        if "T" in text:
-            return cls(text, span.hi - 1, date.fromisoformat(text[:10]))
-        last = format_instant(span.hi - 1)
-        return cls(last, span.hi - 1, date.fromisoformat(last[:10]))
+        """Of an instant. Raises ValueError."""
+        return cls(text, parse_datetime(text).hi - 1, date.fromisoformat(text[:10]))
 
     def back(self, duration: str) -> int:
         """Microseconds of the moment an ISO 8601 duration of one unit earlier."""

@@ -108,11 +108,20 @@ def alive(pid: int) -> bool:
 
 
 @contextmanager
-def running(data: Path, *arguments: str, **environ: str) -> Iterator[Running]:
-    """Ready when it is given; ended, if it has not, when it is given back."""
+def running(
+    data: Path,
+    *arguments: str,
+    log_file: Path | None = None,
+    inside: tuple[str, ...] = (),
+    **environ: str,
+) -> Iterator[Running]:
+    """Ready when it is given; ended, if it has not, when it is given back. ``inside``: words
+    of a command that becomes the server.
+    """
     port = free_port()
-    command = [sys.executable, "-m", "fhir_server", "serve", "--port", str(port)]
-    with (data.parent / f"{data.name}.log").open("a") as log:
+    command = [*inside, sys.executable, "-m", "fhir_server", "serve", "--port", str(port)]
+    log_file = log_file or data.parent / f"{data.name}.log"
+    with log_file.open("a") as log:
         process = subprocess.Popen(
             [*command, "--data", str(data), *arguments],
             cwd=ROOT,
@@ -125,7 +134,7 @@ def running(data: Path, *arguments: str, **environ: str) -> Iterator[Running]:
     pids: list[int] = []
     try:
         until(lambda: process.poll() is not None or server.health() == 200, 60)
-        assert process.poll() is None, (data.parent / f"{data.name}.log").read_text()
+        assert process.poll() is None, log_file.read_text()
         yield server
     finally:
         pids = children(process.pid)

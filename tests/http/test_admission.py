@@ -18,6 +18,7 @@ from fhir_server.cli.serve import listening
 from fhir_server.config import Settings
 from fhir_server.formats.json import loads
 from fhir_server.store.memory import MemoryStore
+from fhir_server.workers import connection
 from fhir_server.workers.process import Server, configuration
 from tests.faults.running import free_port
 
@@ -207,11 +208,16 @@ async def test_bodies_in_memory_are_bounded() -> None:
             wire.writer.close()
 
 
-async def test_connections_are_bounded() -> None:
+async def test_connections_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the limit some may still ask how the server is."""
     async with hosted(max_connections=3) as host:
         kept = [await host.send(b"") for _ in range(3)]
-        fourth = await host.send(b"")
+        fourth = await host.send(head("GET", "/fhir/Patient"))
         assert outcome(await fourth.rest(), 503)["code"] == "throttled"
+        assert (await host.get("/health")).status_code == 200
+        monkeypatch.setattr(connection, "SPARE", 0)
+        fifth = await host.send(b"")
+        assert outcome(await fifth.rest(), 503)["code"] == "throttled"
         for wire in kept:
             wire.writer.close()
         await asyncio.sleep(0.1)

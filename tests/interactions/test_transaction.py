@@ -181,6 +181,52 @@ def test_c60_same_identity_twice(server: Server, entries: list[Json]) -> None:
     assert status == 400 and first["expression"] == ["Bundle.entry[1]"]
 
 
+NEW = PATIENT | {"identifier": [{"system": "urn:x", "value": "7"}]}
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("identifier=urn:x|7", "identifier=7"),
+        ("identifier=7", "identifier=urn:x%7C7"),
+        ("identifier=7&name=doe", "name=doe&identifier=7"),
+        ("identifier=7", "name=doe&identifier=7&_id:not=1"),
+        ("name=doe", "family:exact=Doe"),
+        ("identifier=7", None),
+        (
+            "organization.name=x&general-practitioner.name=y",
+            "general-practitioner.name=y&organization.name=x",
+        ),
+    ],
+)
+def test_c60_same_identity_to_come(server: Server, first: str, second: str | None) -> None:
+    """Two spellings of one condition make one resource or none, not two."""
+    creates = [entry("POST", "Patient", NEW, ifNoneExist=first)]
+    if second is None:
+        creates.append(entry("POST", "Patient", NEW))
+    else:
+        creates.append(entry("POST", "Patient", NEW, ifNoneExist=second))
+        updates = entry("PUT", f"Patient?{second}", NEW)
+        assert refused(server, creates[0], updates)[0] == 400
+    status, found = refused(server, *creates)
+    assert status == 400 and found["code"] == "duplicate"
+    assert found["expression"][0].startswith("Bundle.entry[")
+
+
+def test_c60_conditions_that_find_nobody_else(server: Server) -> None:
+    other = PATIENT | {"identifier": [{"system": "urn:x", "value": "8"}], "active": True}
+    old = server.create(other)
+    shown = post(
+        server,
+        entry("DELETE", f"Patient/{old['id']}"),
+        entry("POST", "Patient", NEW, ifNoneExist="identifier=urn:x|7&name=doe"),
+        entry("POST", "Patient", other, ifNoneExist="identifier=urn:x|9"),
+        entry("POST", "Patient", PATIENT, ifNoneExist="identifier=urn:x|10"),
+        entry("POST", "Patient", PATIENT),
+    )
+    assert [e["response"]["status"][:3] for e in shown] == ["204", "201", "201", "201", "201"]
+
+
 def test_c60_same_identity_by_condition(server: Server) -> None:
     known = server.create(PATIENT | {"identifier": [{"value": "7"}]})
     status, _ = refused(
@@ -235,6 +281,46 @@ def test_c61_links_are_replaced(server: Server) -> None:
     div = stored["text"]["div"]
     assert f'<a href="{patient}">' in div and f"<img src='{patient}'" in div
     assert '<a href="http://other/1">' in div and div.count(URN) == 1
+
+
+@pytest.mark.parametrize("lost", [URN, OID, URN + "#part", URN + "/_history/2"])
+def test_c61_a_link_to_no_entry_is_refused(server: Server, lost: str) -> None:
+    for bad in (
+        entry("POST", "Observation", observation(lost)),
+        entry("PUT", "Observation/o", observation(lost) | {"id": "o"}),
+        entry(
+            "POST",
+            "Observation",
+            observation(
+                "#p",
+                contained=[
+                    {
+                        "resourceType": "Patient",
+                        "id": "p",
+                        "managingOrganization": {"reference": lost},
+                    }
+                ],
+            ),
+        ),
+    ):
+        status, first = refused(server, entry("POST", "Patient", PATIENT), bad)
+        assert status == 422 and first["expression"] == ["Bundle.entry[1]"]
+        assert lost in first["diagnostics"]
+        batch = {"resourceType": "Bundle", "type": "batch", "entry": [bad]}
+        [shown] = server.post("", batch).json()["entry"]
+        assert shown["response"]["status"].startswith("422"), shown
+        assert lost in shown["response"]["outcome"]["issue"][0]["diagnostics"]
+    assert server.get("Observation").json()["total"] == 0
+
+
+def test_c61_batch_entries_do_not_refer_to_each_other(server: Server) -> None:
+    entries = [
+        entry("POST", "Patient", PATIENT, URN),
+        entry("POST", "Observation", observation(URN)),
+    ]
+    answer = server.post("", {"resourceType": "Bundle", "type": "batch", "entry": entries})
+    status = [e["response"]["status"][:3] for e in answer.json()["entry"]]
+    assert status == ["201", "422"]
 
 
 def test_c61_circular(server: Server) -> None:

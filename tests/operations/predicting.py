@@ -127,6 +127,8 @@ def predict(
     operation = predict_operation(models or Road.models, indexes, face.system)
     pairs = [tuple(part.split("=", 1)) for part in query.split("&") if part]
     arguments = decode(operation.inputs, pairs, parameters, operation.body)
+    if parameters is not None:
+        face.session.validate(parameters)
     method, id_ = "POST" if parameters else "GET", "p" if level == "instance" else ""
     base = "http://127.0.0.1:8080/fhir"
     call = Invocation(level, "Patient", id_, method, base, parse_instant(NOW))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fhir_server.model.problem import BadRequest, Problem, Unprocessable
-from operations.parameters import Parameter, Value, decode
+from operations.parameters import SIMPLE, Parameter, Value, decode
 from operations.predict import INPUTS
 from operations.registry import Operations, definition
 
@@ -61,6 +61,10 @@ def test_a_bare_resource_stands_for_the_named_input() -> None:
         ([], _body({"name": "name", "valueCode": "a", "valueString": "b"}), Unprocessable),
         ([], _body({"valueCode": "a"}), Unprocessable),
         ([], {"resourceType": "Parameters", "parameter": {}}, Unprocessable),
+        ([("name", "a"), ("at", "2020")], None, BadRequest),
+        ([("name", "a"), ("at", "2020-02-29T00:00:00")], None, BadRequest),
+        ([("name", "a")], _body({"name": "at", "valueDate": "2020-02-29"}), Unprocessable),
+        ([("name", "a")], _body({"name": "at", "valueDateTime": "2020-02-29"}), Unprocessable),
         ([("name", "a")], _body({"name": "flag", "valueBoolean": "true"}), Unprocessable),
         ([("name", "a")], _body({"name": "at", "valueInstant": "2024-02-30"}), Unprocessable),
         ([("name", "a")], _body({"name": "any", "valueCode": "x"}), Unprocessable),
@@ -88,3 +92,46 @@ def test_rows_document_themselves() -> None:
     assert [p["name"] for p in resource["parameter"]] == [p.name for p in INPUTS] + ["return"]
     assert all(p["documentation"] for p in resource["parameter"])
     assert row.description and row.example and row.scope
+
+
+WRONG = {
+    "boolean": ("yes", "1", "True", ""),
+    "code": ("", " a", "a  b", "a\tb"),
+    "string": ("", " ", "a\x00"),
+    "uri": ("", "a b"),
+    "canonical": ("", "http://x/ y"),
+    "instant": ("2020", "2020-02-29", "2020-02-29T10:00:00", "2021-02-29T10:00:00Z"),
+    "dateTime": ("20", "2021-02-29", "2020-02-29T10:00", "2020-02-29T10:00:00"),
+    "date": ("2021-02-29", "2020-02-29T10:00:00Z", "2020-13"),
+    "integer": ("1.0", "+1", "01", "2147483648", "-2147483649", "", "１"),
+    "unsignedInt": ("-1", "2147483648", "1e2"),
+    "positiveInt": ("0", "-1"),
+    "decimal": ("", ".5", "1.", "NaN", "01", "1e9999", "0x1"),
+}
+RIGHT = {
+    "boolean": "true",
+    "code": "a b",
+    "string": " a b",
+    "uri": "urn:x",
+    "canonical": "http://x|1",
+    "instant": "2020-02-29T10:00:00.5+02:00",
+    "dateTime": "2020-02",
+    "date": "2020",
+    "integer": "-2147483648",
+    "unsignedInt": "0",
+    "positiveInt": "2147483647",
+    "decimal": "-1.50e-2",
+}
+
+
+@pytest.mark.parametrize("type_", SIMPLE)
+def test_every_simple_type_keeps_its_own_rule(type_: str) -> None:
+    rows = (Parameter("p", type_, "one"),)
+    right = {"boolean": "True", "decimal": "-0.0150"}.get(type_, RIGHT[type_])
+    assert str(decode(rows, [("p", RIGHT[type_])]).one("p")) == right
+    for text in WRONG[type_]:
+        with pytest.raises(BadRequest, match="'p'"):
+            decode(rows, [("p", text)])
+        for member in SIMPLE[type_].members:
+            with pytest.raises(Unprocessable, match="'p'"):
+                decode(rows, [], _body({"name": "p", member: text}))

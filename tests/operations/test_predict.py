@@ -241,8 +241,8 @@ def test_as_of_moves_age_and_values() -> None:
     before = parameters(model="ckd-epi-2021", asOf="2024-03-01T07:59:59Z")
     with pytest.raises(Unprocessable):
         predict(chart.resources, before)
-    for bad in ("yesterday", "2024-02-30", "2024-06-01T25:00:00Z"):
-        with pytest.raises((BadRequest, Unprocessable)):
+    for bad in ("yesterday", "2020", "2024-02-29", "2024-06-01T25:00:00Z", "2024-06-01T25:00:00"):
+        with pytest.raises((BadRequest, Unprocessable), match="asOf"):
             predict(chart.resources, query=f"asOf={bad}")
 
 
@@ -274,7 +274,7 @@ def test_a_result_of_overrides_alone_is_sound_fhir() -> None:
 
 
 def test_the_ends_of_time_are_no_crash() -> None:
-    for moment in ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59Z", "2024-02-29"):
+    for moment in ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59Z"):
         assert not of_type(predict(Chart().resources, query=f"asOf={moment}"), "RiskAssessment")
 
 

@@ -62,6 +62,27 @@ def test_a_bundle_as_body(server: Server) -> None:
 
 
 def test_bad_resources_give_an_outcome_and_no_data(server: Server) -> None:
-    answer = server.post("Patient/$anonymize", {"resourceType": "Patient", "active": "Garza"})
-    assert answer.status_code == 422 and issue(answer)
-    assert "Garza" not in answer.text
+    for bad in (
+        {"resourceType": "Patient", "active": "Garza"},
+        {"resourceType": "Patient", "unheardOf": "Garza"},
+        {"resourceType": "Patient", "name": [{"unheardOf": "Garza"}]},
+        {"resourceType": "Patient", "name": [{}]},
+    ):
+        answer = server.post("Patient/$anonymize", bad)
+        assert answer.status_code == 422 and issue(answer)["expression"][0].startswith("Patient")
+        assert "Garza" not in answer.text
+        entry = {"fullUrl": "urn:uuid:9d0f1d5e-2f6f-4b1c-8f2e-3c1d9a7b5e10", "resource": bad}
+        bundle = {"resourceType": "Bundle", "type": "collection", "entry": [entry]}
+        part = {"name": "resource", "resource": bad}
+        for body in (bundle, {"resourceType": "Parameters", "parameter": [part]}):
+            answer = server.post("$anonymize", body)
+            assert answer.status_code == 422 and "Garza" not in answer.text
+
+
+def test_unknown_members_of_a_parameter_are_refused(server: Server) -> None:
+    part = {"name": "profile", "valueCode": "safe-harbor", "unheardOf": 1}
+    patient = {"name": "resource", "resource": {"resourceType": "Patient"}}
+    body = {"resourceType": "Parameters", "parameter": [part, patient]}
+    answer = server.post("$anonymize", body)
+    assert answer.status_code == 422
+    assert issue(answer)["expression"] == ["Parameters.parameter[0].unheardOf"]

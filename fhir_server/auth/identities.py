@@ -1,0 +1,38 @@
+"""Everything that is known about who may come in, over one ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fhir_server.access.commit import Commit
+from fhir_server.access.ports import Ledger
+from fhir_server.auth.clients import Clients
+from fhir_server.auth.passwords import Passwords
+from fhir_server.auth.people import People
+from fhir_server.auth.records import Records
+from fhir_server.auth.relations import Relations
+from fhir_server.auth.throttle import Throttle
+from fhir_server.auth.tokens import Tokens
+from fhir_server.auth.users import Users
+
+
+@dataclass(frozen=True, slots=True)
+class Identities:
+    """The parts; ``tokens`` is what the gate asks."""
+
+    records: Records
+    users: Users
+    relations: Relations
+    clients: Clients
+    people: People
+    tokens: Tokens
+    throttle: Throttle
+
+    @classmethod
+    def over(cls, ledger: Ledger, commit: Commit, now: Callable[[], float]) -> Identities:
+        records = Records(ledger, commit, now)
+        users, relations = Users(records, Passwords()), Relations(records)
+        clients, people = Clients(records), People(records, users, relations)
+        tokens = Tokens(records, clients, people)
+        return cls(records, users, relations, clients, people, tokens, Throttle(records))

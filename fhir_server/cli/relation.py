@@ -1,0 +1,89 @@
+"""``vehr relation``: which user cares for which patient, and how long."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from typing import Annotated
+from zoneinfo import ZoneInfo
+
+import typer
+
+from fhir_server.auth.identities import Identities
+from fhir_server.auth.relations import FOREVER, Relation
+from fhir_server.cli.settings import Data, settings_of
+from fhir_server.cli.user import beside
+from fhir_server.config import SettingsError
+
+relation = typer.Typer(help="Care relationships: add, list, end.", no_args_is_help=True)
+
+User = Annotated[str, typer.Option(help="The user.")]
+Patient = Annotated[str, typer.Option(help="Id of the patient.")]
+
+
+@relation.command()
+def add(
+    user: User,
+    patient: Patient,
+    kind: Annotated[str, typer.Option(help="registration, referral, episode, care-team, …")],
+    since: Annotated[str, typer.Option("--from", help="First day; default now.")] = "",
+    until: Annotated[str, typer.Option(help="Last day; default open.")] = "",
+    data: Data = None,
+) -> None:
+    """Begin a care relationship, or change its end."""
+    settings = settings_of(data)
+    zone = ZoneInfo(settings.time_zone)
+    start = _day(since, zone).timestamp() if since else 0.0
+    end = (_day(until, zone) + timedelta(days=1)).timestamp() if until else FOREVER
+
+    async def added(identities: Identities) -> None:
+        await identities.users.named(user)
+        begin = start or identities.records.now()
+        await identities.relations.add(Relation(user, patient, kind, begin, end))
+
+    beside(settings, added)
+    print(f"{user} cares for Patient/{patient} ({kind})")
+
+
+def _day(text: str, zone: ZoneInfo) -> datetime:
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        raise SettingsError(f"{text!r} is not a date such as 2030-12-31") from None
+    return datetime(day.year, day.month, day.day, tzinfo=zone)
+
+
+@relation.command("list")
+def list_(
+    user: Annotated[str, typer.Option(help="Only of this user.")] = "",
+    patient: Annotated[str, typer.Option(help="Only with this patient.")] = "",
+    data: Data = None,
+) -> None:
+    """User, patient, kind, from when to when; also what has ended."""
+
+    async def listed(identities: Identities) -> list[Relation]:
+        relations = identities.relations
+        return await (relations.of(user) if user else relations.all())
+
+    for one in beside(settings_of(data), listed):
+        if patient in ("", one.patient):
+            span = f"{_shown(one.start)} to {_shown(one.end)}"
+            print(f"{one.user:<24} Patient/{one.patient:<32} {one.kind:<14} {span}")
+
+
+def _shown(moment: float) -> str:
+    if moment == FOREVER:
+        return "open"
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%MZ")
+
+
+@relation.command()
+def end(
+    user: User,
+    patient: Patient,
+    kind: Annotated[str, typer.Option(help="Only of this kind.")] = "",
+    data: Data = None,
+) -> None:
+    """End a care relationship now."""
+    ended = beside(settings_of(data), lambda i: i.relations.end(user, patient, kind))
+    for one in ended:
+        print(f"ended {one.kind} of {one.user} with Patient/{one.patient}")
