@@ -6,7 +6,7 @@ import asyncio
 import os
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -71,7 +71,6 @@ from fhir_server.jobs.request import KIND as REQUEST
 from fhir_server.jobs.request import replay
 from fhir_server.jobs.runner import Runner
 from fhir_server.model.datatypes import format_instant
-from fhir_server.model.problem import Unavailable
 from fhir_server.search.extended import ExtendedSchema
 from fhir_server.search.extract import compile_extract
 from fhir_server.search.match import matches
@@ -79,9 +78,8 @@ from fhir_server.search.schema import SearchSchema
 from fhir_server.store.archive import ArchiveError as ArchiveError
 from fhir_server.store.archive import Manifest, back_up, restore
 from fhir_server.store.base import Store
-from fhir_server.store.blobs import Blobs, LocalBlobs, MemoryBlobs
-from fhir_server.store.memory import MemoryStore
-from fhir_server.store.sqlite import opening as sqlite
+from fhir_server.store.opening import open_blobs, open_store
+from fhir_server.store.opening import sole_server as sole_server
 from fhir_server.validation.validate import Validator
 from operations.anonymize import ROW as anonymize
 from operations.matching.person import patient_keys
@@ -143,33 +141,6 @@ def new_id() -> str:
     )
 
 
-async def open_store(settings: Settings, role: str) -> Store:
-    """``role``: "serve", or "command" beside or without a server."""
-    if settings.store == "memory:":
-        return MemoryStore()
-    if settings.on_mongodb:
-        return await mongo_opener()(settings.store)
-    return await sqlite.open_store(settings.data, role)
-
-
-def mongo_opener() -> Callable[[str], Awaitable[Store]]:
-    """Raises Unavailable without the driver, which only this store needs."""
-    try:
-        from fhir_server.store.mongo.opening import open_store
-    except ImportError:
-        raise Unavailable("a MongoDB store needs the driver: install vehr[mongo]") from None
-    return open_store
-
-
-def sole_server(settings: Settings) -> sqlite.Lock | None:
-    """The lock that this server, with all its processes, holds while it is there; only the
-    embedded store needs one.
-
-    Raises Unavailable if another server has it.
-    """
-    return sqlite.server_lock(settings.data) if settings.store == "sqlite:" else None
-
-
 def take_backup(settings: Settings, place: Path) -> Manifest:
     """Raises ArchiveError."""
     return back_up(settings.data, place, software_version(), format_instant(micros()))
@@ -180,12 +151,6 @@ def use_backup(settings: Settings, place: Path) -> Manifest:
     are not in it. Raises ArchiveError.
     """
     return restore(place, settings.data, (TOKEN, JOB, SLOT))
-
-
-def open_blobs(settings: Settings) -> Blobs:
-    if settings.store == "memory:":
-        return MemoryBlobs(settings.max_content)
-    return LocalBlobs(settings.data / "blobs", settings.max_content)
 
 
 @asynccontextmanager

@@ -65,14 +65,14 @@ async def examined(settings: Settings, *, full: bool, scrub: bool) -> bool:
 
 async def looks(settings: Settings, *, full: bool, scrub: bool, tell: Tell) -> AsyncIterator[Look]:
     """One after the other; what makes no sense after a failure is left out."""
-    yield (there := directory(settings.data))
-    if not there.well:
-        return
-    yield disk(settings.data)
     if settings.on_mongodb:
         async for look in remote(settings, scrub=scrub):
             yield look
         return
+    yield (there := directory(settings.data))
+    if not there.well:
+        return
+    yield disk(settings.data)
     try:
         examination = Examination(settings.data)
     except sqlite3.Error as error:

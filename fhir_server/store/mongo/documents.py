@@ -60,16 +60,16 @@ class Row:
         where = document["o"] if "o" in document else document["_id"]
         type_, _, id_ = where.partition("/")
         self.key = Key(type_, id_)
-        self.rid: int = document["n"]
-        self.updated: int = document["u"]
+        # BSON's 64-bit numbers come as a class of their own, which JSON does not know.
+        self.rid = int(document["n"])
+        self.updated = int(document["u"])
         self._codec = codec
         self._raw: bytes | None = None
         self._values: IndexValues | None = None
 
     @property
     def date(self) -> int:
-        date: int = self.document["d"]
-        return date
+        return int(self.document["d"])
 
     @property
     def deleted(self) -> bool:
@@ -91,7 +91,8 @@ class Row:
 
     def stored(self) -> Stored:
         d = self.document
-        return Stored(self.key, d["v"], d["u"], self.raw[: d["l"]], d["q"], d["m"])
+        body = self.raw[: d["l"]]
+        return Stored(self.key, d["v"], self.updated, body, int(d["q"]), d["m"])
 
 
 def made(change: Change, keys: Keys, codec: Codec) -> Document:

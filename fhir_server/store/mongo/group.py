@@ -62,7 +62,7 @@ class Group:
             session=self._session,
         )
         assert found is not None  # made with the schema
-        self._seq, self._rid = found["seq"], found["rid"]
+        self._seq, self._rid = int(found["seq"]), int(found["rid"])
         return self._name in found["done"]
 
     async def write(self, group: Sequence[PreparedSet]) -> list[Result]:

@@ -151,7 +151,7 @@ class MongoStore:
 
     async def counts(self) -> dict[str, int]:
         live: dict[str, int] = (await self._counter("live")).get("live", {})
-        return {type_: n for type_, n in live.items() if n}
+        return {type_: int(n) for type_, n in live.items() if n}
 
     async def trouble(self) -> str | None:
         try:
