@@ -17,13 +17,13 @@ from zoneinfo import ZoneInfo
 import structlog
 
 from fhir_server.access.commit import committing
-from fhir_server.access.contents import sweep
 from fhir_server.access.engine import Engine
 from fhir_server.access.gate import Gate, system_session
 from fhir_server.access.parameters import PostedParameters
 from fhir_server.access.policy import CompileFilter
 from fhir_server.access.reindexing import Reindexing
 from fhir_server.access.session import Session
+from fhir_server.access.upkeep import upkeep
 from fhir_server.auth.identities import Identities
 from fhir_server.auth.tokens import KIND as TOKEN
 from fhir_server.auth.tokens import Tokens
@@ -43,7 +43,7 @@ from fhir_server.interactions.binary import (
     update_binary,
     vread_binary,
 )
-from fhir_server.interactions.capabilities import Abilities, OperationName, capabilities
+from fhir_server.interactions.capabilities import Abilities, capabilities, named
 from fhir_server.interactions.create import create
 from fhir_server.interactions.cursors import Cursors, cursor_key
 from fhir_server.interactions.delete import MOST, conditional_delete, delete
@@ -78,10 +78,12 @@ from fhir_server.search.schema import SearchSchema
 from fhir_server.store.archive import ArchiveError as ArchiveError
 from fhir_server.store.archive import Manifest, back_up, restore
 from fhir_server.store.base import Store
+from fhir_server.store.erase_log import EraseLog
 from fhir_server.store.opening import open_blobs, open_store
 from fhir_server.store.opening import sole_server as sole_server
 from fhir_server.validation.validate import Validator
 from operations.anonymize import ROW as anonymize
+from operations.expunge import expunge_operation
 from operations.matching.person import patient_keys
 from operations.meta import meta_operations
 from operations.models.registry import SHIPPED, Registry
@@ -96,9 +98,6 @@ from terminology.stored import StoredTerminology
 log = structlog.get_logger("vehr")
 
 FHIR: Final = "/fhir"
-SWEEP_EVERY: Final = 3600
-ORPHAN_AGE: Final = 86_400
-"""Seconds; far longer than any request takes between its upload and its commit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +178,7 @@ async def assemble(settings: Settings, store: Store) -> Domain:
         new_id=new_id,
         blobs=open_blobs(settings),
         parameters=parameters,
+        erase_log=None if settings.store == "memory:" else EraseLog(settings.erased),
     )
     searching = Searching(
         schema=schema,
@@ -212,6 +212,7 @@ def operations(domain: Domain, runtime: Runtime, queue: Queue) -> Operations:
             *record_operations(searchsets(domain.searching), domain.base),
             *meta_operations(types),
             reindex_operation(queue, types),
+            expunge_operation(domain.searching.schema, domain.base, queue),
         )
     )
 
@@ -280,7 +281,7 @@ def interactions(
         "conditional-patch": conditional_patch(criteria, domain.definitions),
         "conditional-delete": conditional_delete(criteria, deletes),
         "create": create(criteria),
-        "create-binary": create_binary(create(criteria)),
+        "create-binary": create_binary(create(criteria), criteria),
         "history-instance": versions,
         "history-type": versions,
         "history-system": versions,
@@ -296,7 +297,7 @@ def interactions(
     abilities = Abilities(
         interactions=frozenset({*handlers, "batch"}),
         schema=searching.schema,
-        operations=tuple(_named(rows, domain.base)),
+        operations=tuple(named(rows, domain.base)),
         started=format_instant(domain.engine.now()),
         version=software_version(),
         open=open_,
@@ -306,18 +307,6 @@ def interactions(
     parameters = domain.engine.parameters
     assert parameters is not None
     return informed(handlers, parameters.refresh)
-
-
-def _named(operations: Operations, base: str) -> list[OperationName]:
-    return [
-        OperationName(
-            code=row.code,
-            definition=f"{base}/OperationDefinition/{row.code}",
-            types=frozenset(row.types if row.levels - {"system"} else ()),
-            system="system" in row.levels,
-        )
-        for row in operations.rows
-    ]
 
 
 def scope_filter(searching: Searching) -> CompileFilter:
@@ -338,33 +327,23 @@ async def serving(
         await domain.store.position()
         return not leaving()
 
-    https = domain.settings.base_url.startswith("https:")
+    https, token = domain.settings.base_url.startswith("https:"), domain.settings.metrics_token
     with job_folder(domain.settings) as folder:
         queue = job_queue(domain, folder)
         rows = operations(domain, runtime, queue)
         face, runner = fhir_base(domain, rows, metrics, queue, open_=open_)
         front = Front(
             bases={b"fhir": face},
-            pages=pages(metrics, ready, domain.store.trouble, settings_rows()),
+            pages=pages(metrics, ready, domain.store.trouble, settings_rows(), token),
         )
         runner.start()
-        sweeping = asyncio.create_task(sweep_blobs(domain.engine))
+        sweeping = asyncio.create_task(upkeep(domain.engine))
         try:
             yield Edge(front, edge_rules(domain.settings, FHIR, open_=open_), https)
         finally:
             sweeping.cancel()
             await runner.drain()
             await runtime.close()
-
-
-async def sweep_blobs(engine: Engine) -> None:
-    """For ever: uploads that no commit named are removed a day later."""
-    while True:
-        await asyncio.sleep(SWEEP_EVERY)
-        try:
-            await sweep(engine, time.time() - ORPHAN_AGE)
-        except OSError as error:
-            log.warning("sweep of blobs failed", error=error.strerror)
 
 
 def software_version() -> str:

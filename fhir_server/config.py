@@ -90,6 +90,12 @@ def _names(value: str) -> tuple[str, ...]:
     return tuple(name.strip().lower() for name in value.split(",") if name.strip())
 
 
+def _token(value: str) -> str:
+    if len(value) < 16 or not all("!" <= c <= "~" for c in value):
+        raise ValueError("must be at least 16 printable ASCII characters")
+    return value
+
+
 def _zone(value: str) -> str:
     try:
         ZoneInfo(value)
@@ -118,6 +124,15 @@ class Settings:
             _store,
             "Store of the record: sqlite:, mongodb://HOST/NAME (a replica set or sharded cluster),"
             " or memory: (keeps nothing).",
+        ),
+    )
+    erase_log: Path | None = field(
+        default=None,
+        metadata=of(
+            "ERASE_LOG",
+            _path,
+            "File that records what was erased, outside of the data directory, for restores; "
+            "default: beside it, its name with .erased.ndjson.",
         ),
     )
     search: str = field(
@@ -251,10 +266,25 @@ class Settings:
         default=24, metadata=of("JOB_HOURS", _positive, "How long ended jobs and their files stay.")
     )
 
+    metrics_token: str = field(
+        default="",
+        metadata=of(
+            "METRICS_TOKEN",
+            _token,
+            "Bearer token for /metrics, from anywhere; unset: only direct from this machine.",
+        ),
+    )
+
     @property
     def on_mongodb(self) -> bool:
         """Whether the store is a MongoDB."""
         return self.store.startswith("mongodb")
+
+    @property
+    def erased(self) -> Path:
+        """Where erases are recorded."""
+        data = self.data.absolute()
+        return self.erase_log or data.with_name(data.name + ".erased.ndjson")
 
     def json_limits(self) -> JsonLimits:
         return JsonLimits(

@@ -13,6 +13,7 @@ from fhir_server.search.plan import Predicate
 from fhir_server.search.values import IndexValues
 from fhir_server.store.base import Store
 from fhir_server.store.blobs import Blobs
+from fhir_server.store.erase_log import EraseLog
 
 LARGE: Final = 300
 """Items of one list beyond which a resource is judged beside the loop."""
@@ -23,7 +24,8 @@ class Engine:
     """``validate`` raises Unprocessable. ``matches`` is the leaf semantics of ``search/match``
     (for versions that are no longer current). ``now``: microseconds since the epoch.
     ``blobs``: where large content goes; without it raw content is refused. ``parameters``:
-    the posted SearchParameters that ``extract`` follows.
+    the posted SearchParameters that ``extract`` follows. ``erase_log``: the file that
+    erases are recorded in beside the store; None where the store does not outlive its process.
     """
 
     store: Store
@@ -35,6 +37,7 @@ class Engine:
     new_id: Callable[[], str]
     blobs: Blobs | None = None
     parameters: PostedParameters | None = None
+    erase_log: EraseLog | None = None
 
 
 def is_large(resource: Json) -> bool:

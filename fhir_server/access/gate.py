@@ -14,7 +14,7 @@ from fhir_server.access.engine import Engine
 from fhir_server.access.policy import CompileFilter, PermitAll, Policy, ScopePolicy
 from fhir_server.access.principal import Principal
 from fhir_server.access.roles import Standing
-from fhir_server.access.scopes import parse_scopes
+from fhir_server.access.scopes import parse_rights, parse_scopes
 from fhir_server.access.session import Session
 from fhir_server.model.problem import Problem, Unauthorized
 
@@ -121,6 +121,7 @@ class Gate:
             patient=grant.patient,
             system=not grant.user and grant.patient is None,
             grant=grant.id,
+            rights=parse_rights(grant.scope),
             standing=standing,
             fhir_user=standing.fhir_user if opened and standing is not None else "",
         )

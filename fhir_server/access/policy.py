@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 from fhir_server.access.principal import Principal
 from fhir_server.access.roles import ABOUT, SHARED
-from fhir_server.access.scopes import Context, Scope
+from fhir_server.access.scopes import ERASE, Context, Scope
 from fhir_server.search.plan import FALSE, TRUE, Any, IdIn, InPatient, Predicate, both
 
 BINARY: Final = "Binary"
@@ -52,6 +52,11 @@ class Policy(Protocol):
         """True if nothing of the domain is hidden from this principal."""
         ...
 
+    @property
+    def erases(self) -> bool:
+        """May this principal erase for good what it may delete?"""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class PermitAll:
@@ -71,6 +76,10 @@ class PermitAll:
 
     @property
     def whole(self) -> bool:
+        return True
+
+    @property
+    def erases(self) -> bool:
         return True
 
 
@@ -103,6 +112,11 @@ class ScopePolicy:
     def whole(self) -> bool:
         """Only a ``system/`` client knows the domain whole, within its types."""
         return self._principal.system
+
+    @property
+    def erases(self) -> bool:
+        """A right of its own, which no resource scope includes, and of a client alone."""
+        return self._principal.system and ERASE in self._principal.rights
 
     def allows(self, letter: str, type_: str) -> bool:
         return self._opens(letter, type_) or any(

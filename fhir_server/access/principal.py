@@ -16,7 +16,8 @@ class Principal:
     hospital as a whole (may create by PUT, sees its domain). ``patient``: the launch
     context of ``patient/`` scopes. ``grant``: by which later work of the same principal is
     authorised again; empty if there is none. ``standing``: of the user, if there is one.
-    ``fhir_user``: the user's own resource (``Type/id``), if the token opens it.
+    ``fhir_user``: the user's own resource (``Type/id``), if the token opens it. ``rights``: what
+    goes beyond FHIR's interactions (``scopes.RIGHTS``).
     """
 
     id: str
@@ -28,3 +29,4 @@ class Principal:
     grant: str = ""
     standing: Standing | None = None
     fhir_user: str = ""
+    rights: frozenset[str] = frozenset()

@@ -15,6 +15,11 @@ from urllib.parse import parse_qsl
 
 from fhir_server.model.problem import BadRequest
 
+ERASE: Final = "__expunge"
+RIGHTS: Final = frozenset({ERASE})
+"""Scopes of this server: rights that no resource scope includes. SMART App Launch 2.2 has
+names begin so that it does not define."""
+
 Context = Literal["patient", "user", "system"]
 
 LETTERS: Final = "cruds"
@@ -57,3 +62,8 @@ def parse_scopes(text: str, resource_types: Iterable[str]) -> tuple[Scope, ...]:
     """The resource scopes of a space-separated list; launch and identity scopes are skipped."""
     types = frozenset(resource_types)
     return tuple(parse_scope(part, types) for part in text.split() if "/" in part)
+
+
+def parse_rights(text: str) -> frozenset[str]:
+    """The rights of a space-separated list of scopes."""
+    return RIGHTS.intersection(text.split())

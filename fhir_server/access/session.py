@@ -7,7 +7,7 @@ Hidden and absent look the same from here on.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
 
 from fhir_server.access.contents import (
@@ -17,6 +17,7 @@ from fhir_server.access.contents import (
     needed,
 )
 from fhir_server.access.engine import Engine, is_large
+from fhir_server.access.erasing import Erasing
 from fhir_server.access.parameters import TYPE as DEFINING
 from fhir_server.access.policy import BINARY, Policy
 from fhir_server.access.principal import Principal
@@ -161,6 +162,19 @@ class Session:
                     raise Forbidden(f"not permitted: write {DEFINING}")
                 ledger = (*ledger, parameters.mark)
         return await Writing(self._engine, self.principal, self.policy).run(drafts, ledger)
+
+    def erasing(self, types: Iterable[str]) -> Erasing:
+        """Erases resources of these types for good. Forbidden without the right to it, or
+        where anything of a type is out of reach: judged from metadata alone.
+        """
+        if not self.policy.erases:
+            raise Forbidden("not permitted: erase")
+        for type_ in types:
+            for letter in "rd":
+                self.allow(letter, type_)
+                if self.policy.sees(letter, type_) != TRUE:
+                    raise Forbidden(f"not permitted: erase {type_}")
+        return Erasing(self._engine, self.principal.id)
 
     async def upload(self, letter: str, content: AsyncIterator[bytes]) -> Blob:
         """Raw content for a Binary that is then written with it (``Draft.blob``)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Collection
 from dataclasses import replace
 from typing import Final
 
@@ -15,7 +15,7 @@ from fhir_server.formats.json import loads
 from fhir_server.model.exchange import Json
 from fhir_server.model.resource import Key, Stored
 from fhir_server.search.plan import TRUE, History, IdIn, Predicate, Scan, Search
-from fhir_server.store.base import Versions
+from fhir_server.store.base import Store, Versions
 
 LOOKED_AT: Final = 100
 """Versions that are looked at between turns for other requests."""
@@ -103,3 +103,16 @@ class VersionFilter:
         return known and (
             stored.deleted or await sees(self._engine, self._policy, self._letter, stored)
         )
+
+
+async def versions_of(store: Store, history: History) -> AsyncIterator[Stored]:
+    """All of them, newest first."""
+    before: int | None = None
+    while True:
+        page = await store.versions(replace(history, count=500, before=before))
+        for stored in page.entries:
+            yield stored
+        if page.next is None:
+            return
+        before = page.next
+        await asyncio.sleep(0)

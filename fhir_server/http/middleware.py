@@ -35,12 +35,12 @@ LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
 
 EXPOSED: Final = (
     "Location, Content-Location, ETag, Last-Modified, X-Request-Id, WWW-Authenticate, "
-    "X-Security-Context, X-Progress, Retry-After, Expires"
+    "X-Security-Context, X-Progress, Retry-After, Expires, Accept-Ranges, Content-Range"
 )
 METHODS: Final = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 ALLOWED: Final = (
     "Authorization, Content-Type, Accept, Prefer, If-Match, If-None-Match, If-Modified-Since, "
-    "If-None-Exist, X-Request-Id, X-Purpose-Of-Use, X-Security-Context"
+    "If-None-Exist, Range, X-Request-Id, X-Purpose-Of-Use, X-Security-Context"
 )
 SECURITY: Final = (
     (b"x-content-type-options", b"nosniff"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from hmac import compare_digest
 from html import escape
 from itertools import accumulate
 from typing import Final
@@ -21,7 +22,7 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, M
 
 from fhir_server.http.respond import FHIR_JSON, rendered
 from fhir_server.http.routes import ROUTES
-from fhir_server.model.problem import NotFound, Problem
+from fhir_server.model.problem import Forbidden, NotFound, Problem, Unauthorized
 
 BUCKETS: Final = (
     0.001,
@@ -39,6 +40,9 @@ BUCKETS: Final = (
     10.0,
     30.0,
 )
+FORWARDED: Final = frozenset({"forwarded", "x-forwarded-for", "x-real-ip", "via"})
+"""Headers by which proxies tell that a request is not their own."""
+
 _BOUNDS: Final = (*map(str, BUCKETS), "+Inf")
 
 
@@ -87,6 +91,7 @@ def pages(
     ready: Callable[[], Awaitable[bool]],
     trouble: Callable[[], Awaitable[str | None]],
     settings: Sequence[tuple[str, ...]],
+    metrics_token: str = "",
 ) -> FastAPI:
     """The application for every prefix but the FHIR bases. ``trouble``: why writes are refused."""
     app = FastAPI(title="vEHR", docs_url=None, redoc_url=None, openapi_url=None)
@@ -110,7 +115,8 @@ def pages(
         return PlainTextResponse("ready\n" if found is None else f"degraded: {found}\n")
 
     @app.get("/metrics")
-    async def measures() -> PageResponse:
+    async def measures(request: PageRequest) -> PageResponse:
+        require_watcher(request, metrics_token)
         return PageResponse(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     @app.get("/docs")
@@ -119,6 +125,21 @@ def pages(
         return HTMLResponse(documentation(settings), headers={"content-security-policy": policy})
 
     return app
+
+
+def require_watcher(request: PageRequest, token: str) -> None:
+    """Metrics are for who holds the token; without one, for this machine itself: Forbidden for
+    other peers, and for a proxy, behind which anybody may be. Unauthorized without the token.
+    """
+    if token:
+        given = request.headers.get("authorization", "")
+        if not compare_digest(given.encode(), f"Bearer {token}".encode()):
+            raise Unauthorized("metrics want a token", headers={"WWW-Authenticate": "Bearer"})
+        return
+    peer = request.client.host if request.client else ""
+    forwarded = not FORWARDED.isdisjoint(request.headers.keys())
+    if forwarded or not (peer == "::1" or peer.startswith(("127.", "::ffff:127."))):
+        raise Forbidden("metrics are only for this machine; see VEHR_METRICS_TOKEN")
 
 
 def documentation(settings: Sequence[tuple[str, ...]]) -> str:

@@ -10,9 +10,11 @@ from __future__ import annotations
 import binascii
 import re
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Final
 
 from fhir_server.access.contents import Content
+from fhir_server.access.ports import Guard
 from fhir_server.access.session import Session
 from fhir_server.access.writing import Draft, Written, resource_of
 from fhir_server.interactions.answer import (
@@ -23,13 +25,17 @@ from fhir_server.interactions.answer import (
     version_headers,
     written,
 )
-from fhir_server.interactions.ports import Handler
+from fhir_server.interactions.conditional import one_or_none, settle
+from fhir_server.interactions.ports import Criteria, Handler
 from fhir_server.interactions.preconditions import expected, not_modified
+from fhir_server.interactions.ranges import asked, part
+from fhir_server.interactions.target import pairs
 from fhir_server.interactions.update import update
 from fhir_server.interactions.vread import number
 from fhir_server.model.exchange import Json, Request, Response
-from fhir_server.model.problem import BadRequest, NotSupported
+from fhir_server.model.problem import BadRequest
 from fhir_server.model.resource import Key, Stored
+from fhir_server.search.plan import Scan
 
 JOINED: Final = 1 << 20
 """Bytes of content up to which the resource is one piece; beyond it is streamed."""
@@ -46,22 +52,43 @@ SAFETY: Final = {
 }
 
 
-def create_binary(create: Handler) -> Handler:
-    """The handler of create for Binary; ``create`` takes it as a resource."""
+def create_binary(create: Handler, criteria: Criteria) -> Handler:
+    """The handler of create for Binary; ``create`` takes it as a resource, ``criteria`` reads
+    the search of If-None-Exist.
+    """
 
     async def create_(request: Request, session: Session) -> Response:
         if request.content is None:
             return await create(request, session)
         refuse_parameters(request)
-        if "if-none-exist" in request.headers:
-            raise NotSupported("If-None-Exist is not supported with raw content")
-        resource = described(request, session)
-        blob = await session.upload("c", request.content)
-        key = Key("Binary", session.new_id())
-        [result] = await session.write([Draft("POST", key, resource, blob=blob)])
-        return await stored_answer(request, session, result)
+        draft = Draft("POST", Key("Binary", session.new_id()), described(request, session))
+        condition = request.headers.get("if-none-exist")
+        if condition is None:
+            draft = replace(draft, blob=await session.upload("c", request.content))
+            [result] = await session.write([draft])
+            return await stored_answer(request, session, result)
+        scan = criteria("Binary", pairs(condition.removeprefix("?")))
+        known = await found(session, scan, condition)
+        if isinstance(known, Written):
+            return await stored_answer(request, session, known)
+        draft = replace(draft, blob=await session.upload("c", request.content))
+
+        async def attempt() -> Response:
+            known = await found(session, scan, condition)
+            if isinstance(known, Guard):
+                [known] = await session.write([replace(draft, guards=(known,))])
+            return await stored_answer(request, session, known)
+
+        return await settle(attempt)
 
     return create_
+
+
+async def found(session: Session, scan: Scan, condition: str) -> Written | Guard:
+    """The Binary that a condition finds, or what holds the write to there being none."""
+    guard = await session.find(scan)
+    existing = one_or_none(guard, condition)
+    return guard if existing is None else Written(await session.read(Key("Binary", existing)))
 
 
 async def update_binary(request: Request, session: Session) -> Response:
@@ -109,26 +136,33 @@ async def shown(request: Request, session: Session, stored: Stored) -> Response:
         return Response(304, b"", version_headers(stored))
     content = await session.content(stored)
     if request.raw:
-        return await as_content(stored, content)
+        return await as_content(request, stored, content)
     return of(stored) if content is None else await as_resource(stored, content)
 
 
-async def as_content(stored: Stored, content: Content | None) -> Response:
-    """The bytes with their own type."""
+async def as_content(request: Request, stored: Stored, content: Content | None) -> Response:
+    """The bytes with their own type, or the range of them that is asked for."""
     resource = resource_of(stored)
     whole = binascii.a2b_base64(resource.get("data", "")) if content is None else b""
+    size = len(whole) if content is None else content.size
+    wanted = asked(request, size)
     headers = {
         **version_headers(stored),
         **SAFETY,
+        "Accept-Ranges": "bytes",
         "Content-Disposition": f'attachment; filename="{stored.key.id}"',
-        "Content-Length": str(len(whole) if content is None else content.size),
+        "Content-Length": str(size if wanted is None else wanted.stop - wanted.start),
     }
     context = resource.get("securityContext", {}).get("reference")
     if context is not None:
         headers["X-Security-Context"] = context
     media = resource.get("contentType", "")
     body = one(whole) if content is None else await content.read()
-    return Response(200, body, headers, media if _MEDIA.fullmatch(media) else UNKNOWN)
+    media = media if _MEDIA.fullmatch(media) else UNKNOWN
+    if wanted is None:
+        return Response(200, body, headers, media)
+    headers["Content-Range"] = wanted.header
+    return Response(206, part(body, wanted), headers, media)
 
 
 async def as_resource(stored: Stored, content: Content) -> Response:
@@ -163,10 +197,10 @@ async def stored_answer(request: Request, session: Session, result: Written) -> 
     """201 or 200 after raw content; large content comes back only if it is asked for."""
     assert result.stored is not None
     content = await session.content(result.stored)
-    asked = preference(request, "return")
-    if content is None or asked in ("minimal", "OperationOutcome"):
+    wanted = preference(request, "return")
+    if content is None or wanted in ("minimal", "OperationOutcome"):
         return written(request, result)
-    if asked is None and content.size > JOINED:
+    if wanted is None and content.size > JOINED:
         return Response(201 if result.created else 200, b"", placed(request, result.stored))
     response = await as_resource(result.stored, content)
     response.status = 201 if result.created else 200

@@ -18,6 +18,7 @@ from fhir_server.interactions.patches import FORMATS
 from fhir_server.interactions.ports import Handler
 from fhir_server.model.exchange import Json, Request, Response
 from fhir_server.search.schema import SearchSchema
+from operations.registry import Operations
 
 # https://hl7.org/fhir/R4/valueset-type-restful-interaction.html
 ON_TYPE: Final = (
@@ -195,3 +196,16 @@ def _includes(schema: SearchSchema, types: list[str]) -> dict[str, tuple[list[st
 def _operations(operations: list[OperationName]) -> Json:
     rows = [{"name": o.code, "definition": o.definition} for o in operations]
     return {"operation": rows} if rows else {}
+
+
+def named(operations: Operations, base: str) -> list[OperationName]:
+    """The operations as a CapabilityStatement lists them."""
+    return [
+        OperationName(
+            code=row.code,
+            definition=f"{base}/OperationDefinition/{row.code}",
+            types=frozenset(row.types if row.levels - {"system"} else ()),
+            system="system" in row.levels,
+        )
+        for row in operations.rows
+    ]

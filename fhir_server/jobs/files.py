@@ -26,6 +26,7 @@ ORPHAN_SECONDS: Final = 3600
 """Age from which a folder without a job is removed; a job's row follows its first file."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_WORD: Final = re.compile(rb"[A-Za-z0-9\-.]+")
 _ID: Final = re.compile(r"[0-9a-f]{16,64}")
 
 Content = bytes | AsyncIterator[bytes]
@@ -69,6 +70,12 @@ class JobFiles:
     async def content(self, id_: str, file: JobFile) -> bytes:
         return await asyncio.to_thread((self._folder(id_) / file.stored).read_bytes)
 
+    async def names(self, id_: str, files: Collection[JobFile], ids: Collection[str]) -> bool:
+        """Does one of these files name one of these ids of resources?"""
+        wanted = frozenset(name.encode() for name in ids)
+        paths = [self._folder(id_) / file.stored for file in files]
+        return await asyncio.to_thread(lambda: any(_names(path, wanted) for path in paths))
+
     async def remove(self, id_: str) -> None:
         await asyncio.to_thread(shutil.rmtree, self._folder(id_), ignore_errors=True)
 
@@ -101,6 +108,21 @@ def _settle(file: BinaryIO, path: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _names(path: Path, wanted: Collection[bytes]) -> bool:
+    """Looks at every word that could be an id."""
+    rest = b""
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(CHUNK):
+                words = _WORD.findall(rest + chunk)
+                if not frozenset(wanted).isdisjoint(words):
+                    return True
+                rest = words[-1] if words and chunk.endswith(words[-1]) else b""
+    except FileNotFoundError:
+        return False
+    return False
 
 
 def _prune(folder: Path, stored: Collection[str]) -> None:

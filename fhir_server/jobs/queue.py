@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Final
 
@@ -217,6 +217,16 @@ class Queue:
             else:
                 jobs.append(job)
         return sorted(jobs, key=lambda job: (job.created, job.id))
+
+    async def forget(self, ids: Collection[str]) -> int:
+        """Stop and remove every job with a file that names one of these resource ids; how many."""
+        removed = 0
+        for row in await self._ledger.scan(KIND) if ids else ():
+            job = decode(row.value)
+            if await self.files.names(job.id, job.files, ids):
+                await self.cancel(job.id, remove=True)
+                removed += 1
+        return removed
 
     async def sweep(self) -> int:
         """Forget what has expired, rows and folders; the number of folders removed."""

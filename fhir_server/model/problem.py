@@ -122,6 +122,10 @@ class UnsupportedMediaType(Problem):
     status, code = 415, "not-supported"
 
 
+class RangeNotSatisfiable(Problem):
+    status, code = 416, "value"
+
+
 class Unprocessable(Problem):
     status, code = 422, "invalid"
 

@@ -76,9 +76,7 @@ def back_up(data: Path, place: Path, software: str, taken: str) -> Manifest:
                 software=software,
                 schema=schema.schema_version(connection),
                 taken=taken,
-                position=connection.execute("SELECT ifnull(max(seq), 0) FROM version").fetchone()[
-                    0
-                ],
+                position=schema.last(connection, schema.SEQ),
                 counts=dict(connection.execute("SELECT type, live FROM counter WHERE live > 0")),
                 files=files,
             )

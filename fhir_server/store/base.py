@@ -108,6 +108,40 @@ class Committed:
     seqs: tuple[int, ...] = field(default=())
 
 
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """What goes for good of one resource.
+
+    ``expect``: the version that must be current (deletions count); 0: the id was never used,
+    and there is nothing to do. ``versions`` None: the whole resource, so that its id is as one
+    that was never used; else these versions, of which none is the current one. What is not
+    there is passed over.
+    """
+
+    key: Key
+    expect: int
+    versions: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.versions is not None and self.expect in self.versions:
+            raise ValueError("the current version goes with the whole resource")
+
+
+@dataclass(frozen=True, slots=True)
+class EraseSet:
+    """Everything of one erase that commits together or not at all. No key comes twice."""
+
+    erasures: tuple[Erasure, ...]
+    ledger: tuple[LedgerWrite, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """How many versions went of each erasure, in their order. Returned once durable."""
+
+    versions: tuple[int, ...] = ()
+
+
 class Store(Protocol):
     """A store of resources. All methods may be called concurrently on one event loop."""
 
@@ -138,6 +172,37 @@ class Store(Protocol):
 
     async def apply(self, change_set: ChangeSet) -> Committed:
         """Commit, durably, or raise ``Stale`` and change nothing."""
+        ...
+
+    async def erase(self, erase_set: EraseSet) -> Erased:
+        """Remove for good, durably, or raise ``Stale`` and change nothing.
+
+        Afterwards nothing here tells of what was erased: no body, no version, no entry of any
+        index (texts too), no place in the change feed or in a history, no count; ``scrub``
+        cleans the files. Positions of the change feed and creation numbers are never used
+        again, so cursors and ``as_of`` stay what they are; ``position`` never goes back. A
+        version that stays counts as current until the next one that stays. A new resource with
+        the id begins with version 1.
+
+        What the ledger says of a resource (the blobs it names, the erase log) is written by who
+        erases, in ``erase_set.ledger``. References to what was erased stay as they are.
+        """
+        ...
+
+    async def scrub(self) -> bool:
+        """After erases: leave nothing in the store's own files of what was removed from them.
+
+        It may take long and hold up writes. False if it is not complete, because somebody still
+        reads from an older state: do it again later.
+        """
+        ...
+
+    async def formerly(self, patient: str) -> dict[Key, tuple[int, ...]]:
+        """The versions that are not current any more and were in this patient's compartment
+        (``IndexValues.patients``), by resource, in ascending order; deletions are in none.
+
+        It may look at every such version of the store: for erasing, not for serving.
+        """
         ...
 
     async def reindex(self, fresh: Sequence[Reindexed]) -> int:

@@ -71,6 +71,10 @@ class Blobs(Protocol):
         """The SHA-256 of every blob."""
         ...
 
+    async def discard(self, sha256: str, before: float) -> bool:
+        """Remove one blob, unless it was stored after this epoch second; is it gone?"""
+        ...
+
     async def sweep(self, is_referenced: IsReferenced, before: float) -> int:
         """Remove what nothing names and was stored before this epoch second; how many."""
         ...
@@ -100,6 +104,11 @@ class MemoryBlobs:
 
     async def names(self) -> list[str]:
         return sorted(self.contents)
+
+    async def discard(self, sha256: str, before: float) -> bool:
+        if self._times.get(sha256, before) <= before:
+            self.contents.pop(sha256, None)
+        return sha256 not in self.contents
 
     async def sweep(self, is_referenced: IsReferenced, before: float) -> int:
         old = [name for name in self.contents if self._times[name] < before]
@@ -224,6 +233,18 @@ class LocalBlobs:
         for folder in os.listdir(self._root):
             if _PREFIX.fullmatch(folder):
                 yield from (n for n in self._list(folder) if _DIGEST.fullmatch(n))
+
+    async def discard(self, sha256: str, before: float) -> bool:
+        place = _place(sha256)
+        await asyncio.to_thread(self._remove, place, before)
+        return not await asyncio.to_thread(self._there, place)
+
+    def _there(self, place: str) -> bool:
+        try:
+            os.stat(place, dir_fd=self._root, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return True
 
     async def sweep(self, is_referenced: IsReferenced, before: float) -> int:
         swept = 0

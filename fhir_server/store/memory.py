@@ -23,6 +23,9 @@ from fhir_server.store.base import (
     Change,
     ChangeSet,
     Committed,
+    Erased,
+    EraseSet,
+    Erasure,
     Guard,
     Page,
     Reindexed,
@@ -178,6 +181,7 @@ class MemoryStore:
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._feed: list[Entry] = []
         self._rids: dict[Key, int] = {}
+        self._last_seq = self._last_rid = 0
         self._ledger = MemoryLedger(clock)
 
     @property
@@ -185,7 +189,7 @@ class MemoryStore:
         return self._ledger
 
     def _world(self, as_of: int | None = None) -> World:
-        feed = self._feed if as_of is None else self._feed[: max(as_of, 0)]
+        feed = [e for e in self._feed if as_of is None or e.stored.seq <= as_of]
         return World({e.stored.key: e for e in feed}.values())
 
     def _newest(self, key: Key) -> Stored | None:
@@ -247,18 +251,20 @@ class MemoryStore:
     def _was_current(self, stored: Stored, low: int, high: int) -> bool:
         """Was this version current at some point from ``low`` to before ``high``?"""
         versions = (e.stored for e in self._feed if e.stored.key == stored.key)
-        later = next((s for s in versions if s.version == stored.version + 1), None)
+        later = next((s for s in versions if s.version > stored.version), None)
         return stored.updated < high and (later is None or later.updated > low)
 
     async def apply(self, change_set: ChangeSet) -> Committed:
         self._check_guards(change_set.guards)
         feed, rids = len(self._feed), dict(self._rids)
+        last = self._last_seq, self._last_rid
         try:
             seqs = tuple(self._add(c) for c in change_set.changes)
             self._ledger.write_all(change_set.ledger)
         except Stale:
             del self._feed[feed:]
             self._rids = rids
+            self._last_seq, self._last_rid = last
             raise
         return Committed(seqs)
 
@@ -272,11 +278,48 @@ class MemoryStore:
         newest = self._newest(change.key)
         if change.expect != (newest.version if newest else 0):
             raise Stale((change.key,))
-        seq = len(self._feed) + 1
-        rid = self._rids.setdefault(change.key, len(self._rids) + 1)
+        seq = self._last_seq = self._last_seq + 1
+        if change.key not in self._rids:
+            self._last_rid += 1
+        rid = self._rids.setdefault(change.key, self._last_rid)
         stored = Stored(change.key, change.version, change.updated, change.body, seq, change.method)
         self._feed.append(Entry(rid, stored, change.values or IndexValues()))
         return seq
+
+    async def erase(self, erase_set: EraseSet) -> Erased:
+        found = [self._erasable(erasure) for erasure in erase_set.erasures]
+        moved = [e.key for e, gone in zip(erase_set.erasures, found, strict=True) if gone is None]
+        if moved:
+            raise Stale(tuple(moved))
+        self._ledger.write_all(erase_set.ledger)
+        all_gone = {(e.stored.key, e.stored.version) for gone in found for e in gone or ()}
+        self._feed = [e for e in self._feed if (e.stored.key, e.stored.version) not in all_gone]
+        for erasure in erase_set.erasures:
+            if erasure.versions is None:
+                self._rids.pop(erasure.key, None)
+        return Erased(tuple(len(gone or ()) for gone in found))
+
+    def _erasable(self, erasure: Erasure) -> list[Entry] | None:
+        """The versions that go; None if another version is current than was expected."""
+        newest = self._newest(erasure.key)
+        current = newest.version if newest else 0
+        if current != erasure.expect:
+            return None
+        wanted = erasure.versions
+        entries = [e for e in self._feed if e.stored.key == erasure.key]
+        return [e for e in entries if wanted is None or e.stored.version in wanted]
+
+    async def scrub(self) -> bool:
+        return True
+
+    async def formerly(self, patient: str) -> dict[Key, tuple[int, ...]]:
+        newest = {e.stored.key: e.stored.version for e in self._feed}
+        found: dict[Key, tuple[int, ...]] = {}
+        for entry in self._feed:
+            key, version = entry.stored.key, entry.stored.version
+            if patient in entry.values.patients and version != newest[key]:
+                found[key] = (*found.get(key, ()), version)
+        return found
 
     async def reindex(self, fresh: Sequence[Reindexed]) -> int:
         newest = {entry.stored.key: at for at, entry in enumerate(self._feed)}
@@ -292,11 +335,11 @@ class MemoryStore:
         return changed
 
     async def changes(self, since: int) -> AsyncIterator[Stored]:
-        for entry in self._feed[max(since, 0) :]:
+        for entry in [e for e in self._feed if e.stored.seq > since]:
             yield entry.stored
 
     async def position(self) -> int:
-        return len(self._feed)
+        return self._last_seq
 
     async def trouble(self) -> str | None:
         return None

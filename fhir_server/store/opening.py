@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from fhir_server.config import Settings
 from fhir_server.model.problem import Unavailable
@@ -21,7 +22,7 @@ async def open_store(settings: Settings, role: str) -> Store:
     return await sqlite.open_store(settings.data, role)
 
 
-def mongo_opener() -> Callable[[str], Awaitable[Store]]:
+def mongo_opener() -> Callable[[str], Coroutine[Any, Any, Store]]:
     """Raises Unavailable without the driver, which only this store needs."""
     try:
         from fhir_server.store.mongo.opening import open_store

@@ -229,7 +229,73 @@ def test_preconditions(server: Server) -> None:
     assert replaced(server, id_, b"2", if_match='W/"9"').status_code == 412
     assert replaced(server, id_, b"2", if_match='W/"1"').headers["etag"] == 'W/"2"'
     assert server.get(f"Binary/{id_}").content == b"2"
-    assert upload(server, if_none_exist="_id=x").status_code == 501
+
+
+def test_if_none_exist(server: Server) -> None:
+    tagged = {"meta": {"tag": [{"code": "one"}]}}
+    first = upload(server, if_none_exist="_tag=one")
+    assert first.status_code == 201
+    known = server.create(binary(PDF, **tagged))
+    again = upload(server, b"other", if_none_exist="_tag=one")
+    assert again.status_code == 200 and data(again.json()) == PDF
+    assert again.headers["location"].endswith(f"Binary/{known['id']}/_history/1")
+    same = upload(server, b"other", if_none_exist=f"_id={identity(first)}")
+    assert same.status_code == 200 and server.get(f"Binary/{identity(first)}").content == PDF
+    server.create(binary(PDF, **tagged))
+    assert upload(server, if_none_exist="_tag=one").status_code == 412
+    for bad in ("", "unknown=1", "_tag:nothing=1"):
+        assert upload(server, if_none_exist=bad).status_code == 400
+    assert server.get("Binary?_total=accurate").json()["total"] == 3
+
+
+RANGES = {
+    "bytes=0-0": (0, 1),
+    "bytes=2-5": (2, 6),
+    "bytes=5-": (5, None),
+    "bytes=-3": (-3, None),
+    "bytes=0-99999999999": (0, None),
+    "bytes=-99999999999": (0, None),
+    "Bytes= 1-2": (1, 3),
+}
+WHOLE = ("bytes=0-1,3-4", "bytes=5-2", "bytes=-", "bytes=a-b", "items=0-1", "bytes", "bytes=1-2-3")
+BEYOND = ("bytes={0}-", "bytes={0}-99999999999", "bytes=-0")
+
+
+@pytest.mark.parametrize("size", [10, INLINE + 7, 2 * JOINED + 5])
+def test_ranges(server: Server, size: int) -> None:
+    content = os.urandom(size)
+    id_ = made(server, content)
+    url = f"Binary/{id_}"
+
+    def ask(range_: str, **more: str) -> httpx.Response:
+        return server.get(url, headers={"range": range_, **more})
+
+    crossing = {f"bytes={size // 2 - 2}-{size - 3}": (size // 2 - 2, size - 2)}
+    for range_, (start, stop) in {**RANGES, **crossing}.items():
+        answer = ask(range_)
+        piece = content[start:stop]
+        assert answer.status_code == 206 and answer.content == piece, range_
+        first = size - len(piece) if start < 0 or stop is None else start
+        shown = f"bytes {first}-{first + len(piece) - 1}/{size}"
+        assert answer.headers["content-range"] == shown
+        assert answer.headers["content-length"] == str(len(piece))
+        assert answer.headers["content-type"] == "application/pdf"
+        assert answer.headers["etag"] == 'W/"1"' and answer.headers["accept-ranges"] == "bytes"
+    for range_ in WHOLE:
+        answer = ask(range_)
+        assert answer.status_code == 200 and answer.content == content
+        assert "content-range" not in answer.headers
+    for range_ in BEYOND:
+        answer = ask(range_.format(size))
+        assert answer.status_code == 416 and issue(answer)
+        assert answer.headers["content-range"] == f"bytes */{size}"
+    assert ask("bytes=0-1", **{"if-range": 'W/"1"'}).status_code == 200
+    assert ask("bytes=0-1", **{"if-none-match": 'W/"1"'}).status_code == 304
+    assert ask("bytes=0-1", **AS_RESOURCE).status_code == 200
+    assert server.get(url + "/_history/1", headers={"range": "bytes=1-2"}).content == content[1:3]
+    head = server.send("HEAD", url, headers={"range": "bytes=0-1"})
+    assert head.status_code == 200 and head.headers["content-length"] == str(size)
+    assert server.get("Patient", headers={"range": "bytes=0-1"}).status_code == 200
 
 
 def test_update_as_create(server: Server) -> None:

@@ -1,4 +1,4 @@
-"""The long runs on disks that fill, and that lose their power: R03, R05."""
+"""The long runs on disks that fill, lose their power, and flip bits: R03, R05, R18."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 
 from tests.faults.disks import small_disk
 from tests.faults.filling import fill_and_free
+from tests.faults.flipping import flips
 from tests.faults.running import running
 from tests.faults.unplugging import record, unplug
 from tests.prove.conftest import Row, scaled
@@ -48,4 +49,16 @@ def test_r05_loss_of_power(tmp_path: Path, proven: Row, kind: str) -> None:
         "power is lost: what was not synced is dropped, reordered, torn at 512 bytes; reopened",
         f"{sums['cases']:,} losses",
         f"{sums['ok']:,} acknowledgements checked (+{sums['contents']:,} of content), 0 lost",
+    )
+
+
+def test_r18_flipped_bits(tmp_path: Path, proven: Row) -> None:
+    count = scaled(10_000)
+    found = flips(tmp_path, count, seed=18)
+    proven(
+        "R18",
+        "a bit flips in the database or its log; all is read by three roads, then the doctor looks",
+        f"{count:,} flips",
+        f"0 served wrong, 0 silently missing; {found['refused']:,} refused,"
+        f" {found['found']:,} found by the doctor, {found['harmless']:,} without effect",
     )

@@ -7,7 +7,7 @@ written at the end, with one command per collection, or before a condition is lo
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from pymongo import ReplaceOne, ReturnDocument
@@ -34,15 +34,12 @@ class PreparedSet(NamedTuple):
 
 
 class Group:
-    """``name``: of the transaction, to find out whether it has committed."""
+    """Within a transaction that has taken the counter."""
 
-    def __init__(
-        self, tables: Tables, ledger: MongoLedger, session: AsyncClientSession, name: bytes
-    ) -> None:
+    def __init__(self, tables: Tables, ledger: MongoLedger, session: AsyncClientSession) -> None:
         self._tables = tables
         self._ledger = ledger.writes(session)
         self._session = session
-        self._name = name
         self._current: dict[str, Document] = {}
         self._touched: dict[str, Document] = {}
         self._old: list[Document] = []
@@ -50,20 +47,9 @@ class Group:
         self._seq = self._rid = 0
         self._moved = False
 
-    async def begin(self) -> bool:
-        """Takes the counter, which no other transaction then can. True: a transaction of this
-        name has committed before, so nothing is to be written.
-        """
-        push = {"$each": [self._name], "$slice": -REMEMBERED}
-        found = await self._tables.meta.find_one_and_update(
-            COUNTER,
-            {"$push": {"done": push}},
-            return_document=ReturnDocument.BEFORE,
-            session=self._session,
-        )
-        assert found is not None  # made with the schema
-        self._seq, self._rid = int(found["seq"]), int(found["rid"])
-        return self._name in found["done"]
+    def starting_from(self, counter: Document) -> None:
+        """``counter``: the document as this transaction has taken it."""
+        self._seq, self._rid = int(counter["seq"]), int(counter["rid"])
 
     async def write(self, group: Sequence[PreparedSet]) -> list[Result]:
         """The answer to each set, Stale for one that is not written."""
@@ -145,10 +131,32 @@ class Group:
 
     async def _count(self) -> None:
         """Puts the numbers of this transaction into the counter."""
-        live = {f"live.{type_}": n for type_, n in self._live.items() if n}
-        if not self._moved:
-            return
-        change: Document = {"$set": {"seq": self._seq, "rid": self._rid}}
-        if live:
-            change["$inc"] = live
-        await self._tables.meta.update_one(COUNTER, change, session=self._session)
+        if self._moved:
+            numbers = {"seq": self._seq, "rid": self._rid}
+            await count(self._tables, self._session, self._live, numbers)
+
+
+async def take(tables: Tables, session: AsyncClientSession, transaction: bytes) -> Document | None:
+    """Takes the counter, which no other transaction then can, and answers with what it was.
+    None: a transaction of this name has committed before, so nothing is to be written.
+    """
+    push = {"$each": [transaction], "$slice": -REMEMBERED}
+    found = await tables.meta.find_one_and_update(
+        COUNTER,
+        {"$push": {"done": push}},
+        return_document=ReturnDocument.BEFORE,
+        session=session,
+    )
+    assert found is not None  # made with the schema
+    return None if transaction in found["done"] else found
+
+
+async def count(
+    tables: Tables, session: AsyncClientSession, live: Mapping[str, int], numbers: Document
+) -> None:
+    """``live``: by how many the current resources of each type have changed."""
+    changed = {f"live.{type_}": n for type_, n in live.items() if n}
+    parts = {"$set": numbers, "$inc": changed}
+    change = {operator: fields for operator, fields in parts.items() if fields}
+    if change:
+        await tables.meta.update_one(COUNTER, change, session=session)

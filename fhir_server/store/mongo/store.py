@@ -15,9 +15,18 @@ from fhir_server.model.resource import Key, Stored
 from fhir_server.search import plan
 from fhir_server.search.explain import Trace
 from fhir_server.search.plan import History, Search
-from fhir_server.store.base import ChangeSet, Committed, Page, Reindexed, Versions
+from fhir_server.store.base import (
+    ChangeSet,
+    Committed,
+    Erased,
+    EraseSet,
+    Page,
+    Reindexed,
+    Versions,
+)
 from fhir_server.store.mongo import history, search
 from fhir_server.store.mongo.documents import VERSION, Document, Row, indexed, name
+from fhir_server.store.mongo.erasing import formerly, scrub
 from fhir_server.store.mongo.failing import SNAPSHOT_GONE, answering
 from fhir_server.store.mongo.ledger import MongoLedger
 from fhir_server.store.mongo.schema import Database, tables, wrong_indexes
@@ -117,6 +126,17 @@ class MongoStore:
 
     async def apply(self, change_set: ChangeSet) -> Committed:
         return await self._writer.write(change_set)
+
+    async def erase(self, erase_set: EraseSet) -> Erased:
+        return await self._writer.erase(erase_set)
+
+    async def scrub(self) -> bool:
+        with answering():
+            return await scrub(self._database)
+
+    async def formerly(self, patient: str) -> dict[Key, tuple[int, ...]]:
+        with answering():
+            return await formerly(self._tables, patient)
 
     async def reindex(self, fresh: Sequence[Reindexed]) -> int:
         with answering():

@@ -14,8 +14,8 @@ import os
 import random
 import time
 from collections import deque
-from collections.abc import Sequence
-from typing import Final, NamedTuple
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.client_session import AsyncClientSession
@@ -25,12 +25,17 @@ from pymongo.read_preferences import ReadPreference
 from pymongo.write_concern import WriteConcern
 
 from fhir_server.model.problem import Unavailable
-from fhir_server.store.base import Change, ChangeSet, Committed, Stale
+from fhir_server.store.base import Change, ChangeSet, Committed, Erased, EraseSet, Stale
 from fhir_server.store.mongo.documents import Document, made
+from fhir_server.store.mongo.erasing import Erasing
 from fhir_server.store.mongo.failing import RETRY, Uncertain, answering, transient, uncertain
-from fhir_server.store.mongo.group import Group, PreparedSet
+from fhir_server.store.mongo.group import Group, PreparedSet, Result, take
 from fhir_server.store.mongo.ledger import MongoLedger
 from fhir_server.store.mongo.view import Tables
+
+T = TypeVar("T")
+Work: TypeAlias = Callable[[AsyncClientSession, Document], Awaitable[T]]
+"""What a transaction does after it has taken the counter."""
 
 DURABLE: Final = WriteConcern("majority", j=True)
 SLICE: Final = 64
@@ -116,22 +121,38 @@ class Writer:
         _answer(group, results)
 
     async def _commit(self, group: Sequence[PreparedSet]) -> list[Committed | Exception]:
+        async def write(session: AsyncClientSession, counter: Document) -> list[Result]:
+            transaction = Group(self._tables, self._ledger, session)
+            transaction.starting_from(counter)
+            return await transaction.write(group)
+
+        return await self._transaction(write)
+
+    async def erase(self, erase_set: EraseSet) -> Erased:
+        """Raises Stale, Uncertain or another Problem."""
+
+        async def erase(session: AsyncClientSession, _: Document) -> Erased:
+            return await Erasing(self._tables, session).erase(erase_set, self._ledger)
+
+        with answering():
+            return await self._transaction(erase)
+
+    async def _transaction(self, work: Work[T]) -> T:
         """One transaction, tried until it commits, is refused or the time is over."""
         deadline = time.monotonic() + PATIENCE
-        name, pause = os.urandom(12), 0.002
-        results: list[Committed | Exception] = []
+        name, pause, results = os.urandom(12), 0.002, list[T]()
         while True:
             async with self._client.start_session() as session:
-                transaction = Group(self._tables, self._ledger, session, name)
                 try:
                     await session.start_transaction(
                         ReadConcern("snapshot"), DURABLE, ReadPreference.PRIMARY
                     )
-                    if await transaction.begin():
-                        return results
-                    results = await transaction.write(group)
+                    counter = await take(self._tables, session, name)
+                    if counter is None:
+                        return results[-1]
+                    results.append(await work(session, counter))
                     await _finish(session, deadline)
-                    return results
+                    return results[-1]
                 except PyMongoError as error:
                     if time.monotonic() > deadline:
                         raise _given_up(error) from error

@@ -20,6 +20,7 @@ from fhir_server.model.resource import Key
 from fhir_server.store.base import Committed, Stale
 from fhir_server.store.ledger import LedgerWrite
 from fhir_server.store.sqlite.codec import Codec, unpack
+from fhir_server.store.sqlite.erasing import Doomed, Eraser, Moved
 from fhir_server.store.sqlite.keys import NO_ROWS, Keys, Rows
 from fhir_server.store.sqlite.prepared import PreparedChange, PreparedSet
 from fhir_server.store.sqlite.rows import Budget
@@ -28,6 +29,8 @@ from fhir_server.store.sqlite.view import View
 
 CHECKED: Final = 256
 """Changes that are checked before others get a turn on the loop."""
+ERASED: Final = 16
+"""Resources that are erased before others get a turn."""
 WRITTEN: Final = 1024
 """Rows that one ``executemany`` writes before others get a turn."""
 
@@ -96,6 +99,31 @@ class Group:
         self._touched |= keys
         self._write_ledger(prepared)
         return Committed(tuple(seqs))
+
+    async def erase(self, prepared: PreparedSet) -> tuple[int, ...]:
+        """How many versions went of each; raises Stale and leaves everything."""
+        await self.flush()
+        eraser = Eraser(self._connection, self._keys, self._codec)
+        doomed: list[Doomed | None] = []
+        moved: list[Key] = []
+        for number, erasure in enumerate(prepared.erasures, 1):
+            try:
+                doomed.append(eraser.look(erasure))
+            except Moved:
+                moved.append(Key(*erasure.key))
+            if number % CHECKED == 0:
+                await asyncio.sleep(0)
+        if moved:
+            raise Stale(tuple(moved))
+        self._check_ledger(prepared.ledger)
+        eraser.hold(self.next_rid - 1, self.next_seq - 1)
+        counts: list[int] = []
+        for one in doomed:
+            counts.append(0 if one is None else eraser.erase(one))
+            if len(counts) % ERASED == 0:
+                await asyncio.sleep(0)
+        self._write_ledger(prepared)
+        return tuple(counts)
 
     async def _queue_all(
         self, changes: tuple[PreparedChange, ...], found: list[Current | None]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import sqlite3
 import tempfile
 import time
 from collections.abc import Callable
@@ -108,13 +109,18 @@ class ElectedWriter:
         lock = Lock.take(self._folder / "writer.lock")
         if lock is None:
             return False
-        writer = LocalWriter(self._folder / FILE, self._now)
-        place = self._folder.absolute() / "writer.sock"
-        if len(os.fsencode(place)) > _LONGEST_SOCKET:
-            place = Path(tempfile.mkdtemp(prefix="vehr-")) / "writer.sock"
-        self._service = WriterService(writer)
-        await self._service.start(place)
-        lock.write(str(place))
+        try:
+            writer = LocalWriter(self._folder / FILE, self._now)
+            place = self._folder.absolute() / "writer.sock"
+            if len(os.fsencode(place)) > _LONGEST_SOCKET:
+                place = Path(tempfile.mkdtemp(prefix="vehr-")) / "writer.sock"
+            self._service = WriterService(writer)
+            await self._service.start(place)
+            lock.write(str(place))
+        except BaseException:
+            # Another process, or this one a little later, may be able to.
+            lock.release()
+            raise
         self._lock, self._writer = lock, writer
         return True
 
@@ -174,8 +180,10 @@ async def open_store(folder: Path, role: str, now: Callable[[], float] = time.ti
     try:
         await writer.elect()
         return OpenStore(folder, writer, server, now)
-    except BaseException:
+    except BaseException as error:
         await writer.close()
         if server is not None:
             server.release()
+        if isinstance(error, sqlite3.Error):
+            raise Unavailable(f"the database cannot be opened: {error}") from error
         raise

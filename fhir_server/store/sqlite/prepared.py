@@ -15,7 +15,7 @@ import msgspec
 from fhir_server.model.resource import Key
 from fhir_server.search import plan
 from fhir_server.search.values import IndexValues
-from fhir_server.store.base import Change, ChangeSet, Guard, Reindexed
+from fhir_server.store.base import Change, ChangeSet, Erasure, Guard, Reindexed
 from fhir_server.store.ledger import LedgerWrite
 from fhir_server.store.sqlite.codec import Codec
 from fhir_server.store.sqlite.keys import NO_ROWS, Keys, Rows
@@ -43,12 +43,18 @@ class PreparedChange(NamedTuple):
 
 
 class PreparedSet(NamedTuple):
-    """``expire``: also remove the ledger rows that have expired by then (epoch seconds)."""
+    """``expire``: also remove the ledger rows that have expired by then (epoch seconds).
+
+    ``erasures``: in a set without changes. ``scrub``: after the commit, leave nothing in the
+    files of what was ever deleted.
+    """
 
     changes: tuple[PreparedChange, ...]
     guards: tuple[Guard, ...] = ()
     ledger: tuple[LedgerWrite, ...] = ()
     expire: float | None = None
+    erasures: tuple[Erasure, ...] = ()
+    scrub: bool = False
 
 
 def prepare_change(change: Change, keys: Keys, codec: Codec) -> PreparedChange:
@@ -96,6 +102,7 @@ _NODES: Final[dict[str, Any]] = {
         plan.Scan,
         Guard,
         LedgerWrite,
+        Erasure,
     )
 }
 """The dataclasses that travel; nothing else is ever made from bytes."""
@@ -128,14 +135,21 @@ def _node(value: Any) -> Any:
 def to_wire(prepared: PreparedSet) -> bytes:
     changes = [(*c[:-1], _rows_out(c.rows)) for c in prepared.changes]
     return msgspec.msgpack.encode(
-        (changes, _flat(prepared.guards), _flat(prepared.ledger), prepared.expire)
+        (
+            changes,
+            _flat(prepared.guards),
+            _flat(prepared.ledger),
+            prepared.expire,
+            _flat(prepared.erasures),
+            prepared.scrub,
+        )
     )
 
 
 def from_wire(content: bytes) -> PreparedSet:
-    changes, guards, ledger, expire = msgspec.msgpack.decode(content)
+    changes, guards, ledger, expire, erasures, scrub = msgspec.msgpack.decode(content)
     made = tuple(PreparedChange._make((*c[:-1], _rows_in(c[-1]))) for c in changes)
-    return PreparedSet(made, _node(guards), _node(ledger), expire)
+    return PreparedSet(made, _node(guards), _node(ledger), expire, _node(erasures), scrub)
 
 
 def _rows_out(rows: Rows) -> tuple[Any, ...]:

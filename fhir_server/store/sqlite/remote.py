@@ -69,7 +69,7 @@ class WriterService:
     async def _answer(self, stream: asyncio.StreamWriter, number: int, content: bytes) -> None:
         try:
             result = await self._writer.write(from_wire(content))
-            answer: tuple[Any, ...] = ("ok", result.committed.seqs, result.expired)
+            answer: tuple[Any, ...] = ("ok", result.committed.seqs, *result[1:])
         except Stale as stale:
             answer = ("stale", stale.keys)
         except Damaged as damage:
@@ -143,8 +143,8 @@ class RemoteWriter:
 
 def _settle(done: asyncio.Future[Result], answer: list[Any]) -> None:
     match answer:
-        case ["ok", seqs, expired]:
-            done.set_result(Result(Committed(tuple(seqs)), expired))
+        case ["ok", seqs, expired, erased, scrubbed]:
+            done.set_result(Result(Committed(tuple(seqs)), expired, tuple(erased), scrubbed))
         case ["stale", keys]:
             done.set_exception(Stale(tuple(Key(*key) for key in keys)))
         case ["damaged", text]:

@@ -68,6 +68,7 @@ def connect(path: Path, *, readonly: bool = False) -> sqlite3.Connection:
     connection.execute("PRAGMA temp_store = MEMORY")
     connection.execute("PRAGMA cell_size_check = ON")
     if not readonly:
+        connection.execute("PRAGMA secure_delete = ON")
         connection.execute("PRAGMA page_size = 4096")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
@@ -103,6 +104,26 @@ def schema_version(connection: sqlite3.Connection) -> int:
             "use the newer program"
         )
     return found
+
+
+SEQ: Final = "seq"
+RID: Final = "rid"
+_LAST: Final = {
+    SEQ: "SELECT max(ifnull((SELECT max(seq) FROM version), 0),"
+    " ifnull((SELECT value FROM meta WHERE name = 'seq'), 0))",
+    RID: "SELECT max(ifnull((SELECT max(rid) FROM resource), 0),"
+    " ifnull((SELECT value FROM meta WHERE name = 'rid'), 0))",
+}
+
+
+def last(connection: sqlite3.Connection, number: str) -> int:
+    """The greatest ``SEQ`` or ``RID`` that was ever given, also if it is erased."""
+    return int(connection.execute(_LAST[number]).fetchone()[0])
+
+
+def hold(connection: sqlite3.Connection, number: str, value: int) -> None:
+    """Nothing up to ``value`` will be given again."""
+    connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (number, value))
 
 
 def secret(connection: sqlite3.Connection) -> bytes:

@@ -18,9 +18,18 @@ from fhir_server.model.resource import Key, Stored
 from fhir_server.search import plan
 from fhir_server.search.explain import Trace
 from fhir_server.search.plan import TOTAL_LIMIT, History, Search
-from fhir_server.store.base import ChangeSet, Committed, Page, Reindexed, Versions
+from fhir_server.store.base import (
+    ChangeSet,
+    Committed,
+    Erased,
+    EraseSet,
+    Page,
+    Reindexed,
+    Versions,
+)
 from fhir_server.store.ledger import LedgerWrite
 from fhir_server.store.sqlite import codec, schema, search
+from fhir_server.store.sqlite.erasing import superseded
 from fhir_server.store.sqlite.keys import FIRST, LAST, Keys, List
 from fhir_server.store.sqlite.ledger import SqliteLedger
 from fhir_server.store.sqlite.prepared import (
@@ -41,6 +50,9 @@ THREADED: Final = 2_000_000
 CHANGED: Final = 100_000
 """At most so many resources may have changed since the point of an ``as_of``."""
 
+SCRUBS: Final = 5
+SCRUB_PAUSE: Final = 1.0
+"""Seconds; how often, and in what distance, the log is cut while searches read from it."""
 PROBE_SECONDS: Final = 1.0
 """Between two looks whether what could not be written can be written again."""
 PROBE: Final = {"filler": "0" * 32_768}
@@ -257,6 +269,27 @@ class SqliteStore:
         prepared = await prepare(change_set, reader.keys, reader.codec)
         return (await self._writer.write(prepared)).committed
 
+    async def erase(self, erase_set: EraseSet) -> Erased:
+        prepared = PreparedSet((), ledger=erase_set.ledger, erasures=erase_set.erasures)
+        return Erased((await self._writer.write(prepared)).erased)
+
+    async def scrub(self) -> bool:
+        for _ in range(SCRUBS):
+            if (await self._writer.write(PreparedSet((), scrub=True))).scrubbed:
+                return True
+            await asyncio.sleep(SCRUB_PAUSE)
+        return False
+
+    async def formerly(self, patient: str) -> dict[Key, tuple[int, ...]]:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, self._formerly, patient)
+
+    def _formerly(self, patient: str) -> dict[Key, tuple[int, ...]]:
+        reader, found = self._own_reader(), dict[Key, tuple[int, ...]]()
+        for key, version in superseded(reader.connection, reader.codec, patient):
+            found[key] = (*found.get(key, ()), version)
+        return found
+
     async def reindex(self, fresh: Sequence[Reindexed]) -> int:
         reader, changes = self._reader, list[PreparedChange]()
         for number, item in enumerate(fresh, 1):
@@ -285,7 +318,7 @@ class SqliteStore:
             await asyncio.sleep(0)
 
     async def position(self) -> int:
-        return self._reader.number("SELECT ifnull(max(seq), 0) FROM version")
+        return schema.last(self._reader.connection, schema.SEQ)
 
     async def trouble(self) -> str | None:
         disk = os.statvfs(self._path.parent)

@@ -19,7 +19,8 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from fhir_server.model.problem import Problem, Unavailable
 from fhir_server.store.base import Committed, Stale
-from fhir_server.store.sqlite import codec, schema
+from fhir_server.store.sqlite import codec, schema, wal
+from fhir_server.store.sqlite.erasing import scrub
 from fhir_server.store.sqlite.group import Group
 from fhir_server.store.sqlite.keys import Keys
 from fhir_server.store.sqlite.prepared import PreparedSet
@@ -42,10 +43,14 @@ TROUBLES: Final = {
 
 
 class Result(NamedTuple):
-    """``expired``: ledger rows removed."""
+    """``expired``: ledger rows removed; ``erased``: versions, of each erasure. ``scrubbed``:
+    whether nothing is left of what was deleted, where that was asked for.
+    """
 
     committed: Committed
     expired: int = 0
+    erased: tuple[int, ...] = ()
+    scrubbed: bool = False
 
 
 Kept = dict[tuple[str, str], tuple[Any, ...] | None]
@@ -96,13 +101,16 @@ class LocalWriter:
         self._connection = self._open()
 
     def _open(self) -> sqlite3.Connection:
+        marked = wal.commits(self._path.with_name(self._path.name + "-wal"))
         connection = schema.connect(self._path)
+        schema.schema_version(connection)
+        wal.recovered(self._path, marked, connection)
         schema.migrate(connection)
         codec.record(connection)
         self._keys = Keys(schema.secret(connection))
         self._codec = codec.load(connection)
-        (self._rid,) = connection.execute("SELECT ifnull(max(rid), 0) FROM resource").fetchone()
-        (self._seq,) = connection.execute("SELECT ifnull(max(seq), 0) FROM version").fetchone()
+        self._rid = schema.last(connection, schema.RID)
+        self._seq = schema.last(connection, schema.SEQ)
         connection.execute("PRAGMA busy_timeout = 0")
         return connection
 
@@ -146,7 +154,7 @@ class LocalWriter:
     def _take(self) -> list[_Waiting]:
         taken, changes = 0, 0
         for waiting in self._waiting[:MOST_SETS]:
-            changes += len(waiting.prepared.changes)
+            changes += len(waiting.prepared.changes) + len(waiting.prepared.erasures)
             if taken and changes > MOST_CHANGES:
                 break
             taken += 1
@@ -181,8 +189,18 @@ class LocalWriter:
         for item, result in results:
             for write in item.prepared.ledger:
                 self.kept.pop((write.kind, write.key), None)
+            if item.prepared.scrub:
+                result = result._replace(scrubbed=await self._scrub())
             if not item.done.done():
                 item.done.set_result(result)
+
+    async def _scrub(self) -> bool:
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._thread, scrub, self._connection)
+        except sqlite3.Error as error:
+            log.error("scrub failed: %s", error)
+            return False
 
     async def _begin(self) -> None:
         """Others go on while a foreign program holds the database."""
@@ -199,6 +217,8 @@ class LocalWriter:
     async def _add(self, group: Group, item: _Waiting) -> Result | None:
         """Stale and refused sets are answered at once: they have written nothing."""
         try:
+            if item.prepared.erasures:
+                return Result(Committed(()), erased=await group.erase(item.prepared))
             committed = await group.add(item.prepared)
         except (Stale, Problem) as refusal:
             if not item.done.done():
@@ -230,7 +250,7 @@ class LocalWriter:
             log.error("close failed: %s", error)
         try:
             self._connection = self._open()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, Problem, OSError) as error:
             log.error("the database cannot be opened: %s", error)
 
     async def close(self) -> None:

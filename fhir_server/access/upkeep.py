@@ -1,0 +1,37 @@
+"""What a server does for its data beside all requests."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Final
+
+import structlog
+
+from fhir_server.access.contents import sweep
+from fhir_server.access.engine import Engine
+from fhir_server.access.erasing import settle
+from fhir_server.model.problem import Unavailable
+
+log = structlog.get_logger("vehr")
+
+EVERY: Final = 3600
+"""Seconds."""
+ORPHAN_AGE: Final = 86_400
+"""Seconds; far longer than any request takes between its upload and its commit."""
+
+
+async def upkeep(engine: Engine) -> None:
+    """For ever: what erases have left to do is done, and uploads that no commit named are
+    removed a day later.
+    """
+    while True:
+        try:
+            await settle(engine)
+        except Unavailable as problem:
+            log.warning("an erase is not settled", error=str(problem))
+        await asyncio.sleep(EVERY)
+        try:
+            await sweep(engine, time.time() - ORPHAN_AGE)
+        except OSError as error:
+            log.warning("sweep of blobs failed", error=error.strerror)

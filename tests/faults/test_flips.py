@@ -1,0 +1,88 @@
+"""R18: a flipped bit is found and named, and never served."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from pathlib import Path
+
+import pytest
+
+from fhir_server.model.problem import Problem, Unavailable
+from fhir_server.store.sqlite import wal
+from fhir_server.store.sqlite.opening import open_store
+from tests.faults import flipping
+
+pytestmark = pytest.mark.slow
+
+
+def test_r18_flips_anywhere(tmp_path: Path) -> None:
+    found = flipping.flips(tmp_path, 30, seed=18)
+    assert found["refused"] > 0, found
+
+
+def test_r18_the_log(tmp_path: Path) -> None:
+    """In the middle: commits that were acknowledged lie behind. At its end: a torn write."""
+    bodies = flipping.stored(tmp_path)
+    name = "vehr.sqlite-wal"
+    log = tmp_path / "data" / name
+    whole = log.read_bytes()
+    ends = wal.commits(log)
+    step = wal.FRAME.size + 4096
+
+    def opened(content: bytes) -> dict[str, flipping.Bodies]:
+        shutil.rmtree(tmp_path / "case", ignore_errors=True)
+        shutil.copytree(tmp_path / "data", tmp_path / "case")
+        (tmp_path / "case" / name).write_bytes(content)
+        return asyncio.run(flipping.every(tmp_path / "case"))
+
+    assert opened(whole) == bodies
+    for place in (wal.HEADER.size + (ends[3] - 1) * step + 999, 17):
+        bad = bytearray(whole)
+        bad[place] ^= 2
+        with pytest.raises(wal.DamagedLog, match=name) as caught:
+            opened(bytes(bad))
+    end = wal.HEADER.size + (ends[-1] - 1) * step
+    torn = whole[:end] + bytes([whole[end + 30] ^ 1]) * step
+    seen, bodies = opened(torn)["feed"], bodies["feed"]
+    assert len(seen) == len(bodies) - 1 and set(seen) < set(bodies)
+    assert "damaged" in str(caught.value)
+
+
+def test_r18_the_advice_works(tmp_path: Path) -> None:
+    bodies = flipping.stored(tmp_path)
+    log = tmp_path / "data" / "vehr.sqlite-wal"
+    bad = bytearray(log.read_bytes())
+    bad[len(bad) // 2] ^= 1
+    log.write_bytes(bad)
+    with pytest.raises(wal.DamagedLog) as caught:
+        asyncio.run(open_store(tmp_path / "data", "serve"))
+    size = int(str(caught.value).partition("truncate -s ")[2].split()[0])
+    with log.open("r+b") as file:
+        file.truncate(size)
+    seen = asyncio.run(flipping.every(tmp_path / "data"))["feed"]
+    assert flipping.COUNT < len(seen) < len(bodies["feed"])
+
+
+def test_r18_what_is_no_database_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "vehr.sqlite").write_bytes(b"something else" * 999)
+    with pytest.raises(Unavailable, match="cannot be opened"):
+        asyncio.run(open_store(tmp_path, "serve"))
+    (tmp_path / "vehr.sqlite").unlink()
+    asyncio.run(closed(tmp_path))
+
+
+async def closed(folder: Path) -> None:
+    """The refusal left no lock behind."""
+    store = await open_store(folder, "serve")
+    await store.close()
+
+
+def test_the_check_of_flips_can_fail(tmp_path: Path) -> None:
+    bodies = flipping.stored(tmp_path)
+    place = next(iter(bodies["list"]))
+    with pytest.raises(AssertionError, match="other bytes"):
+        flipping.consequence(
+            tmp_path / "data", bodies | {"feed": bodies["feed"] | {place: b"{}"}}, "nowhere"
+        )
+    assert issubclass(wal.DamagedLog, Problem)
