@@ -267,11 +267,11 @@ def interactions(
     searching, most = domain.searching, domain.settings.max_entries
     criteria, deletes = searching.criteria(), MOST[domain.settings.conditional_delete]
     subsets = Subsets(domain.definitions)
-    versions = history(searching.cursors, searching.sizes, searching.context)
+    versions = history(searching.cursors, searching.sizes, searching.context, subsets)
     handlers: dict[str, Handler] = {
         "read": published(read(subsets), (definition(row, domain.base) for row in rows.rows)),
         "read-binary": read_binary,
-        "vread": vread,
+        "vread": vread(subsets),
         "vread-binary": vread_binary,
         "update": update,
         "update-binary": update_binary,

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Final
 
 from fhir_server.access.ports import Page
@@ -65,6 +66,10 @@ _DATES: Final = (
 _OUTPUTS: Final = (Parameter("return", "Bundle", "A searchset of all the resources", min=1),)
 
 
+_REFERENCES: Final = re.compile(b'reference":"([^"]+)"').findall
+_URLS: Final = re.compile(b'url":"([^"]+)"').findall
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """What one call asks for. ``query``: the same, for links. ``count`` None: everything."""
@@ -93,11 +98,12 @@ class Record:
         self.type = type_
         self._compartment = schema.definitions.compartment(type_)
         elsewhere = schema.types - self._compartment.keys() if type_ == "Patient" else schema.types
-        self._support = frozenset(name.encode() for name in elsewhere)
-        own = b"(?:" + re.escape(base.encode()) + b"/)?"
-        target = b'/([A-Za-z0-9\\-.]{1,64})["/#]'
-        self._references = re.compile(b'reference":"' + own + b"([A-Z][A-Za-z]+)" + target).findall
-        self._attachments = re.compile(b'url":"' + own + b"(Binary)" + target).findall
+        self._support = elsewhere
+        self._holds_attachments = cache(self._attaches)
+        own = f"(?:{re.escape(base)}/)?"
+        self._target = re.compile(
+            f"{own}([A-Z][A-Za-z]+)/([A-Za-z0-9\\-.]{{1,64}})(?:[/#]|$)"
+        ).match
 
     def members(self, root: Key) -> Iterable[tuple[str, Predicate]]:
         """(type, in the compartment of ``root``) for every other type of the compartment."""
@@ -112,15 +118,24 @@ class Record:
             named = tuple(ReferenceIs(index, root.type, root.id) for index in indexes)
             yield type_, named[0] if len(named) == 1 else Any(named)
 
-    def references(self, bodies: Iterable[bytes]) -> set[Key]:
+    def _attaches(self, path: str) -> bool:
+        """Whether there may be an Attachment below a type or element."""
+        for element, type_ in self.schema.definitions.members(path).values():
+            inline = type_.code == "BackboneElement" and not element.content_reference
+            if type_.code == "Attachment" or (inline and self._attaches(element.path)):
+                return True
+        return False
+
+    def references(self, found: Iterable[Stored]) -> set[Key]:
         """What stored resources refer to, of the types that support a record."""
-        found: set[tuple[bytes, bytes]] = set()
-        for body in bodies:
-            found.update(self._references(body))
-            if b"Binary/" in body:
-                found.update(self._attachments(body))
+        found = list(found)
+        literals = set(_REFERENCES(b"".join([one.body for one in found])))
+        for one in found:
+            if self._holds_attachments(one.key.type):
+                literals.update(url for url in _URLS(one.body) if b"Binary/" in url)
+        targets = filter(None, (self._target(literal.decode()) for literal in literals))
         support = self._support
-        return {Key(type_.decode(), id_.decode()) for type_, id_ in found if type_ in support}
+        return {Key(target[1], target[2]) for target in targets if target[1] in support}
 
 
 class Walk:
@@ -221,7 +236,7 @@ class Walk:
                     if page.next is None:
                         break
                     after = page.next
-        found = self._record.references(stored.body for stored in read)
+        found = self._record.references(read)
         found -= {stored.key for stored in read}
         found.discard(self._wanted.root)
         return {key for key in found if key.type in self._wanted.types}

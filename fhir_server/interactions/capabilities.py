@@ -17,6 +17,7 @@ from fhir_server.interactions.answer import refuse_parameters
 from fhir_server.interactions.patches import FORMATS
 from fhir_server.interactions.ports import Handler
 from fhir_server.model.exchange import Json, Request, Response
+from fhir_server.model.problem import BadRequest
 from fhir_server.search.schema import SearchSchema
 from operations.registry import Operations
 
@@ -84,7 +85,11 @@ def capabilities(abilities: Callable[[], Abilities]) -> Handler:
         return dumps(statement(abilities(), base))
 
     async def capabilities_(request: Request, session: Session) -> Response:
-        refuse_parameters(request)
+        refuse_parameters(request, "mode")
+        for _, mode in request.query:
+            if mode != "full":
+                text = f"mode: {mode[:40]!r} is not supported, only full"
+                raise BadRequest(text, code="not-supported")
         return Response(200, body(request.base, abilities().schema.revision))
 
     return capabilities_

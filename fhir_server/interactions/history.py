@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Final
 from urllib.parse import urlencode
 
 from fhir_server.access.session import Session
@@ -11,12 +13,16 @@ from fhir_server.interactions.answer import refuse_repeated
 from fhir_server.interactions.cursors import PARAMETER, Cursors
 from fhir_server.interactions.ports import Handler
 from fhir_server.interactions.splice import bundle, entry
+from fhir_server.interactions.subset import Cut, Subsets, part
 from fhir_server.model.datatypes import format_instant, parse_instant, parse_search_date
 from fhir_server.model.exchange import Json, Request, Response
 from fhir_server.model.problem import BadRequest
 from fhir_server.model.resource import Stored
 from fhir_server.search.parameters import Context
 from fhir_server.search.plan import History
+
+PAUSE: Final = 32
+"""After so many versions that are parsed other requests get a turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +33,11 @@ class PageSizes:
     greatest: int = 1000
 
 
-def history(cursors: Cursors, sizes: PageSizes, context: Callable[[], Context]) -> Handler:
+def history(
+    cursors: Cursors, sizes: PageSizes, context: Callable[[], Context], subsets: Subsets
+) -> Handler:
     """The handler of history on all three levels; ``context``: how dates are read."""
+    every = tuple(sorted(subsets.definitions.resource_types))
 
     async def history_(request: Request, session: Session) -> Response:
         place = "/".join((*request.path, "_history"))
@@ -39,12 +48,17 @@ def history(cursors: Cursors, sizes: PageSizes, context: Callable[[], Context]) 
         assert before is None or isinstance(before, int)
         plan = _plan(query, before, sizes, context())
         type_, id_ = (*request.path, None, None)[:2]
+        cut = part(subsets, (type_,) if type_ else every, query)
         versions = await session.history(replace(plan, type=type_, id=id_))
         links = [("self", _link(request, place, query))]
         if versions.next is not None:
             sealed = cursors.seal(session.principal, place, query, (versions.next,))
             links.append(("next", f"{request.base}/{place}?{PARAMETER}={sealed}"))
-        entries = [_entry(request.base, stored) for stored in versions.entries]
+        entries = []
+        for turn, stored in enumerate(versions.entries, 1):
+            entries.append(_entry(request.base, stored, cut))
+            if cut is not None and turn % PAUSE == 0:
+                await asyncio.sleep(0)
         return Response(200, bundle("history", entries, total=versions.total, links=links))
 
     return history_
@@ -65,6 +79,8 @@ def _plan(
                 at = _period(value, context)
             case "_count":
                 raise BadRequest("_count is not a whole number")
+            case "_summary" | "_elements":
+                pass  # of the answer's form
             case _:
                 raise BadRequest(f"the parameter {name[:80]!r} is not supported here")
     if count < 1:
@@ -91,7 +107,7 @@ def _link(request: Request, place: str, query: tuple[tuple[str, str], ...]) -> s
     return f"{request.base}/{place}" + (f"?{urlencode(query)}" if query else "")
 
 
-def _entry(base: str, stored: Stored) -> bytes:
+def _entry(base: str, stored: Stored, cut: Cut | None) -> bytes:
     created = stored.version == 1 or stored.method == "POST"
     status = "204 No Content" if stored.deleted else "201 Created" if created else "200 OK"
     url = stored.key.type if stored.method == "POST" else str(stored.key)
@@ -103,4 +119,5 @@ def _entry(base: str, stored: Stored) -> bytes:
             "lastModified": format_instant(stored.updated),
         },
     }
-    return entry(f"{base}/{stored.key}", stored.body, parts)
+    body = stored.body if cut is None or stored.deleted else cut(stored).body
+    return entry(f"{base}/{stored.key}", body, parts)

@@ -7,7 +7,7 @@ SUBSETTED, so that nobody takes it for the whole.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
@@ -18,6 +18,7 @@ from fhir_server.formats.json import dumps, loads
 from fhir_server.model.exchange import Json
 from fhir_server.model.problem import BadRequest
 from fhir_server.model.resource import Stored
+from fhir_server.search.results import element_names
 
 Tree: TypeAlias = Mapping[str, "Tree | None"]
 """Members to keep; None keeps the whole value."""
@@ -53,7 +54,7 @@ class Subsets:
                 return self.data
             case "false":
                 return lambda resource: resource
-        raise BadRequest(f"_summary: {mode[:40]!r} is none of true, text, data, count, false")
+        raise BadRequest(f"_summary: {mode[:40]!r} is none of true, text, data, false")
 
     def summary(self, resource: Json) -> Json:
         """The elements that FHIR marks as summary, and mandatory ones."""
@@ -112,6 +113,25 @@ def subset(subsets: Subsets, summary: str, elements: tuple[str, ...]) -> Cut | N
     else:
         return None
     return lambda stored: replace(stored, body=dumps(cut(loads(stored.body))))
+
+
+PARTS: Final = ("_summary", "_elements")
+
+
+def part(subsets: Subsets, types: tuple[str, ...], query: Sequence[tuple[str, str]]) -> Cut | None:
+    """``_summary`` or ``_elements`` of a query outside of search; None: the whole resources.
+
+    https://hl7.org/fhir/R4/http.html#summary. ``types``: of which ``_elements`` may be.
+    """
+    pairs = [(name, value) for name, value in query if name in PARTS]
+    asked = dict(pairs)
+    if len(asked) < len(pairs) or (len(asked) > 1 and asked["_summary"] != "false"):
+        raise BadRequest("_summary and _elements go alone and once")
+    summary = asked.get("_summary", "false")
+    subsets.cut(summary)
+    elements = asked.get("_elements")
+    names = () if elements is None else element_names(subsets.definitions, types, elements)
+    return subset(subsets, summary, names)
 
 
 def _kept(value: Json, tree: Tree) -> Json:

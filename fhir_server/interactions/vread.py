@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from fhir_server.access.session import Session
 from fhir_server.interactions.answer import of, refuse_parameters, version_headers
+from fhir_server.interactions.ports import Handler
 from fhir_server.interactions.preconditions import not_modified
+from fhir_server.interactions.subset import PARTS, Subsets, part
 from fhir_server.model.exchange import Request, Response
 from fhir_server.model.problem import NotFound
 from fhir_server.model.resource import Key
@@ -12,14 +14,19 @@ from fhir_server.model.resource import Key
 MOST_DIGITS = 18
 
 
-async def vread(request: Request, session: Session) -> Response:
-    """One version, or 304 if the client has it."""
-    refuse_parameters(request)
-    type_, id_, version = request.path
-    stored = await session.vread(Key(type_, id_), number(version))
-    if not_modified(request, stored):
-        return Response(304, b"", version_headers(stored))
-    return of(stored)
+def vread(subsets: Subsets) -> Handler:
+    """The handler of vread: one version, or 304 if the client has it."""
+
+    async def vread_(request: Request, session: Session) -> Response:
+        refuse_parameters(request, *PARTS)
+        type_, id_, version = request.path
+        cut = part(subsets, (type_,), request.query) if request.query else None
+        stored = await session.vread(Key(type_, id_), number(version))
+        if not_modified(request, stored):
+            return Response(304, b"", version_headers(stored))
+        return of(stored if cut is None else cut(stored))
+
+    return vread_
 
 
 def number(version: str) -> int:

@@ -115,6 +115,12 @@ class IndexValues:
     groups: list[GroupValue] = field(default_factory=list)
 
 
+_STROKES: Final = str.maketrans(
+    {"ł": "l", "ø": "o", "đ": "d", "ħ": "h", "ŧ": "t", "ı": "i", "æ": "ae", "œ": "oe", "ð": "d"}
+)
+"""Letters whose stroke or dot Unicode does not take for an accent."""
+
+
 def fold(text: str) -> str:
     """Case and accents folded away, in every script; white space collapsed.
 
@@ -122,6 +128,6 @@ def fold(text: str) -> str:
     """
     if text.isascii():
         return " ".join(text.lower().split())
-    plain = unicodedata.normalize("NFKD", text.casefold())
+    plain = unicodedata.normalize("NFKD", text.casefold().translate(_STROKES))
     plain = "".join(c for c in plain if not unicodedata.combining(c))
     return " ".join(unicodedata.normalize("NFKC", plain).casefold().split())

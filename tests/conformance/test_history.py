@@ -126,3 +126,52 @@ def test_hidden_versions_leave_no_trace(secured: Server) -> None:
     nothing = secured.bearer("patient/Observation.rs", patient="mine")
     assert secured.get("Patient/_history", headers=nothing).status_code == 403
     assert secured.get("_history", headers=nothing).json().get("entry") is None
+
+
+@pytest.mark.parametrize("level", [*LEVELS, "Patient/{id}/_history/2"])
+def test_c23_parts_of_versions(server: Server, level: str) -> None:
+    """https://hl7.org/fhir/R4/http.html#summary"""
+    id_ = lived(server)
+    url = level.format(id=id_)
+
+    def shown(query: str) -> list[Json]:
+        body = server.get(f"{url}?{query}").json()
+        found = [e["resource"] for e in body.get("entry", ()) if "resource" in e]
+        return found if body["resourceType"] == "Bundle" else [body]
+
+    always = {"resourceType", "id", "meta"}
+    for query, kept in (
+        ("_summary=true", {"name", "active"}),
+        ("_summary=text", set()),
+        ("_summary=data", {"name", "active"}),
+        ("_elements=active", {"active"}),
+        ("_elements=Patient.active,gender", {"active"}),
+    ):
+        for resource in shown(query):
+            created = resource["meta"]["versionId"] == "1"
+            assert set(resource) - always == kept - ({"active"} if created else set()), query
+            assert [tag["code"] for tag in resource["meta"]["tag"]] == ["SUBSETTED"]
+    for query in ("_summary=false", "_pretty=true"):
+        assert all("tag" not in resource["meta"] for resource in shown(query))
+    for bad in (
+        "_summary=some",
+        "_summary=count",
+        "_elements=nothing",
+        "_elements=",
+        "_summary=true&_elements=name",
+        "_elements=name&_elements=active",
+    ):
+        assert server.get(f"{url}?{bad}").status_code == 400, bad
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_c24_pages_keep_their_parts(server: Server, level: str) -> None:
+    url: str | None = level.format(id=lived(server)) + "?_count=1&_elements=active"
+    methods, tagged = [], 0
+    while url is not None:
+        body = server.get(url).json()
+        for entry in body["entry"]:
+            methods.append(entry["request"]["method"])
+            tagged += "SUBSETTED" in str(entry.get("resource"))
+        url = next((link["url"] for link in body["link"] if link["relation"] == "next"), None)
+    assert methods == ["PUT", "DELETE", "PUT", "POST"] and tagged == 3

@@ -396,6 +396,9 @@ def test_c19_conditions_of_urls(server: Server, url: str) -> None:
 
 def test_c21_statement(server: Server) -> None:
     statement = server.get("metadata").json()
+    assert server.get("metadata?mode=full").json() == statement
+    for mode in ("normative", "terminology", "x"):  # said to be unsupported, not ignored
+        assert server.get(f"metadata?mode={mode}").status_code == 400
     assert statement["fhirVersion"] == "4.0.1"
     assert {"json", "xml"} <= set(statement["format"])
     assert "application/json-patch+json" in statement["patchFormat"]

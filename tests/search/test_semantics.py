@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from fhir_server.model.problem import BadRequest
+from fhir_server.search.values import fold
 
 from .world import BASE, World, parse
 
@@ -467,3 +468,19 @@ def test_refused_by_lenient_handling_too(query: str, named: str) -> None:
     if named != "_foo":
         with pytest.raises(BadRequest):
             parse(type, rest)
+
+
+@pytest.mark.parametrize(
+    ("text", "folded"),
+    [
+        ("Zażółć  Gęślą", "zazolc gesla"),
+        ("Ærøskøbing", "aeroskobing"),
+        ("ĐORĐE", "dorde"),
+        ("Straße", "strasse"),
+        ("ЄВГЕНІЯ", "євгенія"),
+        ("Ångström", "angstrom"),
+        ("Ｊａｎ", "jan"),
+    ],
+)
+def test_strings_are_folded_in_every_script(text: str, folded: str) -> None:
+    assert fold(text) == folded

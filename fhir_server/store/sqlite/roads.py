@@ -186,7 +186,7 @@ class Roads:
             done = {self._drive(scan.type, parts, listed, others, road)}
         road.driver = tuple(parts[number] for number in done if number is not None)
         for number, part in enumerate(parts):
-            road.texts += _texts(part)
+            road.texts += texts_of(part)
             if number in done:
                 if isinstance(part, plan.Chain) and part.canonical:
                     road.residual.append(part)  # the lists hold every version of a url
@@ -380,7 +380,8 @@ def _rank(part: Predicate) -> int:
             return 2
 
 
-def _texts(part: Predicate) -> list[tuple[bytes, ...]]:
+def texts_of(part: Predicate) -> list[tuple[bytes, ...]]:
+    """The ids that a resource bears as text for which this part holds."""
     match part:
         case plan.InPatient(ids):
             return [tuple(i.encode() for i in ids)]

@@ -59,24 +59,15 @@ def _indexed(view: View, search: Search, order: Order) -> tuple[list[Row], Calla
     if not search.count:
         return [], at
     want = search.count + 1
-    rows = _first(view, search.scans, order, want)
+    rows = view.first(search.scans, order, want)
     if search.rest is not None:
         # What was written meanwhile may have moved the end of the page further down.
         until = search.rest.until
         beyond = Order(order.by, order.descending, (until[0], until[1]))  # type: ignore[arg-type]
         while len(rows) == want and not beyond.passed(at(rows[-1])):
             want *= 2
-            rows = _first(view, search.scans, order, want)
+            rows = view.first(search.scans, order, want)
     return rows, at
-
-
-def _first(view: View, scans: tuple[Scan, ...], order: Order, want: int) -> list[Row]:
-    """The first ``want`` rows of any of the scans."""
-    if len(scans) == 1:
-        return view.find(scans[0], order, want)
-    found = {r.rid: r for s in scans for r in view.find(s, order, want)}
-    rows = sorted(found.values(), key=lambda row: place(order, row), reverse=order.descending)
-    return rows[:want]
 
 
 def _sorted(view: View, search: Search) -> tuple[list[Row], Callable[[Row], Cursor]]:

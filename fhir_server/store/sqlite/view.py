@@ -17,6 +17,7 @@ from fhir_server.search.plan import Predicate, Scan
 from fhir_server.search.values import CANONICAL
 from fhir_server.store.sqlite.codec import Codec
 from fhir_server.store.sqlite.keys import Keys, List
+from fhir_server.store.sqlite.many import Heads
 from fhir_server.store.sqlite.roads import Road, Roads, conjuncts, described
 from fhir_server.store.sqlite.rows import COLUMNS, Budget, Row, batches, bears
 from fhir_server.store.sqlite.streams import BY_DATE, Item, Order, Place, Streams
@@ -26,6 +27,14 @@ _BODIES: Final = "CROSS JOIN version v ON v.seq = r.seq"
 FETCH: Final = "".join(("SELECT ", COLUMNS, _FROM_RID, _BODIES))
 FETCH_ONE: Final = "".join(
     ("SELECT ", COLUMNS, " FROM resource r ", _BODIES, " WHERE r.type = ? AND r.id = ?")
+)
+FETCH_NAMED: Final = "".join(
+    (
+        "SELECT ",
+        COLUMNS,
+        " FROM json_each(?) j CROSS JOIN resource r ON r.type = ? AND r.id = j.value ",
+        _BODIES,
+    )
 )
 _BATCH: Final = 500
 AT_ONCE: Final = 20_000
@@ -97,6 +106,23 @@ class View:
             return self._direct(scan, road, order, want)
         return self._batched(scan, road, order, want)
 
+    def first(self, scans: tuple[Scan, ...], order: Order, want: int) -> list[Row]:
+        """The first ``want`` rows of any of the scans."""
+        if len(scans) == 1:
+            return self.find(scans[0], order, want)
+        heads = Heads(self._keys, self._roads)
+        if order.by == "date" and not self.hidden and self.trace is None:
+            statement = heads.statement(scans, order, want)
+            if statement is not None:
+                self._budget.spend(5 * len(scans))
+                places = self._connection.execute(*statement)
+                rows = self.fetch([rid for _, rid in places])
+                if all(map(heads.mean, rows)):
+                    return rows
+        found = {r.rid: r for s in scans for r in self.find(s, order, want)}
+        rows = sorted(found.values(), key=lambda r: place(order, r), reverse=order.descending)
+        return rows[:want]
+
     def _road(self, scan: Scan) -> Road:
         kept = self._chosen.get(id(scan))
         if kept is None:
@@ -160,12 +186,20 @@ class View:
 
     def _named(self, scan: Scan, ids: Iterable[str], order: Order) -> list[Row]:
         """Of these ids: each is looked up and tested."""
-        rows = (self.row(Key(scan.type, i)) for i in dict.fromkeys(ids))
-        found = [r for r in rows if r is not None and self.holds(scan.where, r)]
+        found = [r for r in self._by_ids(scan.type, ids) if self.holds(scan.where, r)]
         if len(found) > 1 or order.after is not None:
             found = [r for r in found if order.passed(place(order, r))]
             found.sort(key=lambda r: place(order, r), reverse=order.descending)
         return found
+
+    def _by_ids(self, type_: str, ids: Iterable[str]) -> list[Row]:
+        distinct = list(dict.fromkeys(ids))
+        if len(distinct) == 1 or self.hidden:
+            rows = (self.row(Key(type_, i)) for i in distinct)
+            return [row for row in rows if row is not None]
+        self._budget.spend(6 * len(distinct))
+        found = self._connection.execute(FETCH_NAMED, (json.dumps(distinct), type_))
+        return [Row(columns, self._codec) for columns in found if columns[7] != "DELETE"]
 
     def _opened(self, rids: list[int]) -> list[Row]:
         if not self.hidden:
@@ -244,9 +278,10 @@ class View:
             case plan.Composite(param, parts):
                 elements = [row.within(v) for p, v in row.values.groups if p == param]
                 return any(all(self.holds(p, element) for p in parts) for element in elements)
+            case plan.IdIn(ids):
+                return row.key.id in ids
             case (
-                plan.IdIn()
-                | plan.UpdatedIs()
+                plan.UpdatedIs()
                 | plan.TokenIs()
                 | plan.StringIs()
                 | plan.DateIs()
