@@ -25,7 +25,6 @@ from fhir_server.access.reindexing import Reindexing
 from fhir_server.access.session import Session
 from fhir_server.access.upkeep import upkeep
 from fhir_server.auth.identities import Identities
-from fhir_server.auth.tokens import KIND as TOKEN
 from fhir_server.auth.tokens import Tokens
 from fhir_server.config import Settings, settings_rows
 from fhir_server.definitions.registry import Definitions, load
@@ -65,8 +64,7 @@ from fhir_server.interactions.vread import vread
 from fhir_server.jobs.files import JobFiles
 from fhir_server.jobs.model import Job, JobRules
 from fhir_server.jobs.pattern import AsyncPattern
-from fhir_server.jobs.queue import KIND as JOB
-from fhir_server.jobs.queue import SLOT, Queue
+from fhir_server.jobs.queue import Queue
 from fhir_server.jobs.request import KIND as REQUEST
 from fhir_server.jobs.request import replay
 from fhir_server.jobs.runner import Runner
@@ -75,15 +73,13 @@ from fhir_server.search.extended import ExtendedSchema
 from fhir_server.search.extract import compile_extract
 from fhir_server.search.match import matches
 from fhir_server.search.schema import SearchSchema
-from fhir_server.store.archive import ArchiveError as ArchiveError
-from fhir_server.store.archive import Manifest, back_up, restore
 from fhir_server.store.base import Store
 from fhir_server.store.erase_log import EraseLog
 from fhir_server.store.opening import open_blobs, open_store
 from fhir_server.store.opening import sole_server as sole_server
 from fhir_server.validation.validate import Validator
 from operations.anonymize import ROW as anonymize
-from operations.expunge import expunge_operation
+from operations.expunge import Expunge, expunge_operation
 from operations.matching.person import patient_keys
 from operations.meta import meta_operations
 from operations.models.registry import SHIPPED, Registry
@@ -138,18 +134,6 @@ def new_id() -> str:
         f"{moment[:8]}-{moment[8:]}-7{chance[:3]}-"
         f"{'89ab'[int(chance[3], 16) & 3]}{chance[4:7]}-{chance[7:19]}"
     )
-
-
-def take_backup(settings: Settings, place: Path) -> Manifest:
-    """Raises ArchiveError."""
-    return back_up(settings.data, place, software_version(), format_instant(micros()))
-
-
-def use_backup(settings: Settings, place: Path) -> Manifest:
-    """Without its tokens, some of which may have been revoked since, and its jobs, whose files
-    are not in it. Raises ArchiveError.
-    """
-    return restore(place, settings.data, (TOKEN, JOB, SLOT))
 
 
 @asynccontextmanager
@@ -212,9 +196,15 @@ def operations(domain: Domain, runtime: Runtime, queue: Queue) -> Operations:
             *record_operations(searchsets(domain.searching), domain.base),
             *meta_operations(types),
             reindex_operation(queue, types),
-            expunge_operation(domain.searching.schema, domain.base, queue),
+            expunge_operation(expunging(domain, queue)),
         )
     )
+
+
+def expunging(domain: Domain, queue: Queue | None = None) -> Expunge:
+    """``queue``: of the server, if this is one."""
+    own = queue or job_queue(domain, domain.settings.data / "jobs")
+    return Expunge(domain.searching.schema, domain.base, own)
 
 
 @contextmanager
@@ -311,8 +301,9 @@ def interactions(
 
 def scope_filter(searching: Searching) -> CompileFilter:
     """Compiles the search parameters of a scope, which are FHIR's own: what a posted one
-    means may change while the scope is in use."""
-    criteria = replace(searching, schema=SearchSchema(searching.schema.definitions)).criteria()
+    means may change while the scope is in use. They are judged by index values alone."""
+    own = replace(searching, schema=SearchSchema(searching.schema.definitions))
+    criteria = own.criteria(bodies=False)
     return lambda type_, query: criteria(type_, query).where
 
 

@@ -65,9 +65,8 @@ OUTPUTS: Final = (
 )
 
 
-def expunge_operation(schema: SearchSchema, base: str, queue: Queue) -> Operation:
-    """The row. ``base``: the own base URL; ``queue``: whose files may hold what is erased."""
-    expunge = Expunge(schema, base, queue)
+def expunge_operation(expunge: Expunge) -> Operation:
+    """The row."""
 
     async def handler(arguments: Arguments, session: Session, call: Invocation) -> Json:
         return await expunge.run(arguments, session, call.type, call.id)
@@ -75,7 +74,7 @@ def expunge_operation(schema: SearchSchema, base: str, queue: Queue) -> Operatio
     return Operation(
         code="expunge",
         levels=frozenset(("type", "instance")),
-        types=tuple(sorted(schema.types)),
+        types=expunge.types,
         affects_state=True,
         inputs=INPUTS,
         outputs=OUTPUTS,
@@ -87,9 +86,13 @@ def expunge_operation(schema: SearchSchema, base: str, queue: Queue) -> Operatio
 
 
 class Expunge:
-    """What the operation and the command share."""
+    """What the operation and the command share.
+
+    ``base``: the own base URL; ``queue``: of jobs, whose files may hold what is erased.
+    """
 
     def __init__(self, schema: SearchSchema, base: str, queue: Queue) -> None:
+        self.types = tuple(sorted(schema.types))
         self._schema = schema
         self._base = base
         self._queue = queue

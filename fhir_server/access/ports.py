@@ -1,20 +1,29 @@
-"""What floors above may know of the store: the ledger's type, pages and versions."""
+"""What floors above may know of the store: types of the ledger, pages, versions, archives."""
 
+from fhir_server.store.archive import ArchiveError, Manifest, Restored, back_up, restore
 from fhir_server.store.base import Erasure, Guard, Page, Stale, Versions
 from fhir_server.store.blobs import Damaged
+from fhir_server.store.erase_log import EraseLog, EraseLogError
 from fhir_server.store.ledger import Ledger, LedgerWrite, Row
 from fhir_server.store.sqlite.examination import Examination, Look
 
 __all__ = [
+    "ArchiveError",
     "Damaged",
+    "EraseLog",
+    "EraseLogError",
     "Erasure",
     "Examination",
     "Guard",
     "Ledger",
     "LedgerWrite",
     "Look",
+    "Manifest",
     "Page",
+    "Restored",
     "Row",
     "Stale",
     "Versions",
+    "back_up",
+    "restore",
 ]

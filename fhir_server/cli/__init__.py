@@ -10,6 +10,7 @@ from fhir_server.cli.backup import backup
 from fhir_server.cli.client import client
 from fhir_server.cli.demo import demo
 from fhir_server.cli.doctor import doctor
+from fhir_server.cli.expunge import expunge
 from fhir_server.cli.load import load
 from fhir_server.cli.reindex import reindex
 from fhir_server.cli.relation import relation
@@ -21,7 +22,7 @@ from fhir_server.cli.user import user
 from fhir_server.config import SettingsError
 from fhir_server.model.problem import Problem
 
-COMMANDS = (serve, token, load, reindex, search, doctor, backup, restore, demo)
+COMMANDS = (serve, token, load, reindex, search, doctor, backup, restore, expunge, demo)
 GROUPS = {"user": user, "client": client, "relation": relation}
 
 app = typer.Typer(

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from fhir_server.app import ArchiveError, take_backup
+from fhir_server.access.ports import ArchiveError
+from fhir_server.cli.archives import take_backup
 from fhir_server.cli.settings import Data, embedded, settings_of
 from fhir_server.config import SettingsError
 

@@ -7,20 +7,47 @@ from typing import Annotated
 
 import typer
 
-from fhir_server.app import ArchiveError, use_backup
+from fhir_server.access.ports import ArchiveError, EraseLogError, Restored
+from fhir_server.cli.archives import use_backup
 from fhir_server.cli.settings import Data, embedded, settings_of
 from fhir_server.config import SettingsError
 
 Place = Annotated[Path, typer.Argument(help="What vehr backup has made.")]
+Erased = Annotated[
+    Path | None,
+    typer.Option("--erased", help="A further erase log (*.erased.ndjson).", show_default=False),
+]
 
 
-def restore(place: Place, data: Data = None) -> None:
-    """Restore a backup into an empty data directory. Tokens and jobs do not come back."""
+def restore(place: Place, erased: Erased = None, data: Data = None) -> None:
+    """Restore a backup into an empty data directory. Tokens and jobs do not come back, nor does
+    what was erased after the backup, by the erase log beside the data directory.
+    """
     settings = embedded(settings_of(data))
+    if erased is not None and not erased.is_file():
+        raise SettingsError(f"there is no erase log {erased}")
+    logs = [path for path in (settings.erased, erased) if path is not None and path.is_file()]
     try:
-        manifest = use_backup(settings, place)
-    except ArchiveError as error:
+        done = use_backup(settings, place, erased)
+    except (ArchiveError, EraseLogError) as error:
         raise SettingsError(str(error)) from None
     except OSError as error:
         raise SettingsError(f"the restore failed: {error.strerror}") from None
-    print(f"{sum(manifest.counts.values()):,} resources as of {manifest.taken}")
+    print(f"{sum(done.manifest.counts.values()):,} resources as of {done.manifest.taken}")
+    print(said(done, logs, settings.erased))
+
+
+def said(done: Restored, logs: list[Path], usual: Path) -> str:
+    """What the erase logs came to."""
+    if not logs:
+        return f"no erase log: what was erased since the backup is back ({usual} is not there)"
+    again = done.reapplied
+    lines = [
+        f"{again.resources:,} resources and {again.versions:,} versions stay erased"
+        f" by {', '.join(map(str, logs))}"
+    ]
+    lines += [
+        f"{name} was erased when it was old and is current here: look at it"
+        for name in again.current
+    ]
+    return "\n".join(lines)

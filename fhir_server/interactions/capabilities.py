@@ -19,6 +19,7 @@ from fhir_server.interactions.ports import Handler
 from fhir_server.model.exchange import Json, Request, Response
 from fhir_server.model.problem import BadRequest
 from fhir_server.search.schema import SearchSchema
+from fhir_server.search.words import CONTENT, TEXT
 from operations.registry import Operations
 
 # https://hl7.org/fhir/R4/valueset-type-restful-interaction.html
@@ -46,9 +47,13 @@ ACROSS: Final = (
     ("_list", "string"),
     ("_has", "string"),
     ("_filter", "special"),
+    ("_text", "string"),
+    ("_content", "string"),
     ("_type", "token"),
 )
 """Search parameters of every type: https://hl7.org/fhir/R4/search.html#all"""
+TEXTS: Final = (TEXT, CONTENT)
+"""Parameters that read the words of a resource: every store of this server can."""
 COMPARTMENT: Final = "http://hl7.org/fhir/CompartmentDefinition/"
 PROFILE: Final = "http://hl7.org/fhir/StructureDefinition/"
 SMART: Final = "http://terminology.hl7.org/CodeSystem/restful-security-service"
@@ -176,13 +181,15 @@ def _resource(
 
 
 def _parameters(schema: SearchSchema, type_: str) -> list[Json]:
+    found: list[tuple[str, str, str]] = [
+        (parameter.code, parameter.kind, parameter.url)
+        for parameter in schema.of(type_).parameters.values()
+    ]
+    defined = schema.definitions.search_parameters(type_)
+    found += [(code, defined[code].type, defined[code].url) for code in TEXTS if code in defined]
     return [
-        {
-            "name": parameter.code,
-            "type": parameter.kind,
-            **({"definition": parameter.url} if parameter.url else {}),
-        }
-        for _, parameter in sorted(schema.of(type_).parameters.items())
+        {"name": code, "type": kind, **({"definition": url} if url else {})}
+        for code, kind, url in sorted(found)
     ]
 
 

@@ -53,13 +53,14 @@ class Searching:
     def context(self) -> Context:
         return Context(self.base, self.now(), self.zone)
 
-    def criteria(self) -> Criteria:
-        """The reader of conditions: strict, and never empty."""
+    def criteria(self, *, bodies: bool = True) -> Criteria:
+        """The reader of conditions: strict, and never empty. ``bodies``: as of Context."""
 
         def read(type_: str, query: Sequence[tuple[str, str]]) -> Scan:
             if type_ not in self.schema.types:
                 raise BadRequest(f"unknown resource type: {type_[:64]}")
-            return parse_criteria(self.schema, type_, query, self.context())
+            context = self.context()._replace(bodies=bodies)
+            return parse_criteria(self.schema, type_, query, context)
 
         return read
 

@@ -25,9 +25,12 @@ from fhir_server.search.plan import (
     Predicate,
     Present,
     Scan,
+    TextHas,
     UpdatedIs,
 )
 from fhir_server.search.schema import SearchSchema
+from fhir_server.search.textual import parse_text
+from fhir_server.search.words import CONTENT, TEXT
 
 MOST_VALUES: Final = 1000
 """Alternatives of one criterion."""
@@ -83,6 +86,8 @@ class Criteria:
         code, colon, modifier = head.partition(":")
         if code == "_list":
             return self._listed(name, value)
+        if code in (TEXT, CONTENT):
+            return self._text(type, code, name, value)
         if colon and not modifier:
             raise BadRequest(f"{name}: the modifier is empty")
         parameter = self.parameter(type, code)
@@ -183,6 +188,19 @@ class Criteria:
             not_supported(f"{name}={value[:60]}: only the id of a List is supported")
         lists = _id(name, "", _alternatives(name, value))
         return Has(Scan("List", lists), self.parameter("List", "item").index)
+
+    def _text(self, type: str, code: str, name: str, value: str) -> Predicate:
+        """``_text`` and ``_content``: https://hl7.org/fhir/R4/search.html#text"""
+        if name != code:
+            not_supported(f"{name}: {code!r} has neither modifiers nor chains")
+        if not self.context.bodies:
+            not_supported(f"{code!r} cannot be used here")
+        self.budget.spend(name, 1 + len(value) // 4)
+        # A Bundle, a Binary and a Parameters have no narrative.
+        has = code in self.schema.definitions.search_parameters(type)
+        return parse_text(
+            name, value, lambda words, prefix: TextHas(code, words, prefix) if has else FALSE
+        )
 
     def _chain(
         self, parameter: Parameter, modifier: str, rest: str, value: str, name: str, hops: int

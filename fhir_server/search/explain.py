@@ -164,6 +164,8 @@ def leaf_text(leaf: plan.Leaf) -> str:
             return f"{param} has a {kind}"
         case plan.Near(param, latitude, longitude, metres):
             return f"{param} within {metres} m of {latitude}, {longitude}"
+        case plan.TextHas(param, words, prefix):
+            return f"{param} has {' '.join(words) + ('*' if prefix else '')!r}"
         case plan.InPatient(ids):
             return f"in the compartment of Patient {', '.join(ids[:5])}"
         case _:

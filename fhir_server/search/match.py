@@ -22,12 +22,13 @@ from fhir_server.search.values import (
     UriValue,
     fold,
 )
+from fhir_server.search.words import has_words
 
-Join = Callable[[plan.Chain | plan.Has], bool]
-"""Answers a predicate that needs other resources; a store hands it in."""
+Join = Callable[[plan.Chain | plan.Has | plan.TextHas], bool]
+"""Answers a predicate that needs other resources, or the body; a store hands it in."""
 
 
-def _no_join(node: plan.Chain | plan.Has) -> bool:
+def _no_join(node: plan.Chain | plan.Has | plan.TextHas) -> bool:
     raise LookupError(f"{type(node).__name__} needs a store")
 
 
@@ -49,7 +50,7 @@ def matches(
             return any(matches(part, id, values, updated, join) for part in parts)
         case plan.Not(part):
             return not matches(part, id, values, updated, join)
-        case plan.Chain() | plan.Has():
+        case plan.Chain() | plan.Has() | plan.TextHas(param="_text" | "_content"):
             return join(predicate)
         case plan.Composite(param, parts):
             groups = [group.values for group in values.groups if group.param == param]
@@ -86,6 +87,11 @@ def matches_leaf(leaf: plan.Leaf, id: str, values: IndexValues, updated: int = 0
             return any(v.param == param for v in getattr(values, LISTS[kind]))
         case plan.Near():
             return any(_near(leaf, g.values) for g in values.groups if g.param == leaf.param)
+        case plan.TextHas(param, words, prefix):
+            if leaf.of_body:
+                raise LookupError(f"{param} needs the body")
+            texts = (v.text for v in values.strings if v.param == param)
+            return any(has_words(text, words, prefix=prefix) for text in texts)
         case plan.InPatient(ids):
             return any(patient in ids for patient in values.patients)
         case _:

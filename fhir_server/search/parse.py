@@ -24,7 +24,7 @@ Pairs = Iterable[tuple[str, str]]
 MOST_PARAMETERS: Final = 100
 ELSEWHERE: Final = frozenset({"_format", "_pretty", "_cursor"})
 """Read by the interaction or the HTTP layer, no part of the search."""
-REFUSED: Final = frozenset({"_containedType", "_text", "_content", "_query", "_score"})
+REFUSED: Final = frozenset({"_containedType", "_query", "_score"})
 """Defined by FHIR for every type and not supported."""
 
 

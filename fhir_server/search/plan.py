@@ -136,6 +136,23 @@ class UriIs:
 
 
 @dataclass(frozen=True, slots=True)
+class TextHas:
+    """These folded words follow each other in a text; of the last only the beginning (``prefix``).
+
+    ``param`` "_text": the narrative, "_content": everything that is written in the resource
+    (``search/words.py``); both are read from the body. Else the index of some strings.
+    """
+
+    param: str
+    words: tuple[str, ...]
+    prefix: bool = False
+
+    @property
+    def of_body(self) -> bool:
+        return self.param in ("_text", "_content")
+
+
+@dataclass(frozen=True, slots=True)
 class Present:
     """The parameter has at least one value (``:missing=false``).
 
@@ -207,6 +224,7 @@ Leaf: TypeAlias = (
     | UriIs
     | Present
     | Near
+    | TextHas
     | InPatient
 )
 Predicate: TypeAlias = All | Any | Not | Leaf | Chain | Has | Composite

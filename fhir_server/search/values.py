@@ -126,8 +126,13 @@ def fold(text: str) -> str:
 
     https://hl7.org/fhir/R4/search.html#string: case-insensitive, accents ignored.
     """
+    return " ".join(plain(text).split())
+
+
+def plain(text: str) -> str:
+    """``fold`` with white space as it is."""
     if text.isascii():
-        return " ".join(text.lower().split())
-    plain = unicodedata.normalize("NFKD", text.casefold().translate(_STROKES))
-    plain = "".join(c for c in plain if not unicodedata.combining(c))
-    return " ".join(unicodedata.normalize("NFKC", plain).casefold().split())
+        return text.lower()
+    bare = unicodedata.normalize("NFKD", text.casefold().translate(_STROKES))
+    bare = "".join(c for c in bare if not unicodedata.combining(c))
+    return unicodedata.normalize("NFKC", bare).casefold()

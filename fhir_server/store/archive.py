@@ -16,11 +16,13 @@ import tarfile
 from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
+from fhir_server.store.erase_log import Entry
 from fhir_server.store.sqlite import schema
+from fhir_server.store.sqlite.reapplying import Reapplied, reapply
 from fhir_server.store.sqlite.schema import FILE
 
 MANIFEST: Final = "manifest.json"
@@ -36,7 +38,7 @@ class ArchiveError(Exception):
     """A backup that cannot be made or used; its text is the one line that the user reads."""
 
 
-class Entry(msgspec.Struct, frozen=True):
+class File(msgspec.Struct, frozen=True):
     """One file. ``size`` in bytes, ``sha256`` in hexadecimal digits."""
 
     name: str
@@ -55,7 +57,7 @@ class Manifest(msgspec.Struct, frozen=True):
     taken: str
     position: int
     counts: dict[str, int]
-    files: list[Entry]
+    files: list[File]
 
 
 def back_up(data: Path, place: Path, software: str, taken: str) -> Manifest:
@@ -84,11 +86,19 @@ def back_up(data: Path, place: Path, software: str, taken: str) -> Manifest:
     return manifest
 
 
-def restore(place: Path, data: Path, forget: Collection[str]) -> Manifest:
+class Restored(NamedTuple):
+    manifest: Manifest
+    reapplied: Reapplied
+
+
+def restore(
+    place: Path, data: Path, forget: Collection[str], erased: Collection[Entry] = ()
+) -> Restored:
     """Put a backup into ``data``, which must be empty or absent. Nothing of it is used before
     all of it is verified.
 
-    ``forget``: kinds of ledger rows that do not come back (tokens, jobs).
+    ``forget``: kinds of ledger rows that do not come back (tokens, jobs). ``erased``: what does
+    not come back either, by the erase log.
     """
     if data.exists() and (not data.is_dir() or any(data.iterdir())):
         raise ArchiveError(f"{data} is not empty: a restore does not overwrite")
@@ -100,6 +110,7 @@ def restore(place: Path, data: Path, forget: Collection[str]) -> Manifest:
     try:
         manifest = _unpack(place, part)
         _forget(part / FILE, forget)
+        reapplied = reapply(part, erased)
         (part / MANIFEST).unlink()
         if data.exists():
             data.rmdir()
@@ -108,7 +119,7 @@ def restore(place: Path, data: Path, forget: Collection[str]) -> Manifest:
         shutil.rmtree(part, ignore_errors=True)
         raise
     _sync(data.absolute().parent)
-    return manifest
+    return Restored(manifest, reapplied)
 
 
 # --- making -----------------------------------------------------------------------------
@@ -171,7 +182,7 @@ def _blobs(connection: sqlite3.Connection) -> Iterator[tuple[str, int]]:
         yield row["sha256"], row["size"]
 
 
-def _copy_blob(data: Path, folder: Path, sha256: str, size: int) -> Entry:
+def _copy_blob(data: Path, folder: Path, sha256: str, size: int) -> File:
     name = f"blobs/{sha256[:2]}/{sha256}"
     target = folder / name
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -187,9 +198,9 @@ def _copy_blob(data: Path, folder: Path, sha256: str, size: int) -> Entry:
     return found
 
 
-def _entry(folder: Path, name: str) -> Entry:
+def _entry(folder: Path, name: str) -> File:
     path = folder / name
-    return Entry(name, path.stat().st_size, _sha256(path))
+    return File(name, path.stat().st_size, _sha256(path))
 
 
 def _sha256(path: Path) -> str:

@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from fhir_server.model.datatypes import parse_instant
 from fhir_server.store.ledger import LedgerWrite
 
 KIND: Final = "erased"
@@ -54,6 +55,8 @@ class EraseLog:
     def append(self, entries: Iterable[Entry]) -> None:
         """Durable when it returns. Raises OSError."""
         lines = b"".join(msgspec.json.encode(entry) + b"\n" for entry in entries)
+        if not lines:
+            return
         fresh = not self.path.exists()
         file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         try:
@@ -81,13 +84,13 @@ class EraseLog:
         found: dict[str, Entry] = {}
         for number, line in enumerate(lines, 1):
             try:
-                entry = msgspec.json.decode(line, type=Entry) if line else None
-            except msgspec.DecodeError:
-                if is_cut(line):
-                    continue
-                raise EraseLogError(f"{self.path}: line {number} cannot be read") from None
-            if entry is not None:
-                found[entry.key] = entry
+                if line:
+                    entry = msgspec.json.decode(line, type=Entry)
+                    parse_instant(entry.at)
+                    found[entry.key] = entry
+            except ValueError:
+                if not is_cut(line):
+                    raise EraseLogError(f"{self.path}: line {number} cannot be read") from None
         return list(found.values())
 
 

@@ -19,6 +19,7 @@ from fhir_server.search.explain import Trace
 from fhir_server.search.match import matches_leaf
 from fhir_server.search.plan import Cursor, History, Predicate, Rest, Scan, Search
 from fhir_server.search.values import CANONICAL, IndexValues
+from fhir_server.search.words import remembered
 from fhir_server.store.base import (
     Change,
     ChangeSet,
@@ -76,6 +77,8 @@ class World:
             case plan.Composite(param, parts):
                 elements = [replace(entry, values=v) for p, v in entry.values.groups if p == param]
                 return any(all(self.holds(p, element) for p in parts) for element in elements)
+            case plan.TextHas(param, words, prefix) if predicate.of_body:
+                return remembered(entry.stored.body).have(param, words, prefix=prefix)
             case (
                 plan.IdIn()
                 | plan.UpdatedIs()
@@ -88,6 +91,7 @@ class World:
                 | plan.UriIs()
                 | plan.Present()
                 | plan.Near()
+                | plan.TextHas()
                 | plan.InPatient()
             ):
                 stored = entry.stored

@@ -17,7 +17,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from fhir_server.app import ArchiveError, opened, take_backup, use_backup
+from fhir_server.access.ports import ArchiveError
+from fhir_server.app import opened
+from fhir_server.cli.archives import take_backup, use_backup
 from fhir_server.config import Settings
 from fhir_server.store.archive import MANIFEST
 from fhir_server.store.sqlite.schema import FILE

@@ -8,6 +8,7 @@ import os
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,7 @@ from fhir_server.cli.doctor import examined
 from fhir_server.cli.reindex import run
 from fhir_server.config import Settings
 from fhir_server.model.resource import Key
+from fhir_server.store.sqlite.prepared import PreparedSet
 from tests.cli.test_commands import serving, vehr
 from tests.search.test_custom import BY_EYES, parameter, patient
 
@@ -98,6 +100,38 @@ def test_a_wrong_index_is_found(
     change(settings, sql)
     well, text = look(settings, capsys, full=True)
     assert not well and said in text, text
+
+
+@pytest.mark.parametrize(
+    ("sql", "said"),
+    [
+        (
+            "INSERT INTO words (words, rowid, narrative, rest) VALUES ('delete', 7, '', 'female')",
+            "p6: is not completely in the index of words",
+        ),
+        ("INSERT INTO words (rowid, narrative, rest) VALUES (7, '', 'ghost')", "words are in"),
+    ],
+)
+def test_a_wrong_index_of_words_is_found(
+    settings: Settings, capsys: pytest.CaptureFixture[str], sql: str, said: str
+) -> None:
+    asyncio.run(_followed(settings))
+    assert look(settings, capsys, full=True)[0]
+    change(settings, sql)
+    well, text = look(settings, capsys, full=True)
+    assert not well and said in text, text
+    if "delete" in sql:
+        assert asyncio.run(run(settings, (), lambda state: None)).renewed
+        asyncio.run(_followed(settings))
+        assert look(settings, capsys, full=True)[0]
+
+
+async def _followed(settings: Settings) -> None:
+    """The index of words catches up."""
+    async with opened(settings) as domain:
+        writer: Any = domain.store.writer  # type: ignore[attr-defined]
+        while (await writer.write(PreparedSet((), follow=50))).followed:
+            pass
 
 
 def test_a_reindex_mends_what_was_found(

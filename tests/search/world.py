@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fhir_server.definitions.registry import load
+from fhir_server.formats.json import dumps
 from fhir_server.search import plan
 from fhir_server.search.extract import compile_extract
 from fhir_server.search.match import matches
@@ -12,10 +13,13 @@ from fhir_server.search.parameters import Context
 from fhir_server.search.parse import Parsed, parse_search
 from fhir_server.search.schema import SearchSchema
 from fhir_server.search.values import IndexValues
+from fhir_server.search.words import words_of
 
 BASE = "https://ehr.example.org/fhir"
 SCHEMA = SearchSchema(load())
 EXTRACT = compile_extract(SCHEMA, BASE)
+
+Joined = plan.Chain | plan.Has | plan.TextHas
 
 
 def parse(type: str | None, query: str, **more: Any) -> Parsed:
@@ -30,6 +34,7 @@ class World:
         self.values: dict[tuple[str, str], IndexValues] = {
             (r["resourceType"], r["id"]): EXTRACT(r) for r in resources
         }
+        self.bodies = {(r["resourceType"], r["id"]): dumps(r) for r in resources}
 
     def search(self, query: str) -> list[str]:
         """Ids of ``Type?query``, sorted."""
@@ -47,7 +52,10 @@ class World:
     def holds(self, where: plan.Predicate, type: str, id: str, values: IndexValues) -> bool:
         return matches(where, id, values, 0, lambda node: self.join(node, type, id, values))
 
-    def join(self, node: plan.Chain | plan.Has, type: str, id: str, values: IndexValues) -> bool:
+    def join(self, node: Joined, type: str, id: str, values: IndexValues) -> bool:
+        if isinstance(node, plan.TextHas):
+            words = words_of(self.bodies[type, id])
+            return words.have(node.param, node.words, prefix=node.prefix)
         if isinstance(node, plan.Chain):
             found = {(scan.type, one) for scan in node.targets for one in self.scan(scan)}
             return any(

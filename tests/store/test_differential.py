@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fhir_server.formats.json import dumps
 from fhir_server.search import plan
 from fhir_server.search.plan import Include, Scan, Search, SortKey
 from fhir_server.search.values import (
@@ -39,8 +40,10 @@ from fhir_server.store.memory import MemoryStore
 from fhir_server.store.mongo import roads as mongo_roads
 from fhir_server.store.mongo import view
 from fhir_server.store.mongo.opening import open_store as open_mongo
-from fhir_server.store.sqlite import roads, streams
+from fhir_server.store.sqlite import roads, streams, text
 from fhir_server.store.sqlite.opening import open_store
+from fhir_server.store.sqlite.prepared import PreparedSet
+from fhir_server.store.sqlite.store import SqliteStore
 from tests.mongodb import new_url
 from tests.store.building import Bench, values
 
@@ -55,6 +58,8 @@ URIS = ("http://a", "http://a/b", "http://a/b/c", "urn:x")
 SYSTEMS = ("", "s", "t")
 CODES = ("1", "2", "3")
 UNITS = ("g", "m", "")
+SAID = ("bone", "bon", "liver", "іжак", "骨", "x", "ada", "love")
+WORDS = ("bone", "Bón", "liver", "їжак", "骨折", "x1")
 DAYS = st.integers(-3, 3)
 PREFIXES = st.sampled_from(["eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap"])
 
@@ -99,15 +104,30 @@ def random_value(chance: Random) -> Any:
             return ReferenceValue(param, chance.choice(TYPES), chance.choice(IDS), "", version)
 
 
-def random_history(chance: Random) -> list[tuple[str, str, IndexValues | None]]:
+def random_body(chance: Random, type_: str, id_: str) -> bytes:
+    """A resource that says something: in its narrative, elsewhere, or nothing."""
+    said = [" ".join(chance.choices(WORDS, k=chance.randint(1, 4))) for _ in range(2)]
+    resource: dict[str, Any] = {"resourceType": type_, "id": id_}
+    if chance.random() < 0.6:
+        resource["text"] = {"status": "generated", "div": f"<div>{said[0]}</div>"}
+    if chance.random() < 0.6:
+        resource["extension"] = [{"url": "u", "valueString": said[1]}]
+    return dumps(resource)
+
+
+Event = tuple[str, str, IndexValues | None, bytes]
+
+
+def random_history(chance: Random) -> list[Event]:
     """Writes and deletions (None) in order."""
-    made: list[tuple[str, str, IndexValues | None]] = []
+    made: list[Event] = []
     for _ in range(chance.randint(5, 40)):
         found = [random_value(chance) for _ in range(chance.randint(2, 12))]
         patients = tuple(sorted(set(chance.choices(IDS, k=chance.randrange(3)))))
         index = values(*found, date=chance.randint(-3, 3) * DAY, patients=patients)
         deleted = chance.random() < 0.15
-        made.append((chance.choice(TYPES), chance.choice(IDS), None if deleted else index))
+        type_, id_ = chance.choice(TYPES), chance.choice(IDS)
+        made.append((type_, id_, None if deleted else index, random_body(chance, type_, id_)))
     return made
 
 
@@ -136,6 +156,12 @@ leaves = st.one_of(
         precise,
         units,
         st.one_of(codes, st.none()),
+    ),
+    st.builds(
+        plan.TextHas,
+        st.sampled_from(["_text", "_content", *PARAMS]),
+        st.lists(st.sampled_from(SAID), min_size=1, max_size=2).map(tuple),
+        st.booleans(),
     ),
     st.builds(plan.ReferenceIs, params, st.one_of(types, st.none()), ids),
     st.builds(lambda n, m: plan.Near("place", n, 0.0, m), points, st.sampled_from([1.0, 3e5])),
@@ -226,16 +252,36 @@ searches = st.builds(
 )
 
 
-def write(bench: Bench, history: list[tuple[str, str, IndexValues | None]]) -> None:
-    live: set[str] = set()
-    for type_, id_, found in history:
+def follow(bench: Bench, most: int) -> int:
+    """The index of words catches up by some versions."""
+    writer: Any = bench.store.writer  # type: ignore[attr-defined]
+    result = bench.do(writer.write(PreparedSet((), follow=most)))
+    return int(result.followed)
+
+
+def assert_words(bench: Bench) -> None:
+    """The index of words says what the bodies say, as far as it has followed and at its end."""
+    reader: Any = bench.store._reader  # type: ignore[attr-defined]
+    connection, codec = reader.connection, reader.codec
+    while True:
+        assert text.miscounted(connection, codec) == 0
+        for (rid,) in connection.execute("SELECT rid FROM resource").fetchall():
+            assert text.holds_words(connection, codec, rid)
+        if not follow(bench, 7):
+            break
+
+
+def write(bench: Bench, history: list[Event], live: set[str] | None = None) -> set[str]:
+    live = set() if live is None else live
+    for type_, id_, found, body in history:
         name = f"{type_}/{id_}"
         if found is not None:
-            bench.apply(bench.change(name, found))
+            bench.apply(bench.change(name, found, body=body))
             live.add(name)
         elif name in live:
             bench.delete(name)
             live.remove(name)
+    return live
 
 
 def all_pages(bench: Bench, search: Search) -> list[Any]:
@@ -280,6 +326,7 @@ def test_sqlite_answers_as_memory_does(
         mock.patch.object(plan, "INCLUDE_LIMIT", 2),
         mock.patch.multiple(roads, FEW=few, COUNTED=counted, JOINED=joined, JOINED_SLOWLY=joined),
         mock.patch.multiple(streams, _CHUNK=joined, _MOST_CHUNK=joined * 2),
+        mock.patch.object(text, "UNREAD", joined),
     ):
         compare(random_history(Random(seed)), plans, _sqlite)
 
@@ -294,25 +341,34 @@ def test_sqlite_answers_as_memory_does(
 def test_mongo_answers_as_memory_does(
     seed: int, plans: list[Search], few: int, joined: int
 ) -> None:
-    with mock.patch.object(mongo_roads, "FEW", few), mock.patch.object(view, "JOINED", joined):
+    with (
+        mock.patch.object(plan, "INCLUDE_LIMIT", 2),
+        mock.patch.object(mongo_roads, "FEW", few),
+        mock.patch.object(view, "JOINED", joined),
+    ):
         compare(random_history(Random(seed)), plans, _mongo)
 
 
 def compare(
-    history: list[tuple[str, str, IndexValues | None]],
+    history: list[Event],
     plans: list[Search],
     opened: Callable[[Path], Coroutine[Any, Any, Store]],
 ) -> None:
     with tempfile.TemporaryDirectory() as folder, asyncio.Runner() as runner:
-        memory, other = (
-            Bench(MemoryStore(), runner),
-            Bench(runner.run(opened(Path(folder))), runner),
-        )
+        memory = Bench(MemoryStore(), runner)
+        other = Bench(runner.run(opened(Path(folder))), runner)
+        words = isinstance(other.store, SqliteStore)
         try:
             write(memory, history)
-            write(other, history)
+            live: set[str] = set()
+            for event in history:
+                write(other, [event], live)
+                if words and len(event[3]) % 5 == 0:
+                    follow(other, len(event[3]) % 4)
             for search in plans:
                 assert all_pages(other, search) == all_pages(memory, search), search
+            if words:
+                assert_words(other)
             assert runner.run(other.store.counts()) == runner.run(memory.store.counts())
         finally:
             runner.run(other.store.close())

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from fhir_server.search.plan import Scan, Search
 from tests.search.test_semantics import PEOPLE, PEOPLE_ROWS, VALUE_ROWS, VALUES
+from tests.search.test_words import TEXT_ROWS, TEXTS
 from tests.search.world import World, parse
 from tests.store.building import Bench
 
 
 def wrong(bench: Bench, world: World, rows: list[tuple[str, list[str]]]) -> list[str]:
     bench.apply(
-        *(bench.change(f"{type}/{id}", found) for (type, id), found in world.values.items())
+        *(
+            bench.change(f"{type}/{id}", found, body=world.bodies[type, id])
+            for (type, id), found in world.values.items()
+        )
     )
     answers = []
     for query, expected in rows:
@@ -28,6 +32,11 @@ def test_people(backend: Bench) -> None:
 
 def test_values(backend: Bench) -> None:
     assert wrong(backend, VALUES, VALUE_ROWS) == []
+
+
+def test_texts(backend: Bench) -> None:
+    rows = [(f"Condition?{query}", ids) for query, ids in TEXT_ROWS]
+    assert wrong(backend, TEXTS, [(query, sorted(ids)) for query, ids in rows]) == []
 
 
 def test_a_store_that_finds_everything_is_noticed(backend: Bench) -> None:

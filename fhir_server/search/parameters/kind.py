@@ -117,12 +117,14 @@ class Context(NamedTuple):
     """What the meaning of a search value depends on besides itself.
 
     ``base`` and ``zone``: as of Site. ``now``: microseconds since the epoch, for ``ap``.
+    ``bodies``: whether the criteria are judged where the bodies of the resources are at hand.
     """
 
     base: str = ""
     now: int = 0
     zone: tzinfo = UTC
     terminology: Terminology = NoTerminology()
+    bodies: bool = True
 
 
 @dataclass(slots=True)

@@ -8,7 +8,8 @@ from typing import Final
 
 from fhir_server.search.parameters.escape import split, unescape
 from fhir_server.search.parameters.kind import Criterion, Emit, Kind, Site
-from fhir_server.search.plan import FALSE, Any, Not, Predicate, StringIs, TokenIs
+from fhir_server.search.plan import FALSE, Any, Not, Predicate, StringIs, TextHas, TokenIs
+from fhir_server.search.textual import parse_text
 from fhir_server.search.values import IndexValues, StringValue, TokenValue, fold
 from terminology.codes import Code
 
@@ -122,6 +123,12 @@ def _text(criterion: Criterion, value: str) -> Predicate:
     return StringIs(f"{criterion.index}:text", folded)
 
 
+def _text_query(criterion: Criterion, value: str) -> Predicate:
+    """The same texts, by words: https://hl7.org/fhir/R5/search.html#modifiertextadvanced"""
+    index = f"{criterion.index}:text"
+    return parse_text(criterion.name, value, lambda words, prefix: TextHas(index, words, prefix))
+
+
 def _of_type(criterion: Criterion, value: str) -> Predicate:
     parts = [unescape(part) for part in split(value, "|")]
     if len(parts) != 3 or not all(parts):
@@ -160,6 +167,7 @@ _READ: Final[Mapping[str, Callable[[Criterion, str], Predicate]]] = {
     "": _token,
     "not": _token,
     "text": _text,
+    "text-advanced": _text_query,
     "of-type": _of_type,
     "in": _members,
     "not-in": _members,
@@ -177,6 +185,7 @@ TOKEN = Kind(
     modifiers=tuple(modifier for modifier in _READ if modifier),
     modifier_types={
         "text": _SYSTEMATIC | {"Identifier"},
+        "text-advanced": _SYSTEMATIC | {"Identifier"},
         "of-type": frozenset({"Identifier"}),
     }
     | dict.fromkeys(("in", "not-in", "below", "above"), _CODES),

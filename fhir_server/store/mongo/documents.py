@@ -83,6 +83,10 @@ class Row:
         return self._raw
 
     @property
+    def body(self) -> bytes:
+        return self.raw[: self.document["l"]]
+
+    @property
     def values(self) -> IndexValues:
         if self._values is None:
             raw = self.raw
@@ -91,8 +95,7 @@ class Row:
 
     def stored(self) -> Stored:
         d = self.document
-        body = self.raw[: d["l"]]
-        return Stored(self.key, d["v"], self.updated, body, int(d["q"]), d["m"])
+        return Stored(self.key, d["v"], self.updated, self.body, int(d["q"]), d["m"])
 
 
 def made(change: Change, keys: Keys, codec: Codec) -> Document:

@@ -169,6 +169,10 @@ class Filters:
                 return Test({"_id": {"$in": [f"{self._type}/{i}" for i in ids]}}, exact=True)
             case plan.UpdatedIs(prefix, lo, hi):
                 return Test(updated(prefix, lo, hi), exact=True)
+            case plan.TextHas(param):
+                if predicate.of_body:
+                    return UNKNOWN
+                return Test(starting(self._keys.texts(self._type, param)), exact=False)
             case (
                 plan.TokenIs()
                 | plan.StringIs()
@@ -250,7 +254,7 @@ class Filters:
                 return self._quantity(leaf)
             case plan.Present():
                 return self._present(leaf)
-            case plan.IdIn() | plan.UpdatedIs() | plan.Near():
+            case plan.IdIn() | plan.UpdatedIs() | plan.Near() | plan.TextHas():
                 return self.test(leaf)
             case _:
                 assert_never(leaf)

@@ -15,6 +15,7 @@ from fhir_server.search.explain import Trace, short
 from fhir_server.search.match import matches_leaf
 from fhir_server.search.plan import Predicate, Scan
 from fhir_server.search.values import CANONICAL, IndexValues
+from fhir_server.search.words import remembered
 from fhir_server.store.mongo.documents import OLD, VERSION, Document, Row, name
 from fhir_server.store.mongo.filters import Filters, Joined
 from fhir_server.store.mongo.joining import (
@@ -356,6 +357,8 @@ class View:
             case plan.Composite(param, parts):
                 elements = [values for name, values in values.groups if name == param]
                 return any(all(self.holds(p, row, e) for p in parts) for e in elements)
+            case plan.TextHas(param, words, prefix) if predicate.of_body:
+                return remembered(row.body).have(param, words, prefix=prefix)
             case (
                 plan.IdIn()
                 | plan.UpdatedIs()
@@ -369,6 +372,7 @@ class View:
                 | plan.Present()
                 | plan.Near()
                 | plan.InPatient()
+                | plan.TextHas()
             ):
                 return matches_leaf(predicate, row.key.id, values, row.updated)
             case _:

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 from fhir_server.model.resource import Key
 from fhir_server.store.base import Erasure
+from fhir_server.store.sqlite import text
 from fhir_server.store.sqlite.codec import Codec, Damaged, unpack
 from fhir_server.store.sqlite.keys import Keys, Rows
 from fhir_server.store.sqlite.rows import index_rows
@@ -96,6 +97,7 @@ class Eraser:
     def erase(self, doomed: Doomed) -> int:
         """How many versions went."""
         run = self._connection.execute
+        text.forget(self._connection, self._codec, doomed.rid, doomed.gone)
         self._connection.executemany(
             "DELETE FROM version WHERE seq = ?", [(seq,) for seq in doomed.gone]
         )
@@ -133,6 +135,7 @@ def scrub(connection: sqlite3.Connection) -> bool:
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
     (size,) = connection.execute("PRAGMA page_size").fetchone()
     if pages * size <= MOST_REWRITTEN:
+        text.merge(connection)
         connection.execute("PRAGMA temp_store = FILE")
         try:
             connection.execute("VACUUM")

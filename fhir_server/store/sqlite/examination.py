@@ -18,7 +18,7 @@ from fhir_server.model.exchange import Json
 from fhir_server.model.problem import Problem
 from fhir_server.model.resource import Key
 from fhir_server.search.values import IndexValues
-from fhir_server.store.sqlite import codec, schema
+from fhir_server.store.sqlite import codec, schema, text
 from fhir_server.store.sqlite.keys import Keys
 from fhir_server.store.sqlite.rows import COLUMNS, Row, holds_rows, index_rows
 
@@ -63,12 +63,12 @@ class Examination:
 
     def schema(self) -> Look:
         known = len(schema.DELTAS)
-        text = f"version {self.version} of {known}"
+        said = f"version {self.version} of {known}"
         if self.version > known:
-            return Look("schema", False, f"{text}: use the newer program")
+            return Look("schema", False, f"{said}: use the newer program")
         if self.version < known:
-            text += ": the next start of a server migrates it"
-        return Look("schema", True, text)
+            said += ": the next start of a server migrates it"
+        return Look("schema", True, said)
 
     def integrity(self) -> Look:
         """SQLite's own check of every page and index."""
@@ -105,9 +105,13 @@ class Examination:
             for rid in self._rids(sample):
                 row = Row(self._connection.execute(_CURRENT, (rid,)).fetchone(), frames)
                 wrong += self._astray(row, extract, keys, rows)
+                if not text.holds_words(self._connection, frames, rid):
+                    wrong.append(f"{row.key}: is not completely in the index of words")
                 looked += 1
             if sample is None:
                 wrong += self._surplus(rows)
+                if miscounted := text.miscounted(self._connection, frames):
+                    wrong.append(f"{miscounted:,} words are in the index for other resources")
         finally:
             self._connection.execute("COMMIT")
         yield Look("index", not wrong, _said(wrong, f"{looked:,} resources as a scan finds them"))

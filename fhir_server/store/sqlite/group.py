@@ -19,6 +19,7 @@ from fhir_server.model.problem import Problem
 from fhir_server.model.resource import Key
 from fhir_server.store.base import Committed, Stale
 from fhir_server.store.ledger import LedgerWrite
+from fhir_server.store.sqlite import text
 from fhir_server.store.sqlite.codec import Codec, unpack
 from fhir_server.store.sqlite.erasing import Doomed, Eraser, Moved
 from fhir_server.store.sqlite.keys import NO_ROWS, Keys, Rows
@@ -308,6 +309,11 @@ class Group:
                     write.expires,
                 ),
             )
+
+    async def follow(self, most: int) -> int:
+        """Reads further versions into the index of words; how many there were."""
+        await self.flush()
+        return await text.follow(self._connection, self._codec, most)
 
     def expire(self, now: float) -> int:
         return self._connection.execute("DELETE FROM ledger WHERE expires <= ?", (now,)).rowcount

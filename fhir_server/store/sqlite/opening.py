@@ -122,6 +122,7 @@ class ElectedWriter:
             lock.release()
             raise
         self._lock, self._writer = lock, writer
+        writer.start()
         return True
 
     async def _find(self) -> bool:

@@ -45,6 +45,7 @@ class PreparedChange(NamedTuple):
 class PreparedSet(NamedTuple):
     """``expire``: also remove the ledger rows that have expired by then (epoch seconds).
 
+    ``follow``: of so many versions the words are then read into the index of words.
     ``erasures``: in a set without changes. ``scrub``: after the commit, leave nothing in the
     files of what was ever deleted.
     """
@@ -55,6 +56,7 @@ class PreparedSet(NamedTuple):
     expire: float | None = None
     erasures: tuple[Erasure, ...] = ()
     scrub: bool = False
+    follow: int = 0
 
 
 def prepare_change(change: Change, keys: Keys, codec: Codec) -> PreparedChange:
@@ -142,14 +144,15 @@ def to_wire(prepared: PreparedSet) -> bytes:
             prepared.expire,
             _flat(prepared.erasures),
             prepared.scrub,
+            prepared.follow,
         )
     )
 
 
 def from_wire(content: bytes) -> PreparedSet:
-    changes, guards, ledger, expire, erasures, scrub = msgspec.msgpack.decode(content)
+    changes, guards, ledger, expire, erasures, scrub, follow = msgspec.msgpack.decode(content)
     made = tuple(PreparedChange._make((*c[:-1], _rows_in(c[-1]))) for c in changes)
-    return PreparedSet(made, _node(guards), _node(ledger), expire, _node(erasures), scrub)
+    return PreparedSet(made, _node(guards), _node(ledger), expire, _node(erasures), scrub, follow)
 
 
 def _rows_out(rows: Rows) -> tuple[Any, ...]:

@@ -163,6 +163,7 @@ class Prober:
                 | plan.QuantityIs()
                 | plan.Present()
                 | plan.Near()
+                | plan.TextHas()
                 | plan.Composite()
                 | plan.Chain()
                 | plan.Has()

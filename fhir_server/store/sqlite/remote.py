@@ -143,8 +143,8 @@ class RemoteWriter:
 
 def _settle(done: asyncio.Future[Result], answer: list[Any]) -> None:
     match answer:
-        case ["ok", seqs, expired, erased, scrubbed]:
-            done.set_result(Result(Committed(tuple(seqs)), expired, tuple(erased), scrubbed))
+        case ["ok", seqs, expired, erased, *rest]:
+            done.set_result(Result(Committed(tuple(seqs)), expired, tuple(erased), *rest))
         case ["stale", keys]:
             done.set_exception(Stale(tuple(Key(*key) for key in keys)))
         case ["damaged", text]:

@@ -16,8 +16,10 @@ from fhir_server.search import plan
 from fhir_server.search.explain import short
 from fhir_server.search.plan import Predicate, Scan
 from fhir_server.search.values import CANONICAL, IndexValues
+from fhir_server.store.sqlite import text
 from fhir_server.store.sqlite.keys import DAY, DURATIONS, Keys, List, stretches, whole
 from fhir_server.store.sqlite.probes import MOST_LISTS, Probe, Prober
+from fhir_server.store.sqlite.rows import Budget
 
 FEW: Final = 128
 """A list at most this long is taken at once."""
@@ -98,13 +100,14 @@ class Roads:
         keys: Keys,
         joins: Joins,
         long: set[List],
-        inline: bool,
+        budget: Budget,
     ) -> None:
         self._connection = connection
         self._keys = keys
         self._joins = joins
         self._long = long
-        self._joined = JOINED if inline else JOINED_SLOWLY
+        self._joined = JOINED if budget.inline else JOINED_SLOWLY
+        self._budget = budget
         self.noted: list[tuple[Predicate, int, bool]] | None = None
         """(part, rows found, or more) of everything that was counted, if somebody asks."""
 
@@ -267,6 +270,8 @@ class Roads:
         if isinstance(part, plan.Has):
             ids = self._joins.referred_by(part, type_, min(limit, self._joined))
             return None if ids is None else self._by_ids(type_, ids)
+        if (query := text.expression(part)) is not None:
+            return text.candidates(self._connection, type_, query, limit, self._budget)
         if not _collectable(part):
             return None
         found: set[int] = set()
@@ -282,8 +287,8 @@ class Roads:
     ) -> Iterable[tuple[str, tuple[int | float | str, ...]]]:
         keys = self._keys
         match part:
-            case plan.StringIs(param, text, "starts") if text:
-                yield _TEXTS, (keys.string(type_, param), text, text + "\U0010ffff")
+            case plan.StringIs(param, start, "starts") if start:
+                yield _TEXTS, (keys.string(type_, param), start, start + "\U0010ffff")
             case plan.DateIs(param, prefix, lo, hi):
                 low, high = _bounds(prefix, lo, hi)
                 short, long = (keys.dates(type_, param, short=s) for s in (True, False))
@@ -316,12 +321,12 @@ _SPANS: Final = (
 
 def _collectable(part: Predicate) -> bool:
     match part:
-        case plan.StringIs(_, text, mode):
-            return mode == "starts" and text != ""
+        case plan.StringIs(_, wanted, mode):
+            return mode == "starts" and wanted != ""
         case plan.DateIs() | plan.NumberIs() | plan.QuantityIs():
             return True
         case _:
-            return False
+            return text.expression(part) is not None
 
 
 def _bounds(prefix: plan.Prefix, lo: int | float, hi: int | float) -> Bounds:

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeAlias
 from fhir_server.model.problem import BadRequest
 from fhir_server.model.resource import Key, Stored
 from fhir_server.search.values import IndexValues
+from fhir_server.search.words import Words, words_of
 from fhir_server.store.sqlite.codec import Codec, unpack
 from fhir_server.store.sqlite.keys import Rows
 
@@ -22,7 +23,7 @@ COLUMNS: Final = (
 class Row:
     """One version with what search knows of it; opened when it is looked into."""
 
-    __slots__ = ("_codec", "_raw", "_values", "columns", "key", "rid", "updated")
+    __slots__ = ("_codec", "_raw", "_values", "_words", "columns", "key", "rid", "updated")
 
     def __init__(self, columns: Columns, codec: Codec) -> None:
         self.columns = columns
@@ -32,6 +33,7 @@ class Row:
         self._codec = codec
         self._raw: bytes | None = None
         self._values: IndexValues | None = None
+        self._words: Words | None = None
 
     @property
     def raw(self) -> bytes:
@@ -47,10 +49,17 @@ class Row:
             self._values = unpack(raw[self.columns[8] :]) if raw else IndexValues()
         return self._values
 
+    @property
+    def words(self) -> Words:
+        """What is written in the body."""
+        if self._words is None:
+            self._words = words_of(self.raw[: self.columns[8]])
+        return self._words
+
     def within(self, values: IndexValues) -> Row:
         """The same row, seen by the values of one of its elements."""
         row = Row(self.columns, self._codec)
-        row._raw, row._values = self._raw, values
+        row._raw, row._values, row._words = self._raw, values, self._words
         return row
 
     def stored(self) -> Stored:
@@ -73,6 +82,10 @@ class Budget:
     def __init__(self, limit: int | None, *, inline: bool) -> None:
         self._left = limit
         self.inline = inline
+
+    @property
+    def limited(self) -> bool:
+        return self._left is not None
 
     def spend(self, units: int) -> None:
         if self._left is None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from fhir_server.model.problem import Unavailable
+from fhir_server.store.sqlite import text
 
 FILE: Final = "vehr.sqlite"
 
@@ -52,6 +53,7 @@ DELTAS: Final[tuple[tuple[str, ...], ...]] = (
             revision INTEGER NOT NULL, expires REAL, PRIMARY KEY (kind, key)) WITHOUT ROWID""",
         "CREATE INDEX ledger_expires ON ledger (expires) WHERE expires IS NOT NULL",
     ),
+    text.DELTA,
 )
 """Each delta leads from one schema version (``user_version``) to the next."""
 

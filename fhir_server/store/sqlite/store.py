@@ -40,6 +40,7 @@ from fhir_server.store.sqlite.prepared import (
     prepare_reindexed,
 )
 from fhir_server.store.sqlite.rows import COLUMNS, Budget, Exceeded, Row, holds_rows
+from fhir_server.store.sqlite.text import ANEW, PIECE, Behind, holds_words
 from fhir_server.store.sqlite.view import FETCH_ONE, View
 from fhir_server.store.sqlite.writer import Writer
 
@@ -47,6 +48,8 @@ INLINE: Final = 20_000
 """Work units (about microseconds) of a search on the loop; a longer one goes to a thread."""
 THREADED: Final = 2_000_000
 """Work units after which a search is refused as too costly."""
+CAUGHT_UP: Final = 2.0
+"""Seconds that a search waits for the index of words to catch up."""
 CHANGED: Final = 100_000
 """At most so many resources may have changed since the point of an ``as_of``."""
 
@@ -195,6 +198,17 @@ class SqliteStore:
         return self._ledger
 
     async def run(self, search: Search, trace: Trace | None = None) -> Page:
+        deadline = time.monotonic() + CAUGHT_UP
+        while True:
+            try:
+                return await self._page(search, trace)
+            except Behind:
+                result = await self._writer.write(PreparedSet((), follow=PIECE))
+                if not result.followed or time.monotonic() > deadline:
+                    text = "the index of words is being made: try again later"
+                    raise Unavailable(text, headers={"Retry-After": "10"}) from None
+
+    async def _page(self, search: Search, trace: Trace | None) -> Page:
         if trace is not None:
             return await self._explained(search, trace)
         match search:
@@ -291,9 +305,11 @@ class SqliteStore:
         return found
 
     async def reindex(self, fresh: Sequence[Reindexed]) -> int:
-        reader, changes = self._reader, list[PreparedChange]()
+        reader, changes, lost = self._reader, list[PreparedChange](), 0
         for number, item in enumerate(fresh, 1):
             row = reader.one(item.key)
+            if row is not None and not holds_words(reader.connection, reader.codec, row.rid):
+                lost += 1
             if row is not None and row.columns[4] == item.version and row.columns[7] != "DELETE":
                 change = prepare_reindexed(
                     item, row.raw[: row.columns[8]], reader.keys, reader.codec
@@ -303,10 +319,11 @@ class SqliteStore:
                     changes.append(change)
             if number % SLICE == 0:
                 await asyncio.sleep(0)
-        if not changes:
+        if not changes and not lost:
             return 0
-        result = await self._writer.write(PreparedSet(tuple(changes)))
-        return sum(seq > 0 for seq in result.committed.seqs)
+        follow = ANEW if lost else 0
+        result = await self._writer.write(PreparedSet(tuple(changes), follow=follow))
+        return max(sum(seq > 0 for seq in result.committed.seqs), lost)
 
     async def changes(self, since: int) -> AsyncIterator[Stored]:
         last, at = await self.position(), since

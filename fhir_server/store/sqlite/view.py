@@ -15,6 +15,7 @@ from fhir_server.search.explain import Trace, short
 from fhir_server.search.match import matches_leaf
 from fhir_server.search.plan import Predicate, Scan
 from fhir_server.search.values import CANONICAL
+from fhir_server.store.sqlite import text
 from fhir_server.store.sqlite.codec import Codec
 from fhir_server.store.sqlite.keys import Keys, List
 from fhir_server.store.sqlite.many import Heads
@@ -65,7 +66,7 @@ class View:
         self._codec = codec
         self._budget = budget
         known = set() if long is None else long
-        self._roads = Roads(connection, keys, self, known, budget.inline)
+        self._roads = Roads(connection, keys, self, known, budget)
         self._streams = Streams(connection, self._roads, budget)
         self._chosen: dict[int, tuple[Scan, Road]] = {}
         self._known: dict[tuple[int, Key], bool] = {}
@@ -278,6 +279,9 @@ class View:
             case plan.Composite(param, parts):
                 elements = [row.within(v) for p, v in row.values.groups if p == param]
                 return any(all(self.holds(p, element) for p in parts) for element in elements)
+            case plan.TextHas(param, words, prefix) if predicate.of_body:
+                self._budget.spend(text.COST)
+                return row.words.have(param, words, prefix=prefix)
             case plan.IdIn(ids):
                 return row.key.id in ids
             case (
@@ -291,6 +295,7 @@ class View:
                 | plan.UriIs()
                 | plan.Present()
                 | plan.Near()
+                | plan.TextHas()
                 | plan.InPatient()
             ):
                 return matches_leaf(predicate, row.key.id, row.values, row.updated)

@@ -21,6 +21,7 @@ from fhir_server.model.problem import Problem, Unavailable
 from fhir_server.store.base import Committed, Stale
 from fhir_server.store.sqlite import codec, schema, wal
 from fhir_server.store.sqlite.erasing import scrub
+from fhir_server.store.sqlite.follower import Follower
 from fhir_server.store.sqlite.group import Group
 from fhir_server.store.sqlite.keys import Keys
 from fhir_server.store.sqlite.prepared import PreparedSet
@@ -44,13 +45,15 @@ TROUBLES: Final = {
 
 class Result(NamedTuple):
     """``expired``: ledger rows removed; ``erased``: versions, of each erasure. ``scrubbed``:
-    whether nothing is left of what was deleted, where that was asked for.
+    whether nothing is left of what was deleted, where that was asked for. ``followed``:
+    versions read into the index of words.
     """
 
     committed: Committed
     expired: int = 0
     erased: tuple[int, ...] = ()
     scrubbed: bool = False
+    followed: int = 0
 
 
 Kept = dict[tuple[str, str], tuple[Any, ...] | None]
@@ -98,6 +101,7 @@ class LocalWriter:
         self._complete: asyncio.Future[None] | None = None
         self.kept: Kept = {}
         self.trouble: str | None = None
+        self._follower = Follower(self._follow)
         self._connection = self._open()
 
     def _open(self) -> sqlite3.Connection:
@@ -124,6 +128,13 @@ class LocalWriter:
         if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._work())
         return await done
+
+    def start(self) -> None:
+        """Begins what the writer does by itself."""
+        self._follower.wake()
+
+    async def _follow(self, most: int) -> int:
+        return (await self.write(PreparedSet((), follow=most))).followed
 
     async def _work(self) -> None:
         try:
@@ -185,6 +196,8 @@ class LocalWriter:
         except BaseException:
             self._fail(waiting, RuntimeError("the writer was interrupted"))
             raise
+        if group.next_seq - 1 > self._seq or any(i.prepared.follow < 0 for i in waiting):
+            self._follower.wake()
         self._rid, self._seq, self.trouble = group.next_rid - 1, group.next_seq - 1, None
         for item, result in results:
             for write in item.prepared.ledger:
@@ -227,7 +240,8 @@ class LocalWriter:
         expired = 0
         if item.prepared.expire is not None:
             expired = group.expire(item.prepared.expire)
-        return Result(committed, expired)
+        followed = await group.follow(item.prepared.follow) if item.prepared.follow else 0
+        return Result(committed, expired, followed=followed)
 
     def _fail(self, waiting: list[_Waiting], error: BaseException) -> None:
         """Nobody of the group is acknowledged; the database is opened anew, unless it is not
@@ -255,6 +269,7 @@ class LocalWriter:
 
     async def close(self) -> None:
         self._closed = True
+        await self._follower.stop()
         if self._worker is not None:
             await asyncio.wait([self._worker])
         self._connection.close()

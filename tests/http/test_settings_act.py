@@ -1,0 +1,301 @@
+"""Every setting does what its row says: one row here for each, or this fails."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from fhir_server.app import job_queue
+from fhir_server.cli.user import otp
+from fhir_server.config import Settings, SettingsError, read
+from fhir_server.http.middleware import edge_rules
+from fhir_server.workers.process import configuration
+from operations.models.registry import SHIPPED
+from tests.serving import Json, Server, served
+
+pytestmark = pytest.mark.slow
+
+PATIENT: Json = {"resourceType": "Patient"}
+ROOT = Path(__file__).parents[2]
+
+Act = Callable[[Path, Any], None]
+"""(folder, value): what is seen with a value of the setting."""
+
+
+def seen(check: Callable[[Server], None], name: str, *, open_: bool = True) -> Act:
+    """On a server with this setting."""
+
+    def act(folder: Path, value: Any) -> None:
+        with served("sqlite", folder, open_=open_, **{name: value}) as server:
+            check(server)
+
+    return act
+
+
+def elsewhere(*places: str) -> Act:
+    """Tests of other files ("path::name") that show it."""
+
+    def act(_: Path, __: Any) -> None:
+        for place in places:
+            path, _, name = place.partition("::")
+            text = (ROOT / path).read_text(encoding="utf-8")
+            assert re.search(rf"^(async )?def {name}\(", text, re.MULTILINE), place
+
+    return act
+
+
+def only_its_default(folder: Path, value: Any) -> None:
+    with pytest.raises(SettingsError):
+        read({f"VEHR_{value}": "something"})
+
+
+def status(method: str, url: str, code: int, **options: Any) -> Callable[[Server], None]:
+    def check(server: Server) -> None:
+        answer = server.send(method, url, **options)
+        assert answer.status_code == code, answer.text
+
+    return check
+
+
+def pages(size: int, query: str) -> Callable[[Server], None]:
+    def check(server: Server) -> None:
+        for _ in range(5):
+            server.create(PATIENT)
+        assert len(server.get(f"Patient?{query}").json()["entry"]) == size
+
+    return check
+
+
+def urls(server: Server) -> None:
+    answer = server.post("Patient", PATIENT)
+    assert answer.headers["location"].startswith("https://ehr.example/fhir/Patient/")
+
+
+def host(server: Server) -> None:
+    assert server.get("metadata", headers={"host": "other.example"}).status_code == 200
+    assert server.get("metadata", headers={"host": "third.example"}).status_code == 400
+
+
+def origin(server: Server) -> None:
+    allowed = "access-control-allow-origin"
+    for name, known in (("https://app.example", True), ("https://evil.example", False)):
+        answer = server.get("metadata", headers={"origin": name})
+        assert (answer.headers.get(allowed) == name) is known
+
+
+def zone(server: Server) -> None:
+    made = {"resourceType": "Observation", "status": "final", "code": {"text": "x"}}
+    server.create(made | {"effectiveDateTime": "2020-01-01T23:30:00Z"})
+    for date, total in (("2020-01-01T23:30", 0), ("2020-01-02T01:30", 1)):
+        assert server.get(f"Observation?date={date}").json()["total"] == total
+
+
+def several(server: Server) -> None:
+    for _ in range(2):
+        server.create(PATIENT | {"gender": "male"})
+    assert server.delete("Patient?gender=male").status_code in (200, 204)
+    assert server.get("Patient").json()["total"] == 0
+
+
+def models(folder: Path, value: Any) -> None:
+    further = folder / "models"
+    shutil.copytree(SHIPPED / "score2", further / "mine")
+    card = further / "mine" / "card.toml"
+    text = card.read_text(encoding="utf-8")
+    card.write_text(re.sub(r"(?m)^version = .*$", 'version = "999.0.0"', text), encoding="utf-8")
+    for given, known in ((None, False), (further, True)):
+        with served("sqlite", folder / str(known), models=given) as server:
+            server.put("Patient/p", PATIENT | {"id": "p"})
+            answer = server.get("Patient/p/$predict", params={"model": "score2|999.0.0"})
+            assert (answer.status_code == 404) is not known, answer.text
+
+
+def data(folder: Path, value: Any) -> None:
+    with served("sqlite", folder / "here") as server:
+        server.create(PATIENT)
+    assert (folder / "here" / "vehr.sqlite").is_file()
+
+
+def nothing_kept(folder: Path, value: Any) -> None:
+    with served("memory", folder) as server:
+        server.create(PATIENT)
+    assert not (folder / "vehr.sqlite").exists()
+
+
+def domain(folder: Path, value: Any) -> None:
+    """It stands in what an authenticator app shows."""
+    said = io.StringIO()
+    with (
+        mock.patch("fhir_server.cli.user.beside"),
+        mock.patch.dict(os.environ, VEHR_DOMAIN=value),
+        contextlib.redirect_stdout(said),
+    ):
+        otp("ann", remove=False, data=folder)
+    assert "vEHR%20north" in said.getvalue(), said.getvalue()
+
+
+def entries(count: int) -> Json:
+    entry = {"resource": PATIENT, "request": {"method": "POST", "url": "Patient"}}
+    return {"resourceType": "Bundle", "type": "transaction", "entry": [entry] * count}
+
+
+def retention(folder: Path, value: Any) -> None:
+    with served("sqlite", folder, job_hours=value) as server:
+        queue = job_queue(server.domain, folder / "jobs")
+        assert queue.rules.retention == value * 3600
+
+
+def of_uvicorn(name: str, read_: Callable[[Any], Any]) -> Act:
+    """Handed to the connections, whose tests are in ``test_admission.py``."""
+
+    def act(folder: Path, value: Any) -> None:
+        async def nothing(*_: Any) -> None:
+            return None
+
+        settings = replace(Settings(), **{name: value})
+        assert read_(configuration(nothing, settings)) == value
+
+    return act
+
+
+def of_edge(name: str) -> Act:
+    def act(folder: Path, value: Any) -> None:
+        rules = edge_rules(replace(Settings(), **{name: value}), "/fhir", open_=True)
+        assert getattr(rules, name) == value
+
+    return act
+
+
+def both(*acts: Act) -> Act:
+    def act(folder: Path, value: Any) -> None:
+        for one in acts:
+            one(folder, value)
+
+    return act
+
+
+ADMISSION = "tests/http/test_admission.py::"
+LONG = {"resourceType": "Patient", "name": [{"text": "x" * 3000}]}
+ACTS: dict[str, tuple[Any, Act]] = {
+    "data": (None, data),
+    "store": (None, nothing_kept),
+    "search": ("SEARCH", only_its_default),
+    "events": ("EVENTS", only_its_default),
+    "models": (None, models),
+    "base_url": ("https://ehr.example", seen(urls, "base_url")),
+    "domain": ("north", domain),
+    "hosts": (("other.example",), seen(host, "hosts", open_=False)),
+    "origins": (("https://app.example",), seen(origin, "origins", open_=False)),
+    "time_zone": ("Europe/Kyiv", seen(zone, "time_zone")),
+    "page_size": (2, seen(pages(2, ""), "page_size")),
+    "max_page_size": (3, seen(pages(3, "_count=100"), "max_page_size")),
+    "max_body": (1000, seen(status("POST", "Patient", 413, json=LONG), "max_body")),
+    "max_content": (
+        1000,
+        seen(
+            status("POST", "Binary", 413, content=b"x" * 1001, headers={"content-type": "a/b"}),
+            "max_content",
+        ),
+    ),
+    "max_depth": (
+        3,
+        seen(
+            status("POST", "Patient", 400, json=PATIENT | {"name": [{"given": ["x"]}]}), "max_depth"
+        ),
+    ),
+    "max_string": (2999, seen(status("POST", "Patient", 400, json=LONG), "max_string")),
+    "max_array": (
+        2,
+        seen(status("POST", "Patient", 400, json=PATIENT | {"name": [{}, {}, {}]}), "max_array"),
+    ),
+    "max_entries": (2, seen(status("POST", "", 413, json=entries(3)), "max_entries")),
+    "max_url": (100, seen(status("GET", f"Patient?name={'x' * 100}", 400), "max_url")),
+    "max_headers": (
+        400,
+        seen(status("GET", "Patient", 400, headers={"x-long": "x" * 400}), "max_headers"),
+    ),
+    "conditional_delete": ("multiple", seen(several, "conditional_delete")),
+    "request_seconds": (
+        1,
+        elsewhere("tests/http/test_edge.py::test_a_request_that_takes_too_long"),
+    ),
+    "max_running": (
+        2,
+        both(
+            of_edge("max_running"),
+            elsewhere(f"{ADMISSION}test_r12_beyond_the_limit_requests_are_refused_at_once"),
+        ),
+    ),
+    "max_held": (
+        99,
+        both(of_edge("max_held"), elsewhere(f"{ADMISSION}test_bodies_in_memory_are_bounded")),
+    ),
+    "max_connections": (
+        3,
+        both(
+            of_uvicorn("max_connections", lambda c: c.limits.connections),
+            elsewhere(f"{ADMISSION}test_connections_are_bounded"),
+        ),
+    ),
+    "head_seconds": (
+        1,
+        both(
+            of_uvicorn("head_seconds", lambda c: c.limits.head_seconds),
+            elsewhere(f"{ADMISSION}test_r13_slow_heads_are_closed_and_others_unaffected"),
+        ),
+    ),
+    "stall_seconds": (
+        1,
+        both(
+            of_uvicorn("stall_seconds", lambda c: c.limits.stall_seconds),
+            elsewhere(f"{ADMISSION}test_r13_a_client_that_does_not_read"),
+        ),
+    ),
+    "idle_seconds": (7, of_uvicorn("idle_seconds", lambda c: c.timeout_keep_alive)),
+    "leave_seconds": (None, elsewhere("tests/workers/test_workers.py::test_r23_sigterm_drains")),
+    "max_jobs": (2, elsewhere("tests/http/test_async.py::test_the_limit_per_owner")),
+    "running_jobs": (
+        1,
+        elsewhere("tests/jobs/test_runner.py::test_width_is_respected_and_the_oldest_goes_first"),
+    ),
+    "job_hours": (
+        3,
+        both(
+            retention,
+            elsewhere("tests/jobs/test_queue.py::test_ended_jobs_are_forgotten_with_their_files"),
+        ),
+    ),
+    "erase_log": (
+        None,
+        elsewhere(
+            "tests/operations/test_expunge.py"
+            "::test_a_log_that_cannot_be_written_is_said_and_made_up_for"
+        ),
+    ),
+    "metrics_token": (
+        None,
+        elsewhere("tests/security/test_metrics.py::test_with_a_token_only_by_it"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", [row.name for row in fields(Settings)])
+def test_a_setting_acts(tmp_path: Path, name: str) -> None:
+    value, act = ACTS[name]
+    act(tmp_path, value)
+
+
+def test_nothing_else_is_listed() -> None:
+    assert ACTS.keys() == {row.name for row in fields(Settings)}
+    with pytest.raises(AssertionError):
+        elsewhere("tests/http/test_edge.py::test_that_is_not_there")(ROOT, None)
