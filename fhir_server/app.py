@@ -220,7 +220,7 @@ def job_folder(settings: Settings) -> Iterator[Path]:
 def job_queue(domain: Domain, folder: Path) -> Queue:
     settings = domain.settings
     rules = JobRules(per_owner=settings.max_jobs, retention=settings.job_hours * 3600)
-    return Queue(domain.store.ledger, JobFiles(folder), domain.engine.now, rules)
+    return Queue(domain.store.ledger, JobFiles(folder), domain.engine.now, rules, domain.tokens)
 
 
 def fhir_base(

@@ -21,6 +21,13 @@ from fhir_server.auth.relations import FOREVER
 
 KIND: Final = "token"
 APPROVAL: Final = "approval"
+MANDATE: Final = "mandate"
+"""What a job goes on by when the token of its request has expired; the key begins with that
+of the token, so that a revocation finds it."""
+
+MANDATE_SECONDS: Final = 30 * 86_400
+"""No job is older."""
+
 FACE: Final = "/fhir"
 """The audience of a token is one face of this domain, by its path: the record of a domain has
 one public URL, but commands beside the server need not know it."""
@@ -103,7 +110,7 @@ class Tokens:
 
     async def grant(self, key: str, audience: str = FACE) -> Grant | None:
         """The grant by its id, for work that goes on without the token."""
-        row = await self._records.get(KIND, key)
+        row = await self._records.get(MANDATE if "/" in key else KIND, key)
         if row is None or row.value.get("audience") != audience:
             return None
         epoch = await self._records.epoch()
@@ -161,6 +168,31 @@ class Tokens:
         """True if the token was valid until now."""
         key = digest(token)
         row = await self._records.get(KIND, key)
+        gone = [LedgerWrite(MANDATE, m.key, None) for m in await self._mandates(key)]
+        if row is not None:
+            gone.append(LedgerWrite(KIND, key, None, row.revision))
+        done = await self._records.commit_policy(*gone) if gone else False
+        return done and row is not None
+
+    async def entrust(self, grant: str) -> str:
+        """A mandate for a job (``jobs.queue.Mandates``): it is judged as its token is, but
+        outlives it.
+        """
+        kind = MANDATE if "/" in grant else KIND
+        row = await self._records.get(kind, grant)
         if row is None:
-            return False
-        return await self._records.commit_policy(LedgerWrite(KIND, key, None, row.revision))
+            return grant
+        mandate = f"{grant.partition('/')[0]}/{new_secret()}"
+        expires = self._records.now() + MANDATE_SECONDS
+        await self._records.commit(LedgerWrite(MANDATE, mandate, row.value, expires=expires))
+        if await self._records.get(kind, grant) is None:  # revoked meanwhile, perhaps unseen
+            await self.release(mandate)
+        return mandate
+
+    async def release(self, mandate: str) -> None:
+        """The job has ended: nothing goes on by it."""
+        if "/" in mandate:
+            await self._records.commit(LedgerWrite(MANDATE, mandate, None))
+
+    async def _mandates(self, token: str) -> list[Row]:
+        return await self._records.scan(MANDATE, f"{token}/")

@@ -7,6 +7,7 @@ from pathlib import Path
 from fhir_server.access.ports import EraseLog, Manifest, Restored, back_up, restore
 from fhir_server.app import micros, software_version
 from fhir_server.auth.tokens import KIND as TOKEN
+from fhir_server.auth.tokens import MANDATE
 from fhir_server.config import Settings
 from fhir_server.jobs.queue import KIND as JOB
 from fhir_server.jobs.queue import SLOT
@@ -26,6 +27,6 @@ def use_backup(settings: Settings, place: Path, erased: Path | None = None) -> R
     own = EraseLog(settings.erased)
     known = own.entries()
     further = EraseLog(erased).entries() if erased is not None else []
-    done = restore(place, settings.data, (TOKEN, JOB, SLOT), [*known, *further])
+    done = restore(place, settings.data, (TOKEN, MANDATE, JOB, SLOT), [*known, *further])
     own.append(entry for entry in further if entry not in known)
     return done

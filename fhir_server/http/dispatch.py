@@ -62,7 +62,7 @@ CONTENT_TIMES: Final = 20
 """Streamed content may take so many times as long as other requests."""
 
 AT_ONCE: Final = frozenset(
-    {"capabilities", "async-status", "async-cancel", "async-file"}
+    {"capabilities", "async-status", "async-cancel", "async-file", "job", "jobs"}
     | {"create-binary", "read-binary", "update-binary", "vread-binary"}
 )
 """Interactions that are never deferred: ``Prefer`` may be passed over (RFC 7240)."""

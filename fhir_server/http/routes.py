@@ -46,6 +46,8 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route("GET", "_history", "history-system", "Versions of all resources"),
     Route("GET", "_async/{job}", "async-status", "How far a job of yours is, or its result"),
     Route("DELETE", "_async/{job}", "async-cancel", "Stop a job of yours and remove it"),
+    Route("GET", "_jobs", "jobs", "Jobs of yours, as Tasks"),
+    Route("GET", "_jobs/{job}", "job", "A job of yours, as a Task"),
     Route("GET", "_async/{job}/{file}", "async-file", "A file of a job of yours", raw=True),
     Route("GET", "{operation}", "operation", "Run an operation on the system"),
     Route("POST", "{operation}", "operation", "Run an operation on the system", "optional"),

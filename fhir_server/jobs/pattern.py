@@ -2,7 +2,8 @@
 
 https://hl7.org/fhir/R4/async.html, with the statuses of Bulk Data
 (https://hl7.org/fhir/uv/bulkdata/export.html#bulk-data-status-request). The status URL is
-``[base]/_async/[id]``, the files of a job lie below it. Only who started the job sees it;
+``[base]/_async/[id]``, the files of a job lie below it; as a Task it is ``[base]/_jobs/[id]``.
+Only who started the job sees it;
 to everybody else it is as unknown as one that never was.
 """
 
@@ -19,8 +20,9 @@ from fhir_server.jobs.model import SECOND, Asked, Job, JobFile, Owner
 from fhir_server.jobs.queue import Queue, failure_of, unknown
 from fhir_server.jobs.request import KIND, Handler, Replayed, asked, batch_response
 from fhir_server.jobs.runner import Reopen
-from fhir_server.model.exchange import Request, Response
-from fhir_server.model.problem import Gone, Problem, TooManyRequests
+from fhir_server.jobs.task import task_of
+from fhir_server.model.exchange import Json, Request, Response
+from fhir_server.model.problem import BadRequest, Gone, Problem, TooManyRequests
 
 FHIR_JSON: Final = "application/fhir+json; charset=utf-8"
 REMEMBERED: Final = 4096
@@ -62,7 +64,13 @@ class AsyncPattern:
 
     def handlers(self) -> dict[str, Handler]:
         """By interaction, as the route table names them."""
-        return {"async-status": self.status, "async-cancel": self.delete, "async-file": self.file}
+        return {
+            "async-status": self.status,
+            "async-cancel": self.delete,
+            "async-file": self.file,
+            "jobs": self.tasks,
+            "job": self.task,
+        }
 
     async def kick_off(self, job: Asked) -> Response:
         """202 with the status URL; TooManyRequests beyond the owner's limit."""
@@ -98,6 +106,31 @@ class AsyncPattern:
             raise unknown()
         return _ended(job, 200, self._files.read(id_, file), file.content_type)
 
+    async def tasks(self, request: Request, session: Session) -> Response:
+        """The caller's jobs as a searchset of Tasks, newest first."""
+        _refuse_parameters(request)
+        jobs = await self._queue.of(Owner.of(session.principal))
+        entries = [
+            {
+                "fullUrl": task_url(job),
+                "resource": task_of(job),
+                "search": {"mode": "match"},
+            }
+            for job in jobs
+        ]
+        url = f"{request.base}/_jobs"
+        bundle: Json = {"resourceType": "Bundle", "type": "searchset", "total": len(jobs)}
+        bundle["link"] = [{"relation": "self", "url": url}]
+        if entries:
+            bundle["entry"] = entries
+        return Response(200, dumps(bundle))
+
+    async def task(self, request: Request, session: Session) -> Response:
+        """One job of the caller's as a Task; its result stays at the status URL."""
+        _refuse_parameters(request)
+        job = await self._queue.find(request.path[0], Owner.of(session.principal))
+        return Response(200, dumps(task_of(job)))
+
     async def delete(self, request: Request, session: Session) -> Response:
         """DELETE of the status URL: the job is stopped, its files go, nobody sees it again."""
         job = await self._queue.find(request.path[0], Owner.of(session.principal))
@@ -113,6 +146,15 @@ class AsyncPattern:
                 raise
             return await self._queue.revoke(job.id, failure_of(problem)) or job
         return job
+
+
+def task_url(job: Job) -> str:
+    return f"{job.base}/_jobs/{job.id}"
+
+
+def _refuse_parameters(request: Request) -> None:
+    if request.query:
+        raise BadRequest(f"the parameter {request.query[0][0][:80]!r} is not supported here")
 
 
 def accepted(job: Job) -> Response:

@@ -13,7 +13,7 @@ import hashlib
 import secrets
 from collections.abc import Callable, Collection
 from dataclasses import replace
-from typing import Final
+from typing import Final, Protocol
 
 from fhir_server.access.ports import Ledger
 from fhir_server.jobs.files import JobFiles
@@ -40,6 +40,28 @@ Edit = Callable[[Job], Job | None]
 """A step; None: it does not apply any more."""
 
 
+class Mandates(Protocol):
+    """What lets a job go on as who started it, also when the token of that request expires."""
+
+    async def entrust(self, grant: str) -> str:
+        """The mandate of a grant; it falls with a revocation, not with the token's end."""
+        ...
+
+    async def release(self, mandate: str) -> None:
+        """The job has ended."""
+        ...
+
+
+class Unlimited:
+    """Grants do not end: of an open server, and of the server's own work."""
+
+    async def entrust(self, grant: str) -> str:
+        return grant
+
+    async def release(self, mandate: str) -> None:
+        return None
+
+
 class Queue:
     """``now``: microseconds since the epoch. ``wake`` is set when a runner should look."""
 
@@ -49,12 +71,14 @@ class Queue:
         files: JobFiles,
         now: Callable[[], int],
         rules: JobRules | None = None,
+        mandates: Mandates | None = None,
     ) -> None:
         self.files = files
         self.now = now
         self.rules = rules or JobRules()
         self.wake = asyncio.Event()
         self._ledger = ledger
+        self._mandates = mandates or Unlimited()
 
     async def submit(self, asked: Asked) -> Job:
         """A new job, durable when this returns; TooManyRequests if the owner has its fill."""
@@ -72,7 +96,7 @@ class Queue:
             request=asked.request,
             created=now,
             expires=0,
-            grant=asked.grant,
+            grant=await self._mandates.entrust(asked.grant) if asked.grant else "",
             files=files,
             updated=now,
         )
@@ -81,6 +105,8 @@ class Queue:
         await self._ledger.insert_unique(KIND, id_, encode(job), self._forget(job))
         if not await self._take_slot(job):
             await self._drop(id_)
+            if job.grant:
+                await self._mandates.release(job.grant)
             raise TooManyRequests(
                 f"{self.rules.per_owner} jobs of yours are not finished yet",
                 headers={"Retry-After": str(BUSY_SECONDS)},
@@ -196,6 +222,8 @@ class Queue:
 
     async def tidy(self, job: Job) -> None:
         """After the end: a removed job leaves nothing, and last of all the slot is free."""
+        if job.grant:
+            await self._mandates.release(job.grant)
         if job.removed:
             await self._drop(job.id)
         else:

@@ -16,17 +16,22 @@ from fhir_server.access.policy import PermitAll
 from fhir_server.access.ports import Ledger
 from fhir_server.access.session import Session
 from fhir_server.app import micros
+from fhir_server.auth.tokens import MANDATE, Held
+from fhir_server.definitions.registry import load
 from fhir_server.jobs.files import JobFiles
 from fhir_server.jobs.model import Asked, Job, Owner
 from fhir_server.jobs.queue import Queue
 from fhir_server.jobs.request import Replayed, asked
+from fhir_server.jobs.runner import Runner
 from fhir_server.model.exchange import Request
 from fhir_server.store.sqlite.opening import open_store
+from fhir_server.validation.validate import Validator
 from tests.serving import BACKENDS, BASE, Json, Server, issue, served
 
 PATIENT = {"resourceType": "Patient", "name": [{"family": "Doe"}]}
 ASYNC = {"prefer": "respond-async"}
 ROUNDS = 200
+VALIDATOR = Validator(load())
 SESSION = Session(cast(Engine, None), OPEN, PermitAll())
 
 
@@ -145,6 +150,76 @@ def test_revoked_while_it_waits(secured: Server) -> None:
     # Either it ran before the revocation, or not at all.
     made = secured.get("Patient", headers=again).json()["total"]
     assert (answer.status_code, made) in ((200, 1), (401, 0))
+
+
+def test_jobs_as_tasks(secured: Server) -> None:
+    scope = "system/Patient.rs"
+    mine, theirs = secured.bearer(scope), secured.bearer(scope, client="other")
+    narrow = secured.bearer("system/Observation.rs")
+    url = kick_off(secured.get("Patient?name=x", headers=mine | ASYNC))
+    entry(secured, url, headers=mine)
+    bundle = secured.get("_jobs", headers=mine | ASYNC).json()
+    assert (bundle["type"], bundle["total"]) == ("searchset", 1)
+    [shown] = bundle["entry"]
+    task = secured.get(shown["fullUrl"], headers=mine)
+    assert task.status_code == 200 and task.json() == shown["resource"]
+    assert task.json()["resourceType"] == "Task" and task.json()["status"] == "completed"
+    assert task.json()["output"][0]["valueUrl"] == url
+    for resource in (bundle, task.json()):
+        assert VALIDATOR.issues(resource) == []
+    assert secured.get(shown["fullUrl"], headers=mine | {"accept": "application/fhir+xml"}).text[
+        :5
+    ] in ("<Task", "<?xml")
+    unknown = secured.get("_jobs/" + "0" * 32, headers=mine)
+    for other in (theirs, narrow):
+        assert secured.get("_jobs", headers=other).json().get("entry") is None
+        hidden = secured.get(shown["fullUrl"], headers=other)
+        assert (hidden.status_code, hidden.json()) == (404, unknown.json())
+    assert secured.get("_jobs?status=completed", headers=mine).status_code == 400
+    assert secured.post("_jobs", PATIENT, headers=mine).status_code == 405
+    assert secured.delete(url, headers=mine).status_code == 202
+    assert secured.get("_jobs", headers=mine).json()["total"] == 0
+
+
+@pytest.mark.parametrize("fate", ["expired", "revoked", "revoked late", "disabled"])
+def test_a_job_outlives_its_token_but_not_a_revocation(
+    fate: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes on as it was granted at kick-off, unless that is taken back (law 5 of access)."""
+    scope = "system/Patient.rs"
+    options = {"open_": False, "store": "sqlite:", "data": tmp_path}
+    with monkeypatch.context() as still:
+        still.setattr(Runner, "start", lambda self: None)
+        with served("sqlite", tmp_path, **options) as server:  # type: ignore[arg-type]
+            server.client("app", scope=scope)
+            tokens = server.domain.tokens
+            held = Held(scope, "app")
+            token, write = tokens.made(held, 1.0)
+            server.run(server.domain.identities.records.commit(write))
+            url = kick_off(server.get("Patient", headers=bearer(token) | ASYNC))
+            if fate == "revoked":
+                assert server.run(tokens.revoke(token))
+            server.run(asyncio.sleep(1.1))
+            assert server.get(url, headers=bearer(token)).status_code == 401
+            if fate == "revoked late":
+                assert not server.run(tokens.revoke(token))
+            if fate == "disabled":
+                server.run(server.domain.identities.clients.change("app", disabled=True))
+    with served("sqlite", tmp_path, **options) as server:  # type: ignore[arg-type]
+        if fate == "disabled":
+            jobs = Queue(server.domain.store.ledger, JobFiles(tmp_path / "jobs"), micros)
+            id_ = url.rpartition("/")[2]
+            for _ in range(ROUNDS):
+                server.run(asyncio.sleep(0.02))
+                job = server.run(jobs.get(id_))
+                if job is not None and job.ended:
+                    break
+            assert job is not None and job.failure is not None and job.failure.status == 401
+            return
+        answer = ended(server, url, headers=server.bearer(scope, client="app"))
+        assert answer.status_code == (200 if fate == "expired" else 401), answer.text
+        left = server.run(server.domain.store.ledger.scan(MANDATE))
+        assert left == []
 
 
 def bearer(token: str) -> dict[str, str]:
