@@ -301,10 +301,8 @@ def interactions(
 
 def scope_filter(searching: Searching) -> CompileFilter:
     """Compiles the search parameters of a scope, which are FHIR's own: what a posted one
-    means may change while the scope is in use. They are judged by index values alone."""
-    own = replace(searching, schema=SearchSchema(searching.schema.definitions))
-    criteria = own.criteria(bodies=False)
-    return lambda type_, query: criteria(type_, query).where
+    means may change while the scope is in use."""
+    return replace(searching, schema=SearchSchema(searching.schema.definitions)).scope
 
 
 @asynccontextmanager

@@ -187,6 +187,21 @@ def test_settings_of_the_database(tmp_path: Path) -> None:
     connection.close()
 
 
+def test_a_closed_store_is_one_file(tmp_path: Path) -> None:
+    """Who copies it after the server has stopped has everything."""
+
+    async def fill() -> None:
+        store = await open_store(tmp_path, "serve")
+        await store.apply(ChangeSet((prepared_change(Key("A", "1"), 1, values()),)))
+        await store.close()
+
+    asyncio.run(fill())
+    assert not list(tmp_path.glob("*-wal"))
+    connection = sqlite3.connect(tmp_path / schema.FILE)
+    assert connection.execute("SELECT count(*) FROM version").fetchone() == (1,)
+    connection.close()
+
+
 def test_a_flipped_bit_is_found(tmp_path: Path) -> None:
     async def flip() -> None:
         store = await open_store(tmp_path, "serve")

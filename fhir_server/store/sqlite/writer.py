@@ -199,7 +199,8 @@ class LocalWriter:
         if group.next_seq - 1 > self._seq or any(i.prepared.follow < 0 for i in waiting):
             self._follower.wake()
         self._rid, self._seq, self.trouble = group.next_rid - 1, group.next_seq - 1, None
-        for item, result in results:
+        # What takes long is last, so that nobody waits for it.
+        for item, result in sorted(results, key=lambda one: one[0].prepared.scrub):
             for write in item.prepared.ledger:
                 self.kept.pop((write.kind, write.key), None)
             if item.prepared.scrub:
