@@ -238,7 +238,7 @@ def fhir_base(
     router = Router(ROUTES, domain.definitions.resource_types)
     handlers: dict[str, Handler] = {}
     bodies = Bodies(domain.definitions, settings.json_limits())
-    limits = Base(FHIR, domain.base, bodies, settings.request_seconds)
+    limits = Base(FHIR, domain.base, bodies, settings.request_seconds, settings.compress_above)
     defer = deferring(rows, handlers.__getitem__, pattern.respond_async)
     face = FhirBase(limits, gate, router, handlers, meter, defer)
     handlers.update(interactions(domain, rows, face.perform, open_=open_))

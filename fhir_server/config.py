@@ -31,6 +31,12 @@ def _text(value: str) -> str:
     return value
 
 
+def _count(value: str) -> int:
+    if not (value.isascii() and value.isdigit()):
+        raise ValueError("must be a whole number, 0 or more")
+    return int(value)
+
+
 def _positive(value: str) -> int:
     number = int(value) if value.isascii() and value.isdigit() else 0
     if number < 1:
@@ -203,6 +209,14 @@ class Settings:
     )
     max_headers: int = field(
         default=32768, metadata=of("MAX_HEADERS", _positive, "Most bytes of request headers.")
+    )
+    compress_above: int = field(
+        default=32768,
+        metadata=of(
+            "COMPRESS_ABOVE",
+            _count,
+            "Bytes above which an answer is compressed (gzip) for who takes that; 0: never.",
+        ),
     )
     conditional_delete: str = field(
         default="single",

@@ -178,7 +178,7 @@ def test_c11_put_revives(server: Server) -> None:
         (b"@prefix", {"content-type": "text/turtle"}, 415),
         (b'{"resourceType":"Patient"}', {"content-type": "application/fhir+ndjson"}, 415),
         (b'{"resourceType":"Patient"}', {"content-type": "application/json; charset=latin1"}, 415),
-        (b'{"resourceType":"Patient"}', {"content-encoding": "gzip"}, 415),
+        (b'{"resourceType":"Patient"}', {"content-encoding": "br"}, 415),
         (b'{"resourceType":"Patient"}', {"accept": "application/fhir+turtle"}, 406),
         (b'{"resourceType":"Patient"}', {"accept": "application/fhir+ndjson"}, 406),
         (b'{"resourceType":"Patient"}', {"accept": "image/png"}, 406),
