@@ -8,7 +8,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -178,7 +178,8 @@ class _Keys(BaseHTTPRequestHandler):
             self.send_header("Location", kind.location)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        with suppress(BrokenPipeError):
+            self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
         return
@@ -221,7 +222,9 @@ def test_g24_key_sets_by_url(tmp_path: Path) -> None:
         later = server.domain.identities.records.now
         server.domain.identities.records.now = lambda: later() + 61
         kind.document = public(RSA, EC)
-        assert ask(server, signed(claims(exp=int(time.time()) + 250), EC, "ES384")).status_code == 200
+        assert (
+            ask(server, signed(claims(exp=int(time.time()) + 250), EC, "ES384")).status_code == 200
+        )
         assert kind.asked == 2
 
 
