@@ -74,7 +74,7 @@ class Machine(RuleBasedStateMachine):
         for folder in self._folders:
             shutil.rmtree(folder, ignore_errors=True)
 
-    @precondition(lambda self: self.backend != "memory")
+    @precondition(lambda self: self.backend == "sqlite")
     @rule()
     def crash(self) -> None:
         before = self._stack

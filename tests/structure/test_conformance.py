@@ -11,8 +11,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.serving import STORES
+
 TESTS = Path(__file__).parents[1]
 NUMBERS = (*range(1, 25), *range(58, 67), *range(84, 87))
+_EACH = re.compile(r"(?:params=|'backend', )(?:list\()?(?:BACKENDS|STORES)\b")
 _NAME = re.compile(r"test_c([0-9]{2})_")
 
 
@@ -20,14 +23,14 @@ def numbered(text: str) -> Iterator[int]:
     """The numbers of the tests in a file that run on a server over every store."""
     tree = ast.parse(text)
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
-    own = {node.name for node in functions if "params=list(BACKENDS)" in _decorators(node)}
+    own = {node.name for node in functions if _EACH.search(_decorators(node))}
     elsewhere = {"server", "secured"} - {node.name for node in functions}
     for node in functions:
         match = _NAME.match(node.name)
         if match is None:
             continue
         arguments = {argument.arg for argument in node.args.args}
-        each = "list(BACKENDS)" in _decorators(node) or "BACKENDS)" in _decorators(node)
+        each = _EACH.search(_decorators(node)) is not None
         if arguments & (own | elsewhere) or ("backend" in arguments and each):
             yield int(match[1])
 
@@ -56,9 +59,9 @@ def test_fixtures_run_on_every_store() -> None:
             node.name: _decorators(node) for node in tree.body if isinstance(node, ast.FunctionDef)
         }
         for name in ("server", "secured"):
-            assert "params=list(BACKENDS)" in fixtures[name], (folder, name)
+            assert _EACH.search(fixtures[name]), (folder, name)
     serving = (TESTS / "serving.py").read_text(encoding="utf-8")
-    assert '"memory": _memory' in serving and '"sqlite": _sqlite' in serving
+    assert '"memory,sqlite"' in serving and {"memory", "sqlite"} <= set(STORES)
 
 
 def test_it_can_fail() -> None:
