@@ -357,7 +357,7 @@ def test_c18_conditional_delete(server: Server) -> None:
     assert server.get("Patient").json()["total"] == 2
 
 
-@pytest.mark.parametrize("backend", list(BACKENDS))
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_c18_multiple_by_declaration(backend: str, tmp_path: Path) -> None:
     with served(backend, tmp_path, conditional_delete="multiple") as server:
         rest = server.get("metadata").json()["rest"][0]
