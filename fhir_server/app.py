@@ -74,10 +74,9 @@ from fhir_server.search.extract import compile_extract
 from fhir_server.search.match import matches
 from fhir_server.search.schema import SearchSchema
 from fhir_server.store.base import Store
-from fhir_server.store.blobs import Blobs, LocalBlobs, MemoryBlobs
 from fhir_server.store.erase_log import EraseLog
-from fhir_server.store.memory import MemoryStore
-from fhir_server.store.sqlite import opening as sqlite
+from fhir_server.store.opening import open_blobs, open_store
+from fhir_server.store.opening import sole_server as sole_server
 from fhir_server.validation.validate import Validator
 from operations.anonymize import ROW as anonymize
 from operations.expunge import Expunge, expunge_operation
@@ -135,27 +134,6 @@ def new_id() -> str:
         f"{moment[:8]}-{moment[8:]}-7{chance[:3]}-"
         f"{'89ab'[int(chance[3], 16) & 3]}{chance[4:7]}-{chance[7:19]}"
     )
-
-
-async def open_store(settings: Settings, role: str) -> Store:
-    """``role``: "serve", or "command" beside or without a server."""
-    if settings.store == "memory:":
-        return MemoryStore()
-    return await sqlite.open_store(settings.data, role)
-
-
-def sole_server(settings: Settings) -> sqlite.Lock | None:
-    """The lock that this server, with all its processes, holds while it is there.
-
-    Raises Unavailable if another server has it.
-    """
-    return None if settings.store == "memory:" else sqlite.server_lock(settings.data)
-
-
-def open_blobs(settings: Settings) -> Blobs:
-    if settings.store == "memory:":
-        return MemoryBlobs(settings.max_content)
-    return LocalBlobs(settings.data / "blobs", settings.max_content)
 
 
 @asynccontextmanager
@@ -260,7 +238,7 @@ def fhir_base(
     router = Router(ROUTES, domain.definitions.resource_types)
     handlers: dict[str, Handler] = {}
     bodies = Bodies(domain.definitions, settings.json_limits())
-    limits = Base(FHIR, domain.base, bodies, settings.request_seconds)
+    limits = Base(FHIR, domain.base, bodies, settings.request_seconds, settings.compress_above)
     defer = deferring(rows, handlers.__getitem__, pattern.respond_async)
     face = FhirBase(limits, gate, router, handlers, meter, defer)
     handlers.update(interactions(domain, rows, face.perform, open_=open_))
@@ -323,10 +301,8 @@ def interactions(
 
 def scope_filter(searching: Searching) -> CompileFilter:
     """Compiles the search parameters of a scope, which are FHIR's own: what a posted one
-    means may change while the scope is in use. They are judged by index values alone."""
-    own = replace(searching, schema=SearchSchema(searching.schema.definitions))
-    criteria = own.criteria(bodies=False)
-    return lambda type_, query: criteria(type_, query).where
+    means may change while the scope is in use."""
+    return replace(searching, schema=SearchSchema(searching.schema.definitions)).scope
 
 
 @asynccontextmanager
