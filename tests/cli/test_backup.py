@@ -276,7 +276,7 @@ def test_nothing_unsealed_lies_beside_the_backup(small: Path, tmp_path: Path) ->
     """Not even if it fails: what is put together lies in the data directory."""
     before = sorted(p.name for p in (small / "data").iterdir())
     (tmp_path / "is-a-file").write_text("")
-    with pytest.raises(NotADirectoryError):
+    with pytest.raises(FileExistsError):
         take_backup(sealing(small, "data"), tmp_path / "is-a-file" / "backup")
     assert sorted(p.name for p in (small / "data").iterdir()) == before
     (small / "data" / "backup.part").mkdir()
