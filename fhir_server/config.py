@@ -83,6 +83,18 @@ def _conditional_delete(value: str) -> str:
     return value
 
 
+def _second_factor(value: str) -> str:
+    if value not in ("optional", "required"):
+        raise ValueError("must be optional or required")
+    return value
+
+
+def _yes_or_no(value: str) -> str:
+    if value not in ("yes", "no"):
+        raise ValueError("must be yes or no")
+    return value
+
+
 def _url(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -177,6 +189,22 @@ class Settings:
         default=("*",),
         metadata=of(
             "ORIGINS", _names, "Browser origins that may call the API, comma-separated; * = any."
+        ),
+    )
+    second_factor: str = field(
+        default="optional",
+        metadata=of(
+            "SECOND_FACTOR",
+            _second_factor,
+            "required: clinicians and administrators sign in with a one-time code too.",
+        ),
+    )
+    outbound_loopback: str = field(
+        default="no",
+        metadata=of(
+            "OUTBOUND_LOOPBACK",
+            _yes_or_no,
+            "yes: key sets of clients may be fetched from this machine; for tests only.",
         ),
     )
     time_zone: str = field(
