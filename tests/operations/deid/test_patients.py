@@ -129,7 +129,7 @@ def check(source: Json) -> None:
     resources = [entry["resource"] for entry in answer["entry"][:-1]]
     assert len(resources) == len(source["entry"])
     strings = [(key, value) for key, value in walk(resources) if isinstance(value, str)]
-    output = {value for key, value in strings if key != "resourceType"}
+    output = {value for key, value in strings if key not in ("resourceType", "type")}
     labels = {"anonymized", "redacted"}
     hidden = secrets(source)
     assert len(hidden) > 100
