@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from fhir_server.access.audit.log import AuditLog, Heads, recording
 from fhir_server.access.commit import committing
 from fhir_server.access.engine import Engine
 from fhir_server.access.gate import Gate, system_session
@@ -34,6 +35,7 @@ from fhir_server.http.dispatch import Base, FhirBase
 from fhir_server.http.front import Front
 from fhir_server.http.middleware import Edge, edge_rules
 from fhir_server.http.pages import Metrics, pages
+from fhir_server.http.recording import replayed
 from fhir_server.http.respond import Asgi
 from fhir_server.http.routes import ROUTES, Router
 from fhir_server.http.site import AuthSite
@@ -217,13 +219,28 @@ def expunging(domain: Domain, queue: Queue | None = None) -> Expunge:
 
 
 @contextmanager
-def job_folder(settings: Settings) -> Iterator[Path]:
-    """Where the files of jobs lie; those of a store that keeps nothing are not kept either."""
+def data_folder(settings: Settings) -> Iterator[Path]:
+    """Where the files of jobs and of the audit trail lie; those of a store that keeps nothing
+    are not kept either.
+    """
     if settings.store != "memory:":
-        yield settings.data / "jobs"
+        yield settings.data
         return
-    with tempfile.TemporaryDirectory(prefix="vehr-jobs-") as folder:
+    with tempfile.TemporaryDirectory(prefix="vehr-") as folder:
         yield Path(folder)
+
+
+@asynccontextmanager
+async def audit_trail(
+    domain: Domain, folder: Path, *, open_: bool
+) -> AsyncIterator[AuditLog | None]:
+    """The audit trail of this process; an open server has none."""
+    if open_:
+        yield None
+        return
+    store = domain.store
+    async with recording(folder, Heads(store.ledger, committing(store), micros)) as trail:
+        yield trail
 
 
 def job_queue(domain: Domain, folder: Path) -> Queue:
@@ -233,9 +250,12 @@ def job_queue(domain: Domain, folder: Path) -> Queue:
 
 
 def fhir_base(
-    domain: Domain, rows: Operations, meter: Metrics, queue: Queue, *, open_: bool
+    domain: Domain, rows: Operations, meter: Metrics, queue: Queue, audit: AuditLog | None
 ) -> tuple[FhirBase, Runner]:
-    """The FHIR base of the domain's own record, and the runner of its jobs."""
+    """The FHIR base of the domain's own record, and the runner of its jobs. ``audit`` None: it is
+    open to everybody, and nothing is recorded.
+    """
+    open_ = audit is None
     settings, tokens = domain.settings, domain.tokens
     scopes = scope_filter(domain.searching)
     gate = Gate(domain.engine, tokens.verify, scopes, recall=tokens.grant, open_=open_)
@@ -249,11 +269,11 @@ def fhir_base(
     bodies = Bodies(domain.definitions, settings.json_limits())
     limits = Base(FHIR, domain.base, bodies, settings.request_seconds, settings.compress_above)
     defer = deferring(rows, handlers.__getitem__, pattern.respond_async)
-    face = FhirBase(limits, gate, router, handlers, meter, defer)
+    face = FhirBase(limits, gate, router, handlers, meter, defer, audit)
     handlers.update(interactions(domain, rows, face.perform, open_=open_))
     handlers.update(pattern.handlers())
     work = {
-        REQUEST: replay(handlers.__getitem__, settings.json_limits()),
+        REQUEST: replay(replayed(handlers.__getitem__, audit), settings.json_limits()),
         REINDEX: reindex_body(Reindexing(domain.engine)),
     }
     return face, Runner(queue, work, reopen, settings.running_jobs)
@@ -329,25 +349,38 @@ async def serving(
         return not leaving()
 
     https, token = domain.settings.base_url.startswith("https:"), domain.settings.metrics_token
-    with job_folder(domain.settings) as folder:
-        queue = job_queue(domain, folder)
-        rows = operations(domain, runtime, queue)
-        face, runner = fhir_base(domain, rows, metrics, queue, open_=open_)
-        faces: dict[bytes, Asgi] = {b"fhir": face}
-        if not open_:
-            faces[b"auth"] = auth_site(domain)
-        front = Front(
-            bases=faces,
-            pages=pages(metrics, ready, domain.store.trouble, settings_rows(), token),
-        )
-        runner.start()
-        sweeping = asyncio.create_task(upkeep(domain.engine))
-        try:
-            yield Edge(front, edge_rules(domain.settings, FHIR, open_=open_), https)
-        finally:
-            sweeping.cancel()
-            await runner.drain()
-            await runtime.close()
+    with data_folder(domain.settings) as folder:
+        async with audit_trail(domain, folder, open_=open_) as audit:
+            queue = job_queue(domain, folder / "jobs")
+            rows = operations(domain, runtime, queue)
+            face, runner = fhir_base(domain, rows, metrics, queue, audit)
+            faces: dict[bytes, Asgi] = {b"fhir": face}
+            if not open_:
+                faces[b"auth"] = auth_site(domain)
+            trouble = either(domain.store.trouble, audit)
+            front = Front(
+                bases=faces,
+                pages=pages(metrics, ready, trouble, settings_rows(), token),
+            )
+            runner.start()
+            sweeping = asyncio.create_task(upkeep(domain.engine))
+            try:
+                yield Edge(front, edge_rules(domain.settings, FHIR, open_=open_), https)
+            finally:
+                sweeping.cancel()
+                await runner.drain()
+                await runtime.close()
+
+
+def either(
+    store: Callable[[], Awaitable[str | None]], audit: AuditLog | None
+) -> Callable[[], Awaitable[str | None]]:
+    """Why requests are refused, by the store or by the audit trail."""
+
+    async def trouble() -> str | None:
+        return await store() or (audit.trouble if audit is not None else None)
+
+    return trouble
 
 
 def software_version() -> str:

@@ -15,6 +15,7 @@ from typing import Final
 
 import structlog
 
+from fhir_server.access.audit.log import AuditLog
 from fhir_server.access.gate import Gate
 from fhir_server.access.session import Session
 from fhir_server.http.bodies import Bodies
@@ -32,6 +33,7 @@ from fhir_server.http.negotiate import (
     is_fhir,
     pretty,
 )
+from fhir_server.http.recording import Seen, record
 from fhir_server.http.respond import Receive, Scope, Send, deliver, rendered
 from fhir_server.http.routes import Route, Router
 from fhir_server.interactions.ports import Call, Handler
@@ -52,6 +54,9 @@ log = structlog.get_logger("vehr.http")
 
 FORM_ONLY: Final = frozenset({FORM})
 UNEXPECTED: Final = "The server met an unexpected condition; the request id names it in its log"
+
+UNANSWERED: Final = Response(503)
+"""What is recorded of a request whose client, or server, went away."""
 
 LARGE: Final = 64_000
 """Bytes of a body that take long to parse: about 3 ms."""
@@ -90,10 +95,13 @@ class Base:
 
 @dataclass(slots=True)
 class Progress:
-    """How far one request has come: its time limit, and its row once that is known."""
+    """How far one request has come: its time limit, its row once that is known, and what of it
+    is recorded, unless it is public.
+    """
 
     deadline: Deadline
     route: Route | None = None
+    seen: Seen | None = None
 
 
 @dataclass(slots=True)
@@ -131,7 +139,9 @@ class FhirBase:
         handlers: Mapping[str, Handler],
         meter: Meter,
         defer: Defer,
+        audit: AuditLog | None = None,
     ) -> None:
+        self._audit = audit
         self._base = base
         self._cut = len(base.path) + 1
         self._gate = gate
@@ -147,14 +157,18 @@ class FhirBase:
         try:
             response = await self._answer(scope, receive, progress)
         except Problem as problem:
+            self._note(progress, problem)
             response = await self._refused(problem, scope)
         except asyncio.CancelledError:
+            self._note(progress, late(progress.deadline))
             if not progress.deadline.missed:
+                self._recorded(progress, scope, UNANSWERED)
                 raise
             progress.deadline.task.uncancel()
             response = rendered(late(progress.deadline))
         finally:
             self._deadlines.end(progress.deadline)
+        response = self._recorded(progress, scope, response)
         if "accept-encoding" in scope[HEADERS]:
             accepted = scope[HEADERS]["accept-encoding"]
             response = await compressed(response, accepted, self._base.compress_above)
@@ -177,13 +191,10 @@ class FhirBase:
         try:
             route, path = self._route(scope["method"], scope["raw_path"])
         except Problem:
-            await self._gate.admit(headers.get("authorization"))
+            await self._admit(scope, progress)
             raise
         progress.route = route
-        if route.public:
-            session = self._gate.anonymous
-        else:
-            session = await self._gate.admit(headers.get("authorization"))
+        session = self._gate.anonymous if route.public else await self._admit(scope, progress)
         query, format_, indent = presentation(pairs(_ascii(scope["query_string"])))
         raw = route.raw and not asks_for_fhir(format_, headers.get("accept"))
         wanted: Format = "json"
@@ -211,13 +222,42 @@ class FhirBase:
             content=content,
             raw=raw,
         )
+        if progress.seen is not None:
+            progress.seen.request = request
         if "prefer" in headers and route.interaction not in AT_ONCE and prefers_async(request):
             url = _ascii(scope["raw_path"])[self._cut :]
             return await self._defer(Replayed(route.interaction, request, url), session)
         response = await handler(request, session)
+        if progress.seen is not None:
+            progress.seen.answer = response
         if wanted == "xml" and not raw:
             return await self._base.bodies.as_xml(response, indent=indent)
         return await self._base.bodies.prettified(response) if indent else response
+
+    async def _admit(self, scope: Scope, progress: Progress) -> Session:
+        """The Session of a request that is recorded from here on, also if it is refused."""
+        authorization = scope[HEADERS].get("authorization")
+        if self._audit is None:
+            return await self._gate.admit(authorization)
+        seen = progress.seen = Seen(self._audit.begin(scope[REQUEST_ID]))
+        session = await self._gate.admit(authorization)
+        seen.principal = session.principal
+        return session.recorded(seen.recording)
+
+    def _note(self, progress: Progress, problem: Problem) -> None:
+        if progress.seen is not None:
+            progress.seen.problem = problem
+
+    def _recorded(self, progress: Progress, scope: Scope, response: Response) -> Response:
+        """The answer, once it is recorded; if it cannot be, the problem in its place."""
+        if progress.seen is None or self._audit is None:
+            return response
+        interaction = progress.route.interaction if progress.route else "unknown"
+        try:
+            record(self._audit, progress.seen, interaction, scope, response.status)
+        except Unavailable as problem:
+            return rendered(problem)
+        return response
 
     async def _refused(self, problem: Problem, scope: Scope) -> Response:
         """A problem, in XML if that is asked for."""
