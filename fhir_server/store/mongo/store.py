@@ -25,7 +25,7 @@ from fhir_server.store.base import (
     Versions,
 )
 from fhir_server.store.mongo import history, search
-from fhir_server.store.mongo.documents import VERSION, Document, Row, indexed, name
+from fhir_server.store.mongo.documents import VERSION, Document, Row, indexed, name, wanted
 from fhir_server.store.mongo.erasing import formerly, scrub
 from fhir_server.store.mongo.failing import SNAPSHOT_GONE, answering
 from fhir_server.store.mongo.ledger import MongoLedger
@@ -107,7 +107,7 @@ class MongoStore:
         return Page(found, total=None if wanted.total == "none" else len(found))
 
     async def current(self, keys: Sequence[Key]) -> list[Stored | None]:
-        rows, names = self._tables.resource, [name(key) for key in keys]
+        rows, names = self._tables.resource, [wanted(*key) for key in keys]
         with answering():
             if len(names) == 1:
                 one = await rows.find_one({"_id": names[0]}, VERSION)
