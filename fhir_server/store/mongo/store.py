@@ -29,6 +29,7 @@ from fhir_server.store.mongo.documents import VERSION, Document, Row, indexed, n
 from fhir_server.store.mongo.erasing import formerly, scrub
 from fhir_server.store.mongo.failing import SNAPSHOT_GONE, answering
 from fhir_server.store.mongo.ledger import MongoLedger
+from fhir_server.store.mongo.presence import Presence
 from fhir_server.store.mongo.schema import Database, tables, wrong_indexes
 from fhir_server.store.mongo.view import Tables, View
 from fhir_server.store.mongo.writer import Writer
@@ -50,7 +51,7 @@ class MongoStore:
         self._database = database
         self._tables = tables
         self._ledger = ledger
-        self._writer = Writer(client, self._tables, self._ledger)
+        self._writer = Writer(client, self._tables, self._ledger, Presence(database))
 
     @classmethod
     async def of(
