@@ -9,7 +9,7 @@ import typer
 
 from fhir_server.access.ports import ArchiveError
 from fhir_server.cli.archives import take_backup
-from fhir_server.cli.settings import Data, lasting, settings_of
+from fhir_server.cli.settings import Data, embedded, settings_of
 from fhir_server.config import SettingsError
 
 Place = Annotated[Path, typer.Argument(help="A new folder, or a new file that ends in .tar.")]
@@ -17,7 +17,7 @@ Place = Annotated[Path, typer.Argument(help="A new folder, or a new file that en
 
 def backup(place: Place, data: Data = None) -> None:
     """Back up the data. The backup is not encrypted: keep it where the data may lie."""
-    settings = lasting(settings_of(data))
+    settings = embedded(settings_of(data))
     try:
         manifest = take_backup(settings, place)
     except ArchiveError as error:

@@ -9,7 +9,7 @@ import typer
 
 from fhir_server.access.ports import ArchiveError, EraseLogError, Restored
 from fhir_server.cli.archives import use_backup
-from fhir_server.cli.settings import Data, lasting, settings_of
+from fhir_server.cli.settings import Data, embedded, settings_of
 from fhir_server.config import SettingsError
 
 Place = Annotated[Path, typer.Argument(help="What vehr backup has made.")]
@@ -23,7 +23,7 @@ def restore(place: Place, erased: Erased = None, data: Data = None) -> None:
     """Restore a backup into an empty data directory. Tokens and jobs do not come back, nor does
     what was erased after the backup, by the erase log beside the data directory.
     """
-    settings = lasting(settings_of(data))
+    settings = embedded(settings_of(data))
     if erased is not None and not erased.is_file():
         raise SettingsError(f"there is no erase log {erased}")
     logs = [path for path in (settings.erased, erased) if path is not None and path.is_file()]

@@ -67,7 +67,7 @@ def create_binary(create: Handler, criteria: Criteria) -> Handler:
             draft = replace(draft, blob=await session.upload("c", request.content))
             [result] = await session.write([draft])
             return await stored_answer(request, session, result)
-        scan = criteria("Binary", pairs(condition.removeprefix("?")))
+        scan = await criteria("Binary", pairs(condition.removeprefix("?")))
         known = await found(session, scan, condition)
         if isinstance(known, Written):
             return await stored_answer(request, session, known)

@@ -38,7 +38,7 @@ def create(criteria: Criteria) -> Handler:
     async def unless_found(
         request: Request, session: Session, draft: Draft, condition: str
     ) -> Response:
-        scan = criteria(draft.key.type, pairs(condition.removeprefix("?")))
+        scan = await criteria(draft.key.type, pairs(condition.removeprefix("?")))
         guard = await session.find(scan)
         existing = one_or_none(guard, condition)
         if existing is not None:

@@ -36,7 +36,7 @@ def conditional_delete(criteria: Criteria, most: int) -> Handler:
     async def delete_(request: Request, session: Session) -> Response:
         (type_,) = request.path
         session.allow("d", type_)
-        scan = criteria(type_, request.query)
+        scan = await criteria(type_, request.query)
 
         async def attempt() -> Response:
             guard = await session.find(scan, most + 1)

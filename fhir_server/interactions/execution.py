@@ -174,7 +174,7 @@ class Execution:
     async def _find(self, condition: Condition) -> Guard:
         guard = self._found.get(condition)
         if guard is None:
-            scan = self._criteria(condition.type, pairs(condition.query))
+            scan = await self._criteria(condition.type, pairs(condition.query))
             guard = self._found[condition] = await self._session.find(scan, self._most + 1)
         return guard
 

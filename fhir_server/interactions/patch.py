@@ -46,7 +46,7 @@ def conditional_patch(criteria: Criteria, definitions: Definitions) -> Handler:
         (type_,) = request.path
         session.allow("u", type_)
         tags, document = candidates(request), document_of(request)
-        scan = criteria(type_, request.query)
+        scan = await criteria(type_, request.query)
 
         async def attempt() -> Response:
             guard = await session.find(scan)

@@ -11,7 +11,7 @@ from fhir_server.search.plan import Scan
 
 Handler = Callable[[Request, Session], Awaitable[Response]]
 
-Criteria = Callable[[str, Sequence[tuple[str, str]]], Scan]
+Criteria = Callable[[str, Sequence[tuple[str, str]]], Awaitable[Scan]]
 """(resource type, search parameters) -> the condition; every parameter must be understood."""
 
 

@@ -53,16 +53,25 @@ class Searching:
     def context(self) -> Context:
         return Context(self.base, self.now(), self.zone, limits=self.sizes.limits)
 
-    def criteria(self, *, bodies: bool = True) -> Criteria:
-        """The reader of conditions: strict, and never empty. ``bodies``: as of Context."""
+    def criteria(self) -> Criteria:
+        """The reader of conditions: strict, and never empty. Value sets and hierarchies are read
+        before the write that depends on the condition.
+        """
 
-        def read(type_: str, query: Sequence[tuple[str, str]]) -> Scan:
-            if type_ not in self.schema.types:
-                raise BadRequest(f"unknown resource type: {type_[:64]}")
-            context = self.context()._replace(bodies=bodies)
-            return parse_criteria(self.schema, type_, query, context)
+        async def read(type_: str, query: Sequence[tuple[str, str]]) -> Scan:
+            return await self.understood(lambda context: self._condition(type_, query, context))
 
         return read
+
+    def scope(self, type_: str, query: Sequence[tuple[str, str]]) -> Predicate:
+        """What a SMART scope says of a type: by index values alone, and without terminology,
+        whose content may change while the scope is in use."""
+        return self._condition(type_, query, self.context()._replace(bodies=False)).where
+
+    def _condition(self, type_: str, query: Sequence[tuple[str, str]], context: Context) -> Scan:
+        if type_ not in self.schema.types:
+            raise BadRequest(f"unknown resource type: {type_[:64]}")
+        return parse_criteria(self.schema, type_, query, context)
 
     async def understood(self, read: Callable[[Context], T]) -> T:
         """What ``read`` makes of a query, with the terminology that it turns out to need."""

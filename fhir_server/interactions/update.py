@@ -36,7 +36,7 @@ def conditional_update(criteria: Criteria) -> Handler:
         (type_,) = request.path
         session.allow("u", type_)
         resource = body_of(request, type_)
-        scan = criteria(type_, request.query)
+        scan = await criteria(type_, request.query)
 
         async def attempt() -> Response:
             guard = await session.find(scan)

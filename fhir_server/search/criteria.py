@@ -205,7 +205,7 @@ class Criteria:
         if name != code:
             not_supported(f"{name}: {code!r} has neither modifiers nor chains")
         if not self.context.bodies:
-            not_supported(f"{code!r} cannot be used here")
+            not_supported(f"{code!r} cannot be used in a scope")
         self.budget.spend(name, 1 + len(value) // 4)
         # A Bundle, a Binary and a Parameters have no narrative.
         has = code in self.schema.definitions.search_parameters(type)

@@ -283,7 +283,7 @@ def _manifest(content: bytes) -> Manifest:
         manifest = msgspec.json.decode(content, type=Manifest)
     except msgspec.MsgspecError:
         raise ArchiveError("the manifest of the backup cannot be read") from None
-    if manifest.format != FORMAT or manifest.schema > len(schema.DELTAS):
+    if manifest.format != FORMAT or manifest.schema > schema.VERSION:
         raise ArchiveError(
             f"the backup was made by version {manifest.software}: use the newer program"
         )

@@ -15,8 +15,9 @@ import fhir_server.access.restrict as original
 from fhir_server.access.policy import Policy, ScopePolicy
 from fhir_server.access.principal import Principal
 from fhir_server.access.scopes import parse_scopes
+from fhir_server.formats.json import dumps
 from fhir_server.model.resource import Key
-from fhir_server.search import plan
+from fhir_server.search import plan, words
 from fhir_server.search.match import matches_leaf
 from fhir_server.search.plan import FALSE, TRUE, Include, Predicate, Scan, Search
 from fhir_server.search.values import (
@@ -53,6 +54,24 @@ WORLDS = 1000
 class Held:
     key: Key
     values: IndexValues
+
+
+def body(item: Held) -> bytes:
+    """What its values say, in words too: codes, and references with the name of their target."""
+    said = [{"url": "code", "valueString": value.code} for value in item.values.tokens]
+    led = item.values.references + [r for g in item.values.groups for r in g.values.references]
+    named = [
+        {
+            "url": ref.param,
+            "valueReference": {
+                "reference": f"{ref.type}/{ref.id}",
+                "display": f"{ref.type}{ref.id}",
+                "identifier": {"value": f"{ref.type}{ref.id}"},
+            },
+        }
+        for ref in led
+    ]
+    return dumps({"resourceType": item.key.type, "id": item.key.id, "extension": [*said, *named]})
 
 
 def compile_filter(type_: str, filters: tuple[tuple[str, str], ...]) -> Predicate:
@@ -106,12 +125,15 @@ def policy_of(rng: random.Random) -> Policy:
 def predicate(rng: random.Random, type_: str, depth: int = 2) -> Predicate:
     links = list(LINKS[type_].items())
     kind = rng.choice(
-        ["token", "id", "not", "any", "all", "ref", "pair", "present", "chain", "has"]
+        ["token", "id", "not", "any", "all", "ref", "pair", "present", "chain", "has", "text"]
     )
     if depth == 0 or (kind in ("ref", "present", "chain") and not links):
         return plan.TokenIs("code", None, rng.choice(CODES))
     inner = lambda t=type_: predicate(rng, t, depth - 1)  # noqa: E731
     match kind:
+        case "text":
+            word = rng.choice([*CODES, f"{rng.choice(TYPES)}{rng.randrange(3)}".lower()])
+            return plan.TextHas(words.CONTENT, (word,), rng.random() < 0.3)
         case "id":
             return plan.IdIn((str(rng.randrange(3)),))
         case "not":
@@ -169,7 +191,7 @@ def question(rng: random.Random) -> Search:
 async def fill(held: list[Held]) -> MemoryStore:
     store = MemoryStore()
     for item in held:
-        change = Change(item.key, 1, 1000, b"{}", item.values, "PUT", 0)
+        change = Change(item.key, 1, 1000, body(item), item.values, "PUT", 0)
         await store.apply(ChangeSet((change,)))
     return store
 
@@ -286,6 +308,17 @@ async def test_the_law_catches_each_mutant(name: str) -> None:
     old, new = MUTANTS[name]
     assert old in Path(str(original.__file__)).read_text(encoding="utf-8"), name
     assert await breaks_law(mutant(old, new), range(WORLDS)) is not None, f"{name} survives"
+
+
+async def test_the_law_catches_words_of_references(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(words, "_PASSED_OVER", frozenset({"id"}))
+    for remembering in (words._table, words.remembered):
+        remembering.cache_clear()
+    try:
+        assert await breaks_law(original, range(WORLDS)) is not None
+    finally:
+        for remembering in (words._table, words.remembered):
+            remembering.cache_clear()
 
 
 def test_deny_is_the_default() -> None:

@@ -105,6 +105,20 @@ POINTS: Final[dict[str, Callable[[Countdown], None]]] = {
 }
 
 
+ERASING: Final[dict[str, Callable[[Countdown], None]]] = {
+    "before-bodies": _statement("DELETE FROM version", after=False),
+    "after-bodies": _statement("DELETE FROM version", after=True),
+    "before-resource": _statement("DELETE FROM resource", after=False),
+    "before-counter": _statement("UPDATE counter", after=False),
+    "before-erase-commit": _statement("COMMIT", after=False),
+    "after-erase-commit": _statement("COMMIT", after=True),
+    "before-rewrite": _statement("VACUUM", after=False),
+    "after-rewrite": _statement("VACUUM", after=True),
+    "before-log-cut": _statement("PRAGMA wal_checkpoint", after=False),
+}
+"""Instants of an erase."""
+
+
 def kill_at(point: str, count: int) -> None:
     """From now on in this process."""
-    POINTS[point](Countdown(count))
+    (POINTS | ERASING)[point](Countdown(count))

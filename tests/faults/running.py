@@ -133,7 +133,7 @@ def running(
     server = Running(data, port, process)
     pids: list[int] = []
     try:
-        until(lambda: process.poll() is not None or server.health() == 200, 60)
+        until(lambda: process.poll() is not None or server.health() == 200, 180)
         assert process.poll() is None, log_file.read_text()
         yield server
     finally:

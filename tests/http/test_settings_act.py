@@ -76,6 +76,10 @@ def pages(size: int, query: str) -> Callable[[Server], None]:
     return check
 
 
+def uncompressed(server: Server) -> None:
+    assert "content-encoding" not in server.get("metadata").headers
+
+
 def urls(server: Server) -> None:
     answer = server.post("Patient", PATIENT)
     assert answer.headers["location"].startswith("https://ehr.example/fhir/Patient/")
@@ -261,7 +265,22 @@ ACTS: dict[str, tuple[Any, Act]] = {
             elsewhere(f"{ADMISSION}test_r13_a_client_that_does_not_read"),
         ),
     ),
-    "idle_seconds": (7, of_uvicorn("idle_seconds", lambda c: c.timeout_keep_alive)),
+    "idle_seconds": (
+        7,
+        both(
+            of_uvicorn("idle_seconds", lambda c: c.timeout_keep_alive),
+            elsewhere(f"{ADMISSION}test_idle_connections_are_closed"),
+        ),
+    ),
+    "compress_above": (
+        0,
+        both(
+            seen(uncompressed, "compress_above"),
+            elsewhere(
+                "tests/http/test_bad_input.py::test_large_answers_are_compressed_for_who_takes_that"
+            ),
+        ),
+    ),
     "leave_seconds": (None, elsewhere("tests/workers/test_workers.py::test_r23_sigterm_drains")),
     "max_jobs": (2, elsewhere("tests/http/test_async.py::test_the_limit_per_owner")),
     "running_jobs": (

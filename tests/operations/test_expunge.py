@@ -329,9 +329,12 @@ def test_a_person_does_not_have_it(secured: Server, holder: dict[str, str]) -> N
     secured.user("head", "admin")
     secured.user("doctor", "family-doctor")
     secured.relation("doctor", "p")
+    doctor = {"resourceType": "Practitioner", "id": "d"}
+    assert secured.put("Practitioner/d", doctor).status_code == 201
     for context in ("patient", "user", "system"):
         secured.headers = secured.bearer(f"{context}/*.cruds __expunge", **holder)
-        assert secured.post(f"Patient/p/{EVERYTHING}").status_code == 403
+        for place in ("Patient/p", "Practitioner/d"):
+            assert secured.post(f"{place}/{EVERYTHING}").status_code == 403
     assert logged(secured) == []
 
 

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import random
+import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,10 +20,15 @@ from fhir_server.search.plan import History, Scan, Search
 from fhir_server.search.values import StringValue, TokenValue
 from fhir_server.store.base import Change, ChangeSet, EraseSet, Erasure, Stale
 from fhir_server.store.ledger import LedgerWrite
+from fhir_server.store.sqlite import schema
+from fhir_server.store.sqlite.erasing import cut_log, scrub
 from fhir_server.store.sqlite.opening import open_store
 from fhir_server.store.sqlite.schema import FILE
+from fhir_server.store.sqlite.store import Reader
+from tests.faults.points import ERASING
 from tests.store.building import Bench, key, names, to, values, walk
 from tests.store.test_apply import feed
+from tests.store.test_sqlite import ROOT, indexed_as_stored
 
 
 def erased(
@@ -244,6 +254,28 @@ def test_the_files_hold_no_byte_of_it(tmp_path: Path) -> None:
     assert not any(piece in files(tmp_path) for piece in looked)
 
 
+def test_a_rewrite_leaves_nothing_in_unused_parts_of_pages(tmp_path: Path) -> None:
+    """SQLite overwrites what it deletes, but not what it has moved to another page before."""
+    connection = schema.connect(tmp_path / FILE)
+    schema.migrate(connection)
+    connection.execute("PRAGMA synchronous = OFF")
+    chance, planted = random.Random(2), []
+    for number in range(3000):
+        connection.execute("BEGIN")
+        for _ in range(6):
+            name = "canary" if chance.random() < 0.1 else "plain"
+            row = (chance.randrange(20), f"{name}{chance.randrange(10**6):06}{number}", number)
+            connection.execute("INSERT OR IGNORE INTO string VALUES (?, ?, ?)", row)
+            planted += [row] if name == "canary" else []
+        connection.execute("COMMIT")
+    connection.executemany("DELETE FROM string WHERE h = ? AND text = ? AND rid = ?", planted)
+    assert cut_log(connection)
+    moved = files(tmp_path).count(b"canary")
+    assert scrub(connection) and b"canary" not in files(tmp_path)
+    connection.close()
+    assert moved < len(planted) / 100
+
+
 def test_a_damaged_resource_can_be_erased(tmp_path: Path) -> None:
     with asyncio.Runner() as runner:
         store = runner.run(open_store(tmp_path, "serve"))
@@ -263,6 +295,79 @@ def test_a_damaged_resource_can_be_erased(tmp_path: Path) -> None:
             counted = connection.execute("".join(("SELECT count(*) FROM ", table))).fetchone()
             assert counted == (0,), table
     connection.close()
+
+
+def test_a_worker_erases_by_the_writer_of_another(tmp_path: Path) -> None:
+    async def run() -> None:
+        writing = await open_store(tmp_path, "worker")
+        other = await open_store(tmp_path, "worker")
+        assert writing.writer.local and not other.writer.local
+        first = Change(key("Patient/p"), 1, 1, b"{}", values(*named("Canary")), "PUT", 0)
+        second = replace(first, version=2, expect=1, updated=2)
+        for change in (first, second):
+            await other.apply(ChangeSet((change,)))
+        stale = EraseSet((Erasure(key("Patient/p"), 1),))
+        with pytest.raises(Stale) as caught:
+            await other.erase(stale)
+        assert caught.value.keys == (key("Patient/p"),)
+        rows = (LedgerWrite("erased", "1", {"id": "p"}),)
+        part = await other.erase(EraseSet((Erasure(key("Patient/p"), 2, (1,)),)))
+        whole = await other.erase(EraseSet((Erasure(key("Patient/p"), 2),), rows))
+        assert (part.versions, whole.versions) == ((1,), (1,)) and await other.scrub()
+        for store in (writing, other):
+            assert await store.current([key("Patient/p")]) == [None]
+            assert await store.ledger.get("erased", "1") is not None
+        assert b"canary" not in files(tmp_path)
+        await other.close()
+        await writing.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("point", list(ERASING))
+def test_a_kill_in_the_middle_leaves_all_or_nothing(tmp_path: Path, point: str) -> None:
+    async def planted() -> None:
+        store = await open_store(tmp_path, "serve")
+        for version, family in enumerate(("Canary", "Canary B", "Canary C"), 1):
+            for name in ("Patient/p", "Patient/q"):
+                found = values(*named(family), TokenValue("identifier", "s", name))
+                change = Change(key(name), version, version, b"{}", found, "PUT", version - 1)
+                await store.apply(ChangeSet((change,)))
+        await store.close()
+
+    async def looked() -> bool:
+        store = await open_store(tmp_path, "serve")
+        current = await store.current([key("Patient/p"), key("Patient/q")])
+        there = current != [None, None]
+        assert there == (None not in current)
+        left = len([s async for s in store.changes(0)])
+        assert left == (6 if there else 0)
+        assert await store.counts() == ({"Patient": 2} if there else {})
+        assert (await store.ledger.get("erased", "1") is None) == there
+        assert await store.scrub()
+        assert there or b"canary" not in files(tmp_path)
+        await store.close()
+        return there
+
+    asyncio.run(planted())
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.store.eraser", str(tmp_path), point],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    with sqlite3.connect(tmp_path / FILE) as connection:
+        assert indexed_as_stored(connection, Reader(tmp_path / FILE))
+    connection.close()
+    there = asyncio.run(looked())
+    assert not there or "erased" not in done.stdout
+    assert there == (point not in COMMITTED)
+
+
+COMMITTED = {"after-erase-commit", "before-rewrite", "after-rewrite", "before-log-cut"}
 
 
 def test_numbers_are_not_given_again_after_a_restart(tmp_path: Path) -> None:

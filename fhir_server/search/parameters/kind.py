@@ -102,13 +102,15 @@ class Terminology(Protocol):
 
 
 class NoTerminology:
-    """Refuses: where criteria are read without the terminology of this server."""
+    """Refuses: the criteria of SMART scopes are read without the terminology of this server."""
 
     def members(self, value_set: str) -> tuple[Code, ...]:
-        raise BadRequest(f"{value_set[:200]}: value sets cannot be used here", code="not-supported")
+        text = f"{value_set[:200]}: value sets cannot be used in a scope, they may change under it"
+        raise BadRequest(text, code="not-supported")
 
     def below(self, system: str, code: str) -> tuple[Code, ...]:
-        raise BadRequest(f"{system[:200]}: no hierarchy can be used here", code="not-supported")
+        text = f"{system[:200]}: a hierarchy cannot be used in a scope, it may change under it"
+        raise BadRequest(text, code="not-supported")
 
     above = below
 

@@ -8,12 +8,15 @@ header; dictionaries are kept in the database, so newer programs read older fram
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
+from dataclasses import fields
 from functools import cache
 from importlib.resources import files
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import msgspec
 import zstandard
+from msgspec import Raw
 
 from fhir_server.model.problem import ServerError
 from fhir_server.search.values import (
@@ -38,11 +41,56 @@ Lists: TypeAlias = tuple[
     list[ReferenceValue],
     list[UriValue],
 ]
-Packed: TypeAlias = tuple[int, tuple[str, ...], Lists, list[tuple[str, Lists]]]
+Raws: TypeAlias = tuple[Raw, Raw, Raw, Raw, Raw, Raw, Raw]
+Packed: TypeAlias = tuple[int, tuple[str, ...], Raws, Raw]
 LEVEL: Final = 3
 LIMIT: Final = 1 << 30
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Packed).decode
+_groups = msgspec.msgpack.Decoder(list[tuple[str, Lists]]).decode
+_DECODERS: Final[dict[str, tuple[int, Callable[[Raw], list[Any]]]]] = {
+    name: (number, msgspec.msgpack.Decoder(list[kind]).decode)  # type: ignore[valid-type]
+    for number, (name, kind) in enumerate(
+        (
+            ("tokens", TokenValue),
+            ("strings", StringValue),
+            ("dates", DateValue),
+            ("numbers", NumberValue),
+            ("quantities", QuantityValue),
+            ("references", ReferenceValue),
+            ("uris", UriValue),
+        )
+    )
+}
+
+
+class KeptValues(IndexValues):
+    """Index values as they are kept: each list is opened when it is looked at."""
+
+    __slots__ = ("_lists", "_packed_groups")
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, packed: bytes | memoryview) -> None:
+        self.date, self.patients, self._lists, self._packed_groups = _decode(packed)
+
+    def __getattr__(self, name: str) -> list[Any]:
+        if name == "groups":
+            found: list[Any] = [
+                GroupValue(param, IndexValues(DATE_MIN, (), *some))
+                for param, some in _groups(self._packed_groups)
+            ]
+        elif name in _DECODERS:
+            number, decode = _DECODERS[name]
+            found = decode(self._lists[number])
+        else:
+            raise AttributeError(name)
+        setattr(self, name, found)
+        return found
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, IndexValues):
+            return NotImplemented
+        return all(getattr(self, f.name) == getattr(other, f.name) for f in fields(IndexValues))
 
 
 def _lists(v: IndexValues) -> Lists:
@@ -55,11 +103,7 @@ def pack(v: IndexValues) -> bytes:
 
 
 def unpack(packed: bytes | memoryview) -> IndexValues:
-    date, patients, lists, groups = _decode(packed)
-    elements = [GroupValue(param, IndexValues(DATE_MIN, (), *some)) for param, some in groups]
-    found = IndexValues(date, patients, *lists)
-    found.groups = elements
-    return found
+    return KeptValues(packed)
 
 
 @cache

@@ -357,13 +357,14 @@ class SqliteStore:
         return dict(rows.fetchall())
 
     async def close(self) -> None:
-        await self._writer.close()
+        """The writer's connection is the last, so that its log goes into the database file."""
         self._threads.shutdown()
         for reader in (self._reader, *self._slow):
             try:
                 reader.connection.close()
             except sqlite3.Error:
                 continue
+        await self._writer.close()
 
 
 def _versions(found: list[Row], count: int, total: int | None) -> Versions:

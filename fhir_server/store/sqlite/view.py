@@ -6,7 +6,7 @@ import heapq
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, assert_never
 
 from fhir_server.model.resource import Key
@@ -38,6 +38,8 @@ FETCH_NAMED: Final = "".join(
     )
 )
 _BATCH: Final = 500
+TESTED: Final = 10
+"""Work units of looking into one candidate."""
 AT_ONCE: Final = 20_000
 """Exact counts above this are not made inline: it is the whole inline budget."""
 
@@ -181,6 +183,7 @@ class View:
         return found
 
     def _passes(self, road: Road, row: Row) -> bool:
+        self._budget.spend(TESTED)
         if not bears(row, road.texts):
             return False
         return not road.residual or all(self.holds(p, row) for p in road.residual)
@@ -228,8 +231,14 @@ class View:
         if any(isinstance(p, plan.IdIn) for p in conjuncts(scan.where)):
             return len(self.find(scan, BY_DATE, limit))
         road = self._road(scan)
-        if road.residual or road.rids is not None or len(road.lists) != 1 or self.hidden:
+        if road.residual and not self.hidden:
+            found = self._counted(lambda most: self._roads.tally(scan, most), limit)
+            if found is not None:
+                return found
+        if road.residual or self.hidden or (road.rids is None and len(road.lists) != 1):
             return len(self.find(scan, BY_DATE, limit))
+        if road.rids is not None:
+            return len(self._streams.collected(road)[:limit])
         if not road.probes:
             return self._length(scan, road, limit)
         return self._streams.count(road, 2**62 if limit is None else limit)
@@ -240,10 +249,15 @@ class View:
                 "SELECT live FROM counter WHERE type = ?", (scan.type,)
             ).fetchone()
             return row[0] if row else 0
-        found = self._roads.count(road.lists, limit or AT_ONCE)
-        if limit is None and found == AT_ONCE:
+        found = self._counted(lambda most: self._roads.count(road.lists, most), limit)
+        return found or 0
+
+    def _counted(self, count: Callable[[int], int | None], limit: int | None) -> int | None:
+        """What an index counts; without a limit first up to what the budget bears at once."""
+        found = count(limit or AT_ONCE)
+        if limit is None and found is not None and found >= AT_ONCE:
             self._budget.spend(AT_ONCE)
-            found = self._roads.count(road.lists, 2**62)
+            found = count(2**62)
         return found
 
     # --- predicates on one row ------------------------------------------------------
