@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.serving import BASE, STORES, Server, served
+from tests.serving import BACKENDS, BASE, STORES, Server, served
 
 
 @pytest.fixture(params=list(STORES))
