@@ -153,6 +153,14 @@ class Settings:
             "default: beside it, its name with .erased.ndjson.",
         ),
     )
+    backup_key: Path | None = field(
+        default=None,
+        metadata=of(
+            "BACKUP_KEY",
+            _path,
+            "File with the key of backups, 64 hexadecimal digits; they are then encrypted.",
+        ),
+    )
     search: str = field(
         default="", metadata=of("SEARCH", _search, "URL of an external search engine.")
     )

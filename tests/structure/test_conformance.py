@@ -1,58 +1,73 @@
-"""Every conformance case of search has a test of its number, over HTTP, on every store.
+"""Every line of the tester's list has a test of its number, through HTTP, on each store.
 
-The numbers are those of the list of what a FHIR tester checks: 25 to 57 are search, 69 is
-``$everything``. A test is named ``test_c44_…`` (or ``test_c28_c29_…``), or has its rows in a
-table ``CASES`` whose keys are the numbers.
+The list is the issue's: statuses and headers (1 to 22), history (23, 24), bundles (58 to 66),
+Binary and the fidelity of what is stored (84 to 86).
 """
 
 from __future__ import annotations
 
-import importlib
-import inspect
+import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
-import pytest
+from tests.serving import STORES
 
-ROOT = Path(__file__).parents[2]
-PLACES = ("tests/conformance", "tests/operations/record")
-EVERY_STORE = {"server", "secured", "record", "many", "servers"}
-"""Fixtures that serve each store in turn, or all of them together."""
-SEARCH = {*range(25, 58), 69}
-NUMBERED = re.compile(r"test((?:_c\d+)+)_")
+TESTS = Path(__file__).parents[1]
+NUMBERS = (*range(1, 25), *range(58, 67), *range(84, 87))
+_EACH = re.compile(r"(?:params=|'backend', )(?:list\()?(?:BACKENDS|STORES)\b")
+_NAME = re.compile(r"test_c([0-9]{2})_")
 
 
-def modules() -> Iterator[ModuleType]:
-    for place in PLACES:
-        for path in sorted((ROOT / place).glob("test_*.py")):
-            yield importlib.import_module(".".join((*path.relative_to(ROOT).parts[:-1], path.stem)))
+def numbered(text: str) -> Iterator[int]:
+    """The numbers of the tests in a file that run on a server over every store."""
+    tree = ast.parse(text)
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    own = {node.name for node in functions if _EACH.search(_decorators(node))}
+    elsewhere = {"server", "secured"} - {node.name for node in functions}
+    for node in functions:
+        match = _NAME.match(node.name)
+        if match is None:
+            continue
+        arguments = {argument.arg for argument in node.args.args}
+        each = _EACH.search(_decorators(node)) is not None
+        if arguments & (own | elsewhere) or ("backend" in arguments and each):
+            yield int(match[1])
 
 
-def covered(found: ModuleType) -> set[int]:
-    """The numbers of one file that are asked of every store."""
-    numbers: set[int] = set(getattr(found, "CASES", ()))
-    for name, test in inspect.getmembers(found, inspect.isfunction):
-        match = NUMBERED.match(name)
-        if match is not None and EVERY_STORE & set(inspect.signature(test).parameters):
-            numbers |= {int(number) for number in match[1].split("_c")[1:]}
-    return numbers
+def _decorators(node: ast.FunctionDef) -> str:
+    return " ".join(ast.unparse(decorator) for decorator in node.decorator_list)
 
 
-def test_each_case_of_search_has_a_test() -> None:
-    there = {number for found in modules() for number in covered(found)}
-    assert there >= SEARCH, f"without a test: {sorted(SEARCH - there)}"
+def found() -> set[int]:
+    files = [
+        *(TESTS / "conformance").glob("test_*.py"),
+        *(TESTS / "interactions").glob("test_*.py"),
+    ]
+    return {n for path in files for n in numbered(path.read_text(encoding="utf-8"))}
 
 
-@pytest.mark.parametrize("number", [26, 44, 69])
-def test_a_case_without_a_test_is_noticed(number: int) -> None:
-    """The tables and names are really read: without them the number is missing."""
-    bearing = [found for found in modules() if number in covered(found)]
-    assert bearing
-    for found in bearing:
-        kept = {name: value for name, value in vars(found).items() if f"c{number}" not in name}
-        kept["CASES"] = {n: rows for n, rows in getattr(found, "CASES", {}).items() if n != number}
-        twin = ModuleType(found.__name__)
-        vars(twin).update(kept)
-        assert number not in covered(twin)
+def test_every_line_has_its_test() -> None:
+    assert set(NUMBERS) - found() == set()
+
+
+def test_fixtures_run_on_every_store() -> None:
+    for folder in ("conformance", "interactions"):
+        text = (TESTS / folder / "conftest.py").read_text(encoding="utf-8")
+        tree = ast.parse(text)
+        fixtures = {
+            node.name: _decorators(node) for node in tree.body if isinstance(node, ast.FunctionDef)
+        }
+        for name in ("server", "secured"):
+            assert _EACH.search(fixtures[name]), (folder, name)
+    serving = (TESTS / "serving.py").read_text(encoding="utf-8")
+    assert '"memory,sqlite"' in serving and {"memory", "sqlite"} <= set(STORES)
+
+
+def test_it_can_fail() -> None:
+    both = "def test_c01_x(server): ...\n"
+    assert list(numbered(both)) == [1]
+    assert list(numbered("def test_c01_x(tmp_path): ...\n")) == []
+    assert list(numbered("@pytest.fixture\ndef server(): ...\n" + both)) == []
+    assert list(numbered("@parametrize('backend', ['memory'])\ndef test_c01_x(backend): ...")) == []
+    assert list(numbered("def test_1_x(server): ...\n")) == []
