@@ -83,6 +83,18 @@ def _conditional_delete(value: str) -> str:
     return value
 
 
+def _second_factor(value: str) -> str:
+    if value not in ("optional", "required"):
+        raise ValueError("must be optional or required")
+    return value
+
+
+def _yes_or_no(value: str) -> str:
+    if value not in ("yes", "no"):
+        raise ValueError("must be yes or no")
+    return value
+
+
 def _url(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -141,6 +153,14 @@ class Settings:
             "default: beside it, its name with .erased.ndjson.",
         ),
     )
+    backup_key: Path | None = field(
+        default=None,
+        metadata=of(
+            "BACKUP_KEY",
+            _path,
+            "File with the key of backups, 64 hexadecimal digits; they are then encrypted.",
+        ),
+    )
     search: str = field(
         default="", metadata=of("SEARCH", _search, "URL of an external search engine.")
     )
@@ -171,6 +191,22 @@ class Settings:
             "ORIGINS", _names, "Browser origins that may call the API, comma-separated; * = any."
         ),
     )
+    second_factor: str = field(
+        default="optional",
+        metadata=of(
+            "SECOND_FACTOR",
+            _second_factor,
+            "required: clinicians and administrators sign in with a one-time code too.",
+        ),
+    )
+    outbound_loopback: str = field(
+        default="no",
+        metadata=of(
+            "OUTBOUND_LOOPBACK",
+            _yes_or_no,
+            "yes: key sets of clients may be fetched from this machine; for tests only.",
+        ),
+    )
     time_zone: str = field(
         default="UTC",
         metadata=of("TIME_ZONE", _zone, "Time zone of dates and times that do not name one."),
@@ -180,6 +216,20 @@ class Settings:
     )
     max_page_size: int = field(
         default=1000, metadata=of("MAX_PAGE_SIZE", _positive, "Greatest _count.")
+    )
+    max_values: int = field(
+        default=1000,
+        metadata=of("MAX_VALUES", _positive, "Most alternatives (a,b,c) of one search criterion."),
+    )
+    max_chain: int = field(
+        default=4,
+        metadata=of("MAX_CHAIN", _positive, "Most chained references and _has in one criterion."),
+    )
+    max_includes: int = field(
+        default=50,
+        metadata=of(
+            "MAX_INCLUDES", _positive, "Most _include and _revinclude of a query but for *."
+        ),
     )
     max_body: int = field(
         default=10000000, metadata=of("MAX_BODY", _positive, "Greatest request body.")
