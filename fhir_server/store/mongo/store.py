@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from pymongo import AsyncMongoClient
+from pymongo import AsyncMongoClient, UpdateOne
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import OperationFailure
 
@@ -140,22 +140,27 @@ class MongoStore:
             return await formerly(self._tables, patient)
 
     async def reindex(self, fresh: Sequence[Reindexed]) -> int:
+        items = {name(item.key): item for item in fresh}
+        writes: list[UpdateOne] = []
         with answering():
-            return sum([await self._reindex(item) for item in fresh])
+            found = self._tables.resource.find({"_id": {"$in": list(items)}})
+            async for there in found:
+                renewed = self._renewed(there, items[there["_id"]])
+                if renewed is not None:
+                    at = {"_id": there["_id"], "v": there["v"], "y": there["t"]}
+                    writes.append(UpdateOne(at, {"$set": renewed}))
+            if not writes:
+                return 0
+            return (await self._tables.resource.bulk_write(writes, ordered=False)).matched_count
 
-    async def _reindex(self, item: Reindexed) -> bool:
-        """Whether the index of this version was not as it should be."""
-        at = {"_id": name(item.key), "v": item.version, "y": item.key.type}
-        there = await self._tables.resource.find_one(at)
-        if there is None:
-            return False
-        keys, codec = self._tables.keys, self._tables.codec
-        body = codec.open(there["b"])[: there["l"]]
-        fields = indexed(item.key.type, item.values, body, keys, codec)
+    def _renewed(self, there: Document, item: Reindexed) -> Document | None:
+        """The fields as they should be; None if they are, or the version is not current."""
+        if "y" not in there or there["v"] != item.version:
+            return None
+        row, codec = Row(there, self._tables.codec), self._tables.codec
+        fields = indexed(item.key.type, item.values, row.body, self._tables.keys, codec)
         same = all(there[field] == fields[field] for field in ("d", "k", "s", "r"))
-        if same and Row(there, codec).values == item.values:
-            return False
-        return (await self._tables.resource.update_one(at, {"$set": fields})).matched_count == 1
+        return None if same and row.values == item.values else fields
 
     async def changes(self, since: int) -> AsyncIterator[Stored]:
         last = await self.position()
