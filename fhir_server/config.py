@@ -17,7 +17,12 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from fhir_server.formats.json import Limits as JsonLimits
 
 PREFIX: Final = "VEHR_"
-NOT_SETTINGS: Final = frozenset({"VEHR_TEST_DATA", "VEHR_TEST_MONGODB", "VEHR_TEST_BACKENDS"})
+NOT_SETTINGS: Final = frozenset(
+    {
+        *("VEHR_TEST_DATA", "VEHR_TEST_MONGODB", "VEHR_TEST_BACKENDS"),
+        *("VEHR_TEST_NODE", "VEHR_TEST_PYTHON"),
+    }
+)
 """Variables of the test suite, which the server leaves alone."""
 
 
