@@ -302,6 +302,10 @@ ACTS: dict[str, tuple[Any, Act]] = {
             elsewhere("tests/jobs/test_queue.py::test_ended_jobs_are_forgotten_with_their_files"),
         ),
     ),
+    "backup_key": (
+        None,
+        elsewhere("tests/cli/test_backup.py::test_an_encrypted_backup_restores_whole"),
+    ),
     "erase_log": (
         None,
         elsewhere(
