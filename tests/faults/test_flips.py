@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import sqlite3
 from pathlib import Path
 
 import pytest
 
 from fhir_server.model.problem import Problem, Unavailable
-from fhir_server.store.sqlite import wal
+from fhir_server.store.sqlite import schema, wal
 from fhir_server.store.sqlite.opening import open_store
 from tests.faults import flipping
 
@@ -86,3 +87,17 @@ def test_the_check_of_flips_can_fail(tmp_path: Path) -> None:
             tmp_path / "data", bodies | {"feed": bodies["feed"] | {place: b"{}"}}, "nowhere"
         )
     assert issubclass(wal.DamagedLog, Problem)
+
+
+def test_r18_the_dictionary(tmp_path: Path) -> None:
+    """This program has its own copy; what only the database has is refused by name."""
+    bodies = flipping.stored(tmp_path)
+    connection = sqlite3.connect(tmp_path / "data" / schema.FILE)
+    connection.execute("UPDATE dictionary SET content = zeroblob(length(content))")
+    connection.commit()
+    assert asyncio.run(flipping.every(tmp_path / "data")) == bodies
+    connection.execute("INSERT INTO dictionary VALUES (4294967295, ?)", (b"\x37\xa4\x30\xec" * 9,))
+    connection.commit()
+    connection.close()
+    with pytest.raises(Problem, match="dictionary"):
+        asyncio.run(flipping.every(tmp_path / "data"))
