@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from fhir_server.model.problem import Problem, Unavailable
+from fhir_server.search.plan import IdIn, Scan, Search
 from fhir_server.store.sqlite import schema, wal
 from fhir_server.store.sqlite.opening import open_store
 from tests.faults import flipping
@@ -101,3 +102,32 @@ def test_r18_the_dictionary(tmp_path: Path) -> None:
     connection.close()
     with pytest.raises(Problem, match="dictionary"):
         asyncio.run(flipping.every(tmp_path / "data"))
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "UPDATE resource SET seq = seq - 1 WHERE id = 'p7'",
+        "UPDATE version SET version = 3 WHERE seq = (SELECT seq FROM resource WHERE id = 'p7')",
+        "UPDATE resource SET id = 'q7' WHERE id = 'p7'",
+    ],
+)
+def test_r18_another_body_is_not_served(tmp_path: Path, sql: str) -> None:
+    """Columns that lead to a body: none shows one patient as another."""
+    flipping.stored(tmp_path)
+    connection = sqlite3.connect(tmp_path / "data" / schema.FILE)
+    assert connection.execute(sql).rowcount == 1
+    connection.commit()
+    connection.close()
+
+    async def look() -> None:
+        store = await open_store(tmp_path / "data", "command")
+        try:
+            for id_ in ("p7", "q7"):
+                page = await store.run(Search((Scan("Patient", IdIn((id_,))),)))
+                assert not page.matches
+        finally:
+            await store.close()
+
+    with pytest.raises(Problem, match=r"Patient/.7 version \d is damaged"):
+        asyncio.run(look())
