@@ -76,6 +76,7 @@ from fhir_server.model.fresh import new_id
 from fhir_server.search.extended import ExtendedSchema
 from fhir_server.search.extract import compile_extract
 from fhir_server.search.match import matches
+from fhir_server.search.parameters import Limits
 from fhir_server.search.schema import SearchSchema
 from fhir_server.store.base import Store
 from fhir_server.store.erase_log import EraseLog
@@ -155,7 +156,11 @@ async def assemble(settings: Settings, store: Store) -> Domain:
     searching = Searching(
         schema=schema,
         cursors=Cursors(await cursor_key(store.ledger)),
-        sizes=PageSizes(settings.page_size, settings.max_page_size),
+        sizes=PageSizes(
+            settings.page_size,
+            settings.max_page_size,
+            Limits(settings.max_values, settings.max_chain, settings.max_includes),
+        ),
         zone=ZoneInfo(settings.time_zone),
         now=micros,
         base=base,

@@ -153,6 +153,14 @@ class Settings:
             "default: beside it, its name with .erased.ndjson.",
         ),
     )
+    backup_key: Path | None = field(
+        default=None,
+        metadata=of(
+            "BACKUP_KEY",
+            _path,
+            "File with the key of backups, 64 hexadecimal digits; they are then encrypted.",
+        ),
+    )
     search: str = field(
         default="", metadata=of("SEARCH", _search, "URL of an external search engine.")
     )
@@ -208,6 +216,20 @@ class Settings:
     )
     max_page_size: int = field(
         default=1000, metadata=of("MAX_PAGE_SIZE", _positive, "Greatest _count.")
+    )
+    max_values: int = field(
+        default=1000,
+        metadata=of("MAX_VALUES", _positive, "Most alternatives (a,b,c) of one search criterion."),
+    )
+    max_chain: int = field(
+        default=4,
+        metadata=of("MAX_CHAIN", _positive, "Most chained references and _has in one criterion."),
+    )
+    max_includes: int = field(
+        default=50,
+        metadata=of(
+            "MAX_INCLUDES", _positive, "Most _include and _revinclude of a query but for *."
+        ),
     )
     max_body: int = field(
         default=10000000, metadata=of("MAX_BODY", _positive, "Greatest request body.")

@@ -200,6 +200,14 @@ ACTS: dict[str, tuple[Any, Act]] = {
     "domain": ("north", domain),
     "hosts": (("other.example",), seen(host, "hosts", open_=False)),
     "origins": (("https://app.example",), seen(origin, "origins", open_=False)),
+    "second_factor": (
+        "required",
+        elsewhere("tests/smart/test_pages.py::test_clinicians_may_be_made_to_have_one"),
+    ),
+    "outbound_loopback": (
+        "yes",
+        elsewhere("tests/smart/test_g_backend.py::test_g24_key_sets_by_url"),
+    ),
     "time_zone": ("Europe/Kyiv", seen(zone, "time_zone")),
     "page_size": (2, seen(pages(2, ""), "page_size")),
     "max_page_size": (3, seen(pages(3, "_count=100"), "max_page_size")),
@@ -293,6 +301,10 @@ ACTS: dict[str, tuple[Any, Act]] = {
             retention,
             elsewhere("tests/jobs/test_queue.py::test_ended_jobs_are_forgotten_with_their_files"),
         ),
+    ),
+    "backup_key": (
+        None,
+        elsewhere("tests/cli/test_backup.py::test_an_encrypted_backup_restores_whole"),
     ),
     "erase_log": (
         None,
