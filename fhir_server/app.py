@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from fhir_server.access.audit.log import AuditLog, Heads, recording
+from fhir_server.access.audit.log import AuditLog, either, recording
 from fhir_server.access.commit import committing
 from fhir_server.access.engine import Engine
 from fhir_server.access.gate import Gate, system_session
@@ -34,6 +34,7 @@ from fhir_server.http.bodies import Bodies
 from fhir_server.http.dispatch import Base, FhirBase
 from fhir_server.http.front import Front
 from fhir_server.http.middleware import Edge, edge_rules
+from fhir_server.http.openapi import OpenApi
 from fhir_server.http.pages import Metrics, pages
 from fhir_server.http.recording import replayed
 from fhir_server.http.respond import Asgi
@@ -78,6 +79,7 @@ from fhir_server.model.fresh import new_id
 from fhir_server.search.extended import ExtendedSchema
 from fhir_server.search.extract import compile_extract
 from fhir_server.search.match import matches
+from fhir_server.search.parameters import Limits
 from fhir_server.search.schema import SearchSchema
 from fhir_server.store.base import Store
 from fhir_server.store.erase_log import EraseLog
@@ -157,7 +159,11 @@ async def assemble(settings: Settings, store: Store) -> Domain:
     searching = Searching(
         schema=schema,
         cursors=Cursors(await cursor_key(store.ledger)),
-        sizes=PageSizes(settings.page_size, settings.max_page_size),
+        sizes=PageSizes(
+            settings.page_size,
+            settings.max_page_size,
+            Limits(settings.max_values, settings.max_chain, settings.max_includes),
+        ),
         zone=ZoneInfo(settings.time_zone),
         now=micros,
         base=base,
@@ -228,19 +234,6 @@ def data_folder(settings: Settings) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="vehr-") as folder:
         yield Path(folder)
-
-
-@asynccontextmanager
-async def audit_trail(
-    domain: Domain, folder: Path, *, open_: bool
-) -> AsyncIterator[AuditLog | None]:
-    """The audit trail of this process; an open server has none."""
-    if open_:
-        yield None
-        return
-    store = domain.store
-    async with recording(folder, Heads(store.ledger, committing(store), micros)) as trail:
-        yield trail
 
 
 def job_queue(domain: Domain, folder: Path) -> Queue:
@@ -350,17 +343,18 @@ async def serving(
 
     https, token = domain.settings.base_url.startswith("https:"), domain.settings.metrics_token
     with data_folder(domain.settings) as folder:
-        async with audit_trail(domain, folder, open_=open_) as audit:
+        async with recording(folder, domain.store, micros, open_=open_) as audit:
             queue = job_queue(domain, folder / "jobs")
             rows = operations(domain, runtime, queue)
             face, runner = fhir_base(domain, rows, metrics, queue, audit)
             faces: dict[bytes, Asgi] = {b"fhir": face}
             if not open_:
                 faces[b"auth"] = auth_site(domain)
-            trouble = either(domain.store.trouble, audit)
+            url, trouble = domain.settings.base_url, either(domain.store.trouble, audit)
+            shown = OpenApi(domain.definitions, ROUTES, face.interactions, url, software_version())
             front = Front(
                 bases=faces,
-                pages=pages(metrics, ready, trouble, settings_rows(), token),
+                pages=pages(metrics, ready, trouble, settings_rows(), token, shown),
             )
             runner.start()
             sweeping = asyncio.create_task(upkeep(domain.engine))
@@ -370,17 +364,6 @@ async def serving(
                 sweeping.cancel()
                 await runner.drain()
                 await runtime.close()
-
-
-def either(
-    store: Callable[[], Awaitable[str | None]], audit: AuditLog | None
-) -> Callable[[], Awaitable[str | None]]:
-    """Why requests are refused, by the store or by the audit trail."""
-
-    async def trouble() -> str | None:
-        return await store() or (audit.trouble if audit is not None else None)
-
-    return trouble
 
 
 def software_version() -> str:

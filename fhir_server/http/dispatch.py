@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,7 +20,7 @@ from fhir_server.access.gate import Gate
 from fhir_server.access.session import Session
 from fhir_server.http.bodies import Bodies
 from fhir_server.http.compression import compressed, encoding, inflated
-from fhir_server.http.deadlines import Deadline, Deadlines
+from fhir_server.http.deadlines import Deadline, Deadlines, late
 from fhir_server.http.middleware import HEADERS, HOLD, REQUEST_ID, limited
 from fhir_server.http.negotiate import (
     FORM,
@@ -33,7 +33,7 @@ from fhir_server.http.negotiate import (
     is_fhir,
     pretty,
 )
-from fhir_server.http.recording import Seen, record
+from fhir_server.http.recording import UNANSWERED, Recorder, Seen
 from fhir_server.http.respond import Receive, Scope, Send, deliver, rendered
 from fhir_server.http.routes import Route, Router
 from fhir_server.interactions.ports import Call, Handler
@@ -44,9 +44,7 @@ from fhir_server.model.problem import (
     BadRequest,
     NotSupported,
     Problem,
-    RequestTimeout,
     ServerError,
-    Unavailable,
     UnsupportedMediaType,
 )
 
@@ -54,9 +52,6 @@ log = structlog.get_logger("vehr.http")
 
 FORM_ONLY: Final = frozenset({FORM})
 UNEXPECTED: Final = "The server met an unexpected condition; the request id names it in its log"
-
-UNANSWERED: Final = Response(503)
-"""What is recorded of a request whose client, or server, went away."""
 
 LARGE: Final = 64_000
 """Bytes of a body that take long to parse: about 3 ms."""
@@ -141,7 +136,7 @@ class FhirBase:
         defer: Defer,
         audit: AuditLog | None = None,
     ) -> None:
-        self._audit = audit
+        self._recorder = Recorder(audit)
         self._base = base
         self._cut = len(base.path) + 1
         self._gate = gate
@@ -151,24 +146,29 @@ class FhirBase:
         self._defer = defer
         self._deadlines = Deadlines(base.seconds)
 
+    @property
+    def interactions(self) -> Collection[str]:
+        """Those that have a handler."""
+        return self._handlers.keys()
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
         progress = Progress(self._deadlines.start())
         try:
             response = await self._answer(scope, receive, progress)
         except Problem as problem:
-            self._note(progress, problem)
+            if progress.seen is not None:
+                progress.seen.problem = problem
             response = await self._refused(problem, scope)
         except asyncio.CancelledError:
-            self._note(progress, late(progress.deadline))
             if not progress.deadline.missed:
-                self._recorded(progress, scope, UNANSWERED)
+                self._recorder.end(progress.seen, progress.route, scope, UNANSWERED)
                 raise
             progress.deadline.task.uncancel()
             response = rendered(late(progress.deadline))
         finally:
             self._deadlines.end(progress.deadline)
-        response = self._recorded(progress, scope, response)
+        response = self._recorder.end(progress.seen, progress.route, scope, response)
         if "accept-encoding" in scope[HEADERS]:
             accepted = scope[HEADERS]["accept-encoding"]
             response = await compressed(response, accepted, self._base.compress_above)
@@ -235,29 +235,10 @@ class FhirBase:
         return await self._base.bodies.prettified(response) if indent else response
 
     async def _admit(self, scope: Scope, progress: Progress) -> Session:
-        """The Session of a request that is recorded from here on, also if it is refused."""
-        authorization = scope[HEADERS].get("authorization")
-        if self._audit is None:
-            return await self._gate.admit(authorization)
-        seen = progress.seen = Seen(self._audit.begin(scope[REQUEST_ID]))
-        session = await self._gate.admit(authorization)
-        seen.principal = session.principal
-        return session.recorded(seen.recording)
-
-    def _note(self, progress: Progress, problem: Problem) -> None:
-        if progress.seen is not None:
-            progress.seen.problem = problem
-
-    def _recorded(self, progress: Progress, scope: Scope, response: Response) -> Response:
-        """The answer, once it is recorded; if it cannot be, the problem in its place."""
-        if progress.seen is None or self._audit is None:
-            return response
-        interaction = progress.route.interaction if progress.route else "unknown"
-        try:
-            record(self._audit, progress.seen, interaction, scope, response.status)
-        except Unavailable as problem:
-            return rendered(problem)
-        return response
+        """The Session of a request, which is recorded from here on, also if it is refused."""
+        seen = progress.seen = self._recorder.begin(scope)
+        session = await self._gate.admit(scope[HEADERS].get("authorization"))
+        return session if seen is None else seen.by(session)
 
     async def _refused(self, problem: Problem, scope: Scope) -> Response:
         """A problem, in XML if that is asked for."""
@@ -369,13 +350,6 @@ async def read_body(receive: Receive, deadline: Deadline) -> bytes:
         more = message.get("more_body", False)
     deadline.when, deadline.reading = last, False
     return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-def late(deadline: Deadline) -> Problem:
-    """Whose fault it is that a request took too long."""
-    if deadline.reading:
-        return RequestTimeout("the body did not arrive in time")
-    return Unavailable("the request took too long", code="timeout")
 
 
 def presentation(query: Pairs) -> tuple[Pairs, str | None, bool]:

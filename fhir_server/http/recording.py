@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlencode
 
 from fhir_server.access.audit.entry import (
@@ -12,6 +12,7 @@ from fhir_server.access.audit.entry import (
     Recording,
     asked_about,
     clean,
+    named_by,
     named_in,
     ordered,
     purpose_of_use,
@@ -19,13 +20,16 @@ from fhir_server.access.audit.entry import (
 from fhir_server.access.audit.log import AuditLog
 from fhir_server.access.principal import Principal
 from fhir_server.access.session import Session
-from fhir_server.http.middleware import HEADERS
-from fhir_server.http.respond import Scope
+from fhir_server.http.middleware import HEADERS, REQUEST_ID
+from fhir_server.http.respond import Scope, rendered
+from fhir_server.http.routes import Route
 from fhir_server.interactions.ports import Handler
 from fhir_server.model.exchange import Request, Response
 from fhir_server.model.fresh import micros
-from fhir_server.model.problem import Forbidden, Problem, ServerError, Unauthorized
+from fhir_server.model.problem import Forbidden, Problem, ServerError, Unauthorized, Unavailable
 
+UNANSWERED: Final = Response(503)
+"""What is recorded of a request whose client, or server, went away."""
 NOBODY: Final = Principal("")
 OVERLAP: Final = 512
 """Bytes of a stream that are looked at with what follows: longer than any reference."""
@@ -45,31 +49,54 @@ class Seen:
     answer: Response | None = None
     problem: Problem | None = None
 
+    def by(self, session: Session) -> Session:
+        """The Session with which it goes on."""
+        self.principal = session.principal
+        return session.recorded(self.recording)
 
-def record(audit: AuditLog, seen: Seen, interaction: str, scope: Scope, status: int) -> None:
-    """One line. Unavailable if it cannot be written."""
-    peer = scope.get("client")
-    url = scope["raw_path"]
-    if scope["query_string"]:
-        url += b"?" + clean(scope["query_string"])
-    audit.write(
-        entry(
+
+class Recorder:
+    """Of one FHIR base. ``audit`` None: it is open to everybody, and nothing is recorded."""
+
+    def __init__(self, audit: AuditLog | None) -> None:
+        self._audit = audit
+
+    def begin(self, scope: Scope) -> Seen | None:
+        """Unavailable if the request could not be recorded."""
+        return Seen(self._audit.begin(scope[REQUEST_ID])) if self._audit is not None else None
+
+    def end(
+        self, seen: Seen | None, route: Route | None, scope: Scope, answer: Response
+    ) -> Response:
+        """The answer, once it is recorded; if it cannot be, the problem in its place."""
+        if seen is None or self._audit is None:
+            return answer
+        peer, url = scope.get("client"), scope["raw_path"]
+        if scope["query_string"]:
+            url += b"?" + scope["query_string"]
+        line = entry(
             seen,
-            interaction,
-            status,
+            route.interaction if route is not None else "unknown",
+            answer.status,
             method=scope["method"],
-            url=url[:LONGEST],
+            url=clean(url)[:LONGEST],
             peer=peer[0] if peer else "",
             purpose=purpose_of_use(scope[HEADERS].get("x-purpose-of-use")),
         )
-    )
+        try:
+            self._audit.write(line)
+        except Unavailable as problem:
+            return rendered(problem)
+        return answer
 
 
-def entry(seen: Seen, interaction: str, status: int, **about: str | bytes | bool) -> Entry:
-    """The line of a request, as far as it has come."""
+def entry(seen: Seen, interaction: str, status: int, **about: Any) -> Entry:
+    """The line of a request, as far as it has come. ``about``: what else ``Entry`` holds."""
     recording, principal, request = seen.recording, seen.principal, seen.request
     patients, what, form = recording.patients, "", b""
-    if request is not None:
+    if request is None:
+        patients |= named_by(about.get("url", b""))
+    else:
         patients |= asked_about(request)
         what = _what(request, interaction, seen.answer)
         if interaction.startswith("search") and request.method == "POST":
@@ -93,7 +120,7 @@ def entry(seen: Seen, interaction: str, status: int, **about: str | bytes | bool
         patients=ordered(patients),
         writes=tuple(recording.writes),
         why=_why(seen.problem),
-        **about,  # type: ignore[arg-type]
+        **about,
     )
 
 

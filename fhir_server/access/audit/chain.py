@@ -19,6 +19,8 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 SUFFIX: Final = ".ndjson"
+LONGEST: Final = 1_000_000
+"""Bytes from the end of a file in which its last line begins."""
 _HASH: Final = b',"hash":"'
 _END: Final = b'"}'
 
@@ -35,8 +37,8 @@ class Chain:
     """A chain that this process writes. Every method may raise OSError."""
 
     def __init__(self, folder: Path, key: str, known: Sequence[Place], at: int) -> None:
-        moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(at / 1_000_000))
-        self.id = f"{moment}-{os.getpid()}-{secrets.token_hex(4)}"
+        moment = time.strftime("%Y%m%dT%H%M%S.", time.gmtime(at / 1_000_000))
+        self.id = f"{moment}{at % 1_000_000:06}-{os.getpid()}-{secrets.token_hex(4)}"
         self.n = -1
         self.hash = ""
         self._path = folder / (self.id + SUFFIX)
@@ -96,17 +98,36 @@ def lines(path: Path) -> Iterator[Line]:
     """The lines of a file in their order, also those that cannot be read."""
     with path.open("rb") as file:
         for number, raw in enumerate(file, 1):
-            line, _, rest = raw.rstrip(b"\n").rpartition(_HASH)
-            content: dict[str, Any] | None = None
-            if raw.endswith(_END + b"\n"):
-                try:
-                    content = msgspec.json.decode(line + b"}", type=dict[str, Any])
-                except msgspec.MsgspecError:
-                    content = None
-            if content is not None and not isinstance(content.get("n"), int):
-                content = None
-            found = rest.removesuffix(_END).decode("ascii", "replace")
-            yield Line(number, line, found, content, raw.endswith(b"\n"))
+            yield _parsed(number, raw)
+
+
+def end_of(folder: Path, head: Place) -> Place | None:
+    """Where a chain ends by its file, if that has at least this head; None if it has not."""
+    path = folder / (head.chain + SUFFIX)
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - LONGEST))
+            raw = file.read().split(b"\n")[-2:-1]
+    except OSError:
+        return None
+    last = _parsed(0, raw[0] + b"\n") if raw else None
+    if last is None or last.content is None or last.content["n"] < head.n:
+        return None
+    return Place(head.chain, last.content["n"], last.hash)
+
+
+def _parsed(number: int, raw: bytes) -> Line:
+    line, _, rest = raw.rstrip(b"\n").rpartition(_HASH)
+    content: dict[str, Any] | None = None
+    if raw.endswith(_END + b"\n"):
+        try:
+            content = msgspec.json.decode(line + b"}", type=dict[str, Any])
+        except msgspec.MsgspecError:
+            content = None
+    if content is not None and type(content.get("n")) is not int:
+        content = None
+    found = rest.removesuffix(_END).decode("ascii", "replace")
+    return Line(number, line, found, content, raw.endswith(b"\n"))
 
 
 def _sync_folder(folder: Path) -> None:

@@ -18,8 +18,13 @@ from fhir_server.model.exchange import Request
 _REFERENCES: Final = re.compile(
     rb'"(?:reference|fullUrl|location)":"(?:[^"]*/)?Patient/([A-Za-z0-9\-.]{1,64})'
 )
-_SECRET: Final = re.compile(rb"((?:token|secret|code|assertion|password)=)[^&]*", re.IGNORECASE)
+_SECRET: Final = re.compile(rb"((?:token|secret|assertion|password)=)[^&]*", re.IGNORECASE)
 _REFERENCE: Final = re.compile(r"(?:.*/)?Patient/([A-Za-z0-9\-.]{1,64})")
+_URL: Final = re.compile(
+    rb"/Patient/([A-Za-z0-9\-.]{1,64})"
+    rb"|[?&](?:patient|subject)(?::Patient)?=(?:Patient(?:/|%2F))?([A-Za-z0-9\-.]{1,64})",
+    re.IGNORECASE,
+)
 _ID: Final = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 _PURPOSE: Final = re.compile(
     r"(?:http://terminology\.hl7\.org/CodeSystem/v3-ActReason\|)?([A-Z]{1,20})"
@@ -89,6 +94,11 @@ def asked_about(request: Request) -> set[str]:
             matches = map(_REFERENCE.fullmatch, value.split(","))
             found.update(match[1] for match in matches if match)
     return found
+
+
+def named_by(url: bytes) -> set[str]:
+    """Ids of the patients that a URL names, of a request that was not read further."""
+    return {(one or other).decode() for one, other in _URL.findall(url)}
 
 
 def clean(query: bytes) -> bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +17,12 @@ from typing import Final
 import msgspec
 import structlog
 
-from fhir_server.access.audit.chain import Chain, Place
+from fhir_server.access.audit.chain import Chain, Place, end_of
 from fhir_server.access.audit.entry import Entry, Recording
 from fhir_server.access.audit.heads import KIND, HeadKey, place_of
-from fhir_server.access.commit import Commit
+from fhir_server.access.commit import Commit, committing
 from fhir_server.model.problem import Problem, Unavailable
+from fhir_server.store.base import Store
 from fhir_server.store.ledger import Ledger
 
 log = structlog.get_logger("vehr.audit")
@@ -34,6 +35,8 @@ LARGEST: Final = 1_000_000
 """Lines of a chain; then another one begins."""
 KNOWN: Final = 8
 """Heads that a new chain names."""
+
+MOST_UNWRITTEN: Final = 10_000
 
 _ENCODE = msgspec.json.Encoder().encode
 
@@ -61,6 +64,7 @@ class AuditLog:
         self._anchored = -1
         self._synced = -1
         self._begun = 0
+        self._unwritten: list[Entry] = []
         self._busy = asyncio.Lock()
         self.trouble: str | None = None
 
@@ -71,12 +75,21 @@ class AuditLog:
         return Recording(f"{chain.id}/{self._begun:012}", request)
 
     def write(self, entry: Entry) -> None:
-        """One line; Unavailable if it is not written."""
-        chain = self._ready()
+        """One line; Unavailable if it is not written. It is then the first of the next chain, as
+        what it became, so that a write that has committed is never without a line.
+        """
         try:
+            chain = self._ready()
             chain.append(_ENCODE(entry))
         except OSError as error:
-            raise self._failed(error) from None
+            problem = self._failed(error)
+        except Unavailable as error:
+            problem = error
+        else:
+            return
+        if len(self._unwritten) < MOST_UNWRITTEN:
+            self._unwritten.append(msgspec.structs.replace(entry, status=503, why="transient"))
+        raise problem
 
     def _ready(self) -> Chain:
         """The chain; after trouble or when one has become long, another one."""
@@ -94,7 +107,10 @@ class AuditLog:
             self._key = HeadKey.of(self._data)
         known = [*self._known, *self._left][-KNOWN:]
         chain = Chain(self._data / FOLDER, self._key.name, known, self._heads.now())
-        self._chain, self._anchored, self._synced = chain, -1, 0
+        self._chain, self._anchored, self._synced, self._begun = chain, -1, 0, 0
+        for entry in self._unwritten:
+            chain.append(_ENCODE(entry))
+        self._unwritten.clear()
         if self.trouble is not None:
             log.warning("the audit trail goes on", chain=chain.id)
         self.trouble = None
@@ -123,7 +139,8 @@ class AuditLog:
         """Begin, knowing the chains before; what cannot be written now is trouble."""
         rows = await self._heads.ledger.scan(KIND)
         rows.sort(key=lambda row: row.value["at"])
-        self._known = [place_of(row) for row in rows[-KNOWN:]]
+        heads = [place_of(row) for row in rows[-KNOWN:]]
+        self._known = [end_of(self._data / FOLDER, head) or head for head in heads]
         try:
             self._ready()
         except Unavailable:
@@ -176,7 +193,7 @@ class AuditLog:
             for _ in range(ANCHOR_TICKS):
                 await asyncio.sleep(SYNC_SECONDS)
                 await self.sync()
-                if self._left:
+                if self._left or (self._chain is not None and self._anchored < 0):
                     break
             await self.anchor()
 
@@ -189,9 +206,14 @@ class AuditLog:
 
 
 @asynccontextmanager
-async def recording(data: Path, heads: Heads) -> AsyncIterator[AuditLog]:
-    """The audit trail of this process, while it serves."""
-    trail = AuditLog(data, heads)
+async def recording(
+    data: Path, store: Store, now: Callable[[], int], *, open_: bool
+) -> AsyncIterator[AuditLog | None]:
+    """The audit trail of this process, while it serves; an open server has none."""
+    if open_:
+        yield None
+        return
+    trail = AuditLog(data, Heads(store.ledger, committing(store), now))
     await trail.start()
     task = asyncio.create_task(trail.run())
     try:
@@ -201,3 +223,15 @@ async def recording(data: Path, heads: Heads) -> AsyncIterator[AuditLog]:
         with contextlib.suppress(asyncio.CancelledError):
             await task
         await trail.close()
+
+
+Trouble = Callable[[], Awaitable[str | None]]
+
+
+def either(store: Trouble, audit: AuditLog | None) -> Trouble:
+    """Why requests are refused at present, by the store or by the audit trail."""
+
+    async def trouble() -> str | None:
+        return await store() or (audit.trouble if audit is not None else None)
+
+    return trouble
