@@ -33,6 +33,7 @@ from fhir_server.http.bodies import Bodies
 from fhir_server.http.dispatch import Base, FhirBase
 from fhir_server.http.front import Front
 from fhir_server.http.middleware import Edge, edge_rules
+from fhir_server.http.openapi import OpenApi
 from fhir_server.http.pages import Metrics, pages
 from fhir_server.http.respond import Asgi
 from fhir_server.http.routes import ROUTES, Router
@@ -341,9 +342,11 @@ async def serving(
         faces: dict[bytes, Asgi] = {b"fhir": face}
         if not open_:
             faces[b"auth"] = auth_site(domain)
+        url = domain.settings.base_url
+        shown = OpenApi(domain.definitions, ROUTES, face.interactions, url, software_version())
         front = Front(
             bases=faces,
-            pages=pages(metrics, ready, domain.store.trouble, settings_rows(), token),
+            pages=pages(metrics, ready, domain.store.trouble, settings_rows(), token, shown),
         )
         runner.start()
         sweeping = asyncio.create_task(upkeep(domain.engine))
