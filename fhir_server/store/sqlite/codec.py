@@ -18,6 +18,7 @@ import zstandard
 from fhir_server.model.problem import ServerError
 from fhir_server.search.values import (
     DATE_MIN,
+    ContainedValue,
     DateValue,
     GroupValue,
     IndexValues,
@@ -38,7 +39,19 @@ Lists: TypeAlias = tuple[
     list[ReferenceValue],
     list[UriValue],
 ]
-Packed: TypeAlias = tuple[int, tuple[str, ...], Lists, list[tuple[str, Lists]]]
+Groups: TypeAlias = list[tuple[str, Lists]]
+
+
+class Packed(msgspec.Struct, array_like=True):
+    """Index values as they are stored. ``contained`` (type, id, values) is left out if empty."""
+
+    date: int
+    patients: tuple[str, ...]
+    lists: Lists
+    groups: Groups
+    contained: list[tuple[str, str, Packed]] = []
+
+
 LEVEL: Final = 3
 LIMIT: Final = 1 << 30
 _encode = msgspec.msgpack.Encoder().encode
@@ -50,15 +63,30 @@ def _lists(v: IndexValues) -> Lists:
 
 
 def pack(v: IndexValues) -> bytes:
+    return _encode(_packed(v))
+
+
+def _packed(v: IndexValues) -> tuple[object, ...]:
     groups = [(g.param, _lists(g.values)) for g in v.groups]
-    return _encode((v.date, v.patients, _lists(v), groups))
+    if not v.contained:
+        return v.date, v.patients, _lists(v), groups
+    inner = [(one.type, one.id, _packed(one.values)) for one in v.contained]
+    return v.date, v.patients, _lists(v), groups, inner
 
 
 def unpack(packed: bytes | memoryview) -> IndexValues:
-    date, patients, lists, groups = _decode(packed)
-    elements = [GroupValue(param, IndexValues(DATE_MIN, (), *some)) for param, some in groups]
-    found = IndexValues(date, patients, *lists)
-    found.groups = elements
+    return _unpacked(_decode(packed))
+
+
+def _unpacked(packed: Packed) -> IndexValues:
+    found = IndexValues(packed.date, packed.patients, *packed.lists)
+    found.groups = [
+        GroupValue(param, IndexValues(DATE_MIN, (), *some)) for param, some in packed.groups
+    ]
+    if packed.contained:
+        found.contained = [
+            ContainedValue(type_, id_, _unpacked(inner)) for type_, id_, inner in packed.contained
+        ]
     return found
 
 

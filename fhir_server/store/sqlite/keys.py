@@ -85,6 +85,11 @@ def stretches(prefix: plan.Prefix, lo: int, hi: int, duration: int) -> list[tupl
             assert_never(prefix)
 
 
+def contained_in(type_: str) -> str:
+    """The name under which a container has the rows of what it contains of this type."""
+    return f"#{type_}"
+
+
 class Keys:
     """The hashes of one database."""
 
@@ -191,6 +196,11 @@ class Keys:
             spans.add((self.numbers(type_, name, short=low == high), low, high))
         for quantity in values.quantities:
             self._quantity(type_, quantity, spans)
+        for inner in values.contained:
+            more = self.rows(contained_in(inner.type), inner.values)
+            postings |= more.postings
+            strings |= more.strings
+            spans |= more.spans
         return Rows(values.date, postings, strings, spans)
 
     def _pairs(self, type_: str, values: IndexValues) -> set[Pair]:

@@ -9,17 +9,18 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol
 
 from fhir_server.model.resource import Key
 from fhir_server.search import plan
 from fhir_server.search.explain import short
 from fhir_server.search.plan import Predicate, Scan
 from fhir_server.search.values import CANONICAL, IndexValues
-from fhir_server.store.sqlite import text
-from fhir_server.store.sqlite.keys import DAY, DURATIONS, Keys, List, stretches, whole
-from fhir_server.store.sqlite.probes import MOST_LISTS, Probe, Prober
+from fhir_server.store.sqlite import inside, text
+from fhir_server.store.sqlite.keys import Keys, List, whole
+from fhir_server.store.sqlite.probes import MOST_LISTS, Probe, Prober, conjuncts
 from fhir_server.store.sqlite.rows import Budget
+from fhir_server.store.sqlite.sources import collectable, sources
 
 FEW: Final = 128
 """A list at most this long is taken at once."""
@@ -35,7 +36,8 @@ JOINED: Final = 128
 JOINED_SLOWLY: Final = 4000
 """The same for a search that has gone to a thread: testing candidates was not cheaper."""
 
-Bounds: TypeAlias = tuple[int | float, int | float]
+
+_LISTED: Final = "SELECT rid FROM posting WHERE h = ? AND s = ? AND date BETWEEN ? AND ?"
 
 
 @dataclass(slots=True)
@@ -225,6 +227,11 @@ class Roads:
         for number in others:
             part = parts[number]
             if isinstance(part, plan.Chain):
+                within = self._contained(type_, part, limit)
+                if within is None or within:
+                    if within:
+                        road.rids, road.lists, limit = within, [], len(within)
+                    continue
                 chained = self._chained(type_, part, min(limit, self._joined))
                 if chained is not None and self.count(chained, limit) < limit:
                     limit = self.count(chained, limit)
@@ -232,7 +239,7 @@ class Roads:
                     road.length = None
                 continue
             rids = self._collect(type_, part, limit)
-            if self.noted is not None and (rids is not None or _collectable(part)):
+            if self.noted is not None and (rids is not None or collectable(part)):
                 self.noted.append((part, limit if rids is None else len(rids), rids is None))
             if rids is not None:
                 road.rids, road.lists = rids, []
@@ -241,6 +248,20 @@ class Roads:
             road.lists = [whole(self._keys.everything(type_))]
             road.everything = True
         return chosen if road.rids is None else None
+
+    def _contained(self, type_: str, chain: plan.Chain, limit: int) -> list[int] | None:
+        """Where the chain leads into contained resources, all candidates of it; none: it leads
+        into none. None: they are ``limit`` or more."""
+        within = inside.containers(self._connection, self._keys, self, type_, chain.inside, limit)
+        if not within:
+            return within
+        lists = self._chained(type_, chain, min(limit, self._joined))
+        if lists is None or self.count(lists, limit) + len(within) >= limit:
+            return None
+        found = set(within)
+        for one in lists:
+            found.update(rid for (rid,) in self._connection.execute(_LISTED, one))
+        return sorted(found)
 
     def _chained(self, type_: str, chain: plan.Chain, limit: int) -> list[List] | None:
         rows = self._joins.chained(chain, limit)
@@ -267,79 +288,24 @@ class Roads:
 
     def _collect(self, type_: str, part: Predicate, limit: int) -> list[int] | None:
         """All candidates of a string or range, unless they are ``limit`` or more."""
+        if isinstance(part, plan.Contains):
+            most = text.MOST if limit == COLLECTED and not self._budget.inline else limit
+            scans = (part.scan,)
+            return inside.containers(self._connection, self._keys, self, type_, scans, most)
         if isinstance(part, plan.Has):
             ids = self._joins.referred_by(part, type_, min(limit, self._joined))
             return None if ids is None else self._by_ids(type_, ids)
         if (query := text.expression(part)) is not None:
             return text.candidates(self._connection, type_, query, limit, self._budget)
-        if not _collectable(part):
+        if not collectable(part):
             return None
         found: set[int] = set()
-        for sql, params in self._sources(type_, part):
+        for sql, params in sources(self._keys, self.systems, type_, part):
             rows = self._connection.execute(sql, (*params, limit + 1 - len(found)))
             found.update(row[0] for row in rows)
             if len(found) >= limit:
                 return None
         return sorted(found)
-
-    def _sources(
-        self, type_: str, part: Predicate
-    ) -> Iterable[tuple[str, tuple[int | float | str, ...]]]:
-        keys = self._keys
-        match part:
-            case plan.StringIs(param, start, "starts") if start:
-                yield _TEXTS, (keys.string(type_, param), start, start + "\U0010ffff")
-            case plan.DateIs(param, prefix, lo, hi):
-                low, high = _bounds(prefix, lo, hi)
-                short, long = (keys.dates(type_, param, short=s) for s in (True, False))
-                yield _SPANS, (short, low - DAY, high, low)
-                yield _SPANS, (long, -INFINITE, high, low)
-                h = keys.moments(type_, param)
-                for shape in self.systems(h) or ():
-                    for stretch in stretches(prefix, lo, hi, DURATIONS[shape - 1]):
-                        yield _MOMENTS, (h, shape, *stretch)
-            case plan.NumberIs(param, prefix, value, lo, hi):
-                low, high = _bounds(prefix, min(lo, value), max(hi, value))
-                short, long = (keys.numbers(type_, param, short=s) for s in (True, False))
-                yield _SPANS, (short, low, high, low)
-                yield _SPANS, (long, -INFINITE, high, low)
-            case plan.QuantityIs(param, prefix, value, lo, hi):
-                unit = part.canonical_unit
-                low, high = _bounds(prefix, min(lo, value), max(hi, value))
-                short, long = (keys.quantities(type_, param, unit, short=s) for s in (True, False))
-                yield _SPANS, (short, low, high, low)
-                yield _SPANS, (long, -INFINITE, high, low)
-
-
-INFINITE: Final = float("inf")
-_TEXTS: Final = "SELECT DISTINCT rid FROM string WHERE h = ? AND text >= ? AND text <= ? LIMIT ?"
-_MOMENTS: Final = "SELECT rid FROM posting WHERE h = ? AND s = ? AND date BETWEEN ? AND ? LIMIT ?"
-_SPANS: Final = (
-    "SELECT DISTINCT rid FROM span WHERE h = ? AND lo >= ? AND lo <= ? AND hi >= ? LIMIT ?"
-)
-
-
-def _collectable(part: Predicate) -> bool:
-    match part:
-        case plan.StringIs(_, wanted, mode):
-            return mode == "starts" and wanted != ""
-        case plan.DateIs() | plan.NumberIs() | plan.QuantityIs():
-            return True
-        case _:
-            return text.expression(part) is not None
-
-
-def _bounds(prefix: plan.Prefix, lo: int | float, hi: int | float) -> Bounds:
-    """(least upper end, greatest lower end) that a match can have; never too narrow."""
-    match prefix:
-        case "ne":
-            return -INFINITE, INFINITE
-        case "gt" | "ge" | "sa":
-            return lo, INFINITE
-        case "lt" | "le" | "eb":
-            return -INFINITE, hi
-        case "eq" | "ap":
-            return lo, hi
 
 
 def described(road: Road) -> str:
@@ -352,13 +318,6 @@ def described(road: Road) -> str:
     parts = " and ".join(short(part) for part in road.driver)
     lists = "list" if len(road.lists) == 1 else "lists"
     return f"{parts} drives by {len(road.lists)} {lists}; {tests}"
-
-
-def conjuncts(predicate: Predicate) -> list[Predicate]:
-    """The parts that must all hold."""
-    if isinstance(predicate, plan.All):
-        return [inner for part in predicate.parts for inner in conjuncts(part)]
-    return [predicate]
 
 
 def _paired(prober: Prober, parts: list[Predicate]) -> tuple[set[int | None], list[List]] | None:

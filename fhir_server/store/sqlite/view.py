@@ -17,9 +17,11 @@ from fhir_server.search.plan import Predicate, Scan
 from fhir_server.search.values import CANONICAL
 from fhir_server.store.sqlite import text
 from fhir_server.store.sqlite.codec import Codec
+from fhir_server.store.sqlite.inside import InnerRow, contained, led
 from fhir_server.store.sqlite.keys import Keys, List
 from fhir_server.store.sqlite.many import Heads
-from fhir_server.store.sqlite.roads import Road, Roads, conjuncts, described
+from fhir_server.store.sqlite.probes import conjuncts
+from fhir_server.store.sqlite.roads import Road, Roads, described
 from fhir_server.store.sqlite.rows import COLUMNS, Budget, Row, batches, bears
 from fhir_server.store.sqlite.streams import BY_DATE, Item, Order, Place, Streams
 
@@ -254,6 +256,8 @@ class View:
             return False
         if scan.where == plan.TRUE:
             return True
+        if isinstance(row, InnerRow):
+            return self.holds(scan.where, row)
         place = (id(scan), row.key)
         known = self._known.get(place)
         if known is None:
@@ -273,7 +277,14 @@ class View:
             case plan.Chain(targets=targets):
                 return any(
                     self.in_scan(t, f) for f in self.referred(row, predicate) for t in targets
+                ) or any(
+                    self.in_scan(t, f) for f in led(row, predicate.param) for t in predicate.inside
                 )
+            case plan.Contains(scan):
+                return any(self.in_scan(scan, inner) for inner in contained(row))
+            case plan.Has(source, param) if isinstance(row, InnerRow):
+                mine = [inner.key for inner in led(row.container, param)]
+                return row.key in mine and self.in_scan(source, row.container)
             case plan.Has():
                 return bool(self.referring(predicate, [row], 1))
             case plan.Composite(param, parts):
