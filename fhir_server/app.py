@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -14,8 +13,6 @@ from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo
 
-import structlog
-
 from fhir_server.access.commit import committing
 from fhir_server.access.engine import Engine
 from fhir_server.access.gate import Gate, system_session
@@ -24,7 +21,11 @@ from fhir_server.access.policy import CompileFilter
 from fhir_server.access.reindexing import Reindexing
 from fhir_server.access.session import Session
 from fhir_server.access.upkeep import upkeep
+from fhir_server.auth.assembly import authorization_server
+from fhir_server.auth.endpoints.discovery import oauth_uris, smart_configuration
 from fhir_server.auth.identities import Identities
+from fhir_server.auth.outbound import Outbound
+from fhir_server.auth.server import Rules
 from fhir_server.auth.tokens import Tokens
 from fhir_server.config import Settings, settings_rows
 from fhir_server.definitions.registry import Definitions, load
@@ -35,6 +36,7 @@ from fhir_server.http.middleware import Edge, edge_rules
 from fhir_server.http.pages import Metrics, pages
 from fhir_server.http.respond import Asgi
 from fhir_server.http.routes import ROUTES, Router
+from fhir_server.http.site import AuthSite
 from fhir_server.interactions.batch import batch
 from fhir_server.interactions.binary import (
     create_binary,
@@ -51,7 +53,7 @@ from fhir_server.interactions.informed import informed
 from fhir_server.interactions.operation import deferring, operation
 from fhir_server.interactions.patch import conditional_patch, patch
 from fhir_server.interactions.ports import Handler, Perform
-from fhir_server.interactions.published import published
+from fhir_server.interactions.published import document, published
 from fhir_server.interactions.read import read
 from fhir_server.interactions.search import Searching, search
 from fhir_server.interactions.searchsets import searchsets
@@ -69,15 +71,16 @@ from fhir_server.jobs.request import KIND as REQUEST
 from fhir_server.jobs.request import replay
 from fhir_server.jobs.runner import Runner
 from fhir_server.model.datatypes import format_instant
+from fhir_server.model.fresh import micros as micros
+from fhir_server.model.fresh import new_id
 from fhir_server.search.extended import ExtendedSchema
 from fhir_server.search.extract import compile_extract
 from fhir_server.search.match import matches
 from fhir_server.search.schema import SearchSchema
 from fhir_server.store.base import Store
-from fhir_server.store.blobs import Blobs, LocalBlobs, MemoryBlobs
 from fhir_server.store.erase_log import EraseLog
-from fhir_server.store.memory import MemoryStore
-from fhir_server.store.sqlite import opening as sqlite
+from fhir_server.store.opening import open_blobs, open_store
+from fhir_server.store.opening import sole_server as sole_server
 from fhir_server.validation.validate import Validator
 from operations.anonymize import ROW as anonymize
 from operations.expunge import Expunge, expunge_operation
@@ -91,8 +94,6 @@ from operations.registry import Operations, definition
 from operations.reindex import KIND as REINDEX
 from operations.reindex import reindex_body, reindex_operation
 from terminology.stored import StoredTerminology
-
-log = structlog.get_logger("vehr")
 
 FHIR: Final = "/fhir"
 
@@ -121,41 +122,6 @@ class Domain:
 
     def system_session(self, purpose: str) -> Session:
         return system_session(self.engine, purpose)
-
-
-def micros() -> int:
-    return time.time_ns() // 1000
-
-
-def new_id() -> str:
-    """A UUID of version 7 (RFC 9562): in order of time, so that new rows lie together."""
-    moment = (time.time_ns() // 1_000_000).to_bytes(6, "big").hex()
-    chance = os.urandom(10).hex()
-    return (
-        f"{moment[:8]}-{moment[8:]}-7{chance[:3]}-"
-        f"{'89ab'[int(chance[3], 16) & 3]}{chance[4:7]}-{chance[7:19]}"
-    )
-
-
-async def open_store(settings: Settings, role: str) -> Store:
-    """``role``: "serve", or "command" beside or without a server."""
-    if settings.store == "memory:":
-        return MemoryStore()
-    return await sqlite.open_store(settings.data, role)
-
-
-def sole_server(settings: Settings) -> sqlite.Lock | None:
-    """The lock that this server, with all its processes, holds while it is there.
-
-    Raises Unavailable if another server has it.
-    """
-    return None if settings.store == "memory:" else sqlite.server_lock(settings.data)
-
-
-def open_blobs(settings: Settings) -> Blobs:
-    if settings.store == "memory:":
-        return MemoryBlobs(settings.max_content)
-    return LocalBlobs(settings.data / "blobs", settings.max_content)
 
 
 @asynccontextmanager
@@ -223,6 +189,27 @@ def operations(domain: Domain, runtime: Runtime, queue: Queue) -> Operations:
     )
 
 
+def auth_rules(settings: Settings) -> Rules:
+    required = settings.second_factor == "required"
+    return Rules(settings.domain, settings.base_url, FHIR, required)
+
+
+def auth_site(domain: Domain) -> AuthSite:
+    """The authorization server and its pages."""
+    settings = domain.settings
+    return AuthSite(
+        authorization_server(
+            domain.identities,
+            auth_rules(settings),
+            None if settings.store == "memory:" else settings.data,
+            Outbound(loopback=settings.outbound_loopback == "yes"),
+            domain.system_session("login"),
+            domain.definitions.resource_types,
+            scope_filter(domain.searching),
+        )
+    )
+
+
 def expunging(domain: Domain, queue: Queue | None = None) -> Expunge:
     """``queue``: of the server, if this is one."""
     own = queue or job_queue(domain, domain.settings.data / "jobs")
@@ -260,7 +247,7 @@ def fhir_base(
     router = Router(ROUTES, domain.definitions.resource_types)
     handlers: dict[str, Handler] = {}
     bodies = Bodies(domain.definitions, settings.json_limits())
-    limits = Base(FHIR, domain.base, bodies, settings.request_seconds)
+    limits = Base(FHIR, domain.base, bodies, settings.request_seconds, settings.compress_above)
     defer = deferring(rows, handlers.__getitem__, pattern.respond_async)
     face = FhirBase(limits, gate, router, handlers, meter, defer)
     handlers.update(interactions(domain, rows, face.perform, open_=open_))
@@ -314,8 +301,11 @@ def interactions(
         version=software_version(),
         open=open_,
         conditional_delete=domain.settings.conditional_delete,
+        oauth=oauth_uris(auth_rules(domain.settings)),
     )
     handlers["capabilities"] = capabilities(lambda: abilities)
+    if not open_:
+        handlers["smart-configuration"] = document(smart_configuration(auth_rules(domain.settings)))
     parameters = domain.engine.parameters
     assert parameters is not None
     return informed(handlers, parameters.refresh)
@@ -343,8 +333,11 @@ async def serving(
         queue = job_queue(domain, folder)
         rows = operations(domain, runtime, queue)
         face, runner = fhir_base(domain, rows, metrics, queue, open_=open_)
+        faces: dict[bytes, Asgi] = {b"fhir": face}
+        if not open_:
+            faces[b"auth"] = auth_site(domain)
         front = Front(
-            bases={b"fhir": face},
+            bases=faces,
             pages=pages(metrics, ready, domain.store.trouble, settings_rows(), token),
         )
         runner.start()

@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from fhir_server.formats.json import Limits as JsonLimits
 
 PREFIX: Final = "VEHR_"
-NOT_SETTINGS: Final = frozenset({"VEHR_TEST_DATA"})
+NOT_SETTINGS: Final = frozenset({"VEHR_TEST_DATA", "VEHR_TEST_MONGODB", "VEHR_TEST_BACKENDS"})
 """Variables of the test suite, which the server leaves alone."""
 
 
@@ -29,6 +29,12 @@ def _text(value: str) -> str:
     if not value or any(ord(c) < 32 for c in value):
         raise ValueError("must not be empty")
     return value
+
+
+def _count(value: str) -> int:
+    if not (value.isascii() and value.isdigit()):
+        raise ValueError("must be a whole number, 0 or more")
+    return int(value)
 
 
 def _positive(value: str) -> int:
@@ -53,8 +59,10 @@ def _store(value: str) -> str:
     if value in ("sqlite:", "memory:"):
         return value
     if value.startswith(("mongodb://", "mongodb+srv://")):
-        raise ValueError("MongoDB is not available yet; use sqlite:")
-    raise ValueError("must be sqlite:")
+        if not value.partition("://")[2].partition("?")[0].partition("/")[2]:
+            raise ValueError("must name a database: mongodb://HOST/NAME")
+        return value
+    raise ValueError("must be sqlite: or mongodb://HOST/NAME")
 
 
 def _events(value: str) -> str:
@@ -72,6 +80,18 @@ def _search(value: str) -> str:
 def _conditional_delete(value: str) -> str:
     if value not in ("single", "multiple"):
         raise ValueError("must be single or multiple")
+    return value
+
+
+def _second_factor(value: str) -> str:
+    if value not in ("optional", "required"):
+        raise ValueError("must be optional or required")
+    return value
+
+
+def _yes_or_no(value: str) -> str:
+    if value not in ("yes", "no"):
+        raise ValueError("must be yes or no")
     return value
 
 
@@ -117,7 +137,12 @@ class Settings:
     )
     store: str = field(
         default="sqlite:",
-        metadata=of("STORE", _store, "Store of the record: sqlite:, or memory: (keeps nothing)."),
+        metadata=of(
+            "STORE",
+            _store,
+            "Store of the record: sqlite:, mongodb://HOST/NAME (a replica set or sharded cluster),"
+            " or memory: (keeps nothing).",
+        ),
     )
     erase_log: Path | None = field(
         default=None,
@@ -126,6 +151,14 @@ class Settings:
             _path,
             "File that records what was erased, outside of the data directory, for restores; "
             "default: beside it, its name with .erased.ndjson.",
+        ),
+    )
+    backup_key: Path | None = field(
+        default=None,
+        metadata=of(
+            "BACKUP_KEY",
+            _path,
+            "File with the key of backups, 64 hexadecimal digits; they are then encrypted.",
         ),
     )
     search: str = field(
@@ -156,6 +189,22 @@ class Settings:
         default=("*",),
         metadata=of(
             "ORIGINS", _names, "Browser origins that may call the API, comma-separated; * = any."
+        ),
+    )
+    second_factor: str = field(
+        default="optional",
+        metadata=of(
+            "SECOND_FACTOR",
+            _second_factor,
+            "required: clinicians and administrators sign in with a one-time code too.",
+        ),
+    )
+    outbound_loopback: str = field(
+        default="no",
+        metadata=of(
+            "OUTBOUND_LOOPBACK",
+            _yes_or_no,
+            "yes: key sets of clients may be fetched from this machine; for tests only.",
         ),
     )
     time_zone: str = field(
@@ -196,6 +245,14 @@ class Settings:
     )
     max_headers: int = field(
         default=32768, metadata=of("MAX_HEADERS", _positive, "Most bytes of request headers.")
+    )
+    compress_above: int = field(
+        default=32768,
+        metadata=of(
+            "COMPRESS_ABOVE",
+            _count,
+            "Bytes above which an answer is compressed (gzip) for who takes that; 0: never.",
+        ),
     )
     conditional_delete: str = field(
         default="single",
@@ -267,6 +324,11 @@ class Settings:
             "Bearer token for /metrics, from anywhere; unset: only direct from this machine.",
         ),
     )
+
+    @property
+    def on_mongodb(self) -> bool:
+        """Whether the store is a MongoDB."""
+        return self.store.startswith("mongodb")
 
     @property
     def erased(self) -> Path:

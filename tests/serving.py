@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,7 +19,9 @@ from fhir_server.config import Settings
 from fhir_server.http.respond import Asgi
 from fhir_server.store.base import Store
 from fhir_server.store.memory import MemoryStore
+from fhir_server.store.mongo.opening import open_store as open_mongo
 from fhir_server.store.sqlite.opening import open_store
+from tests.mongodb import new_url
 
 T = TypeVar("T")
 Json = dict[str, Any]
@@ -34,10 +37,19 @@ async def _sqlite(path: Path) -> Store:
     return await open_store(path, "serve")
 
 
-BACKENDS: dict[str, Callable[[Path], Coroutine[None, None, Store]]] = {
+async def _mongo(_: Path) -> Store:
+    return await open_mongo(new_url())
+
+
+STORES: dict[str, Callable[[Path], Coroutine[None, None, Store]]] = {
     "memory": _memory,
     "sqlite": _sqlite,
+    "mongo": _mongo,
 }
+BACKENDS: tuple[str, ...] = tuple(
+    os.environ.get("VEHR_TEST_BACKENDS", "memory,sqlite").replace(" ", "").split(",")
+)
+"""The stores that every suite runs on; the contract and conformance suites always run on all."""
 
 
 class Server:
@@ -153,7 +165,7 @@ def _dumps(body: Any) -> bytes:
 def served(backend: str, folder: Path, *, open_: bool = True, **settings: Any) -> Iterator[Server]:
     """A server over a new store."""
     with asyncio.Runner() as runner:
-        store = runner.run(BACKENDS[backend](folder))
+        store = runner.run(STORES[backend](folder))
         domain = runner.run(assemble(_settings(backend, folder, **settings), store))
         parts = serving(domain, open_=open_)
         yield Server(domain, runner.run(parts.__aenter__()), runner)
@@ -162,7 +174,7 @@ def served(backend: str, folder: Path, *, open_: bool = True, **settings: Any) -
 
 
 def _settings(backend: str, folder: Path, **settings: Any) -> Settings:
-    kind = "memory:" if backend == "memory" else "sqlite:"
+    kind = {"memory": "memory:", "sqlite": "sqlite:", "mongo": "mongodb://h/db"}[backend]
     return replace(Settings(store=kind, data=folder), **settings)
 
 

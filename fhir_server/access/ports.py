@@ -5,6 +5,7 @@ from fhir_server.store.base import Erasure, Guard, Page, Stale, Versions
 from fhir_server.store.blobs import Damaged
 from fhir_server.store.erase_log import EraseLog, EraseLogError
 from fhir_server.store.ledger import Ledger, LedgerWrite, Row
+from fhir_server.store.sealed import SealError, read_key
 from fhir_server.store.sqlite.examination import Examination, Look
 
 __all__ = [
@@ -22,8 +23,10 @@ __all__ = [
     "Page",
     "Restored",
     "Row",
+    "SealError",
     "Stale",
     "Versions",
     "back_up",
+    "read_key",
     "restore",
 ]

@@ -61,7 +61,8 @@ def parse_scope(text: str, resource_types: Iterable[str]) -> Scope:
 def parse_scopes(text: str, resource_types: Iterable[str]) -> tuple[Scope, ...]:
     """The resource scopes of a space-separated list; launch and identity scopes are skipped."""
     types = frozenset(resource_types)
-    return tuple(parse_scope(part, types) for part in text.split() if "/" in part)
+    parts = [p for p in text.split() if "/" in p and not p.startswith("launch/")]
+    return tuple(parse_scope(part, types) for part in parts)
 
 
 def parse_rights(text: str) -> frozenset[str]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from fhir_server.access.commit import Commit
 from fhir_server.access.ports import Ledger
+from fhir_server.auth import codes, launches, tokens, websessions
 from fhir_server.auth.clients import Clients
 from fhir_server.auth.passwords import Passwords
 from fhir_server.auth.people import People
@@ -15,6 +17,12 @@ from fhir_server.auth.relations import Relations
 from fhir_server.auth.throttle import Throttle
 from fhir_server.auth.tokens import Tokens
 from fhir_server.auth.users import Users
+
+TRANSIENT: Final = (
+    *(tokens.KIND, tokens.MANDATE, tokens.APPROVAL),
+    *(codes.KIND, launches.KIND, websessions.KIND),
+)
+"""Rows that a restored backup leaves behind: what they allow may have been withdrawn since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,5 +42,5 @@ class Identities:
         records = Records(ledger, commit, now)
         users, relations = Users(records, Passwords()), Relations(records)
         clients, people = Clients(records), People(records, users, relations)
-        tokens = Tokens(records, clients, people)
-        return cls(records, users, relations, clients, people, tokens, Throttle(records))
+        issued = Tokens(records, clients, people)
+        return cls(records, users, relations, clients, people, issued, Throttle(records))

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fhir_server.access.ports import EraseLog, Manifest, Restored, back_up, restore
+from fhir_server.access.ports import EraseLog, Manifest, Restored, back_up, read_key, restore
 from fhir_server.app import micros, software_version
-from fhir_server.auth.tokens import KIND as TOKEN
-from fhir_server.auth.tokens import MANDATE
+from fhir_server.auth.identities import TRANSIENT
 from fhir_server.config import Settings
 from fhir_server.jobs.queue import KIND as JOB
 from fhir_server.jobs.queue import SLOT
@@ -15,18 +14,24 @@ from fhir_server.model.datatypes import format_instant
 
 
 def take_backup(settings: Settings, place: Path) -> Manifest:
-    """Raises ArchiveError."""
-    return back_up(settings.data, place, software_version(), format_instant(micros()))
+    """Raises ArchiveError and SealError."""
+    taken = format_instant(micros())
+    return back_up(settings.data, place, software_version(), taken, _key(settings))
+
+
+def _key(settings: Settings) -> bytes | None:
+    return None if settings.backup_key is None else read_key(settings.backup_key)
 
 
 def use_backup(settings: Settings, place: Path, erased: Path | None = None) -> Restored:
-    """Without its tokens, some of which may have been revoked since, its jobs, whose files are
-    not in it, and what was erased since: by the erase log of these settings and by ``erased``.
-    Raises ArchiveError and EraseLogError.
+    """Without its tokens and sessions, some of which may have ended since, its jobs, whose files
+    are not in it, and what was erased since: by the erase log of these settings and by ``erased``.
+    Raises ArchiveError, EraseLogError and SealError.
     """
     own = EraseLog(settings.erased)
     known = own.entries()
     further = EraseLog(erased).entries() if erased is not None else []
-    done = restore(place, settings.data, (TOKEN, MANDATE, JOB, SLOT), [*known, *further])
+    entries, left = [*known, *further], (*TRANSIENT, JOB, SLOT)
+    done = restore(place, settings.data, left, entries, _key(settings))
     own.append(entry for entry in further if entry not in known)
     return done

@@ -65,6 +65,10 @@ async def examined(settings: Settings, *, full: bool, scrub: bool) -> bool:
 
 async def looks(settings: Settings, *, full: bool, scrub: bool, tell: Tell) -> AsyncIterator[Look]:
     """One after the other; what makes no sense after a failure is left out."""
+    if settings.on_mongodb:
+        async for look in remote(settings, scrub=scrub):
+            yield look
+        return
     yield (there := directory(settings.data))
     if not there.well:
         return
@@ -88,6 +92,19 @@ async def looks(settings: Settings, *, full: bool, scrub: bool, tell: Tell) -> A
         yield Look("database", False, str(error))
     finally:
         examination.close()
+
+
+async def remote(settings: Settings, *, scrub: bool) -> AsyncIterator[Look]:
+    """A store that is a server of its own and looks after its files itself."""
+    try:
+        async with opened(settings) as domain:
+            found, counts = await domain.store.trouble(), await domain.store.counts()
+            yield Look("database", found is None, found or f"{sum(counts.values()):,} resources")
+            yield definitions(domain)
+            if scrub:
+                yield await blobs(domain)
+    except Problem as error:
+        yield Look("database", False, str(error))
 
 
 async def deep(

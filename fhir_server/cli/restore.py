@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from fhir_server.access.ports import ArchiveError, EraseLogError, Restored
+from fhir_server.access.ports import ArchiveError, EraseLogError, Restored, SealError
 from fhir_server.cli.archives import use_backup
-from fhir_server.cli.settings import Data, lasting, settings_of
+from fhir_server.cli.backup import KeyFile
+from fhir_server.cli.settings import Data, embedded, settings_of
 from fhir_server.config import SettingsError
 
 Place = Annotated[Path, typer.Argument(help="What vehr backup has made.")]
@@ -19,17 +21,21 @@ Erased = Annotated[
 ]
 
 
-def restore(place: Place, erased: Erased = None, data: Data = None) -> None:
+def restore(
+    place: Place, erased: Erased = None, key_file: KeyFile = None, data: Data = None
+) -> None:
     """Restore a backup into an empty data directory. Tokens and jobs do not come back, nor does
     what was erased after the backup, by the erase log beside the data directory.
     """
-    settings = lasting(settings_of(data))
+    settings = embedded(settings_of(data))
+    if key_file is not None:
+        settings = replace(settings, backup_key=key_file)
     if erased is not None and not erased.is_file():
         raise SettingsError(f"there is no erase log {erased}")
     logs = [path for path in (settings.erased, erased) if path is not None and path.is_file()]
     try:
         done = use_backup(settings, place, erased)
-    except (ArchiveError, EraseLogError) as error:
+    except (ArchiveError, EraseLogError, SealError) as error:
         raise SettingsError(str(error)) from None
     except OSError as error:
         raise SettingsError(f"the restore failed: {error.strerror}") from None

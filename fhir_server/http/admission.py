@@ -68,11 +68,15 @@ class Place:
             if taken > limit:
                 raise TooLarge(f"the body is larger than {limit} bytes")
             if size and not streamed:
-                self._held += size
-                admission.resume(size)
+                self.hold(size)
             return message
 
         return receive_counted
+
+    def hold(self, size: int) -> None:
+        """Bytes that this request keeps until it is done. Raises Unavailable."""
+        self._held += size
+        self._admission.resume(size)
 
     def sending(self, send: Send) -> Send:
         """A send that gives the place away while the client takes its answer."""

@@ -18,8 +18,9 @@ import structlog
 from fhir_server.access.gate import Gate
 from fhir_server.access.session import Session
 from fhir_server.http.bodies import Bodies
+from fhir_server.http.compression import compressed, encoding, inflated
 from fhir_server.http.deadlines import Deadline, Deadlines
-from fhir_server.http.middleware import HEADERS, REQUEST_ID, limited
+from fhir_server.http.middleware import HEADERS, HOLD, REQUEST_ID, limited
 from fhir_server.http.negotiate import (
     FORM,
     PATCHES,
@@ -76,12 +77,15 @@ Meter = Callable[[str, int, float], None]
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """``path``: of the base on this server (``/fhir``); ``url``: its public URL."""
+    """``path``: of the base on this server (``/fhir``); ``url``: its public URL.
+    ``compress_above``: bytes of an answer from which on it is compressed; 0: none is.
+    """
 
     path: str
     url: str
     bodies: Bodies
     seconds: float
+    compress_above: int
 
 
 @dataclass(slots=True)
@@ -90,6 +94,30 @@ class Progress:
 
     deadline: Deadline
     route: Route | None = None
+
+
+@dataclass(slots=True)
+class Arriving:
+    """A body that arrives. ``hold``: told of bytes that are kept beside those that came."""
+
+    receive: Receive
+    headers: Mapping[str, str]
+    deadline: Deadline
+    hold: Callable[[int], None]
+
+    async def whole(self, limit: int) -> bytes:
+        """All of it, inflated; its limit as it comes is that of the edge."""
+        name = encoding(self.headers)
+        data = await read_body(self.receive, self.deadline)
+        if not name:
+            return data
+        content = await asyncio.to_thread(inflated, name, data, limit)
+        self.hold(len(content))
+        return content
+
+
+def _unheld(_: int) -> None:
+    """Nobody counts."""
 
 
 class FhirBase:
@@ -127,6 +155,9 @@ class FhirBase:
             response = rendered(late(progress.deadline))
         finally:
             self._deadlines.end(progress.deadline)
+        if "accept-encoding" in scope[HEADERS]:
+            accepted = scope[HEADERS]["accept-encoding"]
+            response = await compressed(response, accepted, self._base.compress_above)
         await deliver(response, scope, send)
         name = progress.route.interaction if progress.route else "unknown"
         self._meter(name, response.status, time.perf_counter() - started)
@@ -162,10 +193,12 @@ class FhirBase:
         body: Json | None = None
         content: AsyncIterator[bytes] | None = None
         if route.body == "content" and not is_fhir(headers.get("content-type")):
-            refuse_compression(headers)
+            if encoding(headers):
+                raise UnsupportedMediaType("content that is streamed is not compressed")
             content = self._content(receive, progress.deadline)
         elif route.body != "none":
-            body, form = await self._body(route, headers, receive, progress.deadline)
+            arriving = Arriving(receive, headers, progress.deadline, scope.get(HOLD, _unheld))
+            body, form = await self._body(route, arriving)
             query += form
         request = Request(
             method=scope["method"],
@@ -207,26 +240,25 @@ class FhirBase:
             raise NotSupported(f"the interaction {route.interaction} is not supported yet")
         return handler
 
-    async def _body(
-        self, route: Route, headers: Mapping[str, str], receive: Receive, deadline: Deadline
-    ) -> tuple[Json | None, Pairs]:
+    async def _body(self, route: Route, arriving: Arriving) -> tuple[Json | None, Pairs]:
         """The parsed resource, or the pairs of a form."""
-        refuse_compression(headers)
+        media, bodies = arriving.headers.get("content-type"), self._base.bodies
         if route.body == "form":
-            content_type(headers.get("content-type"), FORM_ONLY)
-            return None, pairs(_ascii(await read_body(receive, deadline)))
-        if route.body == "optional" and "content-type" not in headers:
-            if await read_body(receive, deadline):
+            content_type(media, FORM_ONLY)
+            return None, pairs(_ascii(await arriving.whole(bodies.limits.body)))
+        if route.body == "optional" and media is None:
+            if await arriving.whole(bodies.limits.body):
                 content_type(None, RESOURCES)
             return None, []
-        bodies, media = self._base.bodies, headers.get("content-type")
         if route.body == "patch":
             content_type(media, PATCHES)
-            return await parsed(bodies.patch, media, await read_body(receive, deadline)), []
+            data = await arriving.whole(bodies.limits.body)
+            return await parsed(bodies.patch, media, data), []
         content_type(media, RESOURCES)
         if route.body == "content":
-            receive = limited(receive, bodies.limits.body)
-        return await parsed(bodies.resource, media, await read_body(receive, deadline)), []
+            arriving.receive = limited(arriving.receive, bodies.limits.body)
+        data = await arriving.whole(bodies.limits.body)
+        return await parsed(bodies.resource, media, data), []
 
     async def _content(self, receive: Receive, deadline: Deadline) -> AsyncIterator[bytes]:
         """A body that is streamed. Its parts each have the time of a request, the whole of
@@ -273,11 +305,6 @@ class FhirBase:
         if call.method == "HEAD":
             response.body = b""
         return response
-
-
-def refuse_compression(headers: Mapping[str, str]) -> None:
-    if headers.get("content-encoding", "identity").lower() != "identity":
-        raise UnsupportedMediaType("compressed request bodies are not supported yet")
 
 
 async def parsed(

@@ -31,6 +31,8 @@ from fhir_server.model.problem import BadRequest, Forbidden, Problem, TooLarge
 
 HEADERS: Final = "vehr.headers"
 REQUEST_ID: Final = "vehr.request_id"
+HOLD: Final = "vehr.hold"
+"""Where a scope holds what is to be told of memory that a body takes."""
 LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
 
 EXPOSED: Final = (
@@ -123,7 +125,7 @@ class Edge:
             if message["type"] == "http.response.start":
                 own = dict(message["headers"])
                 more = (*self._security, added, *cors)
-                message["headers"] += [pair for pair in more if pair[0] not in own]
+                message["headers"] += [p for p in more if p[0] not in own or p[0] == b"vary"]
             await send(message)
 
         try:
@@ -153,6 +155,7 @@ class Edge:
             if scope["method"] in _WITH_BODY:
                 limit, streamed = self._rules.body_limit(scope["raw_path"])
                 receive = place.receiving(receive, limit, streamed=streamed)
+                scope[HOLD] = place.hold
             await self._inner(scope, receive, place.sending(send))
         finally:
             place.leave()

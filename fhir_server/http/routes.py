@@ -40,6 +40,14 @@ BINARY: Final = "Binary"
 
 ROUTES: Final[tuple[Route, ...]] = (
     Route("GET", "metadata", "capabilities", "What this server can do", public=True),
+    Route(
+        "GET",
+        ".well-known/smart-configuration",
+        "smart-configuration",
+        "Where and how an app gets a token (SMART)",
+        public=True,
+        raw=True,
+    ),
     Route("POST", "", "transaction", "Execute a batch or a transaction", "resource"),
     Route("GET", "", "search-system", "Search over all types"),
     Route("POST", "_search", "search-system", "Search over all types by form", "form"),
@@ -106,8 +114,9 @@ def _shape(segments: Sequence[str]) -> Shape:
     count = len(segments)
     if count == 1 and segments[0] == "metadata":
         return 1, "metadata"
-    if count and segments[0][:1] == "_":
-        return count, segments[0]
+    first = segments[0][:1] if count else ""
+    if first == "_" or first == ".":
+        return count, "/".join(segments) if first == "." else segments[0]
     marked = segments[min(count, 3) - 1] if count else ""
     if marked[:1] == "$":
         return count, "$"

@@ -7,7 +7,7 @@ a handler is in it, what has none is not.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Final
 
@@ -57,6 +57,7 @@ TEXTS: Final = (TEXT, CONTENT)
 COMPARTMENT: Final = "http://hl7.org/fhir/CompartmentDefinition/"
 PROFILE: Final = "http://hl7.org/fhir/StructureDefinition/"
 SMART: Final = "http://terminology.hl7.org/CodeSystem/restful-security-service"
+OAUTH_URIS: Final = "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,8 @@ class Abilities:
     version: str
     open: bool
     conditional_delete: str = "single"
+    oauth: Mapping[str, str] = field(default_factory=dict)
+    """Endpoint -> URL of the authorization server."""
 
 
 def capabilities(abilities: Callable[[], Abilities]) -> Handler:
@@ -120,7 +123,7 @@ def statement(abilities: Abilities, base: str) -> Json:
         "rest": [
             {
                 "mode": "server",
-                "security": _security(open_=abilities.open),
+                "security": _security(abilities),
                 "resource": [_resource(abilities, type_, including) for type_ in types],
                 "interaction": _codes(ON_SYSTEM, abilities.interactions),
                 **_operations([o for o in abilities.operations if o.system]),
@@ -141,11 +144,13 @@ def _across(abilities: Abilities) -> Json:
     return found
 
 
-def _security(*, open_: bool) -> Json:
-    if open_:
+def _security(abilities: Abilities) -> Json:
+    if abilities.open:
         return {"cors": True, "description": "None: this server was started with --open"}
     coding = {"system": SMART, "code": "SMART-on-FHIR"}
+    uris = [{"url": name, "valueUri": url} for name, url in abilities.oauth.items()]
     return {
+        **({"extension": [{"url": OAUTH_URIS, "extension": uris}]} if uris else {}),
         "cors": True,
         "service": [{"coding": [coding], "text": "OAuth2 bearer tokens with SMART scopes"}],
     }

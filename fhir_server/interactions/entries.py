@@ -178,7 +178,8 @@ def answered(response: Response, request: Request) -> bytes:
     if response.updated is not None:
         parts["lastModified"] = format_instant(response.updated)
     body = response.body if isinstance(response.body, bytes) else b""
-    if body.startswith(b'{"resourceType":"OperationOutcome"'):
+    read = "ETag" in headers and "Location" not in headers  # then it is what was asked for
+    if body.startswith(b'{"resourceType":"OperationOutcome"') and not read:
         parts["outcome"] = loads(body)
         body = b""
     return entry_bytes(None, body, {"response": parts})

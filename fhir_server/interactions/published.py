@@ -1,4 +1,4 @@
-"""Resources that the server itself publishes: the OperationDefinitions that ``metadata`` names.
+"""What the server itself publishes, such as the OperationDefinitions that ``metadata`` names.
 
 They are made from the registries and are not part of the record, so they are only read.
 """
@@ -26,3 +26,14 @@ def published(read: Handler, resources: Iterable[Json]) -> Handler:
         return Response(200, body)
 
     return read_
+
+
+def document(content: Json) -> Handler:
+    """A document that is no resource, the same for everybody and in every format asked for."""
+    body = dumps(content)
+
+    async def document_(request: Request, session: Session) -> Response:
+        headers = {"Cache-Control": "public, max-age=300"}
+        return Response(200, body, headers, "application/json")
+
+    return document_

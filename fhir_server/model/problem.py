@@ -71,7 +71,11 @@ class Problem(Exception):
 
 
 def _join(path: str, expression: str | None) -> str:
-    return f"{path}.resource/{expression}" if expression else path
+    """``Bundle.entry[0]`` and ``Patient.name`` as one FHIRPath expression."""
+    if not expression:
+        return path
+    _, dot, below = expression.partition(".")
+    return f"{path}.resource{dot}{below}"
 
 
 class BadRequest(Problem):

@@ -2,7 +2,8 @@
 
 A backup holds the database as of one commit, the blobs that it names, and a manifest with the
 size and SHA-256 of every file. It is a folder, or one tar file whose first member is the
-manifest. It is not encrypted. The locks, the files of jobs and what is swept are left out.
+manifest; a key seals that file (``sealed.py``). The locks, the files of jobs and what is swept
+are left out.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ import tarfile
 from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import BinaryIO, Final, NamedTuple, cast
 
 import msgspec
 
 from fhir_server.store.erase_log import Entry
+from fhir_server.store.sealed import Sealer, SealError, Unsealer, is_sealed
 from fhir_server.store.sqlite import schema
 from fhir_server.store.sqlite.reapplying import Reapplied, reapply
 from fhir_server.store.sqlite.schema import FILE
@@ -28,6 +30,8 @@ from fhir_server.store.sqlite.schema import FILE
 MANIFEST: Final = "manifest.json"
 FORMAT: Final = 1
 BLOCK: Final = 1 << 20
+STAGE: Final = "backup.part"
+"""In the data directory: where a backup is put together that leaves it sealed."""
 MOST_MANIFEST: Final = 1 << 28
 """Bytes of a manifest that is read at all."""
 
@@ -60,13 +64,17 @@ class Manifest(msgspec.Struct, frozen=True):
     files: list[File]
 
 
-def back_up(data: Path, place: Path, software: str, taken: str) -> Manifest:
-    """Back up ``data`` to a new folder, or to a new file if the name ends in ``.tar``."""
+def back_up(
+    data: Path, place: Path, software: str, taken: str, key: bytes | None = None
+) -> Manifest:
+    """Back up ``data`` to a new folder, or to a new file if the name ends in ``.tar`` or there is
+    a ``key``. Nothing unsealed then lies anywhere but in ``data``.
+    """
     if place.exists():
         raise ArchiveError(f"{place} is there already: a backup does not overwrite")
     if not (data / FILE).is_file():
         raise ArchiveError(f"there is no database in {data}")
-    with _built(place) as folder:
+    with _built(place, data, key) as folder:
         copy = folder / FILE
         _copy_database(data / FILE, copy)
         with closing(schema.connect(copy, readonly=True)) as connection:
@@ -92,13 +100,17 @@ class Restored(NamedTuple):
 
 
 def restore(
-    place: Path, data: Path, forget: Collection[str], erased: Collection[Entry] = ()
+    place: Path,
+    data: Path,
+    forget: Collection[str],
+    erased: Collection[Entry] = (),
+    key: bytes | None = None,
 ) -> Restored:
     """Put a backup into ``data``, which must be empty or absent. Nothing of it is used before
     all of it is verified.
 
     ``forget``: kinds of ledger rows that do not come back (tokens, jobs). ``erased``: what does
-    not come back either, by the erase log.
+    not come back either, by the erase log. ``key``: what seals the backup.
     """
     if data.exists() and (not data.is_dir() or any(data.iterdir())):
         raise ArchiveError(f"{data} is not empty: a restore does not overwrite")
@@ -108,7 +120,7 @@ def restore(
     except FileExistsError:
         raise ArchiveError(f"{part} is left of a restore that did not end: remove it") from None
     try:
-        manifest = _unpack(place, part)
+        manifest = _unpack(place, part, key)
         _forget(part / FILE, forget)
         reapplied = reapply(part, erased)
         (part / MANIFEST).unlink()
@@ -126,16 +138,19 @@ def restore(
 
 
 @contextmanager
-def _built(place: Path) -> Iterator[Path]:
+def _built(place: Path, data: Path, key: bytes | None) -> Iterator[Path]:
     """A folder that takes its place, as it is or as a tar file, once it is complete."""
-    folder = place.with_name(place.name + ".part")
+    folder = place.with_name(place.name + ".part") if key is None else data / STAGE
     try:
         folder.mkdir(mode=0o700, parents=True)
     except FileExistsError:
         raise ArchiveError(f"{folder} is left of a backup that did not end: remove it") from None
     try:
         yield folder
-        if place.suffix == ".tar":
+        if key is not None:
+            _seal(folder, place, key)
+            shutil.rmtree(folder)
+        elif place.suffix == ".tar":
             _pack(folder, place)
             shutil.rmtree(folder)
         else:
@@ -148,7 +163,7 @@ def _built(place: Path) -> Iterator[Path]:
 
 def _pack(folder: Path, place: Path) -> None:
     whole = place.with_name(place.name + ".part") / "whole.tar"
-    names = [MANIFEST, *(str(p.relative_to(folder)) for p in _files(folder) if p.name != MANIFEST)]
+    names = _names(folder)
     with tarfile.open(whole, "w", format=tarfile.GNU_FORMAT) as tar:
         for name in names:
             tar.add(folder / name, name, recursive=False)
@@ -156,8 +171,30 @@ def _pack(folder: Path, place: Path) -> None:
     whole.rename(place)
 
 
-def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())
+def _seal(folder: Path, place: Path, key: bytes) -> None:
+    part = place.with_name(place.name + ".part")
+    part.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        try:
+            sealer = Sealer(file, key)
+            stream = cast(BinaryIO, sealer)  # tarfile asks a stream for nothing but write
+            with tarfile.open(
+                fileobj=stream, mode="w|", format=tarfile.GNU_FORMAT, bufsize=BLOCK
+            ) as tar:
+                for name in _names(folder):
+                    tar.add(folder / name, name, recursive=False)
+            sealer.close()
+        except BaseException:
+            part.unlink()
+            raise
+    _sync(part)
+    part.rename(place)
+
+
+def _names(folder: Path) -> list[str]:
+    """Of the files, the manifest first."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return [MANIFEST, *(str(p.relative_to(folder)) for p in files if p.name != MANIFEST)]
 
 
 def _copy_database(source: Path, copy: Path) -> None:
@@ -224,14 +261,27 @@ def _sync(path: Path) -> None:
 # --- using ------------------------------------------------------------------------------
 
 
-def _unpack(place: Path, folder: Path) -> Manifest:
+def _unpack(place: Path, folder: Path, key: bytes | None) -> Manifest:
     """Copies the files of a backup and verifies them."""
     if not place.exists():
         raise ArchiveError(f"there is no backup {place}")
+    sealed = place.is_file() and is_sealed(place)
+    if sealed and key is None:
+        raise ArchiveError(f"{place} is encrypted: say where its key is")
+    if key is not None and not sealed:
+        raise ArchiveError(f"{place} is not encrypted: give no key if that is what you expect")
     try:
-        manifest = _from_folder(place, folder) if place.is_dir() else _from_tar(place, folder)
+        if place.is_dir():
+            manifest = _from_folder(place, folder)
+        elif key is not None:
+            manifest = _from_sealed(place, folder, key)
+        else:
+            with tarfile.open(place, "r:") as tar:
+                manifest = _from_tar(tar, place, folder)
     except (tarfile.TarError, EOFError):
         raise ArchiveError(f"{place} is not a whole backup") from None
+    except SealError as error:
+        raise ArchiveError(str(error)) from None
     for entry in manifest.files:
         path = folder / entry.name
         if not path.is_file() or path.stat().st_size != entry.size:
@@ -256,25 +306,36 @@ def _from_folder(place: Path, folder: Path) -> Manifest:
     return manifest
 
 
-def _from_tar(place: Path, folder: Path) -> Manifest:
+def _from_sealed(place: Path, folder: Path, key: bytes) -> Manifest:
+    """Each piece is verified before it is looked at; that the end is there, at the end."""
+    with place.open("rb") as file:
+        opened = Unsealer(file, key, str(place))
+        stream = cast(BinaryIO, opened)  # tarfile asks a stream for nothing but read
+        with tarfile.open(fileobj=stream, mode="r|", bufsize=BLOCK) as tar:
+            manifest = _from_tar(tar, place, folder)
+        while opened.read(BLOCK):
+            pass
+    return manifest
+
+
+def _from_tar(tar: tarfile.TarFile, place: Path, folder: Path) -> Manifest:
     """Takes what the manifest names, by name and size, and nothing else."""
-    with tarfile.open(place, "r:") as tar:
-        first = tar.next()
-        file = tar.extractfile(first) if first is not None and first.isreg() else None
-        if first is None or file is None or first.name != MANIFEST or first.size > MOST_MANIFEST:
-            raise ArchiveError(f"{place} is not a backup")
-        content = file.read()
-        manifest = _manifest(content)
-        _write(folder / MANIFEST, content)
-        wanted = {entry.name: entry.size for entry in manifest.files}
-        while (member := tar.next()) is not None:
-            content_of = tar.extractfile(member) if member.isreg() else None
-            if content_of is None or wanted.pop(member.name, None) != member.size:
-                raise ArchiveError(f"{place} holds what its manifest does not name")
-            target = folder / member.name
-            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with target.open("xb") as out:
-                shutil.copyfileobj(content_of, out, BLOCK)
+    first = tar.next()
+    file = tar.extractfile(first) if first is not None and first.isreg() else None
+    if first is None or file is None or first.name != MANIFEST or first.size > MOST_MANIFEST:
+        raise ArchiveError(f"{place} is not a backup")
+    content = file.read()
+    manifest = _manifest(content)
+    _write(folder / MANIFEST, content)
+    wanted = {entry.name: entry.size for entry in manifest.files}
+    while (member := tar.next()) is not None:
+        content_of = tar.extractfile(member) if member.isreg() else None
+        if content_of is None or wanted.pop(member.name, None) != member.size:
+            raise ArchiveError(f"{place} holds what its manifest does not name")
+        target = folder / member.name
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with target.open("xb") as out:
+            shutil.copyfileobj(content_of, out, BLOCK)
     return manifest
 
 
@@ -283,7 +344,7 @@ def _manifest(content: bytes) -> Manifest:
         manifest = msgspec.json.decode(content, type=Manifest)
     except msgspec.MsgspecError:
         raise ArchiveError("the manifest of the backup cannot be read") from None
-    if manifest.format != FORMAT or manifest.schema > len(schema.DELTAS):
+    if manifest.format != FORMAT or manifest.schema > schema.VERSION:
         raise ArchiveError(
             f"the backup was made by version {manifest.software}: use the newer program"
         )

@@ -193,7 +193,7 @@ def predicate(rng: random.Random, type_: str, depth: int = 2) -> Predicate:
             return plan.Chain(param, scans, param in CANONICAL_LINKS, within)
         case "contains":
             t = rng.choice(TYPES)
-            return plan.Contains(Scan(t, inner(t)))
+            return plan.Contains(Scan(t, rng.choice([inner(t), refers(rng, t)])))
         case "has":
             sources = [(t, p) for t in TYPES for p, ts in LINKS[t].items() if type_ in ts]
             source, param = rng.choice(sources)
@@ -205,14 +205,22 @@ def refers(rng: random.Random, type_: str) -> Predicate:
     links = [(p, ts) for p, ts in LINKS[type_].items() if p not in CANONICAL_LINKS]
     if not links:
         return plan.TokenIs("code", None, "a")
-    param, targets = rng.choice(links)
-    return plan.ReferenceIs(param, rng.choice(targets), str(rng.randrange(3)))
+    id_ = str(rng.randrange(3))
+    return plan.Any(tuple(plan.ReferenceIs(p, t, id_) for p, ts in links for t in ts))
 
 
 def inward(rng: random.Random, type_: str) -> Predicate:
     """A chain that leads nowhere but into contained resources."""
     param = rng.choice([*LINKS[type_], "none"])
     return plan.Chain(param, (), inside=tuple(Scan(t, refers(rng, t)) for t in TYPES))
+
+
+ASKED = (
+    *[predicate] * 7,
+    inward,
+    lambda rng, _: plan.Any(tuple(plan.Contains(Scan(t, refers(rng, t))) for t in TYPES)),
+    lambda rng, type_: plan.Not(predicate(rng, type_)),
+)
 
 
 def question(rng: random.Random) -> Search:
@@ -233,7 +241,7 @@ def question(rng: random.Random) -> Search:
         if rng.random() < 0.15
     ]
     return Search(
-        (Scan(type_, inward(rng, type_) if rng.random() < 0.1 else predicate(rng, type_)),),
+        (Scan(type_, rng.choice(ASKED)(rng, type_)),),
         count=rng.choice([2, 50]),
         includes=tuple(includes),
         total="exact",

@@ -204,3 +204,98 @@ def test_t17_names_in_a_manifest(small: Path, tmp_path: Path, name: str) -> None
     text = (copy / MANIFEST).read_text().replace(str(blob), name)
     (copy / MANIFEST).write_text(text)
     assert "no backup holds" in refused(copy, tmp_path / "new")
+
+
+# --- encrypted: T26 ---------------------------------------------------------------------
+
+
+def sealing(folder: Path, data: str, key: str = "key") -> Settings:
+    path = folder / key
+    if not path.exists():
+        path.write_text(random.Random(key).randbytes(32).hex())
+    return Settings(data=folder / data, backup_key=path)
+
+
+@pytest.fixture(scope="module")
+def sealed(small: Path) -> Path:
+    """An encrypted backup of the small data directory."""
+    take_backup(sealing(small, "data"), small / "sealed")
+    return small / "sealed"
+
+
+def test_an_encrypted_backup_restores_whole(small: Path, sealed: Path, tmp_path: Path) -> None:
+    assert sealed.is_file() and sealed.stat().st_mode & 0o777 == 0o600
+    content = sealed.read_bytes()
+    assert CONTENT[:64] not in content and b"SQLite format" not in content
+    assert MANIFEST.encode() not in content
+    assert not list(small.glob("**/*.part"))
+    done = use_backup(replace(sealing(small, "data"), data=tmp_path / "new"), sealed)
+    with served("sqlite", tmp_path / "new") as server:
+        assert server.get("Patient?_summary=count").json()["total"] == 1
+    assert len(blobs(small, tmp_path / "new")) == 1
+    assert sum(done.manifest.counts.values()) == 2
+
+
+def test_a_wrong_key_a_missing_key_and_a_needless_key(
+    small: Path, sealed: Path, tmp_path: Path
+) -> None:
+    def said(place: Path, key: str) -> str:
+        settings = sealing(small, "data", key) if key else Settings()
+        with pytest.raises(ArchiveError) as caught:
+            use_backup(replace(settings, data=tmp_path / "new"), place)
+        assert list(tmp_path.iterdir()) == []
+        return str(caught.value)
+
+    assert "the key does not open" in said(sealed, "other")
+    assert "is encrypted" in said(sealed, "")
+    for place in ("backup", "backup.tar"):
+        assert "is not encrypted" in said(small / place, "key")
+
+
+def test_a_truncated_or_changed_encrypted_backup_is_refused(
+    small: Path, sealed: Path, tmp_path: Path
+) -> None:
+    whole, chance = sealed.read_bytes(), random.Random(7)
+    settings = replace(sealing(small, "data"), data=tmp_path / "new")
+    (tmp_path / "cut").write_bytes(whole)
+    use_backup(settings, tmp_path / "cut")
+    shutil.rmtree(tmp_path / "new")
+    for number in range(40):
+        if number % 2:
+            changed = whole[: chance.randrange(len(whole))]
+        else:
+            place = chance.randrange(len(whole))
+            changed = whole[:place] + bytes([whole[place] ^ 16]) + whole[place + 1 :]
+        (tmp_path / "cut").write_bytes(changed)
+        with pytest.raises(ArchiveError):
+            use_backup(settings, tmp_path / "cut")
+        assert [p.name for p in tmp_path.iterdir()] == ["cut"]
+
+
+def test_nothing_unsealed_lies_beside_the_backup(small: Path, tmp_path: Path) -> None:
+    """Not even if it fails: what is put together lies in the data directory."""
+    before = sorted(p.name for p in (small / "data").iterdir())
+    (tmp_path / "is-a-file").write_text("")
+    with pytest.raises(FileExistsError):
+        take_backup(sealing(small, "data"), tmp_path / "is-a-file" / "backup")
+    assert sorted(p.name for p in (small / "data").iterdir()) == before
+    (small / "data" / "backup.part").mkdir()
+    with pytest.raises(ArchiveError, match="did not end"):
+        take_backup(sealing(small, "data"), tmp_path / "backup")
+    (small / "data" / "backup.part").rmdir()
+    assert [p.name for p in tmp_path.iterdir()] == ["is-a-file"]
+
+
+@pytest.mark.slow
+def test_encrypted_by_the_commands(small: Path, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_text("ab" * 32)
+    place, data = tmp_path / "b", small / "data"
+    done = vehr("backup", place, "--key-file", key, "--data", data)
+    assert done.returncode == 0 and "encrypted" in done.stdout, done.stderr
+    done = vehr("restore", place, "--data", tmp_path / "new")
+    assert done.returncode == 2 and "is encrypted" in done.stderr
+    done = vehr("restore", place, "--key-file", small / "token", "--data", tmp_path / "new")
+    assert done.returncode == 2 and "not a key file" in done.stderr
+    done = vehr("restore", place, "--key-file", key, "--data", tmp_path / "new")
+    assert done.returncode == 0, done.stderr

@@ -79,7 +79,8 @@ def counts(data: Path) -> dict[str, int]:
     ("arguments", "environ"),
     [
         (("serve",), {"VEHR_NOTHING": "1"}),
-        (("serve",), {"VEHR_STORE": "mongodb://h/db"}),
+        (("serve",), {"VEHR_STORE": "mongodb://h/"}),
+        (("backup", "copy"), {"VEHR_STORE": "mongodb://h/db"}),
         (("serve", "--open", "--host", "0.0.0.0"), {}),
         (("serve", "--workers", "2"), {"VEHR_STORE": "memory:"}),
         (("serve", "--host", "192.0.2.1"), {}),

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.serving import BACKENDS, BASE, Server, served
+from tests.serving import BASE, STORES, Server, served
 
 
-@pytest.fixture(params=list(BACKENDS))
+@pytest.fixture(params=list(STORES))
 def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
     """An open server, on every store."""
     with served(request.param, tmp_path) as server:
         yield server
 
 
-@pytest.fixture(params=list(BACKENDS))
+@pytest.fixture(params=list(STORES))
 def secured(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
     """A server that wants tokens."""
     with served(request.param, tmp_path, open_=False) as server:

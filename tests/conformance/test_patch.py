@@ -216,3 +216,17 @@ def test_concurrent_patches_lose_nothing(server: Server) -> None:
     answers = server.send_all([("PATCH", url, options)] * 16)
     assert [a.status_code for a in answers] == [200] * 16
     assert len(server.get(url).json()["name"]) == 17
+
+
+def test_c20_an_element_is_not_mistaken_for_a_choice(server: Server) -> None:
+    """DeviceDefinition has ``language`` and ``languageCode``."""
+    made = server.create({"resourceType": "DeviceDefinition", "language": "en"})
+    parts = [
+        {"name": "type", "valueCode": "replace"},
+        {"name": "path", "valueString": "DeviceDefinition.language"},
+        {"name": "value", "valueCode": "de"},
+    ]
+    patch = {"resourceType": "Parameters", "parameter": [{"name": "operation", "part": parts}]}
+    answer = server.send("PATCH", f"DeviceDefinition/{made['id']}", json=patch)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["language"] == "de" and "languageCode" not in answer.json()

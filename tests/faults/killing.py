@@ -16,7 +16,7 @@ from tests.faults.check import check
 from tests.faults.load import Load
 from tests.faults.running import ROOT, clean_environ, free_port
 
-START_SECONDS = 60
+START_SECONDS = 600
 
 
 class Launcher:

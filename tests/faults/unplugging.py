@@ -10,6 +10,7 @@ import random
 import shutil
 import signal
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -111,6 +112,10 @@ async def record(folder: Path, seconds: float, seed: int, pragmas: str) -> Recor
         load = Load(launcher.base, 6, seed, made.told)
         binaries = asyncio.create_task(contents(launcher.base, made, random.Random(seed)))
         await asyncio.sleep(seconds)
+        deadline = time.monotonic() + 120
+        while len(made.told.ok) < 40 * seconds or not made.contents:
+            assert time.monotonic() < deadline, "hardly anything is acknowledged"
+            await asyncio.sleep(0.1)
         os.kill(pid, signal.SIGKILL)
         await gone(pid)
         await load.stop()

@@ -114,6 +114,12 @@ async def test_r13_slow_heads_are_closed_and_others_unaffected() -> None:
         assert (await host.get("/health")).status_code == 200
 
 
+async def test_idle_connections_are_closed() -> None:
+    async with hosted(idle_seconds=1) as host:
+        wire = await host.send(head("GET", "/health"))
+        assert (await wire.rest()).endswith(b"ready\n")
+
+
 async def test_r13_a_slow_body_ends_with_the_request() -> None:
     async with hosted(request_seconds=1) as host:
         begun = head("POST", "/fhir/Patient", "Content-Type: application/fhir+json", LONG)

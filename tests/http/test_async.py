@@ -226,7 +226,7 @@ def bearer(token: str) -> dict[str, str]:
     return {"authorization": f"Bearer {token}"}
 
 
-@pytest.mark.parametrize("backend", list(BACKENDS))
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_the_limit_per_owner(backend: str, tmp_path: Path) -> None:
     with served(backend, tmp_path, max_jobs=2) as server:
         queue = Queue(server.domain.store.ledger, JobFiles(tmp_path / "jobs"), micros)

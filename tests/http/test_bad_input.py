@@ -9,8 +9,10 @@ import gzip
 import resource
 import threading
 import time
+import zlib
 from typing import Any
 
+import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -101,10 +103,52 @@ def test_t05_headers_and_url(server: Server) -> None:
     assert server.get("Patient?" + "&".join(["name=a"] * 500)).status_code == 400
 
 
-def test_t06_compressed_bodies_are_refused(server: Server) -> None:
-    content = gzip.compress(b" " * 1_000_000)
-    headers = JSON | {"content-encoding": "gzip"}
-    assert server.send("POST", "Patient", content=content, headers=headers).status_code == 415
+def compressed(server: Server, content: bytes, name: str = "gzip") -> httpx.Response:
+    headers = JSON | {"content-encoding": name}
+    return server.send("POST", "Patient", content=content, headers=headers)
+
+
+def test_t06_compressed_bodies(server: Server) -> None:
+    patient = b'{"resourceType":"Patient","active":true}'
+    for name, content in (
+        ("gzip", gzip.compress(patient)),
+        ("GZIP", gzip.compress(patient)),
+        ("deflate", zlib.compress(patient)),
+        ("identity", patient),
+    ):
+        assert compressed(server, content, name).json()["active"] is True, name
+    for name in ("br", "zstd", "gzip, gzip", "x"):
+        refused = compressed(server, patient, name)
+        assert refused.status_code == 415 and "gzip" in refused.headers["accept-encoding"]
+    whole = gzip.compress(patient)
+    for broken in (patient, whole[:-1], whole + b"x", whole + whole, b""):
+        assert compressed(server, broken).status_code == 400
+
+
+def test_t06_bombs_cost_no_more_than_a_body(server: Server) -> None:
+    bomb = gzip.compress(b" " * 200_000_000)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    refused = compressed(server, bomb)
+    assert refused.status_code == 413 and issue(refused)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
+
+
+def test_large_answers_are_compressed_for_who_takes_that(server: Server) -> None:
+    plain = server.get("metadata", headers={"accept-encoding": "identity"})
+    for accepted, expected in (
+        ("gzip", "gzip"),
+        ("br, GZIP;q=0.5", "gzip"),
+        ("gzip;q=0", None),
+        ("br", None),
+        ("*", None),
+    ):
+        answer = server.get("metadata", headers={"accept-encoding": accepted})
+        assert answer.headers.get("content-encoding") == expected, accepted
+        assert answer.content == plain.content
+    page = {"accept-encoding": "gzip", "origin": "http://localhost"}
+    assert "Accept-Encoding" in server.get("metadata", headers=page).headers["vary"]
+    small = server.get("Patient/none", headers={"accept-encoding": "gzip"})
+    assert "content-encoding" not in small.headers
 
 
 T10_T11 = [

@@ -9,7 +9,7 @@ from fhir_server.http.routes import ROUTES, Route
 from tests.serving import Server, issue
 
 CANARY = "Canary-7f3a"
-PUBLIC = {("GET", "metadata")}
+PUBLIC = {("GET", "metadata"), ("GET", ".well-known/smart-configuration")}
 TOKENS = [
     "none",
     "garbage",

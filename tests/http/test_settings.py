@@ -18,7 +18,7 @@ def test_defaults_and_values() -> None:
     ("name", "value", "said"),
     [
         ("VEHR_DATABASE", "x", "VEHR_DATABASE is not a setting"),
-        ("VEHR_STORE", "mongodb://user:secret@h/db", "not available yet"),
+        ("VEHR_STORE", "mongodb://user:secret@h/?w=1", "must name a database"),
         ("VEHR_STORE", "postgres://x", "must be sqlite:"),
         ("VEHR_SEARCH", "http://e:9200", "not available yet"),
         ("VEHR_EVENTS", "kafka://h", "not available yet"),

@@ -76,6 +76,10 @@ def pages(size: int, query: str) -> Callable[[Server], None]:
     return check
 
 
+def uncompressed(server: Server) -> None:
+    assert "content-encoding" not in server.get("metadata").headers
+
+
 def urls(server: Server) -> None:
     answer = server.post("Patient", PATIENT)
     assert answer.headers["location"].startswith("https://ehr.example/fhir/Patient/")
@@ -196,6 +200,14 @@ ACTS: dict[str, tuple[Any, Act]] = {
     "domain": ("north", domain),
     "hosts": (("other.example",), seen(host, "hosts", open_=False)),
     "origins": (("https://app.example",), seen(origin, "origins", open_=False)),
+    "second_factor": (
+        "required",
+        elsewhere("tests/smart/test_pages.py::test_clinicians_may_be_made_to_have_one"),
+    ),
+    "outbound_loopback": (
+        "yes",
+        elsewhere("tests/smart/test_g_backend.py::test_g24_key_sets_by_url"),
+    ),
     "time_zone": ("Europe/Kyiv", seen(zone, "time_zone")),
     "page_size": (2, seen(pages(2, ""), "page_size")),
     "max_page_size": (3, seen(pages(3, "_count=100"), "max_page_size")),
@@ -261,7 +273,22 @@ ACTS: dict[str, tuple[Any, Act]] = {
             elsewhere(f"{ADMISSION}test_r13_a_client_that_does_not_read"),
         ),
     ),
-    "idle_seconds": (7, of_uvicorn("idle_seconds", lambda c: c.timeout_keep_alive)),
+    "idle_seconds": (
+        7,
+        both(
+            of_uvicorn("idle_seconds", lambda c: c.timeout_keep_alive),
+            elsewhere(f"{ADMISSION}test_idle_connections_are_closed"),
+        ),
+    ),
+    "compress_above": (
+        0,
+        both(
+            seen(uncompressed, "compress_above"),
+            elsewhere(
+                "tests/http/test_bad_input.py::test_large_answers_are_compressed_for_who_takes_that"
+            ),
+        ),
+    ),
     "leave_seconds": (None, elsewhere("tests/workers/test_workers.py::test_r23_sigterm_drains")),
     "max_jobs": (2, elsewhere("tests/http/test_async.py::test_the_limit_per_owner")),
     "running_jobs": (
@@ -274,6 +301,10 @@ ACTS: dict[str, tuple[Any, Act]] = {
             retention,
             elsewhere("tests/jobs/test_queue.py::test_ended_jobs_are_forgotten_with_their_files"),
         ),
+    ),
+    "backup_key": (
+        None,
+        elsewhere("tests/cli/test_backup.py::test_an_encrypted_backup_restores_whole"),
     ),
     "erase_log": (
         None,

@@ -520,6 +520,30 @@ def hospital(secured: Server) -> Server:
     return secured
 
 
+def test_c84_raw_as_a_resource_and_by_its_security_context(secured: Server) -> None:
+    system = secured.bearer("system/*.cruds")
+    for id_ in ("p1", "p2"):
+        body = {"resourceType": "Patient", "id": id_}
+        assert secured.put(f"Patient/{id_}", body, headers=system).status_code == 201
+    id_ = made(secured, x_security_context="Patient/p1", **system)
+    url = f"Binary/{id_}"
+    mine = secured.bearer("patient/*.rs", patient="p1")
+    for accept in ("application/pdf", "*/*", "image/png"):
+        raw = secured.get(url, headers=mine | {"accept": accept})
+        assert (raw.content, raw.headers["content-type"]) == (PDF, "application/pdf")
+    shown = secured.get(url, headers=mine | AS_RESOURCE)
+    assert shown.headers["content-type"].startswith(FHIR_JSON) and data(shown.json()) == PDF
+    assert shown.json()["securityContext"] == {"reference": "Patient/p1"}
+    markup = secured.get(url, headers=mine | {"accept": "application/fhir+xml"})
+    assert markup.headers["content-type"].startswith("application/fhir+xml")
+    theirs = secured.bearer("patient/*.rs", patient="p2")
+    absent = secured.get("Binary/no-such-id", headers=theirs)
+    for headers in (theirs, theirs | AS_RESOURCE):
+        hidden = secured.get(url, headers=headers)
+        assert hidden.status_code == 404
+        assert hidden.text.replace(id_, "no-such-id") == absent.text
+
+
 def test_access_follows_the_security_context(hospital: Server) -> None:
     system = hospital.bearer("system/*.cruds")
     mine = made(hospital, x_security_context="Patient/p1", **system)

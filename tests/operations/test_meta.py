@@ -18,13 +18,13 @@ RESTRICTED = {"system": V3, "code": "R"}
 PROFILE = "http://hl7.org/fhir/StructureDefinition/vitalsigns"
 
 
-@pytest.fixture(params=list(BACKENDS))
+@pytest.fixture(params=BACKENDS)
 def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
     with served(request.param, tmp_path) as server:
         yield server
 
 
-@pytest.fixture(params=list(BACKENDS))
+@pytest.fixture(params=BACKENDS)
 def secured(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
     with served(request.param, tmp_path, open_=False) as server:
         yield server

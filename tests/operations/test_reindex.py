@@ -28,7 +28,7 @@ from tests.search.test_custom import BY_EYES, found, parameter, patient, reindex
 from tests.serving import BACKENDS, Server, issue, served
 
 
-@pytest.fixture(params=list(BACKENDS))
+@pytest.fixture(params=BACKENDS)
 def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
     with served(request.param, tmp_path) as server:
         yield server
@@ -82,7 +82,7 @@ async def expected(server: Server) -> dict[str, Counter[tuple[Any, ...]]]:
         new = keys.rows(type_, values)
         made["posting"].update((h, s, new.date, rid) for h, s in new.postings)
         made["string"].update((h, text, rid) for h, text in new.strings)
-        made["span"].update((h, lo, hi, rid) for h, lo, hi in new.spans)
+        made["span"].update((*span, rid) for span in new.spans)
         made["date"][rid, new.date] += 1
     return made
 

@@ -1,7 +1,7 @@
 """The result table of ``make prove``: one row per proof, kept in PROVEN.md.
 
 ``PROVE`` scales how often things are done (default 1). A row replaces the one of the same
-proof; rows of proofs that did not run stay.
+proof; rows of proofs that did not run stay. A long proof writes its row after every batch.
 """
 
 from __future__ import annotations

@@ -30,12 +30,12 @@ def test_r01_random_kills(tmp_path: Path, proven: Row) -> None:
     for batch in range(0, kills, BATCH):
         some = min(BATCH, kills - batch)
         sums.update(asyncio.run(kill_at_random(tmp_path / f"d{batch}", some, seed=1000 + batch)))
-    proven(
-        "R01 random",
-        "kill -9 at a random instant under create, update, delete and transaction load",
-        f"{sums['kills']:,} kills",
-        f"{sums['ok']:,} acknowledged, 0 lost, 0 torn; {sums['unknown']:,} unanswered",
-    )
+        proven(
+            "R01 random",
+            "kill -9 at a random instant under create, update, delete and transaction load",
+            f"{sums['kills']:,} kills",
+            f"{sums['ok']:,} acknowledged, 0 lost, 0 torn; {sums['unknown']:,} unanswered",
+        )
 
 
 @pytest.mark.parametrize("point", POINTS)

@@ -44,12 +44,12 @@ def test_r05_loss_of_power(tmp_path: Path, proven: Row, kind: str) -> None:
     for batch in range(0, cases, CASES):
         made = asyncio.run(record(tmp_path / str(batch), 3.0, batch, PRAGMAS[kind]))
         sums.update(asyncio.run(unplug(made, min(CASES, cases - batch), batch)))
-    proven(
-        f"R05 {kind}",
-        "power is lost: what was not synced is dropped, reordered, torn at 512 bytes; reopened",
-        f"{sums['cases']:,} losses",
-        f"{sums['ok']:,} acknowledgements checked (+{sums['contents']:,} of content), 0 lost",
-    )
+        proven(
+            f"R05 {kind}",
+            "power is lost: what was not synced is dropped, reordered, torn at 512 bytes; reopened",
+            f"{sums['cases']:,} losses",
+            f"{sums['ok']:,} acknowledgements checked (+{sums['contents']:,} of content), 0 lost",
+        )
 
 
 def test_r18_flipped_bits(tmp_path: Path, proven: Row) -> None:

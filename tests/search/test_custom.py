@@ -14,7 +14,7 @@ from tests.serving import BACKENDS, Json, Server, issue, served
 EYES = "http://example.org/eyes"
 
 
-@pytest.fixture(params=list(BACKENDS))
+@pytest.fixture(params=BACKENDS)
 def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
     with served(request.param, tmp_path) as server:
         yield server

@@ -29,7 +29,7 @@ QUERIES = (
 )
 
 
-@pytest.fixture(params=list(BACKENDS))
+@pytest.fixture(params=BACKENDS)
 def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
     with served(request.param, tmp_path) as server:
         yield server

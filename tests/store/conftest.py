@@ -8,7 +8,9 @@ import pytest
 
 from fhir_server.store.base import Store
 from fhir_server.store.memory import MemoryStore
+from fhir_server.store.mongo.opening import open_store as open_mongo
 from fhir_server.store.sqlite.opening import open_store
+from tests.mongodb import new_url
 from tests.store.building import Bench
 
 
@@ -28,9 +30,14 @@ async def _sqlite(path: Path, clock: Clock) -> Store:
     return await open_store(path, "serve", clock)
 
 
+async def _mongo(_: Path, clock: Clock) -> Store:
+    return await open_mongo(new_url(), clock)
+
+
 BACKENDS: dict[str, Callable[[Path, Clock], Awaitable[Store]]] = {
     "memory": _memory,
     "sqlite": _sqlite,
+    "mongo": _mongo,
 }
 
 

@@ -62,10 +62,10 @@ def indexed_as_stored(connection: sqlite3.Connection, reader: Any) -> bool:
         made = keys.rows(type_, unpack(reader.codec.open(frame)[split:]))
         wanted |= {("p", h, s, made.date, rid) for h, s in made.postings}
         wanted |= {("s", h, text, rid) for h, text in made.strings}
-        wanted |= {("r", h, lo, hi, rid) for h, lo, hi in made.spans}
+        wanted |= {("r", *span, rid) for span in made.spans}
     found = {("p", *row) for row in connection.execute("SELECT h, s, date, rid FROM posting")}
     found |= {("s", *row) for row in connection.execute("SELECT h, text, rid FROM string")}
-    found |= {("r", *row) for row in connection.execute("SELECT h, lo, hi, rid FROM span")}
+    found |= {("r", *row) for row in connection.execute("SELECT h, s, lo, hi, rid FROM span")}
     return wanted == found
 
 
@@ -163,15 +163,16 @@ def test_a_second_server_is_refused_but_a_command_is_not(tmp_path: Path) -> None
     asyncio.run(twice())
 
 
-def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", [99, schema.UNRELEASED])
+def test_an_unknown_schema_is_refused(tmp_path: Path, version: int) -> None:
     async def opened() -> OpenStore:
         return await open_store(tmp_path, "serve")
 
     asyncio.run(_closed(opened))
     connection = sqlite3.connect(tmp_path / schema.FILE)
-    connection.execute("PRAGMA user_version = 99")
+    connection.execute(f"PRAGMA user_version = {version}")
     connection.close()
-    with pytest.raises(Unavailable, match="schema version 99"):
+    with pytest.raises(Unavailable, match=f"schema version {version}"):
         asyncio.run(opened())
 
 

@@ -209,10 +209,13 @@ class _Patch:
         return key, value, element.max != 1
 
     def _key(self, path: str, name: str, type_: str, otherwise: str) -> str:
-        """``value`` with type Quantity is the member ``valueQuantity``."""
+        """``value`` with type Quantity is the member ``valueQuantity``; ``language`` with type
+        code is not ``DeviceDefinition.languageCode``, an element of its own.
+        """
         members = self._definitions.members(path) if path else {}
         choice = name + type_[:1].upper() + type_[1:]
-        return choice if type_ and choice in members else otherwise
+        found = members.get(choice)
+        return choice if type_ and found is not None and found[0].name == name else otherwise
 
     def _value(self, part: Json, path: str, operation: _Operation) -> tuple[str, Any]:
         """(FHIR type, JSON value); a value given by parts is an anonymous type at ``path``."""

@@ -8,12 +8,15 @@ header; dictionaries are kept in the database, so newer programs read older fram
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
+from dataclasses import fields
 from functools import cache
 from importlib.resources import files
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import msgspec
 import zstandard
+from msgspec import Raw
 
 from fhir_server.model.problem import ServerError
 from fhir_server.search.values import (
@@ -39,23 +42,74 @@ Lists: TypeAlias = tuple[
     list[ReferenceValue],
     list[UriValue],
 ]
-Groups: TypeAlias = list[tuple[str, Lists]]
+Raws: TypeAlias = tuple[Raw, Raw, Raw, Raw, Raw, Raw, Raw]
 
 
 class Packed(msgspec.Struct, array_like=True):
-    """Index values as they are stored. ``contained`` (type, id, values) is left out if empty."""
+    """Index values as they are kept. ``contained`` is left out where there are none."""
 
     date: int
     patients: tuple[str, ...]
-    lists: Lists
-    groups: Groups
-    contained: list[tuple[str, str, Packed]] = []
+    lists: Raws
+    groups: Raw
+    contained: Raw = Raw(b"\x90")
 
 
 LEVEL: Final = 3
 LIMIT: Final = 1 << 30
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Packed).decode
+_contained = msgspec.msgpack.Decoder(list[tuple[str, str, Raw]]).decode
+_groups = msgspec.msgpack.Decoder(list[tuple[str, Lists]]).decode
+_DECODERS: Final[dict[str, tuple[int, Callable[[Raw], list[Any]]]]] = {
+    name: (number, msgspec.msgpack.Decoder(list[kind]).decode)  # type: ignore[valid-type]
+    for number, (name, kind) in enumerate(
+        (
+            ("tokens", TokenValue),
+            ("strings", StringValue),
+            ("dates", DateValue),
+            ("numbers", NumberValue),
+            ("quantities", QuantityValue),
+            ("references", ReferenceValue),
+            ("uris", UriValue),
+        )
+    )
+}
+
+
+class KeptValues(IndexValues):
+    """Index values as they are kept: each list is opened when it is looked at."""
+
+    __slots__ = ("_packed",)
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, packed: bytes | memoryview | Raw) -> None:
+        self._packed = _decode(packed)
+        self.date, self.patients = self._packed.date, self._packed.patients
+
+    def __getattr__(self, name: str) -> list[Any]:
+        if name == "groups":
+            found: list[Any] = [
+                GroupValue(param, IndexValues(DATE_MIN, (), *some))
+                for param, some in _groups(self._packed.groups)
+            ]
+        elif name == "contained":
+            found = [
+                ContainedValue(type_, id_, KeptValues(inner))
+                for type_, id_, inner in _contained(self._packed.contained)
+            ]
+        elif name in _DECODERS:
+            number, decode = _DECODERS[name]
+            found = decode(self._packed.lists[number])
+        else:
+            raise AttributeError(name)
+        setattr(self, name, found)
+        return found
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, IndexValues):
+            return NotImplemented
+        return all(getattr(self, f.name) == getattr(other, f.name) for f in fields(IndexValues))
 
 
 def _lists(v: IndexValues) -> Lists:
@@ -66,7 +120,7 @@ def pack(v: IndexValues) -> bytes:
     return _encode(_packed(v))
 
 
-def _packed(v: IndexValues) -> tuple[object, ...]:
+def _packed(v: IndexValues) -> tuple[Any, ...]:
     groups = [(g.param, _lists(g.values)) for g in v.groups]
     if not v.contained:
         return v.date, v.patients, _lists(v), groups
@@ -75,19 +129,7 @@ def _packed(v: IndexValues) -> tuple[object, ...]:
 
 
 def unpack(packed: bytes | memoryview) -> IndexValues:
-    return _unpacked(_decode(packed))
-
-
-def _unpacked(packed: Packed) -> IndexValues:
-    found = IndexValues(packed.date, packed.patients, *packed.lists)
-    found.groups = [
-        GroupValue(param, IndexValues(DATE_MIN, (), *some)) for param, some in packed.groups
-    ]
-    if packed.contained:
-        found.contained = [
-            ContainedValue(type_, id_, _unpacked(inner)) for type_, id_, inner in packed.contained
-        ]
-    return found
+    return KeptValues(packed)
 
 
 @cache

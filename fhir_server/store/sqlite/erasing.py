@@ -25,7 +25,7 @@ MOST_REWRITTEN: Final = 2 << 30
 UNINDEX: Final = {
     "postings": "DELETE FROM posting WHERE h = ? AND s = ? AND date = ? AND rid = ?",
     "strings": "DELETE FROM string WHERE h = ? AND text = ? AND rid = ?",
-    "spans": "DELETE FROM span WHERE h = ? AND lo = ? AND rid = ? AND hi = ?",
+    "spans": "DELETE FROM span WHERE h = ? AND s = ? AND lo = ? AND rid = ? AND hi = ?",
 }
 _SEARCHED: Final = (
     "DELETE FROM posting WHERE rid = ?",

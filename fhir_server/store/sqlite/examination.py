@@ -10,6 +10,7 @@ import random
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -62,10 +63,12 @@ class Examination:
         self._connection.close()
 
     def schema(self) -> Look:
-        known = len(schema.DELTAS)
+        known = schema.VERSION
         said = f"version {self.version} of {known}"
         if self.version > known:
             return Look("schema", False, f"{said}: use the newer program")
+        if self.version <= schema.UNRELEASED:
+            return Look("schema", False, f"{said}: of an unreleased program")
         if self.version < known:
             said += ": the next start of a server migrates it"
         return Look("schema", True, said)
@@ -169,11 +172,12 @@ def _damage(row: Row) -> Iterator[str]:
     try:
         body: Any = loads(row.raw[: row.columns[8]])
         found = Key(body["resourceType"], body["id"]), body["meta"]["versionId"]
-        values = row.values
+        for field in fields(IndexValues):
+            getattr(row.values, field.name)
     except (Problem, KeyError, TypeError, ValueError) as error:
         yield f"{key} version {version} is damaged: {error}"
         return
-    if found != (key, str(version)) or not isinstance(values, IndexValues):
+    if found != (key, str(version)):
         yield f"{key} version {version} is damaged: it holds {found[0]} version {found[1]}"
 
 

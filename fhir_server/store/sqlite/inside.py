@@ -23,6 +23,7 @@ _IN_LIST: Final = (
     "SELECT DISTINCT p.rid FROM posting p CROSS JOIN resource r ON r.rid = p.rid"
     " WHERE p.h = ? AND p.s = ? AND p.date BETWEEN ? AND ? AND r.type = ? LIMIT ?"
 )
+_LISTED: Final = "SELECT rid FROM posting WHERE h = ? AND s = ? AND date BETWEEN ? AND ?"
 _ANY: Final = "SELECT 1 FROM posting WHERE h = ? AND s = ? LIMIT 1"
 
 
@@ -95,4 +96,12 @@ def containers(
             found.update(rid for (rid,) in rows)
             if len(found) >= limit:
                 return None
+    return sorted(found)
+
+
+def united(connection: sqlite3.Connection, rids: list[int], lists: list[List]) -> list[int]:
+    """These resources and those of the lists."""
+    found = set(rids)
+    for one in lists:
+        found.update(rid for (rid,) in connection.execute(_LISTED, one))
     return sorted(found)

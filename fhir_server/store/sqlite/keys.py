@@ -11,8 +11,16 @@ from struct import Struct
 from typing import Final, NamedTuple, TypeAlias, assert_never
 
 from fhir_server.search import plan
-from fhir_server.search.values import IndexValues, QuantityValue, fold
+from fhir_server.search.values import (
+    IndexValues,
+    QuantityValue,
+    ReferenceValue,
+    TokenValue,
+    fold,
+)
 
+Span: TypeAlias = tuple[int, int, int | float, int | float]
+"""One range: (h, s, lo, hi)."""
 Pair: TypeAlias = tuple[int, int]
 """One posting list: (h, s)."""
 List: TypeAlias = tuple[int, int, int, int]
@@ -44,12 +52,12 @@ _LONG = Struct("<q").unpack
 
 class Rows(NamedTuple):
     """The index rows of one resource, without rid: postings (h, s), strings (h, text),
-    spans (h, lo, hi)."""
+    spans (h, s, lo, hi)."""
 
     date: int
     postings: set[tuple[int, int]]
     strings: set[tuple[int, str]]
-    spans: set[tuple[int, int | float, int | float]]
+    spans: set[Span]
 
 
 NO_ROWS: Final = Rows(0, set(), set(), set())
@@ -97,6 +105,7 @@ class Keys:
         self._wide = blake2b(digest_size=12, key=secret)
         self._long = blake2b(digest_size=8, key=secret)
         self._heads: dict[tuple[str, str, str], blake2b] = {}
+        self._of_types: dict[str, dict[TokenValue | ReferenceValue, Pair]] = {}
         self._hash = lru_cache(REPEATED)(self._hashed)
         self.system = lru_cache(REPEATED)(self._system)
         self.patient = lru_cache(REPEATED)(self._patient)
@@ -169,39 +178,61 @@ class Keys:
         """``unit``: canonical; "" is the list of the numbers as they were written."""
         return self._hash("quantity", type_, param, ("short " if short else "long ") + unit)
 
+    def coded(self, type_: str, code: str) -> int:
+        """The ``s`` of the quantities of a resource with this ``code``."""
+        return self.token(type_, PAIRED, code) >> 16
+
     def rows(self, type_: str, values: IndexValues) -> Rows:
         """All index rows of a current resource."""
         postings = {self.everything(type_)}
         for patient in values.patients:
             postings.add(self.patient(type_, patient))
-        for param, system, code in values.tokens:
-            postings.add((self._hash("token", type_, param, code), self.system(system)))
-        for param, target, id_, url, _ in values.references:
-            if id_:
-                postings.add((self.reference(type_, param, id_), self.system(target)))
-            if url:
-                postings.add(self.url(type_, param, url))
+        remembered, kept = self._remembered(type_), self._kept
+        for token in values.tokens:
+            postings.add(remembered.get(token) or kept(type_, token))
+        for reference in values.references:
+            if reference.id:
+                postings.add(remembered.get(reference) or kept(type_, reference))
+            if reference.url:
+                postings.add(self.url(type_, reference.param, reference.url))
         for param, uri in values.uris:
             postings.add(self.uri(type_, param, uri))
         postings |= self._pairs(type_, values)
         strings = {(self.string(type_, v.param), fold(v.text)) for v in values.strings}
-        spans: set[tuple[int, int | float, int | float]] = set()
+        spans: set[Span] = set()
         for param, lo, hi in values.dates:
             shape = _SHAPES.get(hi - lo) if lo == values.date else None
             if shape is not None:
                 postings.add((self.moments(type_, param), shape))
             else:
-                spans.add((self.dates(type_, param, short=hi - lo <= DAY), lo, hi))
+                spans.add((self.dates(type_, param, short=hi - lo <= DAY), 0, lo, hi))
         for name, low, high in values.numbers:
-            spans.add((self.numbers(type_, name, short=low == high), low, high))
-        for quantity in values.quantities:
-            self._quantity(type_, quantity, spans)
+            spans.add((self.numbers(type_, name, short=low == high), 0, low, high))
+        if values.quantities:
+            codes = {self.coded(type_, v.code) for v in values.tokens if v.param == PAIRED}
+            for quantity in values.quantities:
+                spans.update(self._quantity(type_, quantity, codes or {0}))
         for inner in values.contained:
             more = self.rows(contained_in(inner.type), inner.values)
             postings |= more.postings
             strings |= more.strings
             spans |= more.spans
         return Rows(values.date, postings, strings, spans)
+
+    def _remembered(self, type_: str) -> dict[TokenValue | ReferenceValue, Pair]:
+        return self._of_types.setdefault(type_, {})
+
+    def _kept(self, type_: str, value: TokenValue | ReferenceValue) -> Pair:
+        """The list of a token or of a reference to an id."""
+        if isinstance(value, TokenValue):
+            pair = self.token(type_, value.param, value.code), self.system(value.system)
+        else:
+            pair = self.reference(type_, value.param, value.id), self.system(value.type)
+        remembered = self._remembered(type_)
+        if len(remembered) >= REPEATED:
+            remembered.clear()
+        remembered[value] = pair
+        return pair
 
     def _pairs(self, type_: str, values: IndexValues) -> set[Pair]:
         codes = [v for v in values.tokens if v.param == PAIRED]
@@ -214,11 +245,12 @@ class Keys:
             for v in codes
         }
 
-    def _quantity(
-        self, type_: str, found: QuantityValue, spans: set[tuple[int, int | float, int | float]]
-    ) -> None:
+    def _quantity(self, type_: str, found: QuantityValue, codes: set[int]) -> list[Span]:
         lo, hi = found.lo, found.hi
-        spans.add((self.quantities(type_, found.param, "", short=lo == hi), lo, hi))
+        h = self.quantities(type_, found.param, "", short=lo == hi)
+        spans: list[Span] = [(h, s, lo, hi) for s in codes]
         if found.canonical_unit:
-            low, high, unit = found.canonical_lo, found.canonical_hi, found.canonical_unit
-            spans.add((self.quantities(type_, found.param, unit, short=low == high), low, high))
+            lo, hi = found.canonical_lo, found.canonical_hi
+            h = self.quantities(type_, found.param, found.canonical_unit, short=lo == hi)
+            spans += [(h, s, lo, hi) for s in codes]
+        return spans

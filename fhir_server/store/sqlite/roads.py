@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
 from fhir_server.model.resource import Key
 from fhir_server.search import plan
@@ -17,10 +17,10 @@ from fhir_server.search.explain import short
 from fhir_server.search.plan import Predicate, Scan
 from fhir_server.search.values import CANONICAL, IndexValues
 from fhir_server.store.sqlite import inside, text
-from fhir_server.store.sqlite.keys import Keys, List, whole
+from fhir_server.store.sqlite.keys import PAIRED, Keys, List, whole
 from fhir_server.store.sqlite.probes import MOST_LISTS, Probe, Prober, conjuncts
+from fhir_server.store.sqlite.ranges import Ranges, any_system, coded_by
 from fhir_server.store.sqlite.rows import Budget
-from fhir_server.store.sqlite.sources import collectable, sources
 
 FEW: Final = 128
 """A list at most this long is taken at once."""
@@ -28,6 +28,10 @@ COUNTED: Final = 400
 """Posting lists are counted up to this."""
 COLLECTED: Final = 4000
 """Strings and ranges drive up to this many candidates, even beside a long posting list."""
+WALKED: Final = 100
+"""A candidate that is looked into costs so much more than one that is collected, times the
+length of a page: a range that finds more than the root of this times the length of the list
+is found faster by walking the list."""
 
 REMEMBERED: Final = 20_000
 """So many long lists are remembered by one connection."""
@@ -36,8 +40,8 @@ JOINED: Final = 128
 JOINED_SLOWLY: Final = 4000
 """The same for a search that has gone to a thread: testing candidates was not cheaper."""
 
-
-_LISTED: Final = "SELECT rid FROM posting WHERE h = ? AND s = ? AND date BETWEEN ? AND ?"
+Listed: TypeAlias = list[tuple[int, int, list[List]]]
+"""(rank, number of the part, its lists) of the parts that have lists."""
 
 
 @dataclass(slots=True)
@@ -108,6 +112,7 @@ class Roads:
         self._keys = keys
         self._joins = joins
         self._long = long
+        self._ranges = Ranges(connection, keys, self.systems)
         self._joined = JOINED if budget.inline else JOINED_SLOWLY
         self._budget = budget
         self.noted: list[tuple[Predicate, int, bool]] | None = None
@@ -128,9 +133,7 @@ class Roads:
         return None
 
     def spanned(self, h: int) -> bool:
-        """Whether there are spans under ``h``."""
-        row = self._connection.execute("SELECT 1 FROM span WHERE h = ? LIMIT 1", (h,)).fetchone()
-        return row is not None
+        return self._ranges.spanned(h)
 
     def count(self, lists: Iterable[List], limit: int) -> int:
         """Length of the lists together, counted up to ``limit``."""
@@ -175,7 +178,7 @@ class Roads:
     def choose(self, scan: Scan) -> Road:
         prober = Prober(self._keys, scan.type, self)
         parts = conjuncts(scan.where)
-        listed: list[tuple[int, int, list[List]]] = []
+        listed: Listed = []
         others: list[int] = []
         road = Road()
         for number, part in enumerate(parts):
@@ -188,8 +191,9 @@ class Roads:
         if paired is not None:
             done, road.lists = paired
         else:
-            done = {self._drive(scan.type, parts, listed, others, road)}
-        road.driver = tuple(parts[number] for number in done if number is not None)
+            done = self._drive(scan.type, parts, listed, others, road)
+        road.driver = tuple(parts[number] for number in sorted(done))
+        _narrow(road, parts, listed, done)
         for number, part in enumerate(parts):
             road.texts += texts_of(part)
             if number in done:
@@ -204,64 +208,115 @@ class Roads:
         return road
 
     def _drive(
-        self,
-        type_: str,
-        parts: list[Predicate],
-        listed: list[tuple[int, int, list[List]]],
-        others: list[int],
-        road: Road,
-    ) -> int | None:
-        """Sets the driver of ``road``; the number of the part that needs no further test."""
-        best, chosen = COUNTED, None
+        self, type_: str, parts: list[Predicate], listed: Listed, others: list[int], road: Road
+    ) -> set[int]:
+        """Sets the driver of ``road``; the numbers of the parts that need no further test."""
+        best, done = COUNTED, set[int]()
         alone = len(listed) == 1 and not others
         for _, number, lists in sorted(listed):
             found = 0 if alone else self._estimate(lists, best)
-            if self.noted is not None and not alone:
-                self.noted.append((parts[number], found, found >= best))
-            if chosen is None or found < best:
-                best, chosen, road.lists = found, number, lists
+            if not alone:
+                self._note(parts[number], found, found >= best)
+            if not done or found < best:
+                best, done, road.lists = found, {number}, lists
                 road.length = None if alone or found >= COUNTED else found
             if best <= FEW:
-                return chosen
+                return done
         limit = COLLECTED if best >= COUNTED else best
         for number in others:
-            part = parts[number]
-            if isinstance(part, plan.Chain):
-                within = self._contained(type_, part, limit)
-                if within is None or within:
-                    if within:
-                        road.rids, road.lists, limit = within, [], len(within)
-                    continue
-                chained = self._chained(type_, part, min(limit, self._joined))
-                if chained is not None and self.count(chained, limit) < limit:
-                    limit = self.count(chained, limit)
-                    chosen, road.lists, road.rids = number, chained, None
-                    road.length = None
-                continue
-            rids = self._collect(type_, part, limit)
-            if self.noted is not None and (rids is not None or collectable(part)):
-                self.noted.append((part, limit if rids is None else len(rids), rids is None))
-            if rids is not None:
-                road.rids, road.lists = rids, []
-                limit = len(rids)
-        if road.rids is None and chosen is None:
+            fewer = self._fewer(type_, parts, number, limit, road)
+            if fewer is not None:
+                limit, done = fewer
+        if road.rids is None and not done:
             road.lists = [whole(self._keys.everything(type_))]
             road.everything = True
-        return chosen if road.rids is None else None
+        return done
 
-    def _contained(self, type_: str, chain: plan.Chain, limit: int) -> list[int] | None:
-        """Where the chain leads into contained resources, all candidates of it; none: it leads
-        into none. None: they are ``limit`` or more."""
-        within = inside.containers(self._connection, self._keys, self, type_, chain.inside, limit)
-        if not within:
-            return within
-        lists = self._chained(type_, chain, min(limit, self._joined))
-        if lists is None or self.count(lists, limit) + len(within) >= limit:
+    def _note(self, part: Predicate, found: int, more: bool) -> None:
+        if self.noted is not None:
+            self.noted.append((part, found, more))
+
+    def _fewer(
+        self, type_: str, parts: list[Predicate], number: int, limit: int, road: Road
+    ) -> tuple[int, set[int]] | None:
+        """Lets one more part drive, if it finds fewer than ``limit``: how many, and the parts
+        that it answers."""
+        part = parts[number]
+        if isinstance(part, plan.Contains):
+            return self._collected(self._containers(type_, (part.scan,), limit), road)
+        if isinstance(part, plan.Chain):
+            within = self._containers(type_, part.inside, limit)
+            if within is None or within:
+                return self._collected(self._with(type_, part, within, limit), road)
+            chained = self._chained(type_, part, min(limit, self._joined))
+            found = limit if chained is None else self.count(chained, limit)
+            if chained is None or found >= limit:
+                return None
+            road.lists, road.rids, road.length = chained, None, None
+            return found, {number}
+        if isinstance(part, plan.Has):
+            ids = self._joins.referred_by(part, type_, min(limit, self._joined))
+            if ids is None:
+                return None
+            road.rids, road.lists = self._by_ids(type_, ids), []
+            return len(road.rids), set()
+        if (query := text.expression(part)) is not None:
+            rids = text.candidates(self._connection, type_, query, limit, self._budget)
+            self._note(part, limit if rids is None else len(rids), rids is None)
+            return self._collected(rids, road)
+        return self._ranged(type_, parts, number, limit, road)
+
+    def _collected(self, rids: list[int] | None, road: Road) -> tuple[int, set[int]] | None:
+        """These drive, each to be tested; None: they are too many."""
+        if rids is None:
             return None
-        found = set(within)
-        for one in lists:
-            found.update(rid for (rid,) in self._connection.execute(_LISTED, one))
-        return sorted(found)
+        road.rids, road.lists = rids, []
+        return len(rids), set()
+
+    def _containers(self, type_: str, scans: tuple[Scan, ...], limit: int) -> list[int] | None:
+        if limit == COLLECTED and not self._budget.inline:
+            limit = text.MOST
+        return inside.containers(self._connection, self._keys, self, type_, scans, limit)
+
+    def _with(
+        self, type_: str, chain: plan.Chain, within: list[int] | None, limit: int
+    ) -> list[int] | None:
+        """All candidates of a chain, ``within``: those that contain what it leads to."""
+        lists = self._chained(type_, chain, min(limit, self._joined))
+        if within is None or lists is None or self.count(lists, limit) + len(within) >= limit:
+            return None
+        return inside.united(self._connection, within, lists)
+
+    def _ranged(
+        self, type_: str, parts: list[Predicate], number: int, limit: int, road: Road
+    ) -> tuple[int, set[int]] | None:
+        beside = next((n for n, p in enumerate(parts) if coded_by(p) is not None), None)
+        code = None if beside is None else coded_by(parts[beside])
+        sources = self._ranges.sources(type_, parts[number], code)
+        if sources is None:
+            return None
+        found = self._ranges.count(sources, limit)
+        self._note(parts[number], found, found >= limit)
+        if found >= limit or (sources.coded and self._walks(type_, code or "", found)):
+            return None
+        road.rids, road.lists = self._ranges.collect(sources), []
+        done = {number} if sources.exact else set[int]()
+        if sources.coded and beside is not None and any_system(parts[beside]):
+            done.add(beside)
+        return len(road.rids), done
+
+    def _walks(self, type_: str, code: str, found: int) -> bool:
+        """Whether so many are found faster along the list of the code than by collecting."""
+        least = found * found // WALKED
+        lists = self.systems(self._keys.token(type_, PAIRED, code))
+        if lists is None or least <= found:
+            return False
+        h = self._keys.token(type_, PAIRED, code)
+        return self.count([whole((h, s)) for s in lists], least) < least
+
+    def tally(self, scan: Scan, limit: int) -> int | None:
+        """How many a scan finds, counted up to ``limit``, where ranges alone say it."""
+        return self._ranges.tally(scan.type, conjuncts(scan.where), limit)
 
     def _chained(self, type_: str, chain: plan.Chain, limit: int) -> list[List] | None:
         rows = self._joins.chained(chain, limit)
@@ -286,27 +341,6 @@ class Roads:
                 found.append(row[0])
         return found
 
-    def _collect(self, type_: str, part: Predicate, limit: int) -> list[int] | None:
-        """All candidates of a string or range, unless they are ``limit`` or more."""
-        if isinstance(part, plan.Contains):
-            most = text.MOST if limit == COLLECTED and not self._budget.inline else limit
-            scans = (part.scan,)
-            return inside.containers(self._connection, self._keys, self, type_, scans, most)
-        if isinstance(part, plan.Has):
-            ids = self._joins.referred_by(part, type_, min(limit, self._joined))
-            return None if ids is None else self._by_ids(type_, ids)
-        if (query := text.expression(part)) is not None:
-            return text.candidates(self._connection, type_, query, limit, self._budget)
-        if not collectable(part):
-            return None
-        found: set[int] = set()
-        for sql, params in sources(self._keys, self.systems, type_, part):
-            rows = self._connection.execute(sql, (*params, limit + 1 - len(found)))
-            found.update(row[0] for row in rows)
-            if len(found) >= limit:
-                return None
-        return sorted(found)
-
 
 def described(road: Road) -> str:
     """A road in words."""
@@ -320,7 +354,7 @@ def described(road: Road) -> str:
     return f"{parts} drives by {len(road.lists)} {lists}; {tests}"
 
 
-def _paired(prober: Prober, parts: list[Predicate]) -> tuple[set[int | None], list[List]] | None:
+def _paired(prober: Prober, parts: list[Predicate]) -> tuple[set[int], list[List]] | None:
     """The two parts that one list answers together, and that list."""
     for one, reference in enumerate(parts):
         if isinstance(reference, plan.ReferenceIs):
@@ -329,6 +363,14 @@ def _paired(prober: Prober, parts: list[Predicate]) -> tuple[set[int | None], li
                 if lists is not None:
                     return {one, other}, lists
     return None
+
+
+def _narrow(road: Road, parts: list[Predicate], listed: Listed, done: set[int]) -> None:
+    """Every list is sorted by main date: a part that says what it may be bounds them all."""
+    for _, number, lists in listed:
+        if isinstance(parts[number], plan.DateIs) and number not in done and lists:
+            first, last = min(li[2] for li in lists), max(li[3] for li in lists)
+            road.lists = [(h, s, max(lo, first), min(hi, last)) for h, s, lo, hi in road.lists]
 
 
 def _rank(part: Predicate) -> int:

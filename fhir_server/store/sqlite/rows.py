@@ -131,7 +131,7 @@ def bears(row: Row, wanted: Sequence[tuple[bytes, ...]]) -> bool:
 _HELD: Final = {
     "postings": "SELECT 1 FROM posting WHERE h = ? AND s = ? AND date = ? AND rid = ?",
     "strings": "SELECT 1 FROM string WHERE h = ? AND text = ? AND rid = ?",
-    "spans": "SELECT 1 FROM span WHERE h = ? AND lo = ? AND rid = ? AND hi = ?",
+    "spans": "SELECT 1 FROM span WHERE h = ? AND s = ? AND lo = ? AND rid = ? AND hi = ?",
 }
 
 
@@ -140,7 +140,7 @@ def index_rows(rid: int, rows: Rows) -> dict[str, list[tuple[Any, ...]]]:
     return {
         "postings": [(h, s, rows.date, rid) for h, s in rows.postings],
         "strings": [(h, text, rid) for h, text in rows.strings],
-        "spans": [(h, lo, rid, hi) for h, lo, hi in rows.spans],
+        "spans": [(h, s, lo, rid, hi) for h, s, lo, hi in rows.spans],
     }
 
 

@@ -7,7 +7,8 @@ Everything a search needs is in three index tables without rowid:
   referred type or 0; every row bears the main clinical date, so a list is already sorted;
 - ``string``: folded texts, for prefixes;
 - ``span``: ranges of dates, numbers and quantities. ``h`` tells short from long ones
-  (``keys.py``), so that a comparison with the upper end bounds the lower end too.
+  (``keys.py``), so that a comparison with the upper end bounds the lower end too; ``s`` is
+  the code of the resource that a quantity belongs to, or 0.
 """
 
 from __future__ import annotations
@@ -44,8 +45,8 @@ DELTAS: Final[tuple[tuple[str, ...], ...]] = (
             h INTEGER NOT NULL, text TEXT NOT NULL, rid INTEGER NOT NULL,
             PRIMARY KEY (h, text, rid)) WITHOUT ROWID""",
         """CREATE TABLE span (
-            h INTEGER NOT NULL, lo NOT NULL, hi NOT NULL, rid INTEGER NOT NULL,
-            PRIMARY KEY (h, lo, rid, hi)) WITHOUT ROWID""",
+            h INTEGER NOT NULL, s INTEGER NOT NULL, lo NOT NULL, hi NOT NULL,
+            rid INTEGER NOT NULL, PRIMARY KEY (h, s, lo, rid, hi)) WITHOUT ROWID""",
         """CREATE TABLE counter (
             type TEXT PRIMARY KEY, live INTEGER NOT NULL) WITHOUT ROWID""",
         """CREATE TABLE ledger (
@@ -55,7 +56,11 @@ DELTAS: Final[tuple[tuple[str, ...], ...]] = (
     ),
     text.DELTA,
 )
-"""Each delta leads from one schema version (``user_version``) to the next."""
+"""Each delta leads from one schema version (``user_version``) to the next, the first from
+``UNRELEASED``."""
+UNRELEASED: Final = 1
+"""Versions up to this were never released: their files are refused."""
+VERSION: Final = UNRELEASED + len(DELTAS)
 
 
 def connect(path: Path, *, readonly: bool = False) -> sqlite3.Connection:
@@ -65,7 +70,7 @@ def connect(path: Path, *, readonly: bool = False) -> sqlite3.Connection:
         place, uri=True, isolation_level=None, cached_statements=512, check_same_thread=False
     )
     connection.execute("PRAGMA busy_timeout = 5000")
-    connection.execute("PRAGMA mmap_size = 268435456")
+    connection.execute("PRAGMA mmap_size = 2147418112")
     connection.execute("PRAGMA cache_size = -32768")
     connection.execute("PRAGMA temp_store = MEMORY")
     connection.execute("PRAGMA cell_size_check = ON")
@@ -81,7 +86,7 @@ def connect(path: Path, *, readonly: bool = False) -> sqlite3.Connection:
 def migrate(connection: sqlite3.Connection) -> None:
     """Brings the schema up to date, one delta per transaction; a newer one is refused."""
     found = schema_version(connection)
-    for number in range(found, len(DELTAS)):
+    for number in range(max(found - UNRELEASED, 0), len(DELTAS)):
         connection.execute("BEGIN IMMEDIATE")
         for statement in DELTAS[number]:
             connection.execute(statement)
@@ -93,17 +98,23 @@ def migrate(connection: sqlite3.Connection) -> None:
 
 
 _SET_VERSION: Final = tuple(
-    " ".join(("PRAGMA user_version =", str(number + 1))) for number in range(len(DELTAS))
+    " ".join(("PRAGMA user_version =", str(number)))
+    for number in range(UNRELEASED + 1, VERSION + 1)
 )
 
 
 def schema_version(connection: sqlite3.Connection) -> int:
-    """The schema version of this file; newer than this program knows is refused."""
+    """The schema version of this file, 0 for a new one; one that this program does not know
+    is refused."""
     found = int(connection.execute("PRAGMA user_version").fetchone()[0])
-    if found > len(DELTAS):
+    if found > VERSION:
         raise Unavailable(
-            f"the database has schema version {found}, this program knows {len(DELTAS)}: "
+            f"the database has schema version {found}, this program knows {VERSION}: "
             "use the newer program"
+        )
+    if 0 < found <= UNRELEASED:
+        raise Unavailable(
+            f"the database has schema version {found} of an unreleased program: load it anew"
         )
     return found
 

@@ -171,6 +171,10 @@ class Streams:
                 return total
             place, size = last, min(size * 4, _MOST_CHUNK)
 
+    def collected(self, road: Road) -> list[Place]:
+        """Collected candidates that pass the probes."""
+        return self._sorted(road, BY_DATE)
+
     def _sorted(self, road: Road, order: Order) -> list[Place]:
         """Collected candidates that pass the probes, sorted here."""
         rids = list(dict.fromkeys(road.rids or ()))

@@ -6,7 +6,7 @@ import heapq
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, assert_never
 
 from fhir_server.model.resource import Key
@@ -21,6 +21,7 @@ from fhir_server.store.sqlite.inside import InnerRow, contained, led
 from fhir_server.store.sqlite.keys import Keys, List
 from fhir_server.store.sqlite.many import Heads
 from fhir_server.store.sqlite.probes import conjuncts
+from fhir_server.store.sqlite.reverse import refers_to
 from fhir_server.store.sqlite.roads import Road, Roads, described
 from fhir_server.store.sqlite.rows import COLUMNS, Budget, Row, batches, bears
 from fhir_server.store.sqlite.streams import BY_DATE, Item, Order, Place, Streams
@@ -40,6 +41,8 @@ FETCH_NAMED: Final = "".join(
     )
 )
 _BATCH: Final = 500
+TESTED: Final = 10
+"""Work units of looking into one candidate."""
 AT_ONCE: Final = 20_000
 """Exact counts above this are not made inline: it is the whole inline budget."""
 
@@ -183,6 +186,7 @@ class View:
         return found
 
     def _passes(self, road: Road, row: Row) -> bool:
+        self._budget.spend(TESTED)
         if not bears(row, road.texts):
             return False
         return not road.residual or all(self.holds(p, row) for p in road.residual)
@@ -230,8 +234,14 @@ class View:
         if any(isinstance(p, plan.IdIn) for p in conjuncts(scan.where)):
             return len(self.find(scan, BY_DATE, limit))
         road = self._road(scan)
-        if road.residual or road.rids is not None or len(road.lists) != 1 or self.hidden:
+        if road.residual and not self.hidden:
+            found = self._counted(lambda most: self._roads.tally(scan, most), limit)
+            if found is not None:
+                return found
+        if road.residual or self.hidden or (road.rids is None and len(road.lists) != 1):
             return len(self.find(scan, BY_DATE, limit))
+        if road.rids is not None:
+            return len(self._streams.collected(road)[:limit])
         if not road.probes:
             return self._length(scan, road, limit)
         return self._streams.count(road, 2**62 if limit is None else limit)
@@ -242,10 +252,15 @@ class View:
                 "SELECT live FROM counter WHERE type = ?", (scan.type,)
             ).fetchone()
             return row[0] if row else 0
-        found = self._roads.count(road.lists, limit or AT_ONCE)
-        if limit is None and found == AT_ONCE:
+        found = self._counted(lambda most: self._roads.count(road.lists, most), limit)
+        return found or 0
+
+    def _counted(self, count: Callable[[int], int | None], limit: int | None) -> int | None:
+        """What an index counts; without a limit first up to what the budget bears at once."""
+        found = count(limit or AT_ONCE)
+        if limit is None and found is not None and found >= AT_ONCE:
             self._budget.spend(AT_ONCE)
-            found = self._roads.count(road.lists, 2**62)
+            found = count(2**62)
         return found
 
     # --- predicates on one row ------------------------------------------------------
@@ -372,25 +387,8 @@ class View:
 
     def referring(self, has: plan.Has, to: Sequence[Row], want: int | None) -> list[Row]:
         """What of the source of ``has`` refers to one of these rows."""
-        leaves = _canonically(has, to) if has.canonical else _literally(has, to)
-        if not leaves:
+        refers = refers_to(has, to)
+        if refers == plan.FALSE:
             return []
-        refers: Predicate = leaves[0] if len(leaves) == 1 else plan.Any(leaves)
-        if has.canonical:
-            ids: dict[str, list[str]] = {}
-            for row in to:
-                ids.setdefault(row.key.type, []).append(row.key.id)
-            exact = tuple(Scan(type_, plan.IdIn(tuple(some))) for type_, some in ids.items())
-            # The lists hold every version of a url; which one is meant is looked up.
-            refers = plan.All((refers, plan.Chain(has.param, exact, canonical=True)))
         self._budget.spend(20)
         return self.find(Scan(has.source.type, plan.both(refers, has.source.where)), BY_DATE, want)
-
-
-def _literally(has: plan.Has, to: Iterable[Row]) -> tuple[plan.ReferenceIs, ...]:
-    return tuple(plan.ReferenceIs(has.param, row.key.type, row.key.id) for row in to)
-
-
-def _canonically(has: plan.Has, to: Iterable[Row]) -> tuple[plan.ReferenceIs, ...]:
-    urls = {u.uri.partition("|")[0] for r in to for u in r.values.uris if u.param == CANONICAL}
-    return tuple(plan.ReferenceIs(has.param, None, None, url) for url in sorted(urls))

@@ -14,6 +14,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -82,9 +83,11 @@ class Writer(Protocol):
     async def close(self) -> None: ...
 
 
-class _Waiting(NamedTuple):
+@dataclass(slots=True)
+class _Waiting:
     prepared: PreparedSet
     done: asyncio.Future[Result]
+    refused: bool = False
 
 
 class LocalWriter:
@@ -173,21 +176,14 @@ class LocalWriter:
         return group
 
     async def _commit_group(self, waiting: list[_Waiting]) -> None:
-        results: list[tuple[_Waiting, Result]] = []
         try:
             await self._begin()
-            group = Group(
-                self._connection,
-                self._keys,
-                self._codec,
-                (self._rid + 1, self._seq + 1),
-                self._now,
-            )
-            for item in waiting:
-                result = await self._add(group, item)
-                if result is not None:
-                    results.append((item, result))
-            await group.flush()
+            try:
+                group, results = await self._written(waiting, trusting=True)
+            except sqlite3.IntegrityError:
+                self._connection.execute("ROLLBACK")
+                await self._begin()
+                group, results = await self._written(waiting, trusting=False)
             loop = asyncio.get_running_loop()
             await loop.run_in_executor(self._thread, self._connection.execute, "COMMIT")
         except sqlite3.Error as error:
@@ -207,6 +203,24 @@ class LocalWriter:
                 result = result._replace(scrubbed=await self._scrub())
             if not item.done.done():
                 item.done.set_result(result)
+
+    async def _written(
+        self, waiting: list[_Waiting], *, trusting: bool
+    ) -> tuple[Group, list[tuple[_Waiting, Result]]]:
+        """The group, written but not committed; the results of those that are in it."""
+        numbers = self._rid + 1, self._seq + 1
+        group = Group(
+            self._connection, self._keys, self._codec, numbers, self._now, trusting=trusting
+        )
+        results: list[tuple[_Waiting, Result]] = []
+        for item in waiting:
+            if item.refused:
+                continue
+            result = await self._add(group, item)
+            if result is not None:
+                results.append((item, result))
+        await group.flush()
+        return group, results
 
     async def _scrub(self) -> bool:
         loop = asyncio.get_running_loop()
@@ -235,6 +249,7 @@ class LocalWriter:
                 return Result(Committed(()), erased=await group.erase(item.prepared))
             committed = await group.add(item.prepared)
         except (Stale, Problem) as refusal:
+            item.refused = True
             if not item.done.done():
                 item.done.set_exception(refusal)
             return None

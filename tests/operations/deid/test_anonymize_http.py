@@ -10,7 +10,7 @@ import pytest
 from tests.serving import BACKENDS, Server, issue, served
 
 
-@pytest.fixture(params=list(BACKENDS))
+@pytest.fixture(params=BACKENDS)
 def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
     with served(request.param, tmp_path) as server:
         yield server

@@ -1,0 +1,1 @@
+"""One endpoint, or the pages of one purpose, per file."""

@@ -1,0 +1,36 @@
+"""``POST /auth/launch``: an EHR, or the portal, opens an app for its user and patient."""
+
+from __future__ import annotations
+
+from fhir_server.auth.endpoints.userinfo import of_user
+from fhir_server.auth.exchange import Ask, OAuthRefusal, Reply, json_reply
+from fhir_server.auth.launches import Launch, Launches
+from fhir_server.auth.server import Server
+
+MEMBERS = ("client_id", "patient", "encounter", "intent")
+LONGEST = 256
+
+
+async def launch(server: Server, ask: Ask) -> Reply:
+    """``{client_id, patient, encounter?, intent?}`` with a user's token -> ``{launch}``.
+
+    A patient whom the user cannot reach is as one who is not there (403 for both).
+    """
+    _, user = await of_user(server, ask)
+    body = ask.body or {}
+    if set(body) - set(MEMBERS):
+        raise OAuthRefusal("invalid_request", f"a launch has {', '.join(MEMBERS)}")
+    values = {name: body.get(name, "") for name in MEMBERS}
+    if not all(isinstance(v, str) and len(v) <= LONGEST for v in values.values()):
+        raise OAuthRefusal("invalid_request", "the members of a launch are short strings")
+    client = await server.identities.clients.find(values["client_id"])
+    if client is None or client.disabled or not client.redirects:
+        raise OAuthRefusal("invalid_request", "client_id is not an app of this server")
+    if values["patient"] not in await server.identities.people.patients(user):
+        raise OAuthRefusal("access_denied", "the patient is not in the user's care", 403)
+    encounter, patient = values["encounter"], values["patient"]
+    if encounter and not await server.record.has_encounter(encounter, patient):
+        raise OAuthRefusal("access_denied", "the encounter is not one of this patient", 403)
+    made = Launch(user.name, client.id, patient, encounter, values["intent"])
+    handle = await Launches(server.identities.records).begin(made)
+    return json_reply({"launch": handle}, 201)

@@ -1,0 +1,85 @@
+"""The authorization server: its parts, and the addresses that it has.
+
+SMART App Launch 2.2, OAuth 2.0 (RFC 6749) with PKCE (RFC 7636) always, OpenID Connect Core.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from fhir_server.auth.approvals import Approvals
+from fhir_server.auth.assertions import Assertions
+from fhir_server.auth.identities import Identities
+from fhir_server.auth.keys import Keys
+from fhir_server.auth.negotiation import Negotiation
+from fhir_server.auth.websessions import WebSessions
+
+AUTH: Final = "/auth"
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """How a patient stands in the picker. ``born``: a FHIR date, or empty."""
+
+    id: str
+    name: str
+    born: str
+
+
+FindCharts = Callable[[tuple[str, ...]], Awaitable[list[Chart]]]
+"""The patients of these ids that are there."""
+InChart = Callable[[str, str], Awaitable[bool]]
+"""(Encounter id, patient id): does the encounter belong to the patient?"""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What the authorization server may know of the record."""
+
+    charts: FindCharts
+    has_encounter: InChart
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """``required``: clinicians and administrators sign in with a second factor."""
+
+    domain: str
+    base_url: str
+    face: str
+    required: bool
+
+    @property
+    def issuer(self) -> str:
+        return self.base_url + AUTH
+
+    @property
+    def fhir(self) -> str:
+        return self.base_url + self.face
+
+    def url(self, path: str) -> str:
+        return f"{self.issuer}/{path}"
+
+    @property
+    def secure(self) -> bool:
+        return self.base_url.startswith("https:")
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Handed to every endpoint."""
+
+    rules: Rules
+    identities: Identities
+    keys: Keys
+    sessions: WebSessions
+    approvals: Approvals
+    assertions: Assertions
+    negotiation: Negotiation
+    record: Record
+
+    @property
+    def now(self) -> float:
+        return self.identities.records.now()

@@ -1,0 +1,151 @@
+"""The ledger in MongoDB: single rows without a transaction, sets of rows within one.
+
+``_id`` is kind and key, ``c`` the value as JSON bytes, ``n`` the revision, ``x`` the expiry.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import msgspec
+from pymongo import DeleteOne, ReplaceOne
+from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.errors import DuplicateKeyError
+
+from fhir_server.store.base import Stale
+from fhir_server.store.ledger import LedgerWrite, Row, Value
+from fhir_server.store.mongo.documents import Document
+from fhir_server.store.mongo.failing import answering
+from fhir_server.store.mongo.keys import behind
+from fhir_server.store.mongo.view import Collection
+
+BETWEEN: Final = "\x1f"
+"""Stands between kind and key, and in neither."""
+
+
+def _name(kind: str, key: str) -> str:
+    return kind + BETWEEN + key
+
+
+def _row(document: Document) -> Row:
+    kind, _, key = document["_id"].partition(BETWEEN)
+    value: Value = msgspec.json.decode(document["c"])
+    return Row(kind, key, value, document["n"], document["x"])
+
+
+def _document(write: LedgerWrite, revision: int) -> Document:
+    return {
+        "_id": _name(write.kind, write.key),
+        "n": revision,
+        "x": write.expires,
+        "c": msgspec.json.encode(write.value),
+    }
+
+
+class MongoLedger:
+    """``now``: epoch seconds."""
+
+    def __init__(self, rows: Collection, now: Callable[[], float] = time.time) -> None:
+        self._rows = rows
+        self._now = now
+
+    def writes(self, session: AsyncClientSession) -> LedgerWrites:
+        """For one transaction."""
+        return LedgerWrites(self._rows, session, self._now)
+
+    def _live(self) -> Document:
+        return {"$or": [{"x": None}, {"x": {"$gt": self._now()}}]}
+
+    async def insert_unique(
+        self, kind: str, key: str, value: Value, expires: float | None = None
+    ) -> bool:
+        made = _document(LedgerWrite(kind, key, value, expires=expires), 1)
+        with answering():
+            try:
+                await self._rows.insert_one(made)
+                return True
+            except DuplicateKeyError:
+                dead = {"_id": made["_id"], "x": {"$lte": self._now()}}
+                return (await self._rows.replace_one(dead, made)).matched_count == 1
+
+    async def get(self, kind: str, key: str) -> Row | None:
+        with answering():
+            found = await self._rows.find_one({"_id": _name(kind, key)})
+        if found is None or (found["x"] is not None and found["x"] <= self._now()):
+            return None
+        return _row(found)
+
+    async def cas(
+        self, kind: str, key: str, value: Value | None, revision: int, expires: float | None = None
+    ) -> bool:
+        at = {"_id": _name(kind, key), "n": revision, **self._live()}
+        with answering():
+            if value is None:
+                return (await self._rows.delete_one(at)).deleted_count == 1
+            made = _document(LedgerWrite(kind, key, value, expires=expires), revision + 1)
+            return (await self._rows.replace_one(at, made)).matched_count == 1
+
+    async def scan(self, kind: str, prefix: str = "") -> list[Row]:
+        start = _name(kind, prefix)
+        where = {"_id": {"$gte": start, "$lt": behind(start)}, **self._live()}
+        with answering():
+            found = await self._rows.find(where).sort("_id", 1).to_list()
+        return [_row(document) for document in found]
+
+    async def expire(self) -> int:
+        with answering():
+            return (await self._rows.delete_many({"x": {"$lte": self._now()}})).deleted_count
+
+
+class LedgerWrites:
+    """The ledger rows of one transaction: checked set by set, written together."""
+
+    def __init__(
+        self, rows: Collection, session: AsyncClientSession, now: Callable[[], float]
+    ) -> None:
+        self._rows = rows
+        self._session = session
+        self._now = now
+        self._revisions: dict[str, int] = {}
+        self._last: dict[str, ReplaceOne[Document] | DeleteOne] = {}
+
+    async def look(self, writes: Iterable[LedgerWrite]) -> None:
+        """Reads at which revision these rows are."""
+        names = list({_name(w.kind, w.key) for w in writes})
+        if not names:
+            return
+        wanted = {"_id": {"$in": names}}
+        now = self._now()
+        async for row in self._rows.find(wanted, {"n": 1, "x": 1}, session=self._session):
+            if row["x"] is None or row["x"] > now:
+                self._revisions[row["_id"]] = row["n"]
+
+    def check(self, writes: Iterable[LedgerWrite]) -> None:
+        """Raises Stale unless every expectation holds."""
+        after: dict[str, int] = {}
+        for write in writes:
+            name = _name(write.kind, write.key)
+            revision = after.get(name, self._revisions.get(name, 0))
+            if write.expect not in (None, revision):
+                raise Stale()
+            after[name] = 0 if write.value is None else revision + 1
+
+    def add(self, writes: Iterable[LedgerWrite]) -> None:
+        """Queues the writes of a set that was checked."""
+        for write in writes:
+            name = _name(write.kind, write.key)
+            revision = 0 if write.value is None else self._revisions.get(name, 0) + 1
+            self._revisions[name] = revision
+            if revision:
+                self._last[name] = ReplaceOne(
+                    {"_id": name}, _document(write, revision), upsert=True
+                )
+            else:
+                self._last[name] = DeleteOne({"_id": name})
+
+    async def flush(self) -> None:
+        if self._last:
+            await self._rows.bulk_write(list(self._last.values()), session=self._session)
+            self._last = {}

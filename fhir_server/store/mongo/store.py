@@ -1,0 +1,185 @@
+"""The store on MongoDB: reads on snapshots, writes in transactions of this process's writer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from pymongo import AsyncMongoClient
+from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.errors import OperationFailure
+
+from fhir_server.model.problem import Unavailable
+from fhir_server.model.resource import Key, Stored
+from fhir_server.search import plan
+from fhir_server.search.explain import Trace
+from fhir_server.search.plan import History, Search
+from fhir_server.store.base import (
+    ChangeSet,
+    Committed,
+    Erased,
+    EraseSet,
+    Page,
+    Reindexed,
+    Versions,
+)
+from fhir_server.store.mongo import history, search
+from fhir_server.store.mongo.documents import VERSION, Document, Row, indexed, name
+from fhir_server.store.mongo.erasing import formerly, scrub
+from fhir_server.store.mongo.failing import SNAPSHOT_GONE, answering
+from fhir_server.store.mongo.ledger import MongoLedger
+from fhir_server.store.mongo.schema import Database, tables, wrong_indexes
+from fhir_server.store.mongo.view import Tables, View
+from fhir_server.store.mongo.writer import Writer
+
+T = TypeVar("T")
+
+
+class MongoStore:
+    """A ``Store`` on one database. Made by ``MongoStore.of``."""
+
+    def __init__(
+        self,
+        client: AsyncMongoClient[Document],
+        database: Database,
+        tables: Tables,
+        ledger: MongoLedger,
+    ) -> None:
+        self._client = client
+        self._database = database
+        self._tables = tables
+        self._ledger = ledger
+        self._writer = Writer(client, self._tables, self._ledger)
+
+    @classmethod
+    async def of(
+        cls,
+        client: AsyncMongoClient[Document],
+        database: Database,
+        now: Callable[[], float] = time.time,
+    ) -> MongoStore:
+        """Over a database whose schema is up to date. ``now``: epoch seconds."""
+        ledger = MongoLedger(database.ledger, now)
+        return cls(client, database, await tables(database), ledger)
+
+    @property
+    def ledger(self) -> MongoLedger:
+        return self._ledger
+
+    async def _snapshot(self, work: Callable[[AsyncClientSession], Awaitable[T]]) -> T:
+        """Reads at one point; once more if the database no longer has it."""
+        with answering():
+            try:
+                async with self._client.start_session(snapshot=True) as session:
+                    return await work(session)
+            except OperationFailure as error:
+                if error.code not in SNAPSHOT_GONE:
+                    raise
+            async with self._client.start_session(snapshot=True) as session:
+                return await work(session)
+
+    async def run(self, wanted: Search, trace: Trace | None = None) -> Page:
+        match wanted:
+            case Search(
+                scans=(plan.Scan(type_, plan.IdIn((id_,))),), after=None, includes=(), as_of=None
+            ) if wanted.count and trace is None:
+                return await self._read(Key(type_, id_), wanted)
+
+        async def page(session: AsyncClientSession) -> Page:
+            view = View(self._tables, session)
+            view.trace = trace
+            return await search.run(view, wanted)
+
+        began = time.perf_counter_ns()
+        found = await self._snapshot(page)
+        if trace is not None:
+            trace.step("page", actual=len(found.matches), since=began)
+            if wanted.includes:
+                trace.step("included", actual=len(found.included))
+            if found.total is not None:
+                trace.step("total", actual=found.total)
+        return found
+
+    async def _read(self, key: Key, wanted: Search) -> Page:
+        (stored,) = await self.current([key])
+        found = [] if stored is None or stored.deleted else [stored]
+        return Page(found, total=None if wanted.total == "none" else len(found))
+
+    async def current(self, keys: Sequence[Key]) -> list[Stored | None]:
+        rows, names = self._tables.resource, [name(key) for key in keys]
+        with answering():
+            if len(names) == 1:
+                one = await rows.find_one({"_id": names[0]}, VERSION)
+                found = [] if one is None else [one]
+            else:
+                found = await rows.find({"_id": {"$in": names}}, VERSION).to_list()
+        there = {d["_id"]: Row(d, self._tables.codec).stored() for d in found}
+        return [there.get(n) for n in names]
+
+    async def version(self, key: Key, version: int) -> Stored | None:
+        with answering():
+            return await history.version(self._tables, key, version)
+
+    async def versions(self, wanted: History) -> Versions:
+        return await self._snapshot(lambda session: history.versions(self._tables, wanted, session))
+
+    async def apply(self, change_set: ChangeSet) -> Committed:
+        return await self._writer.write(change_set)
+
+    async def erase(self, erase_set: EraseSet) -> Erased:
+        return await self._writer.erase(erase_set)
+
+    async def scrub(self) -> bool:
+        with answering():
+            return await scrub(self._database)
+
+    async def formerly(self, patient: str) -> dict[Key, tuple[int, ...]]:
+        with answering():
+            return await formerly(self._tables, patient)
+
+    async def reindex(self, fresh: Sequence[Reindexed]) -> int:
+        with answering():
+            return sum([await self._reindex(item) for item in fresh])
+
+    async def _reindex(self, item: Reindexed) -> bool:
+        """Whether the index of this version was not as it should be."""
+        at = {"_id": name(item.key), "v": item.version, "y": item.key.type}
+        there = await self._tables.resource.find_one(at)
+        if there is None:
+            return False
+        keys, codec = self._tables.keys, self._tables.codec
+        body = codec.open(there["b"])[: there["l"]]
+        fields = indexed(item.key.type, item.values, body, keys, codec)
+        same = all(there[field] == fields[field] for field in ("d", "k", "s", "r"))
+        if same and Row(there, codec).values == item.values:
+            return False
+        return (await self._tables.resource.update_one(at, {"$set": fields})).matched_count == 1
+
+    async def changes(self, since: int) -> AsyncIterator[Stored]:
+        last = await self.position()
+        with answering():
+            async for stored in history.feed(self._tables, max(since, 0), last):
+                yield stored
+
+    async def _counter(self, field: str) -> Document:
+        with answering():
+            return await self._tables.meta.find_one({"_id": "counter"}, {field: 1}) or {}
+
+    async def position(self) -> int:
+        return int((await self._counter("seq"))["seq"])
+
+    async def counts(self) -> dict[str, int]:
+        live: dict[str, int] = (await self._counter("live")).get("live", {})
+        return {type_: int(n) for type_, n in live.items() if n}
+
+    async def trouble(self) -> str | None:
+        try:
+            with answering():
+                return "; ".join(await wrong_indexes(self._database)) or None
+        except Unavailable as problem:
+            return str(problem)
+
+    async def close(self) -> None:
+        await self._writer.close()
+        await self._client.close()

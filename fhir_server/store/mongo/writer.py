@@ -1,0 +1,190 @@
+"""The one writer of this process: change sets that arrive while a transaction is under way
+form the next one.
+
+Every transaction begins by taking the counter document, so all writers of all processes are
+in one order, which is that of the change feed: whoever comes second is turned away before it
+has done anything and tries again. So no condition (``Guard``) can be overtaken between its
+look and its commit, and no further locks are needed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, NamedTuple, TypeAlias, TypeVar
+
+from pymongo import AsyncMongoClient
+from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.errors import PyMongoError
+from pymongo.read_concern import ReadConcern
+from pymongo.read_preferences import ReadPreference
+from pymongo.write_concern import WriteConcern
+
+from fhir_server.model.problem import Unavailable
+from fhir_server.store.base import Change, ChangeSet, Committed, Erased, EraseSet, Stale
+from fhir_server.store.mongo.documents import Document, made
+from fhir_server.store.mongo.erasing import Erasing
+from fhir_server.store.mongo.failing import RETRY, Uncertain, answering, transient, uncertain
+from fhir_server.store.mongo.group import Group, PreparedSet, Result, take
+from fhir_server.store.mongo.ledger import MongoLedger
+from fhir_server.store.mongo.view import Tables
+
+T = TypeVar("T")
+Work: TypeAlias = Callable[[AsyncClientSession, Document], Awaitable[T]]
+"""What a transaction does after it has taken the counter."""
+
+DURABLE: Final = WriteConcern("majority", j=True)
+SLICE: Final = 64
+"""Changes that are prepared before others get a turn on the loop."""
+MOST: Final = 500
+"""Changes of one transaction, unless a single set has more."""
+PATIENCE: Final = 10.0
+"""Seconds after which a transaction is given up."""
+
+
+class Waiting(NamedTuple):
+    prepared: PreparedSet
+    done: asyncio.Future[Committed]
+
+
+class Writer:
+    """Not for several event loops."""
+
+    def __init__(
+        self, client: AsyncMongoClient[Document], tables: Tables, ledger: MongoLedger
+    ) -> None:
+        self._client = client
+        self._tables = tables
+        self._ledger = ledger
+        self._waiting: deque[Waiting] = deque()
+        self._task: asyncio.Task[None] | None = None
+
+    async def write(self, change_set: ChangeSet) -> Committed:
+        """Commits a set durably; raises Stale, Uncertain or another Problem."""
+        prepared = await self._prepare(change_set)
+        done: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
+        self._waiting.append(Waiting(prepared, done))
+        if self._task is None:
+            self._task = asyncio.create_task(self._run())
+        # A request that is given up does not take back what others wait for.
+        return await asyncio.shield(done)
+
+    async def _prepare(self, change_set: ChangeSet) -> PreparedSet:
+        documents: list[tuple[Change, Document]] = []
+        for number, change in enumerate(change_set.changes, 1):
+            documents.append((change, made(change, self._tables.keys, self._tables.codec)))
+            if number % SLICE == 0:
+                await asyncio.sleep(0)
+        return PreparedSet(tuple(documents), change_set.guards, change_set.ledger)
+
+    async def close(self) -> None:
+        """Waits for what is under way."""
+        while self._task is not None:
+            await self._task
+
+    async def _run(self) -> None:
+        try:
+            while self._waiting:
+                await self._settle(self._next())
+        finally:
+            self._task = asyncio.create_task(self._run()) if self._waiting else None
+
+    def _next(self) -> list[Waiting]:
+        """What is committed together."""
+        group = [self._waiting.popleft()]
+        size = len(group[0].prepared.changes)
+        while self._waiting:
+            size += len(self._waiting[0].prepared.changes)
+            if size > MOST:
+                break
+            group.append(self._waiting.popleft())
+        return group
+
+    async def _settle(self, group: list[Waiting]) -> None:
+        """Answers each set of a group; if the group fails, each is tried by itself."""
+        try:
+            with answering():
+                results = await self._commit([waiting.prepared for waiting in group])
+        except Exception as problem:
+            if len(group) > 1 and not isinstance(problem, Uncertain):
+                for waiting in group:
+                    await self._settle([waiting])
+                return
+            if not isinstance(problem, Unavailable | Stale):
+                _answer(group, [problem] * len(group))
+                raise
+            results = [problem] * len(group)
+        _answer(group, results)
+
+    async def _commit(self, group: Sequence[PreparedSet]) -> list[Committed | Exception]:
+        async def write(session: AsyncClientSession, counter: Document) -> list[Result]:
+            transaction = Group(self._tables, self._ledger, session)
+            transaction.starting_from(counter)
+            return await transaction.write(group)
+
+        return await self._transaction(write)
+
+    async def erase(self, erase_set: EraseSet) -> Erased:
+        """Raises Stale, Uncertain or another Problem."""
+
+        async def erase(session: AsyncClientSession, _: Document) -> Erased:
+            return await Erasing(self._tables, session).erase(erase_set, self._ledger)
+
+        with answering():
+            return await self._transaction(erase)
+
+    async def _transaction(self, work: Work[T]) -> T:
+        """One transaction, tried until it commits, is refused or the time is over."""
+        deadline = time.monotonic() + PATIENCE
+        name, pause, results = os.urandom(12), 0.002, list[T]()
+        while True:
+            async with self._client.start_session() as session:
+                try:
+                    await session.start_transaction(
+                        ReadConcern("snapshot"), DURABLE, ReadPreference.PRIMARY
+                    )
+                    counter = await take(self._tables, session, name)
+                    if counter is None:
+                        return results[-1]
+                    results.append(await work(session, counter))
+                    await _finish(session, deadline)
+                    return results[-1]
+                except PyMongoError as error:
+                    if time.monotonic() > deadline:
+                        raise _given_up(error) from error
+                    if not transient(error):
+                        raise
+            await asyncio.sleep(pause * (0.5 + random.random()))
+            pause = min(pause * 2, 0.2)
+
+
+async def _finish(session: AsyncClientSession, deadline: float) -> None:
+    """Commits, again while it is not known whether that was done."""
+    while True:
+        try:
+            await session.commit_transaction()
+            return
+        except PyMongoError as error:
+            if not uncertain(error) or time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(0.05)
+
+
+def _given_up(error: PyMongoError) -> Unavailable:
+    if uncertain(error):
+        return Uncertain("the database does not say whether it has stored this", headers=RETRY)
+    return Unavailable("the database is too busy to write", headers=RETRY)
+
+
+def _answer(group: list[Waiting], results: Sequence[Committed | Exception]) -> None:
+    for waiting, result in zip(group, results, strict=True):
+        if waiting.done.done():
+            continue
+        if isinstance(result, Exception):
+            waiting.done.set_exception(result)
+        else:
+            waiting.done.set_result(result)

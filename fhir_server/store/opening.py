@@ -1,0 +1,46 @@
+"""Which store the settings name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fhir_server.config import Settings
+from fhir_server.model.problem import Unavailable
+from fhir_server.store.base import Store
+from fhir_server.store.blobs import Blobs, LocalBlobs, MemoryBlobs
+from fhir_server.store.memory import MemoryStore
+from fhir_server.store.sqlite import opening as sqlite
+
+
+async def open_store(settings: Settings, role: str) -> Store:
+    """``role``: "serve", or "command" beside or without a server. Raises Unavailable."""
+    if settings.store == "memory:":
+        return MemoryStore()
+    if settings.on_mongodb:
+        return await mongo_opener()(settings.store)
+    return await sqlite.open_store(settings.data, role)
+
+
+def mongo_opener() -> Callable[[str], Coroutine[Any, Any, Store]]:
+    """Raises Unavailable without the driver, which only this store needs."""
+    try:
+        from fhir_server.store.mongo.opening import open_store
+    except ImportError:
+        raise Unavailable("a MongoDB store needs its driver: install vehr[mongo]") from None
+    return open_store
+
+
+def sole_server(settings: Settings) -> sqlite.Lock | None:
+    """The lock that this server, with all its processes, holds while it is there; only the
+    embedded store needs one.
+
+    Raises Unavailable if another server has it.
+    """
+    return sqlite.server_lock(settings.data) if settings.store == "sqlite:" else None
+
+
+def open_blobs(settings: Settings) -> Blobs:
+    if settings.store == "memory:":
+        return MemoryBlobs(settings.max_content)
+    return LocalBlobs(settings.data / "blobs", settings.max_content)

@@ -1,0 +1,218 @@
+"""Ranges and texts: which resources a part finds in ``span``, ``string`` and the dates, and
+how many, without looking at a resource.
+
+A quantity is indexed under each ``code`` of its resource, so "this code, above that value" is
+one stretch of one list; without a code the lists of all codes are skipped through.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from math import inf, nextafter
+from typing import Final, TypeAlias
+
+from fhir_server.search import plan
+from fhir_server.search.plan import Predicate
+from fhir_server.store.sqlite.keys import DAY, DURATIONS, PAIRED, Keys, stretches
+
+Bounds: TypeAlias = tuple[int | float, int | float]
+Query: TypeAlias = tuple[str, tuple[int | float | str, ...]]
+
+_TEXTS: Final = "SELECT rid FROM string WHERE h = ? AND text >= ? AND text <= ?"
+_MOMENTS: Final = "SELECT rid FROM posting WHERE h = ? AND s = ? AND date BETWEEN ? AND ?"
+_SPANS: Final = "SELECT rid FROM span WHERE h = ? AND s = ? AND lo >= ? AND lo <= ? AND hi >= ?"
+_OF_ALL_CODES: Final = (
+    "SELECT rid FROM (WITH RECURSIVE codes(h, s) AS ("
+    " SELECT h, min(s) FROM span WHERE h = ?"
+    " UNION ALL SELECT h, (SELECT min(n.s) FROM span n WHERE n.h = codes.h AND n.s > codes.s)"
+    " FROM codes WHERE s IS NOT NULL) SELECT h, s FROM codes WHERE s IS NOT NULL) c"
+    " CROSS JOIN span p ON p.h = c.h AND p.s = c.s"
+    " AND p.lo >= ? AND p.lo <= ? AND p.hi >= ?"
+)
+_COUNTED: Final = ("SELECT count(*) FROM (", " LIMIT ?)")
+_TALLIED: Final = ("SELECT count(*) FROM (SELECT DISTINCT rid FROM (", ") LIMIT ?)")
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Queries that give the rids of a part, some of them twice. ``exact``: of no other resource.
+    ``coded``: only where the resource also has the code that was asked for beside it.
+    """
+
+    queries: tuple[Query, ...]
+    exact: bool
+    coded: bool = False
+
+
+class Ranges:
+    """The ranges of one connection. ``systems``: the distinct ``s`` under one ``h``."""
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        keys: Keys,
+        systems: Callable[[int], list[int] | None],
+    ) -> None:
+        self._connection = connection
+        self._keys = keys
+        self._systems = systems
+
+    def sources(self, type_: str, part: Predicate, code: str | None = None) -> Sources | None:
+        """Where a part is found; None: it is no range. ``code``: of the same resource."""
+        keys = self._keys
+        match part:
+            case plan.StringIs(param, text, "starts") if text:
+                query = keys.string(type_, param), text, text + "\U0010ffff"
+                return Sources(((_TEXTS, query),), exact=True)
+            case plan.DateIs():
+                return Sources(tuple(self._dates(type_, part)), exact=False)
+            case plan.NumberIs(param):
+                lists = tuple(keys.numbers(type_, param, short=short) for short in (True, False))
+                return self._points(part, lists, (_SPANS, (0,)), exact=True)
+            case plan.QuantityIs(param):
+                unit = part.canonical_unit
+                lists = tuple(keys.quantities(type_, param, unit, short=s) for s in (True, False))
+                exact = unit != "" or (part.system is None and part.code is None)
+                if code is None:
+                    return self._points(part, lists, (_OF_ALL_CODES, ()), exact=exact)
+                under = (_SPANS, (keys.coded(type_, code),))
+                return self._points(part, lists, under, exact=exact, coded=True)
+            case _:
+                return None
+
+    def _points(
+        self,
+        part: plan.NumberIs | plan.QuantityIs,
+        lists: tuple[int, ...],
+        under: tuple[str, tuple[int, ...]],
+        *,
+        exact: bool,
+        coded: bool = False,
+    ) -> Sources:
+        """Of short lists (points) the bounds are exact, of long ones never too narrow."""
+        short, long = lists
+        sql, s = under
+        bounds = _exactly(part)
+        low, high = _bounds(part.prefix, min(part.lo, part.value), max(part.hi, part.value))
+        first, last = bounds or (low, high)
+        queries: list[Query] = [(sql, (short, *s, first, last, first))]
+        ranges = self.spanned(long)
+        if ranges:
+            queries.append((sql, (long, *s, -inf, high, low)))
+        return Sources(tuple(queries), exact and bounds is not None and not ranges, coded)
+
+    def _dates(self, type_: str, part: plan.DateIs) -> Iterator[Query]:
+        keys, param = self._keys, part.param
+        low, high = _bounds(part.prefix, part.lo, part.hi)
+        short, long = (keys.dates(type_, param, short=s) for s in (True, False))
+        yield _SPANS, (short, 0, low - DAY, high, low)
+        yield _SPANS, (long, 0, -inf, high, low)
+        h = keys.moments(type_, param)
+        for shape in self._systems(h) or ():
+            for stretch in stretches(part.prefix, part.lo, part.hi, DURATIONS[shape - 1]):
+                yield _MOMENTS, (h, shape, *stretch)
+
+    def spanned(self, h: int) -> bool:
+        """Whether there are spans under ``h``."""
+        row = self._connection.execute("SELECT 1 FROM span WHERE h = ? LIMIT 1", (h,)).fetchone()
+        return row is not None
+
+    def count(self, sources: Sources, limit: int) -> int:
+        """How many rows there are, counted up to ``limit``."""
+        return self._counted(_COUNTED, sources, limit)
+
+    def tally(self, type_: str, parts: Sequence[Predicate], limit: int) -> int | None:
+        """How many resources have all parts, counted up to ``limit``, where the lists say it
+        exactly: a range alone, or a quantity and a code. None: they do not.
+        """
+        code: Predicate | None = None
+        if len(parts) == 2:
+            code, ranged = sorted(parts, key=lambda p: coded_by(p) is None)
+        elif len(parts) == 1:
+            (ranged,) = parts
+        else:
+            return None
+        asked = None if code is None else coded_by(code)
+        if code is not None and (asked is None or not self._sole(type_, code)):
+            return None
+        sources = self.sources(type_, ranged, asked)
+        if sources is None or sources.coded != (asked is not None):
+            return None
+        if not sources.exact or len(sources.queries) != 1:
+            return None
+        return self._counted(_TALLIED, sources, limit)
+
+    def _sole(self, type_: str, part: Predicate) -> bool:
+        """Whether whatever has the code has it of the system that is asked for."""
+        match part:
+            case plan.TokenIs(param, str() as system, str() as code):
+                found = self._systems(self._keys.token(type_, param, code))
+                return found == [self._keys.system(system)]
+            case _:
+                return any_system(part)
+
+    def _counted(self, frame: tuple[str, str], sources: Sources, limit: int) -> int:
+        total = 0
+        for sql, params in sources.queries:
+            if total >= limit:
+                break
+            (found,) = self._connection.execute(
+                sql.join(frame), (*params, limit - total)
+            ).fetchone()
+            total += found
+        return total
+
+    def collect(self, sources: Sources) -> list[int]:
+        """All rids, each once, in order of creation."""
+        found: set[int] = set()
+        for sql, params in sources.queries:
+            found.update(rid for (rid,) in self._connection.execute(sql, params))
+        return sorted(found)
+
+
+def coded_by(part: Predicate) -> str | None:
+    """The code that a part asks for, if quantities are indexed under it."""
+    match part:
+        case plan.TokenIs(param, _, str() as code) if param == PAIRED:
+            return code
+        case _:
+            return None
+
+
+def any_system(part: Predicate) -> bool:
+    """Whether a token is asked for in whatever system."""
+    return isinstance(part, plan.TokenIs) and part.system is None
+
+
+def _exactly(part: plan.NumberIs | plan.QuantityIs) -> Bounds | None:
+    """The points for which the part holds, as a closed range: ``COMPARE_NUMBERS`` solved for
+    a target that is a point. None: they are no single range."""
+    value = part.value
+    match part.prefix:
+        case "eq" | "ap":
+            return part.lo, nextafter(part.hi, -inf)
+        case "gt" | "sa":
+            return nextafter(value, inf), inf
+        case "ge":
+            return value, inf
+        case "lt" | "eb":
+            return -inf, nextafter(value, -inf)
+        case "le":
+            return -inf, value
+        case "ne":
+            return None
+
+
+def _bounds(prefix: plan.Prefix, lo: int | float, hi: int | float) -> Bounds:
+    """(least upper end, greatest lower end) that a match can have; never too narrow."""
+    match prefix:
+        case "ne":
+            return -inf, inf
+        case "gt" | "ge" | "sa":
+            return lo, inf
+        case "lt" | "le" | "eb":
+            return -inf, hi
+        case "eq" | "ap":
+            return lo, hi

@@ -1,0 +1,438 @@
+"""The pages: what T02, T16 and T20 try, and what a person meets."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from fhir_server.auth import totp
+from fhir_server.auth.render import LANGUAGES, catalogue
+from fhir_server.auth.routes import ENDPOINTS, Endpoint
+from tests.serving import Server, served
+from tests.smart.conftest import people
+from tests.smart.flow import (
+    AUTH,
+    BACK,
+    FHIR,
+    FORM,
+    ROOT,
+    WORD,
+    App,
+    Browser,
+    approve,
+    bearer,
+    code_for,
+    forms,
+    parameters,
+    tokens_for,
+)
+
+SCOPE = "launch/patient patient/*.rs"
+
+
+def test_what_every_page_says_in_its_headers(clinic: Server) -> None:
+    """B18, T16: no framing, no scripts, no referrer, no keeping."""
+    browser = Browser(clinic)
+    login = browser.get(App(clinic).authorize(SCOPE))
+    picker = browser.sign_in(login, "doc")
+    consent = browser.submit(picker, ("patient", "a"))
+    pages = [login, picker, consent, browser.get(""), browser.get("apps"), browser.get("logout")]
+    pages.append(browser.get("continue?request=x"))
+    for page in pages:
+        assert page.headers["cache-control"] == "no-store"
+        assert page.headers["referrer-policy"] == "no-referrer"
+        assert page.headers["x-content-type-options"] == "nosniff"
+        policy = page.headers["content-security-policy"]
+        assert "default-src 'none'" in policy and "frame-ancestors 'none'" in policy
+        assert "base-uri 'none'" in policy and "form-action 'self'" in policy
+        assert "unsafe" not in policy and "script-src" not in policy
+        assert "<script" not in page.text and " style=" not in page.text
+        assert not re.search(r"(src|href|action)=\"(https?:)?//", page.text)
+    assert (
+        "form-action 'self' https://app.example.org" in consent.headers["content-security-policy"]
+    )
+
+
+def test_cookies(clinic: Server, tmp_path: object) -> None:
+    browser = Browser(clinic)
+    page = browser.get(App(clinic).authorize(SCOPE))
+    (form,) = page.headers.get_list("set-cookie")
+    before = dict(browser.cookies)
+    answer = browser.once("POST", "login", headers=FORM, content=_login(page, "doc"))
+    (session,) = answer.headers.get_list("set-cookie")
+    for cookie in (form, session):
+        assert "HttpOnly" in cookie and "SameSite=Lax" in cookie and "Path=/" in cookie
+        assert "Secure" not in cookie
+    assert "vehr-session" in browser.cookies and "vehr-session" not in before
+    with served(  # type: ignore[arg-type]
+        "memory", tmp_path, open_=False, base_url="https://ehr.example.org"
+    ) as server:
+        headers = {"host": "ehr.example.org"}
+        step = server.get(f"{AUTH}/apps", headers=headers).headers["location"]
+        page = server.get(ROOT + step, headers=headers)
+        (form,) = page.headers.get_list("set-cookie")
+        assert form.startswith("__Host-vehr-form=") and "; Secure" in form
+
+
+def _login(page: object, user: str, word: str = WORD) -> str:
+    from urllib.parse import urlencode
+
+    (form,) = forms(page)  # type: ignore[arg-type]
+    return urlencode([*form.hidden(), ("username", user), ("password", word)])
+
+
+def test_a_session_that_was_there_before_the_login_is_not_used(clinic: Server) -> None:
+    browser = Browser(clinic)
+    browser.cookies["vehr-session"] = "planted-by-somebody-else"
+    page = browser.sign_in(browser.get(App(clinic).authorize(SCOPE)), "doc")
+    assert page.status_code == 200 and browser.cookies["vehr-session"] != "planted-by-somebody-else"
+    second = Browser(clinic)
+    second.cookies["vehr-session"] = "planted-by-somebody-else"
+    assert 'name="password"' in second.get("apps").text
+
+
+def test_forms_of_other_browsers_and_pages_are_refused(clinic: Server) -> None:
+    """CSRF: no token, the token of another browser, of before the login, without the cookie."""
+    victim, attacker = Browser(clinic), Browser(clinic)
+    url = App(clinic).authorize(SCOPE)
+    page = victim.get(url)
+    other = attacker.get(url)
+    stolen = dict(forms(other)[0].hidden())
+    own = dict(forms(page)[0].hidden())
+    for csrf in ("", "x", stolen["csrf"]):
+        answer = victim.post(
+            "login",
+            [("request", own["request"]), ("csrf", csrf), ("username", "doc"), ("password", WORD)],
+        )
+        assert answer.status_code == 403 and "vehr-session" not in victim.cookies
+    picker = victim.sign_in(page, "doc")
+    old = [("request", dict(forms(picker)[-1].hidden())["request"]), ("csrf", own["csrf"])]
+    assert victim.post("patient", [*old, ("patient", "a")]).status_code == 403
+    consent = victim.submit(picker, ("patient", "a"))
+    good = forms(consent)[-1].hidden()
+    answer = victim.post("consent", [("request", dict(good)["request"]), ("decision", "approve")])
+    assert answer.status_code == 403 and "location" not in answer.headers
+    without = Browser(clinic)
+    refused = without.post("consent", [*good, ("scope", "patient/*.rs"), ("decision", "approve")])
+    assert refused.status_code == 403
+    for path in ("logout", "apps/withdraw"):
+        assert victim.post(path, [("approval", "x")]).status_code == 403
+
+
+@pytest.mark.parametrize("sealed", ["", "x", "A" * 400, "%00", "ї", "=" * 10, "e" * 9000])
+def test_a_request_that_was_not_sealed_here(clinic: Server, sealed: str) -> None:
+    browser = Browser(clinic)
+    browser.sign_in(browser.get("apps"), "doc")
+    answer = browser.get(f"continue?request={sealed}")
+    assert answer.status_code == 400 and "location" not in answer.headers
+    assert browser.post("patient", [("request", sealed), ("patient", "a")]).status_code in (
+        400,
+        403,
+    )
+
+
+def test_no_page_leads_anywhere_else(clinic: Server) -> None:
+    """T16: there is no parameter that names where to go after signing in or out."""
+    for query in (
+        "next=//evil.example",
+        "return=https://evil.example",
+        "redirect_uri=https://e.x/",
+    ):
+        browser = Browser(clinic)
+        for path in ("apps", "", "logout", "continue"):
+            answer = browser.once("GET", f"{path}?{query}")
+            assert "evil" not in answer.headers.get("location", "")
+            assert "e.x" not in answer.headers.get("location", "")
+    browser = Browser(clinic)
+    page = browser.sign_in(browser.get("apps"), "doc")
+    assert "Apps with access" in page.text
+
+
+def test_names_cannot_be_found_out(clinic: Server) -> None:
+    """T02: unknown, disabled and wrong look the same."""
+    clinic.user("gone", "nurse", password=WORD)
+    clinic.run(clinic.domain.identities.users.change("gone", disabled=True))
+    seen = set()
+    for user, word in (("doc", "wrong password"), ("nobody", WORD), ("gone", WORD), ("a\x00", "x")):
+        browser = Browser(clinic)
+        answer = browser.sign_in(browser.get("apps"), user, word)
+        text = re.sub(r'value="[^"]*"', "", answer.text)
+        seen.add((answer.status_code, re.sub(r'href="\?[^"]*"', "", text)))
+    assert len(seen) == 1 and next(iter(seen))[0] == 401
+
+
+def test_guessing_is_slowed_down_for_every_name(clinic: Server) -> None:
+    for user in ("doc", "nobody"):
+        statuses = []
+        for n in range(7):
+            browser = Browser(clinic)
+            answer = browser.sign_in(browser.get("apps"), user, f"guess number {n}")
+            statuses.append(answer.status_code)
+        assert statuses == [401] * 5 + [429] * 2, user
+        assert int(answer.headers["retry-after"]) > 0
+    browser = Browser(clinic)
+    assert browser.sign_in(browser.get("apps"), "doc").status_code == 429
+    pat = Browser(clinic)
+    assert pat.sign_in(pat.get("apps"), "pat").status_code == 200
+
+
+@pytest.fixture
+def factored(clinic: Server) -> tuple[Server, str]:
+    key = totp.new_key()
+    clinic.run(clinic.domain.identities.users.change("doc", totp=key))
+    return clinic, key
+
+
+def code(server: Server, key: str, ahead: int = 0) -> str:
+    return totp.code_at(key, int(server.domain.identities.records.now()) // 30 + ahead)
+
+
+def test_second_factor(factored: tuple[Server, str]) -> None:
+    server, key = factored
+    app, browser = App(server), Browser(server)
+    page = browser.sign_in(browser.get(app.authorize(SCOPE)), "doc")
+    assert 'name="otp"' in page.text and "vehr-session" not in browser.cookies
+    wrong = browser.submit(page, ("otp", "000000"))
+    assert wrong.status_code == 401 and 'name="otp"' in wrong.text
+    right = code(server, key)
+    done = browser.submit(wrong, ("otp", right))
+    assert "vehr-session" in browser.cookies
+    assert app.redeem(parameters(approve(browser, done))["code"]).status_code == 200
+    second = Browser(server)
+    again = second.sign_in(second.get("apps"), "doc")
+    assert second.submit(again, ("otp", right)).status_code == 401
+    assert "vehr-session" not in second.cookies
+    both = Browser(server)
+    page = both.get("apps")
+    fields = (("username", "doc"), ("password", WORD), ("otp", code(server, key, 1)))
+    assert "Apps with access" in both.submit(page, *fields).text
+
+
+def test_the_second_page_is_for_the_browser_that_gave_the_password(
+    factored: tuple[Server, str],
+) -> None:
+    server, key = factored
+    first, thief = Browser(server), Browser(server)
+    page = first.sign_in(first.get("apps"), "doc")
+    url = str(page.url)
+    stolen = thief.get(url)
+    assert 'name="otp"' not in stolen.text and 'name="password"' in stolen.text
+    hidden = dict(forms(page)[0].hidden())
+    own = dict(forms(stolen)[0].hidden())
+    answer = thief.post(
+        "login",
+        [("request", hidden["request"]), ("csrf", own["csrf"]), ("otp", code(server, key))],
+    )
+    assert answer.status_code == 401 and "vehr-session" not in thief.cookies
+
+
+def test_codes_cannot_be_guessed_by_starting_over(factored: tuple[Server, str]) -> None:
+    server, _ = factored
+    statuses = []
+    for _n in range(6):
+        browser = Browser(server)
+        page = browser.sign_in(browser.get("apps"), "doc")
+        if page.status_code == 429:
+            statuses.append(429)
+            continue
+        statuses.append(browser.submit(page, ("otp", "000000")).status_code)
+    assert 429 in statuses and statuses[-1] == 429
+
+
+def test_clinicians_may_be_made_to_have_one(tmp_path: object) -> None:
+    with served(  # type: ignore[arg-type]
+        "memory", tmp_path, open_=False, second_factor="required"
+    ) as server:
+        people(server)
+        doc, pat = Browser(server), Browser(server)
+        assert doc.sign_in(doc.get("apps"), "doc").status_code == 403
+        assert pat.sign_in(pat.get("apps"), "pat").status_code == 200
+
+
+def test_sessions_end(clinic: Server) -> None:
+    """Idle 15 minutes, in any case 12 hours."""
+    records, ledger = clinic.domain.identities.records, clinic.domain.store.ledger
+    shift = [0.0]
+    clock, now = ledger._clock, records.now  # type: ignore[attr-defined]
+    ledger._clock = lambda: clock() + shift[0]  # type: ignore[attr-defined]
+    records.now = lambda: now() + shift[0]
+    browser = Browser(clinic)
+    browser.sign_in(browser.get("apps"), "doc")
+    shift[0] += 14 * 60
+    assert "Apps with access" in browser.get("apps").text
+    shift[0] += 14 * 60
+    assert "Apps with access" in browser.get("apps").text
+    shift[0] += 16 * 60
+    assert 'name="password"' in browser.get("apps").text
+    browser.sign_in(browser.get("apps"), "doc")
+    for _ in range(80):
+        shift[0] += 10 * 60
+        page = browser.get("apps")
+    assert 'name="password"' in page.text
+
+
+def test_signing_out(clinic: Server) -> None:
+    browser = Browser(clinic)
+    browser.sign_in(browser.get("apps"), "doc")
+    kept = dict(browser.cookies)
+    done = browser.submit(browser.get("logout"))
+    assert "You are signed out" in done.text and "vehr-session" not in browser.cookies
+    browser.cookies = kept
+    assert 'name="password"' in browser.get("apps").text
+
+
+def test_a_disabled_user_is_out_at_once(clinic: Server) -> None:
+    browser = Browser(clinic)
+    page = browser.sign_in(browser.get(App(clinic).authorize(SCOPE)), "doc")
+    clinic.run(clinic.domain.identities.users.change("doc", disabled=True))
+    after = browser.submit(page, ("patient", "a"))
+    assert after.status_code in (200, 403) and 'name="scope"' not in after.text
+
+
+def test_prompt_login_asks_again(clinic: Server) -> None:
+    browser = Browser(clinic)
+    tokens_for(App(clinic), SCOPE, browser)
+    page = browser.get(App(clinic).authorize(SCOPE, prompt="login"))
+    assert 'name="password"' in page.text
+    assert code_for(App(clinic), SCOPE, browser, request={"prompt": "login"})
+    assert 'name="patient"' in browser.get(App(clinic).authorize(SCOPE)).text
+
+
+def test_posting_to_authorize_from_elsewhere_does_not_end_a_session(clinic: Server) -> None:
+    """SameSite=Lax cookies do not come with it: nothing may be set in their place."""
+    stranger = Browser(clinic)
+    answer = stranger.once(
+        "POST",
+        "authorize",
+        headers=FORM,
+        content="&".join(
+            f"{k}={v.replace(' ', '+').replace('/', '%2F')}"
+            for k, v in App(clinic).request(SCOPE).items()
+        ),
+    )
+    assert answer.status_code == 303 and not answer.headers.get_list("set-cookie")
+
+
+@pytest.mark.parametrize("language", list(LANGUAGES))
+def test_languages(clinic: Server, language: str) -> None:
+    texts = catalogue(language)
+    browser = Browser(clinic)
+    browser.headers = {"accept-language": f"{language}-XX,en;q=0.5"}
+    page = browser.get(App(clinic).authorize(SCOPE + " offline_access user/Observation.cruds"))
+    assert f'<html lang="{language}">' in page.text and texts["login-title"] in page.text
+    picker = browser.sign_in(page, "doc")
+    assert texts["patient-legend"].split("’")[0] in picker.text
+    consent = browser.submit(picker, ("patient", "a"))
+    assert texts["types"]["Observation"] in consent.text.replace("&#39;", "'")
+    assert texts["approve"] in consent.text
+    home = browser.get("")
+    assert texts["roles"]["family-doctor"] in home.text
+
+
+def test_a_chosen_language_stays(clinic: Server) -> None:
+    browser = Browser(clinic)
+    page = browser.get(App(clinic).authorize(SCOPE))
+    link = re.search(r'lang="uk"[^>]*href="([^"]+)"', page.text)
+    assert link is not None
+    chosen = browser.get("continue" + link[1].replace("&amp;", "&"))
+    assert '<html lang="uk">' in chosen.text
+    assert '<html lang="uk">' in browser.sign_in(chosen, "doc").text
+
+
+def test_the_catalogues_say_the_same_things() -> None:
+    def keys(tree: object, path: str = "") -> set[str]:
+        if not isinstance(tree, dict):
+            return {f"{path}:{','.join(sorted(re.findall('{[a-z]+}', str(tree))))}"}
+        return {key for name, part in tree.items() for key in keys(part, f"{path}/{name}")}
+
+    english = keys(catalogue("en"))
+    for language in LANGUAGES:
+        assert keys(catalogue(language)) == english
+    assert keys({"a": "{b}"}) != keys({"a": "b"})
+
+
+def test_pages_can_be_used_without_sight_or_mouse(clinic: Server) -> None:
+    """Every field has a label, every page a title, a language and one main heading."""
+    browser = Browser(clinic)
+    login = browser.get(App(clinic).authorize(SCOPE))
+    picker = browser.sign_in(login, "doc")
+    consent = browser.submit(picker, ("patient", "a"))
+    for page in (login, picker, consent):
+        assert page.text.count("<h1>") == 1 and "<main" in page.text and "<title>" in page.text
+        assert 'name="viewport"' in page.text
+        for tag in re.findall(r"<input[^>]*>", page.text):
+            if 'type="hidden"' in tag:
+                continue
+            found = re.search(r' id="(\w+)"', tag)
+            labelled = found is not None and f'<label for="{found[1]}">' in page.text
+            assert labelled or f'<label class="choice">{tag}' in page.text, tag
+
+
+GUARDED = [row for row in ENDPOINTS if row.asks != "nothing"]
+
+
+@pytest.mark.parametrize("row", GUARDED, ids=lambda r: f"{r.method} {r.path}")
+def test_every_guarded_endpoint_denies(clinic: Server, row: Endpoint) -> None:
+    """The deny-every-route test of /auth: nothing without the credentials that a row asks for."""
+    revoked = clinic.token("user/*.rs openid", user="doc")
+    clinic.run(clinic.domain.tokens.revoke(revoked))
+    expired = clinic.token("user/*.rs openid", user="doc", minutes=-1)
+    tokens = [revoked, expired, "garbage"]
+    headers = {"none": {}, **{t[:6]: {"authorization": f"Bearer {t}"} for t in tokens}}
+    body, kind = b"", {}
+    if row.body == "form":
+        body, kind = b"token=x&grant_type=client_credentials&approval=x&decision=approve", FORM
+    elif row.body == "json":
+        body = b'{"client_id":"app","patient":"a"}'
+        kind = {"content-type": "application/json"}
+    for name, given in headers.items():
+        cookie = {"cookie": "vehr-session=garbage; vehr-form=garbage"}
+        answer = clinic.send(
+            row.method, f"{AUTH}/{row.path}", headers={**given, **kind, **cookie}, content=body
+        )
+        assert "Family" not in answer.text and "access_token" not in answer.text
+        if row.asks == "session" and row.method == "GET":
+            assert answer.status_code == 303 or "signed out" in answer.text, name
+        elif row.asks == "session":
+            assert answer.status_code in (400, 403), (name, answer.status_code)
+        else:
+            assert answer.status_code == 401, (name, answer.status_code)
+
+
+def test_the_open_endpoints_are_these() -> None:
+    found = {(row.method, row.path) for row in ENDPOINTS if row.asks == "nothing"}
+    assert found == {
+        ("GET", ".well-known/openid-configuration"),
+        ("GET", "jwks"),
+        ("GET", "style.json"),
+        ("GET", "style.css"),
+        ("GET", "authorize"),
+        ("POST", "authorize"),
+        ("GET", "continue"),
+        ("POST", "login"),
+    }
+
+
+def test_a_state_cannot_break_out_of_the_answer(clinic: Server) -> None:
+    app = App(clinic, state="x\r\nSet-Cookie: a=b&code=stolen")
+    browser = Browser(clinic)
+    answer = approve(browser, browser.get(app.authorize(SCOPE)), decision="deny")
+    assert "set-cookie" not in answer.headers
+    found = parameters(answer)
+    assert found["state"] == app.state and "code" not in found
+
+
+def test_pages_show_nothing_of_the_record_before_the_login(clinic: Server) -> None:
+    page = Browser(clinic).get(App(clinic).authorize(SCOPE, login_hint="doc"))
+    assert "Family" not in page.text and "doc" not in re.sub(r'"[^"]*"', "", page.text).split()
+
+
+def test_tokens_of_an_app_are_no_session(clinic: Server) -> None:
+    tokens = tokens_for(App(clinic), SCOPE)
+    browser = Browser(clinic)
+    browser.cookies["vehr-session"] = tokens["access_token"]
+    assert 'name="password"' in browser.get("apps").text
+    answer = clinic.get(f"{AUTH}/apps", headers=bearer(tokens))
+    assert answer.status_code == 303
+    assert BACK and FHIR
