@@ -33,6 +33,7 @@ from fhir_server.http.bodies import Bodies
 from fhir_server.http.dispatch import Base, FhirBase
 from fhir_server.http.front import Front
 from fhir_server.http.middleware import Edge, edge_rules
+from fhir_server.http.openapi import OpenApi
 from fhir_server.http.pages import Metrics, pages
 from fhir_server.http.respond import Asgi
 from fhir_server.http.routes import ROUTES, Router
@@ -76,6 +77,7 @@ from fhir_server.model.fresh import new_id
 from fhir_server.search.extended import ExtendedSchema
 from fhir_server.search.extract import compile_extract
 from fhir_server.search.match import matches
+from fhir_server.search.parameters import Limits
 from fhir_server.search.schema import SearchSchema
 from fhir_server.store.base import Store
 from fhir_server.store.erase_log import EraseLog
@@ -155,7 +157,11 @@ async def assemble(settings: Settings, store: Store) -> Domain:
     searching = Searching(
         schema=schema,
         cursors=Cursors(await cursor_key(store.ledger)),
-        sizes=PageSizes(settings.page_size, settings.max_page_size),
+        sizes=PageSizes(
+            settings.page_size,
+            settings.max_page_size,
+            Limits(settings.max_values, settings.max_chain, settings.max_includes),
+        ),
         zone=ZoneInfo(settings.time_zone),
         now=micros,
         base=base,
@@ -336,9 +342,11 @@ async def serving(
         faces: dict[bytes, Asgi] = {b"fhir": face}
         if not open_:
             faces[b"auth"] = auth_site(domain)
+        url = domain.settings.base_url
+        shown = OpenApi(domain.definitions, ROUTES, face.interactions, url, software_version())
         front = Front(
             bases=faces,
-            pages=pages(metrics, ready, domain.store.trouble, settings_rows(), token),
+            pages=pages(metrics, ready, domain.store.trouble, settings_rows(), token, shown),
         )
         runner.start()
         sweeping = asyncio.create_task(upkeep(domain.engine))

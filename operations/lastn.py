@@ -41,7 +41,8 @@ def lastn(sets: Searchsets) -> Operation:
         base = call.base.encode()
         entries = [sets.entry(base, stored, b"match") for stored in found]
         asked = [("max", str(value)) for value in arguments.all("max")]
-        applied = query_string([*asked, *parsed.applied])
+        criteria = [pair for pair in parsed.applied if pair[0] not in RESULTS]
+        applied = query_string([*asked, *criteria])
         links = [("self", f"{call.base}/Observation/$lastn?{applied}")]
         return Response(200, sets.bundle("searchset", entries, total=len(found), links=links))
 

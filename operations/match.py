@@ -38,6 +38,7 @@ from .searchset import Searchsets
 GRADE: Final = "http://hl7.org/fhir/StructureDefinition/match-grade"
 BLOCK: Final = 300
 """Candidates that one search brings; of more the newest."""
+MOST_KEYS: Final = 500
 MOST: Final = 50
 """Matches in an answer without ``count``."""
 
@@ -108,6 +109,8 @@ def match(sets: Searchsets) -> Operation:
                 "there is nothing to match by: give a name, an identifier or a contact",
                 code="required",
             )
+        if len(one.identifiers) + len(one.contacts) > MOST_KEYS:
+            raise BadRequest(f"more than {MOST_KEYS} identifiers and contacts", code="too-costly")
         session.allow("s", "Patient")
         stored, cut = await candidates(session, one)
         matches = ranked(one, stored)

@@ -18,7 +18,7 @@ from fhir_server.model.datatypes import format_instant, parse_instant, parse_sea
 from fhir_server.model.exchange import Json, Request, Response
 from fhir_server.model.problem import BadRequest
 from fhir_server.model.resource import Stored
-from fhir_server.search.parameters import Context
+from fhir_server.search.parameters import LIMITS, Context, Limits
 from fhir_server.search.plan import History
 
 PAUSE: Final = 32
@@ -27,10 +27,12 @@ PAUSE: Final = 32
 
 @dataclass(frozen=True, slots=True)
 class PageSizes:
-    """Matches on a page without ``_count``, and the most that ``_count`` gets."""
+    """Matches on a page without ``_count``, the most that ``_count`` gets, and what else a
+    query may ask for."""
 
     default: int = 20
     greatest: int = 1000
+    limits: Limits = LIMITS
 
 
 def history(

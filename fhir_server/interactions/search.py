@@ -51,7 +51,7 @@ class Searching:
     answer: Callable[[Question], Awaitable[tuple[Code, ...]]]
 
     def context(self) -> Context:
-        return Context(self.base, self.now(), self.zone)
+        return Context(self.base, self.now(), self.zone, limits=self.sizes.limits)
 
     def criteria(self) -> Criteria:
         """The reader of conditions: strict, and never empty. Value sets and hierarchies are read

@@ -32,11 +32,6 @@ from fhir_server.search.schema import SearchSchema
 from fhir_server.search.textual import parse_text
 from fhir_server.search.words import CONTENT, TEXT
 
-MOST_VALUES: Final = 1000
-"""Alternatives of one criterion."""
-MOST_HOPS: Final = 4
-"""Chains and ``_has`` in one criterion."""
-
 _CONTRARY: Final = {"true": "false", "false": "true"}
 _ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 
@@ -95,12 +90,25 @@ class Criteria:
             return self._chain(parameter, modifier, rest, value, name, hops)
         if modifier == "missing":
             return self.present(parameter, name, _CONTRARY.get(value, value))
-        return self._matched(parameter, name, modifier, _alternatives(name, value))
+        return self._matched(parameter, name, modifier, self._alternatives(name, value))
 
     def check_hops(self, name: str, hops: int) -> None:
         """Refuses a longer chain. ``hops``: so far."""
-        if hops > MOST_HOPS:
-            raise BadRequest(f"{name}: more than {MOST_HOPS} chained references", code="too-costly")
+        most = self.context.limits.hops
+        if hops > most:
+            what = f"{name[:200]}: more than {most} chained references"
+            raise BadRequest(f"{what} (VEHR_MAX_CHAIN)", code="too-costly")
+
+    def _alternatives(self, name: str, value: str) -> tuple[str, ...]:
+        values = split(value, ",")
+        most = self.context.limits.values
+        if len(values) > most:
+            raise BadRequest(
+                f"{name}: more than {most} values (VEHR_MAX_VALUES)", code="too-costly"
+            )
+        if not all(values):
+            raise BadRequest(f"{name}: a value is empty")
+        return tuple(values)
 
     def one(self, parameter: Parameter, name: str, modifier: str, value: str) -> Predicate:
         """A single value, in which a comma means nothing."""
@@ -178,6 +186,9 @@ class Criteria:
         else:
             kind = parameter.kind
             parts = tuple(Present(index, kind, parameter.targets) for index in parameter.indexes)
+            if not parameter.types.isdisjoint(("Coding", "CodeableConcept")):
+                # One that has only a text, or a display, is there as well.
+                parts += tuple(Present(f"{i}:text", "string") for i in parameter.indexes)
             present = parts[0] if len(parts) == 1 else Any(parts)
         if value == "true":
             return present
@@ -187,7 +198,7 @@ class Criteria:
         """``_list``: https://hl7.org/fhir/R4/search.html#list"""
         if name != "_list" or value.startswith("$"):
             not_supported(f"{name}={value[:60]}: only the id of a List is supported")
-        lists = _id(name, "", _alternatives(name, value))
+        lists = _id(name, "", self._alternatives(name, value))
         return Has(Scan("List", lists), self.parameter("List", "item").index)
 
     def _text(self, type: str, code: str, name: str, value: str) -> Predicate:
@@ -238,15 +249,6 @@ class Criteria:
         except UnknownParameter as unknown:
             raise BadRequest(f"{name}: {unknown}") from None
         return Has(Scan(source, where), parameter.index, parameter.canonical)
-
-
-def _alternatives(name: str, value: str) -> tuple[str, ...]:
-    values = split(value, ",")
-    if len(values) > MOST_VALUES:
-        raise BadRequest(f"{name}: more than {MOST_VALUES} values", code="too-costly")
-    if not all(values):
-        raise BadRequest(f"{name}: a value is empty")
-    return tuple(values)
 
 
 def _id(name: str, modifier: str, values: tuple[str, ...]) -> Predicate:

@@ -176,6 +176,8 @@ def _apply(result: Result, code: str, modifier: str, value: str, seen: set[str])
 
 def _search(result: Result, scans: tuple[Scan, ...], after: Cursor | None) -> Search:
     counting = result.summary == "count" or result.count == 0
+    if result.includes and result.summary == "text":
+        raise BadRequest("_summary=text goes with no _include and no _revinclude")
     return Search(
         scans,
         sort=result.sort,

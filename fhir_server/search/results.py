@@ -20,8 +20,6 @@ DEFAULT_COUNT: Final = 20
 MOST_COUNT: Final = 1000
 """``_count`` beyond this is clamped, unless the server is set otherwise."""
 MOST_SORT_KEYS: Final = 8
-MOST_INCLUDES: Final = 50
-"""``_include`` and ``_revinclude`` of one query that name a parameter."""
 
 
 @dataclass(slots=True)
@@ -228,8 +226,9 @@ def _revinclude(result: Result, modifier: str, value: str) -> str:
 
 def _one_more(result: Result) -> None:
     result.named_includes += 1
-    if result.named_includes > MOST_INCLUDES:
-        raise BadRequest(f"more than {MOST_INCLUDES} includes", code="too-costly")
+    most = result.criteria.context.limits.includes
+    if result.named_includes > most:
+        raise BadRequest(f"more than {most} includes (VEHR_MAX_INCLUDES)", code="too-costly")
 
 
 def _segments(name: str, value: str) -> tuple[str, str, str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.serving import BASE, STORES, Server, served
+from tests.serving import BACKENDS, BASE, STORES, Server, served
 
 
 @pytest.fixture(params=list(STORES))
@@ -27,9 +27,12 @@ def secured(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
 DEMO = Path(__file__).parents[2] / "fhir_server" / "demo" / "patients.ndjson.gz"
 
 
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with served("sqlite", tmp_path_factory.mktemp("demo")) as server:
+@pytest.fixture(scope="module", params=list(BACKENDS))
+def demo(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """The demo patients, on every store."""
+    with served(request.param, tmp_path_factory.mktemp("demo")) as server:
         with gzip.open(DEMO) as lines:
             resources = [json.loads(line) for line in lines]
         for start in range(0, len(resources), 400):

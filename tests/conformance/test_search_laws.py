@@ -1,63 +1,152 @@
-"""Relations between searches that hold whatever the data are, on the demo patients."""
+"""Relations between searches that hold whatever the data are, on the demo patients.
+
+A law is a pair of values that must be related; with ``flip`` one of them is spoilt, and every law
+must then be seen to break.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import pytest
 
 from tests.serving import Server
 
-from .searching import ids, walk
+from .searching import ids, link, walk
 
 CODES = ("8867-4", "8480-6", "8310-5")
 
 pytestmark = pytest.mark.slow
 
 
-def count(server: Server, url: str) -> int:
-    joint = "&" if "?" in url else "?"
-    total: int = server.get(f"{url}{joint}_summary=count").json()["total"]
-    return total
+class Client(NamedTuple):
+    server: Server
+
+    def count(self, url: str) -> int:
+        joint = "&" if "?" in url else "?"
+        total: int = self.server.get(f"{url}{joint}_summary=count").json()["total"]
+        return total
+
+    def found(self, url: str, size: int = 200) -> list[str]:
+        return [id for page in walk(self.server, f"{url}&_count={size}") for id in ids(page)]
 
 
-def found(server: Server, url: str, size: int = 200) -> list[str]:
-    return [id for page in walk(server, f"{url}&_count={size}") for id in ids(page)]
+class Equal(NamedTuple):
+    """Two answers that are the same, and not empty."""
+
+    what: str
+    one: object
+    other: object
 
 
-def test_months_are_at_most_the_year(demo: Server) -> None:
-    months = [count(demo, f"Observation?date=2025-{month:02}") for month in range(1, 13)]
-    assert 0 < sum(months) <= count(demo, "Observation?date=2025")
+def months(client: Client) -> Iterator[Equal]:
+    """The sum over months is at most the year; equal but for what spans months."""
+    for year in (2025,):
+        by_month = [client.count(f"Observation?date={year}-{m:02}") for m in range(1, 13)]
+        whole = client.count(f"Observation?date={year}")
+        yield Equal(f"{year}", min(sum(by_month), whole), sum(by_month))
 
 
-@pytest.mark.parametrize("query", ["Observation?status=final", "Encounter?_sort=date", "Patient?"])
-def test_pages_are_the_count_and_their_size_does_not_matter(demo: Server, query: str) -> None:
-    large, small = found(demo, query), found(demo, query, 37)
-    assert large == small and len(set(large)) == len(large) == count(demo, query) > 0
+def pages(client: Client) -> Iterator[Equal]:
+    for query in ("Observation?status=final", "Encounter?_sort=date", "Patient?", "?_type=Patient"):
+        large, small = client.found(query), client.found(query, 37)
+        yield Equal(f"{query} by 200 and by 37", large, small)
+        yield Equal(f"{query} repeats nothing", len(set(large)), len(large))
+        yield Equal(f"{query} is what is counted", len(large), client.count(query))
 
 
-def test_alternatives_are_the_union(demo: Server) -> None:
-    single = [set(found(demo, f"Observation?code={code}")) for code in CODES]
-    assert set(found(demo, f"Observation?code={','.join(CODES)}")) == set().union(*single) != set()
+def totals(client: Client) -> Iterator[Equal]:
+    for query in ("Patient?gender=female", "Observation?code=8480-6"):
+        shown = {page.get("total") for page in walk(client.server, f"{query}&_total=accurate")}
+        yield Equal(f"{query}: the total of every page", shown, {client.count(query)})
 
 
-@pytest.mark.parametrize("code", CODES)
-def test_not_is_the_complement(demo: Server, code: str) -> None:
-    every = count(demo, "Observation")
-    assert count(demo, f"Observation?code={code}") + count(
-        demo, f"Observation?code:not={code}"
-    ) == (every)
+def alternatives(client: Client) -> Iterator[Equal]:
+    single = [set(client.found(f"Observation?code={code}")) for code in CODES]
+    union = set(client.found(f"Observation?code={','.join(CODES)}"))
+    yield Equal("a,b is the union", union, set().union(*single))
+    both = set(client.found(f"Observation?code={CODES[0]}&date=ge2025"))
+    late = set(client.found("Observation?date=ge2025"))
+    yield Equal("a&b is the intersection", both, single[0] & late)
 
 
-@pytest.mark.parametrize(
-    ("type_", "name"), [("Observation", "value-quantity"), ("Patient", "gender")]
-)
-def test_missing_is_the_complement(demo: Server, type_: str, name: str) -> None:
-    parts = [count(demo, f"{type_}?{name}:missing={word}") for word in ("true", "false")]
-    assert sum(parts) == count(demo, type_)
+def complements(client: Client) -> Iterator[Equal]:
+    every = set(client.found("Observation?"))
+    for code in CODES:
+        inside = set(client.found(f"Observation?code={code}"))
+        yield Equal(
+            f"not {code}", set(client.found(f"Observation?code:not={code}")), every - inside
+        )
+    for type_, name in (("Observation", "value-quantity"), ("Patient", "gender")):
+        parts = [client.count(f"{type_}?{name}:missing={word}") for word in ("true", "false")]
+        yield Equal(f"{name} is missing or not", sum(parts), client.count(type_))
 
 
-def test_a_compartment_is_the_search_by_patient(demo: Server) -> None:
-    for id_ in found(demo, "Patient?")[:5]:
-        inside = set(found(demo, f"Patient/{id_}/Observation?"))
-        assert inside == set(found(demo, f"Observation?subject=Patient/{id_}"))
-        chained = set(found(demo, f"Observation?subject:Patient._id={id_}"))
-        assert chained == inside
+def compartments(client: Client) -> Iterator[Equal]:
+    for id_ in client.found("Patient?")[:5]:
+        inside = set(client.found(f"Patient/{id_}/Observation?"))
+        by_subject = set(client.found(f"Observation?subject=Patient/{id_}"))
+        yield Equal("a compartment is the search by patient", inside, by_subject)
+        chained = set(client.found(f"Observation?subject:Patient._id={id_}"))
+        yield Equal("a chain on _id is the reference", chained, inside)
+
+
+def joins(client: Client) -> Iterator[Equal]:
+    """What a chain finds from one side, ``_has`` and an include find from the other."""
+    forward = set(client.found("Observation?subject:Patient.gender=female&code=8867-4"))
+    women = set(client.found("Patient?gender=female&_has:Observation:subject:code=8867-4"))
+    back = client.server.get(
+        "Patient?gender=female&_has:Observation:subject:code=8867-4&_count=200"
+        "&_revinclude=Observation:subject"
+    ).json()
+    included = ids(back, "include")
+    while (further := link(back, "next")) is not None:
+        back = client.server.get(further).json()
+        included += ids(back, "include")
+    yield Equal("each is included once", len(set(included)), len(included))
+    yield Equal("what a chain finds is included", forward & set(included), forward)
+    subjects = {
+        entry["resource"]["subject"]["reference"].partition("/")[2]
+        for page in walk(
+            client.server, "Observation?subject:Patient.gender=female&code=8867-4&_count=200"
+        )
+        for entry in page.get("entry", ())
+    }
+    yield Equal("_has finds the subjects", women, subjects)
+
+
+Law = Callable[[Client], Iterator[Equal]]
+LAWS: tuple[Law, ...] = (
+    months, pages, totals, alternatives, complements, compartments, joins,
+)  # fmt: skip
+
+
+def spoilt(value: object) -> object:
+    match value:
+        case int():
+            return value + 1
+        case set():
+            return value ^ {"nobody"}
+        case list():
+            return [*value, "nobody"]
+    raise TypeError(value)
+
+
+def broken(law: Law, server: Server, flip: bool = False) -> tuple[list[str], int]:
+    """(what does not hold, how much was compared)."""
+    compared = list(law(Client(server)))
+    seen = [one._replace(one=spoilt(one.one)) for one in compared] if flip else compared
+    return [one.what for one in seen if one.one != one.other or not one.other], len(compared)
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_a_law_holds(demo: Server, law: Law) -> None:
+    wrong, compared = broken(law, demo)
+    assert not wrong and compared, wrong
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_a_law_can_break(demo: Server, law: Law) -> None:
+    wrong, compared = broken(law, demo, flip=True)
+    assert len(wrong) == compared > 0

@@ -6,7 +6,18 @@ from typing import Final
 
 from .composite import COMPOSITE
 from .date import DATE
-from .kind import Component, Context, Criterion, Kind, KindName, Parameter, Site, Terminology
+from .kind import (
+    LIMITS,
+    Component,
+    Context,
+    Criterion,
+    Kind,
+    KindName,
+    Limits,
+    Parameter,
+    Site,
+    Terminology,
+)
 from .number import NUMBER
 from .quantity import QUANTITY
 from .reference import REFERENCE
@@ -22,11 +33,13 @@ KINDS: Final[dict[str, Kind]] = {
 
 __all__ = [
     "KINDS",
+    "LIMITS",
     "Component",
     "Context",
     "Criterion",
     "Kind",
     "KindName",
+    "Limits",
     "Parameter",
     "Site",
     "Terminology",

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias
 
 from fhir_server.model.problem import BadRequest
 from fhir_server.search.plan import Predicate
@@ -115,6 +115,18 @@ class NoTerminology:
     above = below
 
 
+class Limits(NamedTuple):
+    """What one query may ask for: alternatives of one criterion, chains and ``_has`` in one,
+    includes that name a parameter. More is refused with ``too-costly``."""
+
+    values: int = 1000
+    hops: int = 4
+    includes: int = 50
+
+
+LIMITS: Final = Limits()
+
+
 class Context(NamedTuple):
     """What the meaning of a search value depends on besides itself.
 
@@ -127,6 +139,7 @@ class Context(NamedTuple):
     zone: tzinfo = UTC
     terminology: Terminology = NoTerminology()
     bodies: bool = True
+    limits: Limits = LIMITS
 
 
 @dataclass(slots=True)

@@ -115,7 +115,7 @@ def pages(server: Server, url: str) -> list[list[str]]:
     return found
 
 
-def test_the_record_and_what_it_refers_to_in_one_bundle(server: Server) -> None:
+def test_c69_the_record_and_what_it_refers_to_in_one_bundle(server: Server) -> None:
     load(server)
     bundle = ask(server, "Patient/p/$everything")
     found = keys(bundle)
@@ -130,7 +130,7 @@ def test_the_record_and_what_it_refers_to_in_one_bundle(server: Server) -> None:
     assert server.post("Patient/p/$everything").json() == bundle
 
 
-def test_filters(server: Server) -> None:
+def test_c69_filters(server: Server) -> None:
     load(server)
     everything = "Patient/p/$everything"
     dated = ask(server, f"{everything}?start=2015-01-01&end=2018-12-31")
@@ -158,7 +158,7 @@ def test_filters(server: Server) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 16, 17, 19, 20, 21, 1000])
-def test_pages_are_the_whole(server: Server, count: int) -> None:
+def test_c69_pages_are_the_whole(server: Server, count: int) -> None:
     load(server)
     found = pages(server, f"Patient/p/$everything?_count={count}")
     flat = [key for page in found for key in page]
@@ -168,7 +168,7 @@ def test_pages_are_the_whole(server: Server, count: int) -> None:
     assert first["total"] == len(OWN | SUPPORT)
 
 
-def test_pages_are_as_of_one_point(server: Server) -> None:
+def test_c69_pages_are_as_of_one_point(server: Server) -> None:
     load(server)
     whole = [k for page in pages(server, "Patient/p/$everything?_count=4") for k in page]
     bundle = ask(server, "Patient/p/$everything?_count=4")

@@ -37,6 +37,7 @@ def ask(server: Server, query: str, **options: Any) -> list[str]:
     bundle = answer.json()
     assert bundle["type"] == "searchset" and bundle["link"][0]["relation"] == "self"
     entries = bundle.get("entry", [])
+    assert server.get(bundle["link"][0]["url"], **options).json() == bundle
     assert bundle["total"] == len(entries)
     assert all(e["fullUrl"] == f"{BASE}/Observation/{e['resource']['id']}" for e in entries)
     return [e["resource"]["id"] for e in entries]

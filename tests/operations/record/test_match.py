@@ -150,3 +150,11 @@ def test_a_changed_name_is_found_by_the_new_one_only(server: Server) -> None:
     )
     assert ask(server, patient("Shcheglova", "Iuliia", birthDate="1990-05-01")) == []
     assert ids["julia"] in grades(ask(server, patient("Petrenko", "Olena")))
+
+
+def test_more_than_is_compared_is_refused(server: Server) -> None:
+    one = {"resourceType": "Patient", "identifier": [{"value": str(n)} for n in range(501)]}
+    body = {"resourceType": "Parameters", "parameter": [{"name": "resource", "resource": one}]}
+    answer = server.post("Patient/$match", body)
+    assert answer.status_code == 400
+    assert answer.json()["issue"][0]["code"] == "too-costly"
