@@ -22,6 +22,7 @@ from fhir_server.access.reindexing import Reindexing
 from fhir_server.access.session import Session
 from fhir_server.access.upkeep import upkeep
 from fhir_server.auth.assembly import authorization_server
+from fhir_server.auth.clients import Origins
 from fhir_server.auth.endpoints.discovery import oauth_uris, smart_configuration
 from fhir_server.auth.identities import Identities
 from fhir_server.auth.outbound import Outbound
@@ -351,7 +352,9 @@ async def serving(
         runner.start()
         sweeping = asyncio.create_task(upkeep(domain.engine))
         try:
-            yield Edge(front, edge_rules(domain.settings, FHIR, open_=open_), https)
+            rules = edge_rules(domain.settings, FHIR, open_=open_)
+            known = Origins(domain.identities.records, domain.identities.clients)
+            yield Edge(front, rules, https, known.registered)
         finally:
             sweeping.cancel()
             await runner.drain()
