@@ -17,7 +17,7 @@ from fhir_server.access.commit import committing
 from fhir_server.access.engine import Engine
 from fhir_server.access.gate import Gate, system_session
 from fhir_server.access.parameters import PostedParameters
-from fhir_server.access.policy import CompileFilter
+from fhir_server.access.policy import CompileFilter, joinless
 from fhir_server.access.reindexing import Reindexing
 from fhir_server.access.session import Session
 from fhir_server.access.upkeep import upkeep
@@ -321,7 +321,7 @@ def interactions(
 def scope_filter(searching: Searching) -> CompileFilter:
     """Compiles the search parameters of a scope, which are FHIR's own: what a posted one
     means may change while the scope is in use."""
-    return replace(searching, schema=SearchSchema(searching.schema.definitions)).scope
+    return joinless(replace(searching, schema=SearchSchema(searching.schema.definitions)).scope)
 
 
 @asynccontextmanager

@@ -226,7 +226,8 @@ class Writing:
         draft = item.draft
         if draft.seen is not None and (current is None or current.version != draft.seen):
             raise Stale((draft.key,))
-        known = current if current is not None and await self._knows(current) else None
+        knows = current is not None and await self._knows(current, _LETTERS[draft.method])
+        known = current if knows else None
         living = known is not None and not known.deleted
         if draft.if_match is not None and (
             not living or known is None or draft.if_match != str(known.version)
@@ -265,15 +266,18 @@ class Writing:
         kept = await blob_of(self._engine.store.ledger, change.key, current.version)
         return item.blob == kept or (change.method == "PATCH" and item.blob is None)
 
-    async def _knows(self, current: Stored) -> bool:
-        """May the principal know that this resource is there?"""
+    async def _knows(self, current: Stored, letter: str) -> bool:
+        """May the principal know that this resource is there? Who may change it may."""
         if self._policy.whole:
             return True
         if current.deleted:
             return False
         if apart(self._policy, "r", current.key.type):
             return await permitted(self._engine, self._policy, "r", loads(current.body))
-        return await self._found(current.key, self._policy.sees("r", current.key.type))
+        key = current.key
+        return await self._found(key, self._policy.sees("r", key.type)) or (
+            letter in "ud" and await self._found(key, self._policy.sees(letter, key.type))
+        )
 
     async def _permit(self, draft: Draft, known: Stored) -> None:
         """The stored version must be one that the principal may change."""
