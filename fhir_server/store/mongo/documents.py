@@ -50,6 +50,11 @@ def name(key: Key) -> str:
     return f"{key.type}/{key.id}"
 
 
+def wanted(type_: str, id_: str) -> str:
+    """The ``_id`` that an id asked for would have; BSON holds no lone surrogates."""
+    return f"{type_}/{id_}".encode("utf-8", "replace").decode()
+
+
 class Row:
     """One version with what search knows of it; opened when it is looked into."""
 

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple, assert_never
 
 from fhir_server.search import plan
 from fhir_server.search.values import fold
-from fhir_server.store.mongo.documents import Document
+from fhir_server.store.mongo.documents import Document, wanted
 from fhir_server.store.mongo.keys import HEAD, PAIRED, Keys, behind, head
 
 NEVER: Final[Document] = {"_id": {"$in": []}}
@@ -166,7 +166,7 @@ class Filters:
             case plan.Near(param):
                 return posted(self._keys.group(self._type, param))._replace(exact=False)
             case plan.IdIn(ids):
-                return Test({"_id": {"$in": [f"{self._type}/{i}" for i in ids]}}, exact=True)
+                return Test({"_id": {"$in": [wanted(self._type, i) for i in ids]}}, exact=True)
             case plan.UpdatedIs(prefix, lo, hi):
                 return Test(updated(prefix, lo, hi), exact=True)
             case plan.TextHas(param):

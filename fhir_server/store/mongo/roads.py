@@ -9,11 +9,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
-from fhir_server.model.resource import Key
 from fhir_server.search import plan
 from fhir_server.search.explain import short
 from fhir_server.search.plan import Predicate, Scan
-from fhir_server.store.mongo.documents import Document, name
+from fhir_server.store.mongo.documents import Document, wanted
 from fhir_server.store.mongo.filters import Filters, both
 from fhir_server.store.mongo.keys import Keys
 
@@ -164,9 +163,9 @@ class Planner:
         """By ids, if the scan names them."""
         for part in self._parts:
             if isinstance(part, plan.IdIn):
-                names = [name(Key(self._type, i)) for i in part.ids]
-                wanted = names[0] if len(names) == 1 else {"$in": names}
-                return Way("_id_", {"_id": wanted, "y": self._type}, (part,))
+                names = [wanted(self._type, i) for i in part.ids]
+                some = names[0] if len(names) == 1 else {"$in": names}
+                return Way("_id_", {"_id": some, "y": self._type}, (part,))
         for part, test in zip(self._parts, self._tests, strict=True):
             if isinstance(part, plan.Has) and test.query is not None:
                 return Way("_id_", {**test.query, "y": self._type}, (part,))

@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from pymongo import AsyncMongoClient
+from pymongo import AsyncMongoClient, UpdateOne
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import OperationFailure
 
@@ -25,10 +25,11 @@ from fhir_server.store.base import (
     Versions,
 )
 from fhir_server.store.mongo import history, search
-from fhir_server.store.mongo.documents import VERSION, Document, Row, indexed, name
+from fhir_server.store.mongo.documents import VERSION, Document, Row, indexed, name, wanted
 from fhir_server.store.mongo.erasing import formerly, scrub
 from fhir_server.store.mongo.failing import SNAPSHOT_GONE, answering
 from fhir_server.store.mongo.ledger import MongoLedger
+from fhir_server.store.mongo.presence import Presence
 from fhir_server.store.mongo.schema import Database, tables, wrong_indexes
 from fhir_server.store.mongo.view import Tables, View
 from fhir_server.store.mongo.writer import Writer
@@ -50,7 +51,7 @@ class MongoStore:
         self._database = database
         self._tables = tables
         self._ledger = ledger
-        self._writer = Writer(client, self._tables, self._ledger)
+        self._writer = Writer(client, self._tables, self._ledger, Presence(database))
 
     @classmethod
     async def of(
@@ -107,7 +108,7 @@ class MongoStore:
         return Page(found, total=None if wanted.total == "none" else len(found))
 
     async def current(self, keys: Sequence[Key]) -> list[Stored | None]:
-        rows, names = self._tables.resource, [name(key) for key in keys]
+        rows, names = self._tables.resource, [wanted(*key) for key in keys]
         with answering():
             if len(names) == 1:
                 one = await rows.find_one({"_id": names[0]}, VERSION)
@@ -139,22 +140,27 @@ class MongoStore:
             return await formerly(self._tables, patient)
 
     async def reindex(self, fresh: Sequence[Reindexed]) -> int:
+        items = {name(item.key): item for item in fresh}
+        writes: list[UpdateOne] = []
         with answering():
-            return sum([await self._reindex(item) for item in fresh])
+            found = self._tables.resource.find({"_id": {"$in": list(items)}})
+            async for there in found:
+                renewed = self._renewed(there, items[there["_id"]])
+                if renewed is not None:
+                    at = {"_id": there["_id"], "v": there["v"], "y": there["t"]}
+                    writes.append(UpdateOne(at, {"$set": renewed}))
+            if not writes:
+                return 0
+            return (await self._tables.resource.bulk_write(writes, ordered=False)).matched_count
 
-    async def _reindex(self, item: Reindexed) -> bool:
-        """Whether the index of this version was not as it should be."""
-        at = {"_id": name(item.key), "v": item.version, "y": item.key.type}
-        there = await self._tables.resource.find_one(at)
-        if there is None:
-            return False
-        keys, codec = self._tables.keys, self._tables.codec
-        body = codec.open(there["b"])[: there["l"]]
-        fields = indexed(item.key.type, item.values, body, keys, codec)
+    def _renewed(self, there: Document, item: Reindexed) -> Document | None:
+        """The fields as they should be; None if they are, or the version is not current."""
+        if "y" not in there or there["v"] != item.version:
+            return None
+        row, codec = Row(there, self._tables.codec), self._tables.codec
+        fields = indexed(item.key.type, item.values, row.body, self._tables.keys, codec)
         same = all(there[field] == fields[field] for field in ("d", "k", "s", "r"))
-        if same and Row(there, codec).values == item.values:
-            return False
-        return (await self._tables.resource.update_one(at, {"$set": fields})).matched_count == 1
+        return None if same and row.values == item.values else fields
 
     async def changes(self, since: int) -> AsyncIterator[Stored]:
         last = await self.position()

@@ -15,11 +15,12 @@ import random
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.client_session import AsyncClientSession
-from pymongo.errors import PyMongoError
+from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import ReadPreference
 from pymongo.write_concern import WriteConcern
@@ -31,6 +32,7 @@ from fhir_server.store.mongo.erasing import Erasing
 from fhir_server.store.mongo.failing import RETRY, Uncertain, answering, transient, uncertain
 from fhir_server.store.mongo.group import Group, PreparedSet, Result, take
 from fhir_server.store.mongo.ledger import MongoLedger
+from fhir_server.store.mongo.presence import Presence
 from fhir_server.store.mongo.view import Tables
 
 T = TypeVar("T")
@@ -55,11 +57,18 @@ class Writer:
     """Not for several event loops."""
 
     def __init__(
-        self, client: AsyncMongoClient[Document], tables: Tables, ledger: MongoLedger
+        self,
+        client: AsyncMongoClient[Document],
+        tables: Tables,
+        ledger: MongoLedger,
+        presence: Presence,
     ) -> None:
         self._client = client
         self._tables = tables
         self._ledger = ledger
+        self._presence = presence
+        self._session: AsyncClientSession | None = None
+        self._alone = asyncio.Lock()
         self._waiting: deque[Waiting] = deque()
         self._task: asyncio.Task[None] | None = None
 
@@ -85,6 +94,10 @@ class Writer:
         """Waits for what is under way."""
         while self._task is not None:
             await self._task
+        if self._session is not None:
+            with suppress(PyMongoError):
+                await self._presence.leave()
+            await self._give_up_session()
 
     async def _run(self) -> None:
         try:
@@ -139,27 +152,57 @@ class Writer:
 
     async def _transaction(self, work: Work[T]) -> T:
         """One transaction, tried until it commits, is refused or the time is over."""
+        async with self._alone:
+            beating = asyncio.create_task(self._presence.beat())
+            try:
+                return await self._tried(work)
+            finally:
+                beating.cancel()
+
+    async def _tried(self, work: Work[T]) -> T:
         deadline = time.monotonic() + PATIENCE
         name, pause, results = os.urandom(12), 0.002, list[T]()
         while True:
-            async with self._client.start_session() as session:
-                try:
-                    await session.start_transaction(
-                        ReadConcern("snapshot"), DURABLE, ReadPreference.PRIMARY
-                    )
-                    counter = await take(self._tables, session, name)
-                    if counter is None:
-                        return results[-1]
-                    results.append(await work(session, counter))
-                    await _finish(session, deadline)
-                    return results[-1]
-                except PyMongoError as error:
-                    if time.monotonic() > deadline:
-                        raise _given_up(error) from error
-                    if not transient(error):
-                        raise
+            try:
+                return await self._once(work, name, results, deadline)
+            except PyMongoError as error:
+                if not isinstance(error, OperationFailure):
+                    await self._give_up_session()
+                if time.monotonic() > deadline:
+                    raise _given_up(error) from error
+                if not (transient(error) or isinstance(error, ConnectionFailure)):
+                    raise
             await asyncio.sleep(pause * (0.5 + random.random()))
             pause = min(pause * 2, 0.2)
+
+    async def _once(self, work: Work[T], name: bytes, results: list[T], deadline: float) -> T:
+        session = self._session
+        if session is None:
+            session = self._session = self._client.start_session()
+        await self._presence.announce(session)
+        await session.start_transaction(ReadConcern("snapshot"), DURABLE, ReadPreference.PRIMARY)
+        try:
+            counter = await take(self._tables, session, name)
+        except PyMongoError as error:
+            if transient(error):
+                await session.abort_transaction()
+                await self._presence.turned_away()
+            raise
+        try:
+            if counter is not None:
+                results.append(await work(session, counter))
+                await _finish(session, deadline)
+            return results[-1]
+        finally:
+            if session.in_transaction:
+                await session.abort_transaction()
+
+    async def _give_up_session(self) -> None:
+        """After a lost connection: what is left of its transaction ends with it, or is ended by
+        whoever it stands in the way of."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.end_session()
 
 
 async def _finish(session: AsyncClientSession, deadline: float) -> None:
