@@ -17,9 +17,12 @@ from fhir_server.search.plan import Predicate, Scan
 from fhir_server.search.values import CANONICAL
 from fhir_server.store.sqlite import text
 from fhir_server.store.sqlite.codec import Codec
+from fhir_server.store.sqlite.inside import InnerRow, contained, led
 from fhir_server.store.sqlite.keys import Keys, List
 from fhir_server.store.sqlite.many import Heads
-from fhir_server.store.sqlite.roads import Road, Roads, conjuncts, described
+from fhir_server.store.sqlite.probes import conjuncts
+from fhir_server.store.sqlite.reverse import refers_to
+from fhir_server.store.sqlite.roads import Road, Roads, described
 from fhir_server.store.sqlite.rows import COLUMNS, Budget, Row, batches, bears
 from fhir_server.store.sqlite.streams import BY_DATE, Item, Order, Place, Streams
 
@@ -269,6 +272,8 @@ class View:
             return False
         if scan.where == plan.TRUE:
             return True
+        if isinstance(row, InnerRow):
+            return self.holds(scan.where, row)
         place = (id(scan), row.key)
         known = self._known.get(place)
         if known is None:
@@ -288,7 +293,14 @@ class View:
             case plan.Chain(targets=targets):
                 return any(
                     self.in_scan(t, f) for f in self.referred(row, predicate) for t in targets
+                ) or any(
+                    self.in_scan(t, f) for f in led(row, predicate.param) for t in predicate.inside
                 )
+            case plan.Contains(scan):
+                return any(self.in_scan(scan, inner) for inner in contained(row))
+            case plan.Has(source, param) if isinstance(row, InnerRow):
+                mine = [inner.key for inner in led(row.container, param)]
+                return row.key in mine and self.in_scan(source, row.container)
             case plan.Has():
                 return bool(self.referring(predicate, [row], 1))
             case plan.Composite(param, parts):
@@ -376,25 +388,8 @@ class View:
 
     def referring(self, has: plan.Has, to: Sequence[Row], want: int | None) -> list[Row]:
         """What of the source of ``has`` refers to one of these rows."""
-        leaves = _canonically(has, to) if has.canonical else _literally(has, to)
-        if not leaves:
+        refers = refers_to(has, to)
+        if refers == plan.FALSE:
             return []
-        refers: Predicate = leaves[0] if len(leaves) == 1 else plan.Any(leaves)
-        if has.canonical:
-            ids: dict[str, list[str]] = {}
-            for row in to:
-                ids.setdefault(row.key.type, []).append(row.key.id)
-            exact = tuple(Scan(type_, plan.IdIn(tuple(some))) for type_, some in ids.items())
-            # The lists hold every version of a url; which one is meant is looked up.
-            refers = plan.All((refers, plan.Chain(has.param, exact, canonical=True)))
         self._budget.spend(20)
         return self.find(Scan(has.source.type, plan.both(refers, has.source.where)), BY_DATE, want)
-
-
-def _literally(has: plan.Has, to: Iterable[Row]) -> tuple[plan.ReferenceIs, ...]:
-    return tuple(plan.ReferenceIs(has.param, row.key.type, row.key.id) for row in to)
-
-
-def _canonically(has: plan.Has, to: Iterable[Row]) -> tuple[plan.ReferenceIs, ...]:
-    urls = {u.uri.partition("|")[0] for r in to for u in r.values.uris if u.param == CANONICAL}
-    return tuple(plan.ReferenceIs(has.param, None, None, url) for url in sorted(urls))
