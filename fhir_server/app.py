@@ -22,6 +22,7 @@ from fhir_server.access.reindexing import Reindexing
 from fhir_server.access.session import Session
 from fhir_server.access.upkeep import upkeep
 from fhir_server.auth.assembly import authorization_server
+from fhir_server.auth.clients import Origins
 from fhir_server.auth.endpoints.discovery import oauth_uris, smart_configuration
 from fhir_server.auth.identities import Identities
 from fhir_server.auth.outbound import Outbound
@@ -33,6 +34,7 @@ from fhir_server.http.bodies import Bodies
 from fhir_server.http.dispatch import Base, FhirBase
 from fhir_server.http.front import Front
 from fhir_server.http.middleware import Edge, edge_rules
+from fhir_server.http.openapi import OpenApi
 from fhir_server.http.pages import Metrics, pages
 from fhir_server.http.respond import Asgi
 from fhir_server.http.routes import ROUTES, Router
@@ -341,14 +343,18 @@ async def serving(
         faces: dict[bytes, Asgi] = {b"fhir": face}
         if not open_:
             faces[b"auth"] = auth_site(domain)
+        url = domain.settings.base_url
+        shown = OpenApi(domain.definitions, ROUTES, face.interactions, url, software_version())
         front = Front(
             bases=faces,
-            pages=pages(metrics, ready, domain.store.trouble, settings_rows(), token),
+            pages=pages(metrics, ready, domain.store.trouble, settings_rows(), token, shown),
         )
         runner.start()
         sweeping = asyncio.create_task(upkeep(domain.engine))
         try:
-            yield Edge(front, edge_rules(domain.settings, FHIR, open_=open_), https)
+            rules = edge_rules(domain.settings, FHIR, open_=open_)
+            known = Origins(domain.identities.records, domain.identities.clients)
+            yield Edge(front, rules, https, known.registered)
         finally:
             sweeping.cancel()
             await runner.drain()

@@ -17,8 +17,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from fhir_server.formats.json import Limits as JsonLimits
 
 PREFIX: Final = "VEHR_"
-NOT_SETTINGS: Final = frozenset({"VEHR_TEST_DATA", "VEHR_TEST_MONGODB", "VEHR_TEST_BACKENDS"})
-"""Variables of the test suite, which the server leaves alone."""
+TESTS: Final = "VEHR_TEST_"
+"""Begins variables of the test suite, which the server leaves alone."""
 
 
 class SettingsError(ValueError):
@@ -77,22 +77,13 @@ def _search(value: str) -> str:
     raise ValueError("an external search engine is not available yet; leave it unset")
 
 
-def _conditional_delete(value: str) -> str:
-    if value not in ("single", "multiple"):
-        raise ValueError("must be single or multiple")
-    return value
+def _one_of(*allowed: str) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        if value not in allowed:
+            raise ValueError(f"must be {' or '.join(allowed)}")
+        return value
 
-
-def _second_factor(value: str) -> str:
-    if value not in ("optional", "required"):
-        raise ValueError("must be optional or required")
-    return value
-
-
-def _yes_or_no(value: str) -> str:
-    if value not in ("yes", "no"):
-        raise ValueError("must be yes or no")
-    return value
+    return parse
 
 
 def _url(value: str) -> str:
@@ -186,16 +177,19 @@ class Settings:
         ),
     )
     origins: tuple[str, ...] = field(
-        default=("*",),
+        default=("registered",),
         metadata=of(
-            "ORIGINS", _names, "Browser origins that may call the API, comma-separated; * = any."
+            "ORIGINS",
+            _names,
+            "Browser origins that may call the API, comma-separated; registered = those of"
+            " registered clients; * = any.",
         ),
     )
     second_factor: str = field(
         default="optional",
         metadata=of(
             "SECOND_FACTOR",
-            _second_factor,
+            _one_of("optional", "required"),
             "required: clinicians and administrators sign in with a one-time code too.",
         ),
     )
@@ -203,7 +197,7 @@ class Settings:
         default="no",
         metadata=of(
             "OUTBOUND_LOOPBACK",
-            _yes_or_no,
+            _one_of("yes", "no"),
             "yes: key sets of clients may be fetched from this machine; for tests only.",
         ),
     )
@@ -272,7 +266,7 @@ class Settings:
         default="single",
         metadata=of(
             "CONDITIONAL_DELETE",
-            _conditional_delete,
+            _one_of("single", "multiple"),
             "What a conditional delete may remove: single, or multiple (up to 1000) resources.",
         ),
     )
@@ -368,7 +362,7 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
         row = rows.get(name)
         if row is not None:
             values[row.name] = _parse(row, environ[name])
-        elif name not in NOT_SETTINGS:
+        elif not name.startswith(TESTS):
             raise SettingsError(f"{name} is not a setting of this server")
     return Settings(**values)
 

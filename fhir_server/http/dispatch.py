@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -140,6 +140,11 @@ class FhirBase:
         self._meter = meter
         self._defer = defer
         self._deadlines = Deadlines(base.seconds)
+
+    @property
+    def interactions(self) -> Collection[str]:
+        """Those that have a handler."""
+        return self._handlers.keys()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()

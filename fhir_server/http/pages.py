@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import cache
 from hmac import compare_digest
 from html import escape
 from itertools import accumulate
@@ -20,6 +22,8 @@ from prometheus_client import (
 )
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 
+from fhir_server.formats.json import dumps
+from fhir_server.http.openapi import OpenApi
 from fhir_server.http.respond import FHIR_JSON, rendered
 from fhir_server.http.routes import ROUTES
 from fhir_server.model.problem import Forbidden, NotFound, Problem, Unauthorized
@@ -91,7 +95,8 @@ def pages(
     ready: Callable[[], Awaitable[bool]],
     trouble: Callable[[], Awaitable[str | None]],
     settings: Sequence[tuple[str, ...]],
-    metrics_token: str = "",
+    metrics_token: str,
+    openapi: OpenApi,
 ) -> FastAPI:
     """The application for every prefix but the FHIR bases. ``trouble``: why writes are refused."""
     app = FastAPI(title="vEHR", docs_url=None, redoc_url=None, openapi_url=None)
@@ -124,6 +129,19 @@ def pages(
         policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
         return HTMLResponse(documentation(settings), headers={"content-security-policy": policy})
 
+    @cache
+    def described(type_: str | None) -> bytes:
+        return dumps(openapi.document(type_))
+
+    @app.get("/docs/openapi.json")
+    async def document(request: PageRequest) -> PageResponse:
+        type_ = request.query_params.get("type")
+        try:
+            content = await asyncio.to_thread(described, type_)
+        except KeyError:
+            raise NotFound("there is no such resource type") from None
+        return PageResponse(content, media_type="application/json")
+
     return app
 
 
@@ -150,7 +168,9 @@ def documentation(settings: Sequence[tuple[str, ...]]) -> str:
         "<style>body{font:16px system-ui;margin:2em auto;max-width:60em}"
         "td,th{padding:.2em .8em;text-align:left;vertical-align:top}</style>"
         "<h1>vEHR</h1><p>FHIR R4 (4.0.1). What this server can do: "
-        "<a href=/fhir/metadata>CapabilityStatement</a>.</p>"
+        "<a href=/fhir/metadata>CapabilityStatement</a>, "
+        "<a href=/docs/openapi.json>OpenAPI</a> (of one type: "
+        "<a href='/docs/openapi.json?type=Patient'>Patient</a>).</p>"
         f"<h2>URLs</h2>{_table(('method', 'URL', 'interaction', 'meaning'), routes)}"
         f"<h2>Settings</h2>{_table(('variable', 'default', 'meaning'), settings)}</html>"
     )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import sqlite3
 from pathlib import Path
 
 import pytest
 
 from fhir_server.model.problem import Problem, Unavailable
-from fhir_server.store.sqlite import wal
+from fhir_server.search.plan import IdIn, Scan, Search
+from fhir_server.store.sqlite import schema, wal
 from fhir_server.store.sqlite.opening import open_store
 from tests.faults import flipping
 
@@ -86,3 +88,46 @@ def test_the_check_of_flips_can_fail(tmp_path: Path) -> None:
             tmp_path / "data", bodies | {"feed": bodies["feed"] | {place: b"{}"}}, "nowhere"
         )
     assert issubclass(wal.DamagedLog, Problem)
+
+
+def test_r18_the_dictionary(tmp_path: Path) -> None:
+    """This program has its own copy; what only the database has is refused by name."""
+    bodies = flipping.stored(tmp_path)
+    connection = sqlite3.connect(tmp_path / "data" / schema.FILE)
+    connection.execute("UPDATE dictionary SET content = zeroblob(length(content))")
+    connection.commit()
+    assert asyncio.run(flipping.every(tmp_path / "data")) == bodies
+    connection.execute("INSERT INTO dictionary VALUES (4294967295, ?)", (b"\x37\xa4\x30\xec" * 9,))
+    connection.commit()
+    connection.close()
+    with pytest.raises(Problem, match="dictionary"):
+        asyncio.run(flipping.every(tmp_path / "data"))
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "UPDATE resource SET seq = seq - 1 WHERE id = 'p7'",
+        "UPDATE version SET version = 3 WHERE seq = (SELECT seq FROM resource WHERE id = 'p7')",
+        "UPDATE resource SET id = 'q7' WHERE id = 'p7'",
+    ],
+)
+def test_r18_another_body_is_not_served(tmp_path: Path, sql: str) -> None:
+    """Columns that lead to a body: none shows one patient as another."""
+    flipping.stored(tmp_path)
+    connection = sqlite3.connect(tmp_path / "data" / schema.FILE)
+    assert connection.execute(sql).rowcount == 1
+    connection.commit()
+    connection.close()
+
+    async def look() -> None:
+        store = await open_store(tmp_path / "data", "command")
+        try:
+            for id_ in ("p7", "q7"):
+                page = await store.run(Search((Scan("Patient", IdIn((id_,))),)))
+                assert not page.matches
+        finally:
+            await store.close()
+
+    with pytest.raises(Problem, match=r"Patient/.7 version \d is damaged"):
+        asyncio.run(look())

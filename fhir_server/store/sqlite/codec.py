@@ -163,7 +163,15 @@ class Codec:
 def load(connection: sqlite3.Connection) -> Codec:
     """The codec of a database with every dictionary it has."""
     rows = connection.execute("SELECT id, content FROM dictionary").fetchall()
-    return Codec({number: bytes(content) for number, content in rows})
+    known = {number: bytes(content) for number, content in rows}
+    # The copy of the own dictionary is for other programs: a flipped bit in it harms nobody here.
+    own = zstandard.ZstdCompressionDict(shipped()).dict_id()
+    if own in known:
+        known[own] = shipped()
+    try:
+        return Codec(known)
+    except zstandard.ZstdError:
+        raise Damaged("a dictionary of the database is damaged: restore a backup") from None
 
 
 def record(connection: sqlite3.Connection) -> None:

@@ -16,6 +16,7 @@ from typing import Final, TypeAlias
 from fhir_server.search import plan
 from fhir_server.search.plan import Predicate
 from fhir_server.store.sqlite.keys import DAY, DURATIONS, PAIRED, Keys, stretches
+from fhir_server.store.sqlite.probes import Probe
 
 Bounds: TypeAlias = tuple[int | float, int | float]
 Query: TypeAlias = tuple[str, tuple[int | float | str, ...]]
@@ -33,6 +34,13 @@ _OF_ALL_CODES: Final = (
 )
 _COUNTED: Final = ("SELECT count(*) FROM (", " LIMIT ?)")
 _TALLIED: Final = ("SELECT count(*) FROM (SELECT DISTINCT rid FROM (", ") LIMIT ?)")
+_TESTED: Final = (
+    "SELECT count(*) FROM (SELECT 1 FROM (SELECT DISTINCT rid FROM (",
+    ") LIMIT ?) c CROSS JOIN resource p ON p.rid = c.rid CROSS JOIN resource r ON r.rid = p.rid"
+    " WHERE ",
+)
+MOST_TESTED: Final = 4000
+"""So many resources of a range are tested for a total; about 4 us each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,26 +131,43 @@ class Ranges:
         """How many rows there are, counted up to ``limit``."""
         return self._counted(_COUNTED, sources, limit)
 
-    def tally(self, type_: str, parts: Sequence[Predicate], limit: int) -> int | None:
-        """How many resources have all parts, counted up to ``limit``, where the lists say it
-        exactly: a range alone, or a quantity and a code. None: they do not.
+    def tally(
+        self,
+        type_: str,
+        parts: Sequence[Predicate],
+        limit: int,
+        probe: Callable[[Predicate], Probe | None],
+    ) -> int | None:
+        """How many resources have all parts, counted up to ``limit``, where the index says it
+        exactly: one range, perhaps with a code, and parts that are tested in the index. None:
+        it does not, or it would have to test too many.
         """
-        code: Predicate | None = None
-        if len(parts) == 2:
-            code, ranged = sorted(parts, key=lambda p: coded_by(p) is None)
-        elif len(parts) == 1:
-            (ranged,) = parts
-        else:
-            return None
+        code = next((p for p in parts if coded_by(p) is not None), None)
         asked = None if code is None else coded_by(code)
-        if code is not None and (asked is None or not self._sole(type_, code)):
+        found = [(p, s) for p in parts if (s := self.sources(type_, p, asked)) is not None]
+        if len(found) != 1:
             return None
-        sources = self.sources(type_, ranged, asked)
-        if sources is None or sources.coded != (asked is not None):
-            return None
+        ((ranged, sources),) = found
         if not sources.exact or len(sources.queries) != 1:
             return None
-        return self._counted(_TALLIED, sources, limit)
+        answered = sources.coded and code is not None and self._sole(type_, code)
+        tests = [probe(p) for p in parts if p is not ranged and not (answered and p is code)]
+        if not tests:
+            return self._counted(_TALLIED, sources, limit)
+        known = [test for test in tests if test is not None]
+        return self._tested(sources, known, limit) if len(known) == len(tests) else None
+
+    def _tested(self, sources: Sources, tests: list[Probe], limit: int) -> int | None:
+        ((sql, params),) = sources.queries
+        condition = " AND ".join(test.sql for test in tests)
+        further = tuple(value for test in tests for value in test.params)
+        (found,) = self._connection.execute(
+            "".join((sql.join(_TESTED), condition, " LIMIT ?)")),
+            (*params, MOST_TESTED, *further, limit),
+        ).fetchone()
+        if found < limit and self._counted(_TALLIED, sources, MOST_TESTED) >= MOST_TESTED:
+            return None
+        return int(found)
 
     def _sole(self, type_: str, part: Predicate) -> bool:
         """Whether whatever has the code has it of the system that is asked for."""

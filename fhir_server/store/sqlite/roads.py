@@ -293,7 +293,8 @@ class Roads:
 
     def tally(self, scan: Scan, limit: int) -> int | None:
         """How many a scan finds, counted up to ``limit``, where ranges alone say it."""
-        return self._ranges.tally(scan.type, conjuncts(scan.where), limit)
+        prober = Prober(self._keys, scan.type, self)
+        return self._ranges.tally(scan.type, conjuncts(scan.where), limit, prober.probe)
 
     def _chained(self, type_: str, chain: plan.Chain, limit: int) -> list[List] | None:
         rows = self._joins.chained(chain, limit)

@@ -10,7 +10,7 @@ from fhir_server.model.problem import BadRequest
 from fhir_server.model.resource import Key, Stored
 from fhir_server.search.values import IndexValues
 from fhir_server.search.words import Words, words_of
-from fhir_server.store.sqlite.codec import Codec, unpack
+from fhir_server.store.sqlite.codec import Codec, Damaged, unpack
 from fhir_server.store.sqlite.keys import Rows
 
 Columns: TypeAlias = tuple[Any, ...]
@@ -63,8 +63,21 @@ class Row:
         return row
 
     def stored(self) -> Stored:
-        _, _, _, _, version, updated, seq, method, split, _ = self.columns
-        return Stored(self.key, version, updated, self.raw[:split], seq, method)
+        """Raises Damaged where the body is another one's: a flipped bit in a table, outside of
+        what the checksum of the frame covers, must not show one patient as another.
+        """
+        _, _, id_, _, version, updated, seq, method, split, _ = self.columns
+        body = self.raw[:split]
+        if body and not _is(body, id_, version):
+            raise Damaged(f"{self.key} version {version} is damaged: run vehr doctor --scrub")
+        return Stored(self.key, version, updated, body, seq, method)
+
+
+def _is(body: bytes, id_: str, version: int) -> bool:
+    """Whether a minified body names itself so."""
+    if b'"id":"%b"' % id_.encode() not in body:
+        return False
+    return b'"versionId":"%d"' % version in body or b'"versionId":' not in body
 
 
 class Exceeded(Exception):
