@@ -102,6 +102,9 @@ class Session:
         scans = tuple(s for s in search.scans if self.policy.allows("s", s.type))
         if not scans:
             self.allow("s", search.scans[0].type)
+        if search.total == "estimate" and not self.policy.whole:
+            # What is hidden would show in it: it lengthens the lists that are sampled.
+            search = replace(search, total="limited")
         restricted = restrict(replace(search, scans=scans), self.policy)
         if trace is not None:
             trace.search = restricted

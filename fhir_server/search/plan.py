@@ -315,8 +315,9 @@ class Search:
 
     ``count`` 0 with ``total`` "exact" is ``_summary=count``. ``after``: the cursor of the
     previous page. ``total`` "exact" always counts, "limited" only up to ``TOTAL_LIMIT``,
-    "none" not at all. ``as_of``: the change-feed position at which the plan is run. ``rest``:
-    not the matches of the page that ends there, only the rest of what they include.
+    "estimate" may say beyond it about how many there are, "none" not at all. ``as_of``: the
+    change-feed position at which the plan is run. ``rest``: not the matches of the page that
+    ends there, only the rest of what they include.
     """
 
     scans: tuple[Scan, ...]
@@ -324,7 +325,7 @@ class Search:
     count: int = 20
     after: Cursor | None = None
     includes: tuple[Include, ...] = ()
-    total: Literal["none", "limited", "exact"] = "limited"
+    total: Literal["none", "limited", "exact", "estimate"] = "limited"
     as_of: int | None = None
     rest: Rest | None = None
 

@@ -31,7 +31,7 @@ class Result:
     most_count: int = MOST_COUNT
     sort: tuple[SortKey, ...] = DEFAULT_SORT
     count: int = DEFAULT_COUNT
-    total: Literal["none", "limited", "exact"] = "limited"
+    total: Literal["none", "limited", "exact", "estimate"] = "limited"
     summary: str = ""
     elements: tuple[str, ...] = ()
     includes: list[Include] = field(default_factory=list)
@@ -66,7 +66,7 @@ def _total(result: Result, _modifier: str, value: str) -> str:
         case "none":
             result.total = "none"
         case "estimate":
-            result.total = "limited"
+            result.total = "estimate"
         case "accurate":
             result.total = "exact"
         case _:

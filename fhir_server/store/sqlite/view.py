@@ -72,7 +72,7 @@ class View:
         self._budget = budget
         known = set() if long is None else long
         self._roads = Roads(connection, keys, self, known, budget)
-        self._streams = Streams(connection, self._roads, budget)
+        self.streams = Streams(connection, self._roads, budget)
         self._chosen: dict[int, tuple[Scan, Road]] = {}
         self._known: dict[tuple[int, Key], bool] = {}
         self._kept: list[Scan] = []
@@ -107,8 +107,8 @@ class View:
         ids = next((p.ids for p in conjuncts(scan.where) if isinstance(p, plan.IdIn)), None)
         if ids is not None:
             return self._named(scan, ids, order)[:want]
-        road = self._road(scan)
-        if self._streams.single(road, order) and not self.hidden:
+        road = self.road(scan)
+        if self.streams.single(road, order) and not self.hidden:
             return self._direct(scan, road, order, want)
         return self._batched(scan, road, order, want)
 
@@ -129,7 +129,8 @@ class View:
         rows = sorted(found.values(), key=lambda r: place(order, r), reverse=order.descending)
         return rows[:want]
 
-    def _road(self, scan: Scan) -> Road:
+    def road(self, scan: Scan) -> Road:
+        """How a scan is evaluated, chosen once."""
         kept = self._chosen.get(id(scan))
         if kept is None:
             choose = self._roads.choose if self.trace is None else self._explained
@@ -151,7 +152,7 @@ class View:
     def _items(
         self, scan: Scan, road: Road, order: Order, need: int, *, bodies: bool
     ) -> Iterator[Item]:
-        items = self._streams.open(scan.type, road, order, need, bodies=bodies)
+        items = self.streams.open(scan.type, road, order, need, bodies=bodies)
         if self.trace is None:
             return items
         return self.trace.counted(f"{scan.type}: candidates that pass the index tests", items)
@@ -233,7 +234,7 @@ class View:
         """How many a scan finds, counted up to ``limit``."""
         if any(isinstance(p, plan.IdIn) for p in conjuncts(scan.where)):
             return len(self.find(scan, BY_DATE, limit))
-        road = self._road(scan)
+        road = self.road(scan)
         if road.residual and not self.hidden:
             found = self._counted(lambda most: self._roads.tally(scan, most), limit)
             if found is not None:
@@ -241,12 +242,12 @@ class View:
         if road.residual or self.hidden or (road.rids is None and len(road.lists) != 1):
             return len(self.find(scan, BY_DATE, limit))
         if road.rids is not None:
-            return len(self._streams.collected(road)[:limit])
+            return len(self.streams.collected(road)[:limit])
         if not road.probes:
-            return self._length(scan, road, limit)
-        return self._streams.count(road, 2**62 if limit is None else limit)
+            return self.length(scan, road, limit)
+        return self.streams.count(road, 2**62 if limit is None else limit)
 
-    def _length(self, scan: Scan, road: Road, limit: int | None) -> int:
+    def length(self, scan: Scan, road: Road, limit: int | None) -> int:
         if road.everything:
             row = self._connection.execute(
                 "SELECT live FROM counter WHERE type = ?", (scan.type,)
