@@ -18,11 +18,12 @@ from fhir_server.access.commit import committing
 from fhir_server.access.engine import Engine
 from fhir_server.access.gate import Gate, system_session
 from fhir_server.access.parameters import PostedParameters
-from fhir_server.access.policy import CompileFilter
+from fhir_server.access.policy import CompileFilter, joinless
 from fhir_server.access.reindexing import Reindexing
 from fhir_server.access.session import Session
 from fhir_server.access.upkeep import upkeep
 from fhir_server.auth.assembly import authorization_server
+from fhir_server.auth.clients import Origins
 from fhir_server.auth.endpoints.discovery import oauth_uris, smart_configuration
 from fhir_server.auth.identities import Identities
 from fhir_server.auth.outbound import Outbound
@@ -327,7 +328,7 @@ def interactions(
 def scope_filter(searching: Searching) -> CompileFilter:
     """Compiles the search parameters of a scope, which are FHIR's own: what a posted one
     means may change while the scope is in use."""
-    return replace(searching, schema=SearchSchema(searching.schema.definitions)).scope
+    return joinless(replace(searching, schema=SearchSchema(searching.schema.definitions)).scope)
 
 
 @asynccontextmanager
@@ -359,7 +360,9 @@ async def serving(
             runner.start()
             sweeping = asyncio.create_task(upkeep(domain.engine))
             try:
-                yield Edge(front, edge_rules(domain.settings, FHIR, open_=open_), https)
+                rules = edge_rules(domain.settings, FHIR, open_=open_)
+                known = Origins(domain.identities.records, domain.identities.clients)
+                yield Edge(front, rules, https, known.registered)
             finally:
                 sweeping.cancel()
                 await runner.drain()

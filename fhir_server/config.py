@@ -177,9 +177,12 @@ class Settings:
         ),
     )
     origins: tuple[str, ...] = field(
-        default=("*",),
+        default=("registered",),
         metadata=of(
-            "ORIGINS", _names, "Browser origins that may call the API, comma-separated; * = any."
+            "ORIGINS",
+            _names,
+            "Browser origins that may call the API, comma-separated; registered = those of"
+            " registered clients; * = any.",
         ),
     )
     second_factor: str = field(

@@ -13,7 +13,18 @@ from typing import NamedTuple
 
 from fhir_server.model.problem import BadRequest
 from fhir_server.search.match import matches
-from fhir_server.search.plan import All, Any, Chain, Has, Not, Predicate, Scan, TokenIs
+from fhir_server.search.plan import (
+    All,
+    Any,
+    Chain,
+    Contains,
+    Has,
+    Not,
+    Predicate,
+    Scan,
+    TextHas,
+    TokenIs,
+)
 from fhir_server.search.values import IndexValues
 
 
@@ -74,8 +85,10 @@ class _Index:
 
 def _joins(where: Predicate) -> bool:
     match where:
-        case Chain() | Has():
+        case Chain() | Has() | Contains():
             return True
+        case TextHas():
+            return where.of_body
         case Not(part):
             return _joins(part)
         case All(parts) | Any(parts):

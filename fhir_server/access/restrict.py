@@ -20,6 +20,7 @@ from fhir_server.search.plan import (
     Any,
     Chain,
     Composite,
+    Contains,
     DateIs,
     Has,
     IdIn,
@@ -59,6 +60,11 @@ def restrict_scan(scan: Scan, policy: Policy, letter: str = "s") -> Scan:
     )
 
 
+def _contained(scan: Scan, policy: Policy) -> Scan:
+    """Who sees a resource sees what it contains; what that refers to is another matter."""
+    return Scan(scan.type, restrict_predicate(scan.where, policy))
+
+
 def _include(include: Include, policy: Policy) -> Include:
     return replace(
         include,
@@ -76,8 +82,14 @@ def restrict_predicate(predicate: Predicate, policy: Policy) -> Predicate:
             return Any(tuple(restrict_predicate(p, policy) for p in parts))
         case Not(part):
             return Not(restrict_predicate(part, policy))
-        case Chain(targets=targets):
-            return replace(predicate, targets=tuple(restrict_scan(t, policy) for t in targets))
+        case Chain(targets=targets, inside=inside):
+            return replace(
+                predicate,
+                targets=tuple(restrict_scan(t, policy) for t in targets),
+                inside=tuple(_contained(t, policy) for t in inside),
+            )
+        case Contains(scan):
+            return Contains(_contained(scan, policy))
         case Has(source):
             return replace(predicate, source=restrict_scan(source, policy))
         case Composite(param, parts):

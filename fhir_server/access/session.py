@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
 
 from fhir_server.access.audit.entry import Recording
+from fhir_server.access.audit.writes import WriteRecord
 from fhir_server.access.contents import (
     Content,
     blob_of,
@@ -114,6 +115,9 @@ class Session:
         scans = tuple(s for s in search.scans if self.policy.allows("s", s.type))
         if not scans:
             self.allow("s", search.scans[0].type)
+        if search.total == "estimate" and not self.policy.whole:
+            # What is hidden would show in it: it lengthens the lists that are sampled.
+            search = replace(search, total="limited")
         restricted = restrict(replace(search, scans=scans), self.policy)
         if trace is not None:
             trace.search = restricted
@@ -173,7 +177,8 @@ class Session:
                 if not self.policy.whole:
                     raise Forbidden(f"not permitted: write {DEFINING}")
                 ledger = (*ledger, parameters.mark)
-        writing = Writing(self._engine, self.principal, self.policy, self._recording)
+        record = WriteRecord(self._recording, self.principal) if self._recording else None
+        writing = Writing(self._engine, self.principal, self.policy, record)
         return await writing.run(drafts, ledger)
 
     def erasing(self, types: Iterable[str]) -> Erasing:

@@ -93,6 +93,24 @@ class Clients:
         raise Unavailable("the client is being changed by others")
 
 
+class Origins:
+    """The browser origins of registered clients, looked up once under each policy epoch."""
+
+    def __init__(self, records: Records, clients: Clients) -> None:
+        self._records = records
+        self._clients = clients
+        self._epoch = -1
+        self._known: frozenset[str] = frozenset()
+
+    async def registered(self, origin: str) -> bool:
+        epoch = await self._records.epoch()
+        if epoch != self._epoch:
+            living = [client for client in await self._clients.all() if not client.disabled]
+            self._known = frozenset(o for client in living for o in client.origins())
+            self._epoch = epoch
+        return origin in self._known
+
+
 def hashed_secret(secret: str) -> str:
     """What is stored of a client's secret. BadRequest if it could be guessed."""
     if len(secret) < LEAST_SECRET:

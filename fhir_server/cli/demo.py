@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from fhir_server.app import opened
+from fhir_server.cli.demo_people import add_people, logins
 from fhir_server.cli.load import run
 from fhir_server.cli.settings import Data, lasting, settings_of
 from fhir_server.cli.token import SYSTEM, issue
@@ -32,8 +33,9 @@ def demo(
         with resources.as_file(resources.files("fhir_server") / "demo") as folder:
             loaded = asyncio.run(run(settings, sorted(Path(folder).glob("*.ndjson.gz")), _CONSOLE))
         print(f"Loaded {loaded.stored.total():,} resources of synthetic patients.")
+        asyncio.run(populate(settings))
     token = asyncio.run(issue(settings, SYSTEM, HOURS * 60, ("demo", "", "")))
-    print(greeting(settings.base_url, token))
+    print(greeting(settings.base_url, token, logins(settings.data)))
 
 
 async def is_empty(settings: Settings) -> bool:
@@ -42,10 +44,18 @@ async def is_empty(settings: Settings) -> bool:
         return not await domain.store.counts()
 
 
-def greeting(base: str, token: str) -> str:
-    """What to paste into a shell once the server runs."""
+async def populate(settings: Settings) -> None:
+    """The people who sign in."""
+    async with opened(settings) as domain:
+        await add_people(domain.identities, settings.data)
+
+
+def greeting(base: str, token: str, people: list[tuple[str, str]]) -> str:
+    """Where to sign in, and what to paste into a shell once the server runs."""
+    known = "".join(f"\n    {name:<8} {password}" for name, password in people)
+    signing_in = f"\n  Sign in             {base}/auth{known}" if known else ""
     ask = f'curl -s -H "Authorization: Bearer $TOKEN" \'{base}/fhir'
-    return f"""
+    return f"""{signing_in}
   API documentation  {base}/docs
   CapabilityStatement {base}/fhir/metadata
   A token for {HOURS} hours, for everything in this record:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain, count
 from typing import Final
@@ -58,15 +58,23 @@ PREFLIGHT: Final = Response(
         "Access-Control-Max-Age": "600",
     },
 )
+SMART: Final = ".well-known/smart-configuration"
 MOST_HOSTS: Final = 64
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9\-._]{1,64}")
 _HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.\-_]+)(?::\d{0,5})?")
 _WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
+REGISTERED: Final = "registered"
+"""Among the origins: those of registered clients."""
+Registered = Callable[[str], Awaitable[bool]]
+"""Does the page of a registered client have this origin?"""
+
+
 @dataclass(frozen=True, slots=True)
 class EdgeRules:
     """``hosts``: names that the Host header may have. ``origins``: browser origins; "*" any.
+    ``everybody``: paths that pages of any origin may read.
 
     ``loopback_only``: only loopback origins, and requests of any other origin are refused.
     ``contents``: paths (with what is below them) whose bodies are streamed, and their limit.
@@ -81,6 +89,7 @@ class EdgeRules:
     max_running: int
     max_held: int
     contents: tuple[tuple[bytes, int], ...] = ()
+    everybody: frozenset[bytes] = frozenset()
 
     def body_limit(self, path: bytes) -> tuple[int, bool]:
         """Bytes that a body for this path may have, and whether it is streamed."""
@@ -93,8 +102,11 @@ class EdgeRules:
 class Edge:
     """Outermost: calls ``inner`` for what passes."""
 
-    def __init__(self, inner: Asgi, rules: EdgeRules, https: bool) -> None:
+    def __init__(
+        self, inner: Asgi, rules: EdgeRules, https: bool, registered: Registered | None = None
+    ) -> None:
         self._inner = inner
+        self._registered = registered or nobody
         self._rules = rules
         self._security = list(SECURITY)
         if https:
@@ -131,7 +143,7 @@ class Edge:
         try:
             self._check(scope, headers)
             if "origin" in headers:
-                cors = self._cors(headers["origin"])
+                cors = await self._cors(headers["origin"], scope["raw_path"])
             else:
                 scope[EDGE_LINES] = f"{self._lines}x-request-id: {request_id}\r\n"
         except Problem as problem:
@@ -180,15 +192,16 @@ class Edge:
             if not length.isdigit() or int(length[:20]) > limit:
                 raise TooLarge(f"the body is larger than {limit} bytes")
 
-    def _cors(self, origin: str) -> Sequence[tuple[bytes, bytes]]:
+    async def _cors(self, origin: str, path: bytes) -> Sequence[tuple[bytes, bytes]]:
         rules = self._rules
-        loopback = _is_loopback(origin)
-        if rules.loopback_only and not loopback:
+        if rules.loopback_only and not _is_loopback(origin):
             raise Forbidden("only pages of this machine may call an open server")
         if rules.loopback_only or origin.lower() in rules.origins:
             allowed, vary = origin.encode("latin-1", "replace"), [(b"vary", b"origin")]
-        elif "*" in rules.origins:
+        elif "*" in rules.origins or path in rules.everybody:
             allowed, vary = b"*", []
+        elif REGISTERED in rules.origins and await self._registered(origin):
+            allowed, vary = origin.encode("latin-1", "replace"), [(b"vary", b"origin")]
         else:
             return [(b"vary", b"origin")]
         return [
@@ -196,6 +209,11 @@ class Edge:
             (b"access-control-expose-headers", EXPOSED.encode()),
             *vary,
         ]
+
+
+async def nobody(origin: str) -> bool:
+    """No origin is registered."""
+    return False
 
 
 def read_headers(raw: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
@@ -251,4 +269,10 @@ def edge_rules(settings: Settings, path: str, *, open_: bool) -> EdgeRules:
         max_running=settings.max_running,
         max_held=settings.max_held,
         contents=((f"{path}/Binary".encode(), settings.max_content),),
+        everybody=frozenset(
+            {
+                *(f"{path}/{public}".encode() for public in ("metadata", SMART)),
+                *(b"/auth/.well-known/openid-configuration", b"/auth/jwks", b"/auth/style.json"),
+            }
+        ),
     )

@@ -181,7 +181,8 @@ class Criteria:
             present: Predicate = TRUE
         elif parameter.narrowed:
             # The index holds references to other types as well.
-            present = Chain(parameter.index, tuple(Scan(t) for t in parameter.targets))
+            scans = tuple(Scan(t) for t in parameter.targets)
+            present = Chain(parameter.index, scans, inside=scans)
         else:
             kind = parameter.kind
             parts = tuple(Present(index, kind, parameter.targets) for index in parameter.indexes)
@@ -233,7 +234,7 @@ class Criteria:
                 continue
         if not scans:
             raise _dead_end(f"{name}: no type that it leads to has {rest[:100]!r}", hops)
-        return Chain(parameter.index, tuple(scans), parameter.canonical)
+        return Chain(parameter.index, tuple(scans), parameter.canonical, tuple(scans))
 
     def _has(self, type: str, name: str, value: str, hops: int) -> Predicate:
         parts = name.split(":", 3)

@@ -123,7 +123,11 @@ def lines_of(predicate: Predicate, depth: int = 0) -> list[str]:
             return [head + "not", *lines_of(part, depth + 1)]
         case plan.Chain(param, targets, _):
             below = [line for scan in targets for line in scan_lines(scan, depth + 1)]
+            if predicate.inside:
+                below.append("  " * (depth + 1) + "or a contained resource of the same")
             return [f"{head}{param} leads to", *below]
+        case plan.Contains(scan):
+            return [f"{head}contains", *scan_lines(scan, depth + 1)]
         case plan.Has(source, param, _):
             return [f"{head}is referred to by {param} of", *scan_lines(source, depth + 1)]
         case plan.Composite(param, parts):

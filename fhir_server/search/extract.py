@@ -7,7 +7,7 @@ once. Extraction does not raise on a structurally valid resource.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, tzinfo
 from typing import Any, TypeAlias, assert_never
 
@@ -24,6 +24,7 @@ from fhir_server.search.values import (
     CANONICAL,
     DATE_MAX,
     DATE_MIN,
+    ContainedValue,
     GroupValue,
     IndexValues,
     TokenValue,
@@ -69,7 +70,14 @@ def compile_extract(
         if of_type is None:
             more = (further or {}).get(type_)
             of_type = compiled[type_] = _compile_type(schema.of(type_), site, more)
-        return of_type(resource)
+        values = of_type(resource)
+        if "contained" in resource:
+            values.contained = [contained(one, values.date) for one in resource["contained"]]
+        return values
+
+    def contained(resource: Json, date: int) -> ContainedValue:
+        found = replace(extract(resource), date=date)
+        return ContainedValue(resource["resourceType"], resource.get("id", ""), found)
 
     return extract
 

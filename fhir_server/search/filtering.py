@@ -60,7 +60,7 @@ def _chain(criteria: Criteria, type: str, step: Step, rest: Compare, hops: int) 
         scans.append(Scan(target, where))
     if not scans:
         raise refused or BadRequest(f"_filter: {step.name!r} leads nowhere")
-    return Chain(parameter.index, tuple(scans), parameter.canonical)
+    return Chain(parameter.index, tuple(scans), parameter.canonical, tuple(scans))
 
 
 def _leaf(

@@ -24,11 +24,12 @@ from fhir_server.search.values import (
 )
 from fhir_server.search.words import has_words
 
-Join = Callable[[plan.Chain | plan.Has | plan.TextHas], bool]
+Joined = plan.Chain | plan.Has | plan.Contains | plan.TextHas
+Join = Callable[[Joined], bool]
 """Answers a predicate that needs other resources, or the body; a store hands it in."""
 
 
-def _no_join(node: plan.Chain | plan.Has | plan.TextHas) -> bool:
+def _no_join(node: Joined) -> bool:
     raise LookupError(f"{type(node).__name__} needs a store")
 
 
@@ -50,7 +51,9 @@ def matches(
             return any(matches(part, id, values, updated, join) for part in parts)
         case plan.Not(part):
             return not matches(part, id, values, updated, join)
-        case plan.Chain() | plan.Has() | plan.TextHas(param="_text" | "_content"):
+        case plan.Chain() | plan.Has() | plan.Contains():
+            return join(predicate)
+        case plan.TextHas(param="_text" | "_content"):
             return join(predicate)
         case plan.Composite(param, parts):
             groups = [group.values for group in values.groups if group.param == param]

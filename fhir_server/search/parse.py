@@ -12,6 +12,7 @@ from itertools import chain
 from typing import Final
 
 from fhir_server.model.problem import BadRequest
+from fhir_server.search.contained import within_containers
 from fhir_server.search.criteria import Criteria, UnknownParameter, not_supported
 from fhir_server.search.filtering import compile_filter
 from fhir_server.search.parameters import Context
@@ -24,7 +25,7 @@ Pairs = Iterable[tuple[str, str]]
 MOST_PARAMETERS: Final = 100
 ELSEWHERE: Final = frozenset({"_format", "_pretty", "_cursor"})
 """Read by the interaction or the HTTP layer, no part of the search."""
-REFUSED: Final = frozenset({"_containedType", "_query", "_score"})
+REFUSED: Final = frozenset({"_query", "_score"})
 """Defined by FHIR for every type and not supported."""
 
 
@@ -90,6 +91,7 @@ def parse_search(
                 where[t].append(predicate)
             applied.append((name, value))
     scans = tuple(Scan(t, _conjunction(where[t])) for t in types)
+    scans = within_containers(schema, result, scans, everywhere=within is None)
     search = _search(result, scans, after)
     if search.count and "_count" not in seen:
         applied.append(("_count", str(search.count)))

@@ -178,11 +178,25 @@ class Chain:
 
     ``canonical``: the values are canonical urls; ``url|version`` leads to that version of the
     resource, ``url`` to each that is stored (https://hl7.org/fhir/R4/references.html#canonical).
+    ``inside``: or to a contained resource (``#id``) of these. What may be seen of it is what may
+    be seen of its container, so these are apart.
     """
 
     param: str
     targets: tuple[Scan, ...]
     canonical: bool = False
+    inside: tuple[Scan, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Contains:
+    """Some contained resource is of ``scan``.
+
+    A contained resource was updated with its container; of other resources only its container
+    refers to it (``Has``), by ``#id``. https://hl7.org/fhir/R4/references.html#contained
+    """
+
+    scan: Scan
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +241,7 @@ Leaf: TypeAlias = (
     | TextHas
     | InPatient
 )
-Predicate: TypeAlias = All | Any | Not | Leaf | Chain | Has | Composite
+Predicate: TypeAlias = All | Any | Not | Leaf | Chain | Has | Contains | Composite
 
 TRUE = All()
 FALSE = Any()
@@ -301,8 +315,9 @@ class Search:
 
     ``count`` 0 with ``total`` "exact" is ``_summary=count``. ``after``: the cursor of the
     previous page. ``total`` "exact" always counts, "limited" only up to ``TOTAL_LIMIT``,
-    "none" not at all. ``as_of``: the change-feed position at which the plan is run. ``rest``:
-    not the matches of the page that ends there, only the rest of what they include.
+    "estimate" may say beyond it about how many there are, "none" not at all. ``as_of``: the
+    change-feed position at which the plan is run. ``rest``: not the matches of the page that
+    ends there, only the rest of what they include.
     """
 
     scans: tuple[Scan, ...]
@@ -310,7 +325,7 @@ class Search:
     count: int = 20
     after: Cursor | None = None
     includes: tuple[Include, ...] = ()
-    total: Literal["none", "limited", "exact"] = "limited"
+    total: Literal["none", "limited", "exact", "estimate"] = "limited"
     as_of: int | None = None
     rest: Rest | None = None
 

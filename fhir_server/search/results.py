@@ -31,10 +31,11 @@ class Result:
     most_count: int = MOST_COUNT
     sort: tuple[SortKey, ...] = DEFAULT_SORT
     count: int = DEFAULT_COUNT
-    total: Literal["none", "limited", "exact"] = "limited"
+    total: Literal["none", "limited", "exact", "estimate"] = "limited"
     summary: str = ""
     elements: tuple[str, ...] = ()
     includes: list[Include] = field(default_factory=list)
+    contained: Literal["false", "true", "both"] = "false"
     named_includes: int = 0
 
 
@@ -65,7 +66,7 @@ def _total(result: Result, _modifier: str, value: str) -> str:
         case "none":
             result.total = "none"
         case "estimate":
-            result.total = "limited"
+            result.total = "estimate"
         case "accurate":
             result.total = "exact"
         case _:
@@ -110,9 +111,20 @@ def _top_level(definitions: Definitions, type: str) -> frozenset[str]:
     return frozenset(element.name for element in definitions.children(type))
 
 
-def _contained(_result: Result, _modifier: str, value: str) -> str:
-    if value != "false":
-        not_supported(f"_contained: {value[:100]!r} is not supported")
+def _contained(result: Result, _modifier: str, value: str) -> str:
+    match value:
+        case "false" | "true" | "both":
+            result.contained = value
+        case _:
+            raise BadRequest(f"_contained: {value[:100]!r} is not true, false or both")
+    return value
+
+
+def _contained_type(_result: Result, _modifier: str, value: str) -> str:
+    if value == "contained":
+        not_supported("_containedType: only the container can be returned")
+    if value != "container":
+        raise BadRequest(f"_containedType: {value[:100]!r} is not container or contained")
     return value
 
 
@@ -278,9 +290,15 @@ RESULTS: Final[dict[str, ResultParameter]] = {
         ),
         ResultParameter(
             "_contained",
-            "false: contained resources are not matches",
-            "Patient?_contained=false",
+            "false; true: resources that contain what is sought; both",
+            "Patient?_contained=both",
             _contained,
+        ),
+        ResultParameter(
+            "_containedType",
+            "container: what is returned for a contained resource",
+            "Patient?_contained=true&_containedType=container",
+            _contained_type,
         ),
         ResultParameter(
             "_include",

@@ -95,6 +95,14 @@ class GroupValue(NamedTuple):
     values: IndexValues
 
 
+class ContainedValue(NamedTuple):
+    """What a contained resource offers. Its ``date`` is that of its container."""
+
+    type: str
+    id: str
+    values: IndexValues
+
+
 @dataclass(slots=True)
 class IndexValues:
     """Everything that search knows of one version of one resource.
@@ -113,6 +121,7 @@ class IndexValues:
     references: list[ReferenceValue] = field(default_factory=list)
     uris: list[UriValue] = field(default_factory=list)
     groups: list[GroupValue] = field(default_factory=list)
+    contained: list[ContainedValue] = field(default_factory=list)
 
 
 _STROKES: Final = str.maketrans(

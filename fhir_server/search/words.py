@@ -84,6 +84,17 @@ def words_of(body: bytes) -> Words:
 remembered: Final = lru_cache(4096)(words_of)
 
 
+@lru_cache(256)
+def _contained(body: bytes) -> tuple[bytes, ...]:
+    return tuple(map(msgspec.json.encode, msgspec.json.decode(body).get("contained", ())))
+
+
+def contained_body(body: bytes, number: int) -> bytes:
+    """One of the contained resources of a stored one, by its place; empty if there is none."""
+    bodies = _contained(body)
+    return bodies[number] if number < len(bodies) else b""
+
+
 def resource_words(resource: Json) -> Words:
     written = _Written()
     written.resource(resource)

@@ -20,9 +20,9 @@ from fhir_server.store.ledger import Ledger, LedgerWrite
 class Page:
     """One page of matches in order, then what was included (each resource once).
 
-    ``total``: None when it was not asked for or not exact. ``next``: cursor of the next
-    page, None on the last. ``rest``: more is included than ``plan.INCLUDE_LIMIT``; a Search
-    with it goes on there.
+    ``total``: None when it was not asked for or is not known; exact but for an "estimate".
+    ``next``: cursor of the next page, None on the last. ``rest``: more is included than
+    ``plan.INCLUDE_LIMIT``; a Search with it goes on there.
     """
 
     matches: Sequence[Stored]

@@ -19,7 +19,7 @@ from fhir_server.search.explain import Trace
 from fhir_server.search.match import matches_leaf
 from fhir_server.search.plan import Cursor, History, Predicate, Rest, Scan, Search
 from fhir_server.search.values import CANONICAL, IndexValues
-from fhir_server.search.words import remembered
+from fhir_server.search.words import contained_body, remembered
 from fhir_server.store.base import (
     Change,
     ChangeSet,
@@ -44,6 +44,21 @@ class Entry:
     rid: int
     stored: Stored
     values: IndexValues
+    container: Entry | None = None
+
+
+def contained(entry: Entry) -> list[Entry]:
+    """What a resource contains; for what is contained itself, that and what lies beside it."""
+    top = entry.container or entry
+    return [
+        Entry(
+            top.rid,
+            replace(top.stored, key=Key(type_, id_), body=contained_body(top.stored.body, number)),
+            values,
+            top,
+        )
+        for number, (type_, id_, values) in enumerate(top.values.contained)
+    ]
 
 
 class World:
@@ -69,9 +84,13 @@ class World:
                 return any(self.holds(p, entry) for p in parts)
             case plan.Not(part):
                 return not self.holds(part, entry)
-            case plan.Chain(param, targets, canonical):
-                found = self.referred(entry, param, canonical)
-                return any(self.in_scan(t, e) for e in found for t in targets)
+            case plan.Chain(param, targets, canonical, inside):
+                found, own = self.referred(entry, param, canonical), self.led(entry, param)
+                return any(self.in_scan(t, e) for e in found for t in targets) or any(
+                    self.in_scan(t, e) for e in own for t in inside
+                )
+            case plan.Contains(scan):
+                return any(self.in_scan(scan, e) for e in contained(entry))
             case plan.Has(source, param, canonical):
                 return any(self.in_scan(source, e) for e in self.referring(entry, param, canonical))
             case plan.Composite(param, parts):
@@ -119,7 +138,15 @@ class World:
 
     def referring(self, entry: Entry, param: str, canonical: bool) -> list[Entry]:
         """The resources that refer by ``param`` to ``entry``."""
+        if entry.container is not None:
+            mine = [e.stored.key for e in self.led(entry.container, param)]
+            return [entry.container] if entry.stored.key in mine else []
         return [e for e in self._by_key.values() if entry in self.referred(e, param, canonical)]
+
+    def led(self, entry: Entry, param: str) -> list[Entry]:
+        """The contained resources that ``entry`` refers to by ``param``."""
+        named = {r.url for r in entry.values.references if r.param == param}
+        return [e for e in contained(entry) if f"#{e.stored.key.id}" in named]
 
     def follow(self, include: plan.Include, entry: Entry) -> list[Entry]:
         """What one include adds for one resource."""

@@ -72,6 +72,8 @@ class Supervisor:
         self._told = told
         self._workers: list[Worker] = []
         self._restarts: deque[float] = deque()
+        self._reasons: dict[Connection, str] = {}
+        """Why workers cannot serve that have said so and have not ended yet."""
         self._ready = 0
         self._leaving = False
 
@@ -116,8 +118,10 @@ class Supervisor:
                 self._ready += 1
                 if self._ready == self._count:
                     self._told()
+            elif word is not None:
+                self._reasons[worker.line] = word
             if worker.process.exitcode is not None:
-                self._ended(worker, word or _heard(worker))
+                self._ended(worker, self._reasons.pop(worker.line, None) or _heard(worker))
 
     def _ended(self, worker: Worker, reason: str | None) -> None:
         code = worker.process.exitcode

@@ -22,6 +22,7 @@ from fhir_server.search.match import matches_leaf
 from fhir_server.search.plan import FALSE, TRUE, Include, Predicate, Scan, Search
 from fhir_server.search.values import (
     CANONICAL,
+    ContainedValue,
     GroupValue,
     IndexValues,
     ReferenceValue,
@@ -98,10 +99,29 @@ def world(rng: random.Random) -> list[Held]:
         values.tokens.append(TokenValue("code", "s", rng.choice(CODES)))
         for _ in range(rng.randrange(3)):
             values.groups.append(pair(rng))
-        patients = [r.id for r in values.references if r.param == "subject"]
+        contain(rng, key.type, values)
+        patients = [r.id for r in values.references if r.param == "subject" and r.id]
         values.patients = (key.id,) if key.type == "Patient" else tuple(patients)
         held.append(Held(key, values))
     return held
+
+
+def contain(rng: random.Random, type_: str, values: IndexValues) -> None:
+    """A contained resource, which may refer to what is hidden; perhaps referred to."""
+    links = [param for param in LINKS[type_] if param not in CANONICAL_LINKS]
+    if rng.random() < 0.4 or not links:
+        return
+    inner = rng.choice(TYPES)
+    references = [
+        ReferenceValue(param, rng.choice(targets), str(rng.randrange(3)), "", "")
+        for param, targets in LINKS[inner].items()
+        if rng.random() < 0.7 and param not in CANONICAL_LINKS
+    ]
+    tokens = [TokenValue("code", "s", rng.choice(CODES))]
+    held = IndexValues(date=values.date, tokens=tokens, references=references)
+    values.contained.append(ContainedValue(inner, "c", held))
+    if rng.random() < 0.8:
+        values.references.append(ReferenceValue(rng.choice(links), "", "", "#c", ""))
 
 
 def pair(rng: random.Random) -> GroupValue:
@@ -125,7 +145,20 @@ def policy_of(rng: random.Random) -> Policy:
 def predicate(rng: random.Random, type_: str, depth: int = 2) -> Predicate:
     links = list(LINKS[type_].items())
     kind = rng.choice(
-        ["token", "id", "not", "any", "all", "ref", "pair", "present", "chain", "has", "text"]
+        [
+            "token",
+            "id",
+            "not",
+            "any",
+            "all",
+            "ref",
+            "pair",
+            "present",
+            "chain",
+            "has",
+            "text",
+            "contains",
+        ]
     )
     if depth == 0 or (kind in ("ref", "present", "chain") and not links):
         return plan.TokenIs("code", None, rng.choice(CODES))
@@ -155,12 +188,39 @@ def predicate(rng: random.Random, type_: str, depth: int = 2) -> Predicate:
         case "chain":
             param, targets = rng.choice(links)
             scans = tuple(Scan(t, inner(t)) for t in targets)
-            return plan.Chain(param, scans, param in CANONICAL_LINKS)
+            inside = tuple(Scan(t, refers(rng, t)) for t in TYPES)
+            within = rng.choice([(), inside])
+            return plan.Chain(param, scans, param in CANONICAL_LINKS, within)
+        case "contains":
+            t = rng.choice(TYPES)
+            return plan.Contains(Scan(t, rng.choice([inner(t), refers(rng, t)])))
         case "has":
             sources = [(t, p) for t in TYPES for p, ts in LINKS[t].items() if type_ in ts]
             source, param = rng.choice(sources)
             return plan.Has(Scan(source, inner(source)), param, param in CANONICAL_LINKS)
     return plan.TokenIs("code", None, "a")
+
+
+def refers(rng: random.Random, type_: str) -> Predicate:
+    links = [(p, ts) for p, ts in LINKS[type_].items() if p not in CANONICAL_LINKS]
+    if not links:
+        return plan.TokenIs("code", None, "a")
+    id_ = str(rng.randrange(3))
+    return plan.Any(tuple(plan.ReferenceIs(p, t, id_) for p, ts in links for t in ts))
+
+
+def inward(rng: random.Random, type_: str) -> Predicate:
+    """A chain that leads nowhere but into contained resources."""
+    param = rng.choice([*LINKS[type_], "none"])
+    return plan.Chain(param, (), inside=tuple(Scan(t, refers(rng, t)) for t in TYPES))
+
+
+ASKED = (
+    *[predicate] * 7,
+    inward,
+    lambda rng, _: plan.Any(tuple(plan.Contains(Scan(t, refers(rng, t))) for t in TYPES)),
+    lambda rng, type_: plan.Not(predicate(rng, type_)),
+)
 
 
 def question(rng: random.Random) -> Search:
@@ -181,7 +241,7 @@ def question(rng: random.Random) -> Search:
         if rng.random() < 0.15
     ]
     return Search(
-        (Scan(type_, predicate(rng, type_)),),
+        (Scan(type_, rng.choice(ASKED)(rng, type_)),),
         count=rng.choice([2, 50]),
         includes=tuple(includes),
         total="exact",
@@ -216,8 +276,12 @@ def without_hidden(held: list[Held], policy: Policy) -> list[Held]:
             item.key,
             replace(
                 item.values,
-                references=[
-                    r for r in item.values.references if r.url or Key(r.type, r.id) in there
+                references=known(item.values.references, there),
+                contained=[
+                    one._replace(
+                        values=replace(one.values, references=known(one.values.references, there))
+                    )
+                    for one in item.values.contained
                 ],
                 groups=[g for g in item.values.groups if Key(*led(g)) in there],
             ),
@@ -225,6 +289,10 @@ def without_hidden(held: list[Held], policy: Policy) -> list[Held]:
         for item in held
         if holds(policy.sees("s", item.key.type), item)
     ]
+
+
+def known(references: list[ReferenceValue], there: set[Key]) -> list[ReferenceValue]:
+    return [r for r in references if r.url or Key(r.type, r.id) in there]
 
 
 def led(group: GroupValue) -> tuple[str, str]:
@@ -280,6 +348,12 @@ MUTANTS = {
     "all includes": ("_include(include, policy) for include", "include for include"),
     "reference leaf": ("return _reference(predicate, policy)", "return predicate"),
     "present leaf": ("return _present(predicate, policy)", "return predicate"),
+    "inside of a chain": ("inside=tuple(_contained(t, policy) for t in inside)", "inside=inside"),
+    "contained": ("Contains(_contained(scan, policy))", "predicate"),
+    "contained as if it stood alone": (
+        "Scan(scan.type, restrict_predicate(scan.where, policy))",
+        "restrict_scan(scan, policy)",
+    ),
     "inside Not": ("Not(restrict_predicate(part, policy))", "Not(part)"),
     "inside Any": (
         "Any(tuple(restrict_predicate(p, policy) for p in parts))",

@@ -9,7 +9,6 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.conformance.machine import Machine
-from tests.prove.conftest import Row, scaled
 from tests.serving import BACKENDS
 
 MOST = {"deadline": None, "suppress_health_check": list(HealthCheck), "database": None}
@@ -44,16 +43,3 @@ def test_r27_a_server_that_loses_a_write_is_found_out(verb: str) -> None:
 
     with pytest.raises(AssertionError):
         lives("memory", Forgetful, max_examples=9, stateful_step_count=20, phases=[Phase.generate])
-
-
-@pytest.mark.prove
-@pytest.mark.parametrize("backend", list(BACKENDS))
-def test_r27_many_lives(backend: str, proven: Row) -> None:
-    examples, seeded = scaled(1000), 2027
-    lives(backend, seeded=seeded, max_examples=examples, stateful_step_count=60)
-    proven(
-        f"R27 {backend}",
-        "random lives beside a dictionary, with crashes; hypothesis, seed kept",
-        f"{examples:,} lives of up to 60 steps, seed {seeded}",
-        "the same answers at every step",
-    )

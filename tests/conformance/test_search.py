@@ -224,7 +224,7 @@ def test_c31_elements(record: Both) -> None:
         ("Patient?_text=(x", "_text"),
         ("Patient?_content=x)", "_content"),
         ("Patient?_query=x", "_query"),
-        ("Patient?_contained=true", "_contained"),
+        ("Patient?_contained=yes", "_contained"),
         ("Patient?_list=$current-problems", "$current"),
     ],
 )

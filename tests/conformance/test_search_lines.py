@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.serving import BASE
+from fhir_server.search import plan
+from tests.serving import BASE, Server
 
 from .searching import Both, Json, both, encoded, ids, link
 
@@ -363,6 +364,34 @@ def test_c54_order(record: Both, query: str, expected: list[str]) -> None:
     assert record.ids(query) == expected
     pages = record.pages(f"{query}&_count=1")
     assert [id for page in pages for id in ids(page)] == expected
+
+
+def test_c56_an_estimate_is_about_right(record: Both, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the limit of exact totals, which is made small here."""
+    monkeypatch.setattr(plan, "TOTAL_LIMIT", 2)
+    for query, true in (("Procedure?", 7), ("Procedure?status=completed", 7),
+                        ("Procedure?status=completed&date=ge2024&_sort=_id", 5)):  # fmt: skip
+        for server in record.servers:
+            answer = server.get(f"{query}&_total=estimate&_count=1").json()
+            assert abs(answer["total"] - true) <= 1, (query, answer["total"])
+            assert "total" not in server.get(f"{query}&_count=1").json()
+            assert server.get(f"{query}&_total=accurate&_count=1").json()["total"] == true
+
+
+def test_c56_an_estimate_says_nothing_of_what_is_hidden(
+    secured: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "TOTAL_LIMIT", 2)
+    every = secured.bearer("system/*.cruds")
+    for name in ("a", "b"):
+        secured.put(f"Patient/{name}", {"resourceType": "Patient", "id": name}, headers=every)
+    for number in range(8):
+        subject = {"reference": f"Patient/{'ab'[number % 2]}"}
+        secured.create(observation(str(number), subject=subject), headers=every)
+    own = secured.bearer("patient/*.rs", patient="a")
+    query = "Observation?status=final&_total=estimate&_count=1"
+    assert "total" not in secured.get(query, headers=own).json()
+    assert secured.get(query, headers=every).json().get("total", 8) == 8
 
 
 def test_c57_a_write_is_found_at_once(record: Both) -> None:

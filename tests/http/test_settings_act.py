@@ -93,7 +93,7 @@ def host(server: Server) -> None:
 def origin(server: Server) -> None:
     allowed = "access-control-allow-origin"
     for name, known in (("https://app.example", True), ("https://evil.example", False)):
-        answer = server.get("metadata", headers={"origin": name})
+        answer = server.get("Patient", headers={"origin": name})
         assert (answer.headers.get(allowed) == name) is known
 
 

@@ -8,18 +8,16 @@ from fhir_server.definitions.registry import load
 from fhir_server.formats.json import dumps
 from fhir_server.search import plan
 from fhir_server.search.extract import compile_extract
-from fhir_server.search.match import matches
+from fhir_server.search.match import Joined, matches
 from fhir_server.search.parameters import Context
 from fhir_server.search.parse import Parsed, parse_search
 from fhir_server.search.schema import SearchSchema
 from fhir_server.search.values import IndexValues
-from fhir_server.search.words import words_of
+from fhir_server.search.words import contained_body, words_of
 
 BASE = "https://ehr.example.org/fhir"
 SCHEMA = SearchSchema(load())
 EXTRACT = compile_extract(SCHEMA, BASE)
-
-Joined = plan.Chain | plan.Has | plan.TextHas
 
 
 def parse(type: str | None, query: str, **more: Any) -> Parsed:
@@ -37,10 +35,14 @@ class World:
         self.bodies = {(r["resourceType"], r["id"]): dumps(r) for r in resources}
 
     def search(self, query: str) -> list[str]:
-        """Ids of ``Type?query``, sorted."""
+        """Ids of ``Type?query``, sorted; of another type as ``Type/id``."""
         type, _, rest = query.partition("?")
-        (scan,) = parse(type, rest, strict=True).search.scans
-        return self.scan(scan)
+        found = {
+            one if scan.type == type else f"{scan.type}/{one}"
+            for scan in parse(type, rest, strict=True).search.scans
+            for one in self.scan(scan)
+        }
+        return sorted(found)
 
     def scan(self, scan: plan.Scan) -> list[str]:
         return sorted(
@@ -52,17 +54,50 @@ class World:
     def holds(self, where: plan.Predicate, type: str, id: str, values: IndexValues) -> bool:
         return matches(where, id, values, 0, lambda node: self.join(node, type, id, values))
 
-    def join(self, node: Joined, type: str, id: str, values: IndexValues) -> bool:
-        if isinstance(node, plan.TextHas):
-            words = words_of(self.bodies[type, id])
-            return words.have(node.param, node.words, prefix=node.prefix)
-        if isinstance(node, plan.Chain):
-            found = {(scan.type, one) for scan in node.targets for one in self.scan(scan)}
-            return any(
-                (ref.type, ref.id) in found for ref in values.references if ref.param == node.param
-            )
-        return any(
-            ref.param == node.param and (ref.type, ref.id) == (type, id)
-            for one in self.scan(node.source)
-            for ref in self.values[node.source.type, one].references
-        )
+    def inside(self, scan: plan.Scan, type: str, id: str, number: int) -> bool:
+        """Whether a scan finds one of the contained resources of ``type``/``id``."""
+        one = self.values[type, id].contained[number]
+
+        def join(node: Joined) -> bool:
+            return self.join(node, type, id, one.values, number)
+
+        return one.type == scan.type and matches(scan.where, one.id, one.values, 0, join)
+
+    def join(
+        self, node: Joined, type: str, id: str, values: IndexValues, number: int | None = None
+    ) -> bool:
+        """``number``: of the contained resource that is asked about, not its container."""
+        inner = self.values[type, id].contained
+        match node:
+            case plan.TextHas(param, wanted, prefix):
+                body = self.bodies[type, id]
+                words = words_of(body if number is None else contained_body(body, number))
+                return words.have(param, wanted, prefix=prefix)
+            case plan.Contains(scan):
+                return any(self.inside(scan, type, id, n) for n in range(len(inner)))
+            case plan.Chain(param, targets, inside=inside):
+                found = {(scan.type, one) for scan in targets for one in self.scan(scan)}
+                mine = [ref for ref in values.references if ref.param == param]
+                urls = {ref.url for ref in mine}
+                return any((ref.type, ref.id) in found for ref in mine) or any(
+                    self.inside(scan, type, id, n)
+                    for n, one in enumerate(inner)
+                    if f"#{one.id}" in urls
+                    for scan in inside
+                )
+            case plan.Has(source, param) if number is not None:
+                around = self.values[type, id]
+                return (
+                    source.type == type
+                    and any(
+                        ref.param == param and ref.url == f"#{inner[number].id}"
+                        for ref in around.references
+                    )
+                    and self.holds(source.where, type, id, around)
+                )
+            case plan.Has(source, param):
+                return any(
+                    ref.param == param and (ref.type, ref.id) == (type, id)
+                    for one in self.scan(source)
+                    for ref in self.values[source.type, one].references
+                )

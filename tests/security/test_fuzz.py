@@ -15,8 +15,7 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from tests.prove.conftest import Row, scaled
-from tests.serving import BACKENDS, Server, issue, served
+from tests.serving import Server, issue, served
 
 schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not installed")
 
@@ -102,19 +101,3 @@ def test_fuzz_of_some_types(tmp_path: Path) -> None:
     with served("memory", tmp_path) as server:
         statuses = fuzz(server, "Patient", 4, 1, SOME)
         assert {200, 400, 404} <= set(statuses), statuses
-
-
-@pytest.mark.prove
-@pytest.mark.parametrize("backend", list(BACKENDS))
-def test_fuzz_of_many_types(tmp_path: Path, backend: str, proven: Row) -> None:
-    examples, seeded = scaled(20), 2026
-    statuses: Counter[int] = Counter()
-    with served(backend, tmp_path) as server:
-        for type_ in ("", *TYPES):
-            statuses += fuzz(server, type_, examples, seeded)
-    proven(
-        f"T05 schemathesis {backend}",
-        "requests made from the OpenAPI document, right and wrong",
-        f"{sum(statuses.values()):,} requests, seed {seeded}",
-        "no 5xx but 501, an OperationOutcome with every refusal",
-    )

@@ -86,6 +86,24 @@ def test_a12_any_page_may_read_the_discovery(smart: Server) -> None:
         assert allowed in ("*", "https://anywhere.example")
 
 
+def test_a13_pages_of_registered_clients_may_call(secured: Server) -> None:
+    """(R17) Others get no permission, and nobody gets credentials."""
+    secured.client("page", redirects=("https://app.example.org/cb",), scope="patient/*.rs")
+    own, other = {"origin": "https://app.example.org"}, {"origin": "https://evil.example"}
+    asked = {"access-control-request-method": "POST"}
+    for method, url in (("POST", f"{AUTH}/token"), ("GET", "Patient"), ("OPTIONS", "Patient")):
+        more = asked if method == "OPTIONS" else {}
+        allowed = secured.send(method, url, headers=own | more).headers
+        assert allowed["access-control-allow-origin"] == own["origin"]
+        refused = secured.send(method, url, headers=other | more).headers
+        assert "access-control-allow-origin" not in refused
+        for headers in (allowed, refused):
+            assert "origin" in headers["vary"].lower()
+            assert "access-control-allow-credentials" not in headers
+    secured.run(secured.domain.identities.clients.change("page", disabled=True))
+    assert "access-control-allow-origin" not in secured.get("Patient", headers=own).headers
+
+
 def test_an_open_server_has_no_authorization(tmp_path: object) -> None:
     with served("memory", tmp_path, open_=True) as server:  # type: ignore[arg-type]
         assert server.get(WELL_KNOWN).status_code == 501

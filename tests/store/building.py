@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from fhir_server.model.resource import Key, Stored
 from fhir_server.search.plan import Cursor, Search
 from fhir_server.search.values import (
+    ContainedValue,
     DateValue,
     GroupValue,
     IndexValues,
@@ -31,6 +32,7 @@ LISTS = {
     ReferenceValue: "references",
     UriValue: "uris",
     GroupValue: "groups",
+    ContainedValue: "contained",
 }
 
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from fhir_server.search.plan import Scan, Search
+import pytest
+
+from fhir_server.model.problem import BadRequest
+from fhir_server.search.plan import Contains, Scan, Search
+from fhir_server.store.mongo.store import MongoStore
+from tests.search.test_contained import CONTAINED, CONTAINED_ROWS
 from tests.search.test_semantics import PEOPLE, PEOPLE_ROWS, VALUE_ROWS, VALUES
 from tests.search.test_words import TEXT_ROWS, TEXTS
 from tests.search.world import World, parse
@@ -21,7 +26,8 @@ def wrong(bench: Bench, world: World, rows: list[tuple[str, list[str]]]) -> list
         type, _, rest = query.partition("?")
         search = parse(type, rest, strict=True).search
         found = bench.found(Search(search.scans, count=100))
-        if sorted(found) != [f"{type}/{id}" for id in expected]:
+        wanted = [id if "/" in id else f"{type}/{id}" for id in expected]
+        if sorted(found) != sorted(wanted):
             answers.append(f"{query}: {found} instead of {expected}")
     return answers
 
@@ -32,6 +38,14 @@ def test_people(backend: Bench) -> None:
 
 def test_values(backend: Bench) -> None:
     assert wrong(backend, VALUES, VALUE_ROWS) == []
+
+
+def test_contained(backend: Bench) -> None:
+    if isinstance(backend.store, MongoStore):
+        with pytest.raises(BadRequest, match="_contained is not supported"):
+            backend.page(Search((Scan("Patient", Contains(Scan("Patient"))),)))
+        return
+    assert wrong(backend, CONTAINED, CONTAINED_ROWS) == []
 
 
 def test_texts(backend: Bench) -> None:

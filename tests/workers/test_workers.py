@@ -22,7 +22,7 @@ from fhir_server.workers.process import Work
 from fhir_server.workers.supervisor import GaveUp, Inherited, Supervisor
 from tests.faults.check import check
 from tests.faults.load import Load
-from tests.faults.running import ROOT, Running, alive, clean_environ, running, until
+from tests.faults.running import ROOT, Running, alive, clean_environ, free_port, running, until
 
 
 def more(load: Load, before: int) -> bool:
@@ -223,6 +223,41 @@ def test_restarts_have_a_budget() -> None:
     with pytest.raises(GaveUp, match="again and again"):
         fake.run()
     assert fake.started == 1 + supervisor.RESTARTS and told == [True]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_r23_what_cannot_be_opened_is_one_line(tmp_path: Path, workers: str) -> None:
+    (tmp_path / "vehr.sqlite").write_bytes(b"no database" * 5000)
+    words = [sys.executable, "-m", "fhir_server", "serve", "--workers", workers]
+    done = subprocess.run(
+        [*words, "--data", str(tmp_path), "--port", str(free_port())],
+        cwd=ROOT,
+        env=clean_environ(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr == "vehr: the database cannot be opened: file is not a database\n"
+
+
+def test_a_worker_says_why_before_it_has_ended() -> None:
+    """It is heard while it still lives; its end is seen later."""
+    fake = _Fake(Work(Settings(), ()), 1, Inherited(None), lambda: None)
+    fake.said = ("the database cannot be opened",)
+    alive = [True]
+
+    class Slow(_Ended):
+        @property
+        def exitcode(self) -> int | None:  # type: ignore[override]
+            return None if alive else -9
+
+    fake._workers.append(supervisor.Worker(Slow(), _Line(list(fake.said))))  # type: ignore[arg-type]
+    fake._look()
+    alive.clear()
+    with pytest.raises(GaveUp, match="cannot be opened"):
+        fake._look()
 
 
 def test_a_worker_that_cannot_start_says_why() -> None:

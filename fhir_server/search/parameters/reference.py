@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any as Value
 from typing import Final, NamedTuple
 
 from fhir_server.search.parameters.escape import split, unescape
 from fhir_server.search.parameters.kind import Criterion, Emit, Kind, Site
-from fhir_server.search.plan import FALSE, Any, Predicate, ReferenceIs, TokenIs
+from fhir_server.search.plan import FALSE, All, Any, Predicate, ReferenceIs, TokenIs
 from fhir_server.search.values import IndexValues, ReferenceValue, TokenValue
 
 _LOCAL = re.compile(
@@ -103,7 +104,7 @@ def _sought(criterion: Criterion, value: str) -> Predicate:
         if criterion.modifier:
             raise criterion.bad(criterion.modifier, "is no modifier of a canonical")
         url, *version = [unescape(part) for part in split(value, "|")]
-        return ReferenceIs(criterion.index, None, None, url, version[0] if version else "")
+        return _versioned(ReferenceIs(criterion.index, None, None, url), "".join(version[:1]))
     text = unescape(value)
     if criterion.modifier and criterion.modifier not in parameter.targets:
         raise criterion.bad(criterion.modifier, "is not a type that it refers to")
@@ -114,12 +115,17 @@ def _sought(criterion: Criterion, value: str) -> Predicate:
     if found.type:
         if found.type not in types:
             return FALSE
-        return ReferenceIs(criterion.index, found.type, found.id, "", found.version)
+        return _versioned(ReferenceIs(criterion.index, found.type, found.id), found.version)
     if _SCHEME.match(text) is None:
         raise criterion.bad(value, "is not an id, Type/id or an absolute url")
     if (criterion.modifier or parameter.narrowed) and type_of({"reference": text}) not in types:
         return FALSE
     return ReferenceIs(criterion.index, None, None, text)
+
+
+def _versioned(leaf: ReferenceIs, version: str) -> Predicate:
+    """That version only; what the plain reference finds is what is looked through."""
+    return All((leaf, replace(leaf, version=version))) if version else leaf
 
 
 def _by_id(index: str, types: tuple[str, ...], id: str) -> Predicate:

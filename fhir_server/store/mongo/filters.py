@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, NamedTuple, assert_never
 
+from fhir_server.model.problem import BadRequest
 from fhir_server.search import plan
 from fhir_server.search.values import fold
 from fhir_server.store.mongo.documents import Document, wanted
@@ -161,6 +162,8 @@ class Filters:
             case plan.Has():
                 found = self._joined.has.get((self._type, predicate))
                 return UNKNOWN if found is None else Test({"_id": {"$in": list(found)}}, True)
+            case plan.Contains():
+                raise BadRequest("_contained is not supported on MongoDB", code="not-supported")
             case plan.Composite(param, parts):
                 return self._composite(param, parts)
             case plan.Near(param):

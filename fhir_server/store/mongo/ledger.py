@@ -19,6 +19,7 @@ from fhir_server.store.ledger import LedgerWrite, Row, Value
 from fhir_server.store.mongo.documents import Document
 from fhir_server.store.mongo.failing import answering
 from fhir_server.store.mongo.keys import behind
+from fhir_server.store.mongo.loading import Loader
 from fhir_server.store.mongo.view import Collection
 
 BETWEEN: Final = "\x1f"
@@ -50,6 +51,7 @@ class MongoLedger:
     def __init__(self, rows: Collection, now: Callable[[], float] = time.time) -> None:
         self._rows = rows
         self._now = now
+        self._loader = Loader(rows)
 
     def writes(self, session: AsyncClientSession) -> LedgerWrites:
         """For one transaction."""
@@ -72,7 +74,7 @@ class MongoLedger:
 
     async def get(self, kind: str, key: str) -> Row | None:
         with answering():
-            found = await self._rows.find_one({"_id": _name(kind, key)})
+            found = await self._loader.get(_name(kind, key))
         if found is None or (found["x"] is not None and found["x"] <= self._now()):
             return None
         return _row(found)

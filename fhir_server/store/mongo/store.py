@@ -29,6 +29,7 @@ from fhir_server.store.mongo.documents import VERSION, Document, Row, indexed, n
 from fhir_server.store.mongo.erasing import formerly, scrub
 from fhir_server.store.mongo.failing import SNAPSHOT_GONE, answering
 from fhir_server.store.mongo.ledger import MongoLedger
+from fhir_server.store.mongo.loading import Loader
 from fhir_server.store.mongo.presence import Presence
 from fhir_server.store.mongo.schema import Database, tables, wrong_indexes
 from fhir_server.store.mongo.view import Tables, View
@@ -51,6 +52,7 @@ class MongoStore:
         self._database = database
         self._tables = tables
         self._ledger = ledger
+        self._loader = Loader(tables.resource, VERSION)
         self._writer = Writer(client, self._tables, self._ledger, Presence(database))
 
     @classmethod
@@ -111,7 +113,7 @@ class MongoStore:
         rows, names = self._tables.resource, [wanted(*key) for key in keys]
         with answering():
             if len(names) == 1:
-                one = await rows.find_one({"_id": names[0]}, VERSION)
+                one = await self._loader.get(names[0])
                 found = [] if one is None else [one]
             else:
                 found = await rows.find({"_id": {"$in": names}}, VERSION).to_list()

@@ -354,6 +354,8 @@ class View:
                 if ids is not None:
                     return name(row.key) in ids
                 return self._known[predicate, row.key]
+            case plan.Contains():
+                raise AssertionError("refused by the filters")
             case plan.Composite(param, parts):
                 elements = [values for name, values in values.groups if name == param]
                 return any(all(self.holds(p, row, e) for p in parts) for e in elements)

@@ -21,6 +21,7 @@ from msgspec import Raw
 from fhir_server.model.problem import ServerError
 from fhir_server.search.values import (
     DATE_MIN,
+    ContainedValue,
     DateValue,
     GroupValue,
     IndexValues,
@@ -42,11 +43,23 @@ Lists: TypeAlias = tuple[
     list[UriValue],
 ]
 Raws: TypeAlias = tuple[Raw, Raw, Raw, Raw, Raw, Raw, Raw]
-Packed: TypeAlias = tuple[int, tuple[str, ...], Raws, Raw]
+
+
+class Packed(msgspec.Struct, array_like=True):
+    """Index values as they are kept. ``contained`` is left out where there are none."""
+
+    date: int
+    patients: tuple[str, ...]
+    lists: Raws
+    groups: Raw
+    contained: Raw = Raw(b"\x90")
+
+
 LEVEL: Final = 3
 LIMIT: Final = 1 << 30
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Packed).decode
+_contained = msgspec.msgpack.Decoder(list[tuple[str, str, Raw]]).decode
 _groups = msgspec.msgpack.Decoder(list[tuple[str, Lists]]).decode
 _DECODERS: Final[dict[str, tuple[int, Callable[[Raw], list[Any]]]]] = {
     name: (number, msgspec.msgpack.Decoder(list[kind]).decode)  # type: ignore[valid-type]
@@ -67,21 +80,27 @@ _DECODERS: Final[dict[str, tuple[int, Callable[[Raw], list[Any]]]]] = {
 class KeptValues(IndexValues):
     """Index values as they are kept: each list is opened when it is looked at."""
 
-    __slots__ = ("_lists", "_packed_groups")
+    __slots__ = ("_packed",)
     __hash__ = None  # type: ignore[assignment]
 
-    def __init__(self, packed: bytes | memoryview) -> None:
-        self.date, self.patients, self._lists, self._packed_groups = _decode(packed)
+    def __init__(self, packed: bytes | memoryview | Raw) -> None:
+        self._packed = _decode(packed)
+        self.date, self.patients = self._packed.date, self._packed.patients
 
     def __getattr__(self, name: str) -> list[Any]:
         if name == "groups":
             found: list[Any] = [
                 GroupValue(param, IndexValues(DATE_MIN, (), *some))
-                for param, some in _groups(self._packed_groups)
+                for param, some in _groups(self._packed.groups)
+            ]
+        elif name == "contained":
+            found = [
+                ContainedValue(type_, id_, KeptValues(inner))
+                for type_, id_, inner in _contained(self._packed.contained)
             ]
         elif name in _DECODERS:
             number, decode = _DECODERS[name]
-            found = decode(self._lists[number])
+            found = decode(self._packed.lists[number])
         else:
             raise AttributeError(name)
         setattr(self, name, found)
@@ -98,8 +117,15 @@ def _lists(v: IndexValues) -> Lists:
 
 
 def pack(v: IndexValues) -> bytes:
+    return _encode(_packed(v))
+
+
+def _packed(v: IndexValues) -> tuple[Any, ...]:
     groups = [(g.param, _lists(g.values)) for g in v.groups]
-    return _encode((v.date, v.patients, _lists(v), groups))
+    if not v.contained:
+        return v.date, v.patients, _lists(v), groups
+    inner = [(one.type, one.id, _packed(one.values)) for one in v.contained]
+    return v.date, v.patients, _lists(v), groups, inner
 
 
 def unpack(packed: bytes | memoryview) -> IndexValues:

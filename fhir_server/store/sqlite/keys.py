@@ -93,6 +93,11 @@ def stretches(prefix: plan.Prefix, lo: int, hi: int, duration: int) -> list[tupl
             assert_never(prefix)
 
 
+def contained_in(type_: str) -> str:
+    """The name under which a container has the rows of what it contains of this type."""
+    return f"#{type_}"
+
+
 class Keys:
     """The hashes of one database."""
 
@@ -207,6 +212,11 @@ class Keys:
             codes = {self.coded(type_, v.code) for v in values.tokens if v.param == PAIRED}
             for quantity in values.quantities:
                 spans.update(self._quantity(type_, quantity, codes or {0}))
+        for inner in values.contained:
+            more = self.rows(contained_in(inner.type), inner.values)
+            postings |= more.postings
+            strings |= more.strings
+            spans |= more.spans
         return Rows(values.date, postings, strings, spans)
 
     def _remembered(self, type_: str) -> dict[TokenValue | ReferenceValue, Pair]:

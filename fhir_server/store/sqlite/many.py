@@ -12,8 +12,8 @@ from typing import Final
 from fhir_server.search import plan
 from fhir_server.search.plan import Scan
 from fhir_server.store.sqlite.keys import FIRST, LAST, Keys, List, whole
-from fhir_server.store.sqlite.probes import Looks, Prober
-from fhir_server.store.sqlite.roads import conjuncts, texts_of
+from fhir_server.store.sqlite.probes import Looks, Prober, conjuncts
+from fhir_server.store.sqlite.roads import texts_of
 from fhir_server.store.sqlite.rows import Row, bears
 from fhir_server.store.sqlite.streams import START, Order
 

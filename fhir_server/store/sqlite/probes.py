@@ -25,6 +25,13 @@ MOST_LISTS: Final = 16
 """A leaf that reads more lists than this is not a probe."""
 
 
+def conjuncts(predicate: plan.Predicate) -> list[plan.Predicate]:
+    """The parts that must all hold."""
+    if isinstance(predicate, plan.All):
+        return [inner for part in predicate.parts for inner in conjuncts(part)]
+    return [predicate]
+
+
 class Looks(Protocol):
     """What a prober looks up."""
 
@@ -166,6 +173,7 @@ class Prober:
                 | plan.TextHas()
                 | plan.Composite()
                 | plan.Chain()
+                | plan.Contains()
                 | plan.Has()
             ):
                 return None

@@ -16,9 +16,9 @@ from fhir_server.search import plan
 from fhir_server.search.explain import short
 from fhir_server.search.plan import Predicate, Scan
 from fhir_server.search.values import CANONICAL, IndexValues
-from fhir_server.store.sqlite import text
+from fhir_server.store.sqlite import inside, text
 from fhir_server.store.sqlite.keys import PAIRED, Keys, List, whole
-from fhir_server.store.sqlite.probes import MOST_LISTS, Probe, Prober
+from fhir_server.store.sqlite.probes import MOST_LISTS, Probe, Prober, conjuncts
 from fhir_server.store.sqlite.ranges import Ranges, any_system, coded_by
 from fhir_server.store.sqlite.rows import Budget
 
@@ -242,7 +242,12 @@ class Roads:
         """Lets one more part drive, if it finds fewer than ``limit``: how many, and the parts
         that it answers."""
         part = parts[number]
+        if isinstance(part, plan.Contains):
+            return self._collected(self._containers(type_, (part.scan,), limit), road)
         if isinstance(part, plan.Chain):
+            within = self._containers(type_, part.inside, limit)
+            if within is None or within:
+                return self._collected(self._with(type_, part, within, limit), road)
             chained = self._chained(type_, part, min(limit, self._joined))
             found = limit if chained is None else self.count(chained, limit)
             if chained is None or found >= limit:
@@ -258,11 +263,29 @@ class Roads:
         if (query := text.expression(part)) is not None:
             rids = text.candidates(self._connection, type_, query, limit, self._budget)
             self._note(part, limit if rids is None else len(rids), rids is None)
-            if rids is None:
-                return None
-            road.rids, road.lists = rids, []
-            return len(rids), set()
+            return self._collected(rids, road)
         return self._ranged(type_, parts, number, limit, road)
+
+    def _collected(self, rids: list[int] | None, road: Road) -> tuple[int, set[int]] | None:
+        """These drive, each to be tested; None: they are too many."""
+        if rids is None:
+            return None
+        road.rids, road.lists = rids, []
+        return len(rids), set()
+
+    def _containers(self, type_: str, scans: tuple[Scan, ...], limit: int) -> list[int] | None:
+        if limit == COLLECTED and not self._budget.inline:
+            limit = text.MOST
+        return inside.containers(self._connection, self._keys, self, type_, scans, limit)
+
+    def _with(
+        self, type_: str, chain: plan.Chain, within: list[int] | None, limit: int
+    ) -> list[int] | None:
+        """All candidates of a chain, ``within``: those that contain what it leads to."""
+        lists = self._chained(type_, chain, min(limit, self._joined))
+        if within is None or lists is None or self.count(lists, limit) + len(within) >= limit:
+            return None
+        return inside.united(self._connection, within, lists)
 
     def _ranged(
         self, type_: str, parts: list[Predicate], number: int, limit: int, road: Road
@@ -330,13 +353,6 @@ def described(road: Road) -> str:
     parts = " and ".join(short(part) for part in road.driver)
     lists = "list" if len(road.lists) == 1 else "lists"
     return f"{parts} drives by {len(road.lists)} {lists}; {tests}"
-
-
-def conjuncts(predicate: Predicate) -> list[Predicate]:
-    """The parts that must all hold."""
-    if isinstance(predicate, plan.All):
-        return [inner for part in predicate.parts for inner in conjuncts(part)]
-    return [predicate]
 
 
 def _paired(prober: Prober, parts: list[Predicate]) -> tuple[set[int], list[List]] | None:

@@ -66,15 +66,17 @@ class Row:
         """Raises Damaged where the body is another one's: a flipped bit in a table, outside of
         what the checksum of the frame covers, must not show one patient as another.
         """
-        _, _, id_, _, version, updated, seq, method, split, _ = self.columns
+        _, type_, id_, _, version, updated, seq, method, split, _ = self.columns
         body = self.raw[:split]
-        if body and not _is(body, id_, version):
+        if body and not _is(body, type_, id_, version):
             raise Damaged(f"{self.key} version {version} is damaged: run vehr doctor --scrub")
         return Stored(self.key, version, updated, body, seq, method)
 
 
-def _is(body: bytes, id_: str, version: int) -> bool:
+def _is(body: bytes, type_: str, id_: str, version: int) -> bool:
     """Whether a minified body names itself so."""
+    if b'"resourceType":"%b"' % type_.encode() not in body:
+        return False
     if b'"id":"%b"' % id_.encode() not in body:
         return False
     return b'"versionId":"%d"' % version in body or b'"versionId":' not in body

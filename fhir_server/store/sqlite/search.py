@@ -10,6 +10,7 @@ from fhir_server.search.plan import Cursor, Scan, Search, SortKey
 from fhir_server.store.base import Guard, Page
 from fhir_server.store.memory import part_of, too_many_included
 from fhir_server.store.order import cursor_of, position_key
+from fhir_server.store.sqlite.estimating import estimate
 from fhir_server.store.sqlite.rows import Row
 from fhir_server.store.sqlite.streams import BY_DATE, Order, Place
 from fhir_server.store.sqlite.view import View, place
@@ -93,7 +94,11 @@ def _total(view: View, search: Search, known: int | None) -> int | None:
         return None
     limit = None if search.total == "exact" else plan.TOTAL_LIMIT + 1
     total = count(view, search.scans, limit) if known is None else known
-    return None if limit is not None and total >= limit else total
+    if limit is None or total < limit:
+        return total
+    if search.total != "estimate":
+        return None
+    return max(total, sum(estimate(view, scan) for scan in search.scans))
 
 
 def count(view: View, scans: tuple[Scan, ...], limit: int | None) -> int:

@@ -17,9 +17,12 @@ from fhir_server.search.plan import Predicate, Scan
 from fhir_server.search.values import CANONICAL
 from fhir_server.store.sqlite import text
 from fhir_server.store.sqlite.codec import Codec
+from fhir_server.store.sqlite.inside import InnerRow, contained, led
 from fhir_server.store.sqlite.keys import Keys, List
 from fhir_server.store.sqlite.many import Heads
-from fhir_server.store.sqlite.roads import Road, Roads, conjuncts, described
+from fhir_server.store.sqlite.probes import conjuncts
+from fhir_server.store.sqlite.reverse import refers_to
+from fhir_server.store.sqlite.roads import Road, Roads, described
 from fhir_server.store.sqlite.rows import COLUMNS, Budget, Row, batches, bears
 from fhir_server.store.sqlite.streams import BY_DATE, Item, Order, Place, Streams
 
@@ -69,7 +72,7 @@ class View:
         self._budget = budget
         known = set() if long is None else long
         self._roads = Roads(connection, keys, self, known, budget)
-        self._streams = Streams(connection, self._roads, budget)
+        self.streams = Streams(connection, self._roads, budget)
         self._chosen: dict[int, tuple[Scan, Road]] = {}
         self._known: dict[tuple[int, Key], bool] = {}
         self._kept: list[Scan] = []
@@ -104,8 +107,8 @@ class View:
         ids = next((p.ids for p in conjuncts(scan.where) if isinstance(p, plan.IdIn)), None)
         if ids is not None:
             return self._named(scan, ids, order)[:want]
-        road = self._road(scan)
-        if self._streams.single(road, order) and not self.hidden:
+        road = self.road(scan)
+        if self.streams.single(road, order) and not self.hidden:
             return self._direct(scan, road, order, want)
         return self._batched(scan, road, order, want)
 
@@ -126,7 +129,8 @@ class View:
         rows = sorted(found.values(), key=lambda r: place(order, r), reverse=order.descending)
         return rows[:want]
 
-    def _road(self, scan: Scan) -> Road:
+    def road(self, scan: Scan) -> Road:
+        """How a scan is evaluated, chosen once."""
         kept = self._chosen.get(id(scan))
         if kept is None:
             choose = self._roads.choose if self.trace is None else self._explained
@@ -148,7 +152,7 @@ class View:
     def _items(
         self, scan: Scan, road: Road, order: Order, need: int, *, bodies: bool
     ) -> Iterator[Item]:
-        items = self._streams.open(scan.type, road, order, need, bodies=bodies)
+        items = self.streams.open(scan.type, road, order, need, bodies=bodies)
         if self.trace is None:
             return items
         return self.trace.counted(f"{scan.type}: candidates that pass the index tests", items)
@@ -230,7 +234,7 @@ class View:
         """How many a scan finds, counted up to ``limit``."""
         if any(isinstance(p, plan.IdIn) for p in conjuncts(scan.where)):
             return len(self.find(scan, BY_DATE, limit))
-        road = self._road(scan)
+        road = self.road(scan)
         if road.residual and not self.hidden:
             found = self._counted(lambda most: self._roads.tally(scan, most), limit)
             if found is not None:
@@ -238,12 +242,12 @@ class View:
         if road.residual or self.hidden or (road.rids is None and len(road.lists) != 1):
             return len(self.find(scan, BY_DATE, limit))
         if road.rids is not None:
-            return len(self._streams.collected(road)[:limit])
+            return len(self.streams.collected(road)[:limit])
         if not road.probes:
-            return self._length(scan, road, limit)
-        return self._streams.count(road, 2**62 if limit is None else limit)
+            return self.length(scan, road, limit)
+        return self.streams.count(road, 2**62 if limit is None else limit)
 
-    def _length(self, scan: Scan, road: Road, limit: int | None) -> int:
+    def length(self, scan: Scan, road: Road, limit: int | None) -> int:
         if road.everything:
             row = self._connection.execute(
                 "SELECT live FROM counter WHERE type = ?", (scan.type,)
@@ -268,6 +272,8 @@ class View:
             return False
         if scan.where == plan.TRUE:
             return True
+        if isinstance(row, InnerRow):
+            return self.holds(scan.where, row)
         place = (id(scan), row.key)
         known = self._known.get(place)
         if known is None:
@@ -287,7 +293,14 @@ class View:
             case plan.Chain(targets=targets):
                 return any(
                     self.in_scan(t, f) for f in self.referred(row, predicate) for t in targets
+                ) or any(
+                    self.in_scan(t, f) for f in led(row, predicate.param) for t in predicate.inside
                 )
+            case plan.Contains(scan):
+                return any(self.in_scan(scan, inner) for inner in contained(row))
+            case plan.Has(source, param) if isinstance(row, InnerRow):
+                mine = [inner.key for inner in led(row.container, param)]
+                return row.key in mine and self.in_scan(source, row.container)
             case plan.Has():
                 return bool(self.referring(predicate, [row], 1))
             case plan.Composite(param, parts):
@@ -375,25 +388,8 @@ class View:
 
     def referring(self, has: plan.Has, to: Sequence[Row], want: int | None) -> list[Row]:
         """What of the source of ``has`` refers to one of these rows."""
-        leaves = _canonically(has, to) if has.canonical else _literally(has, to)
-        if not leaves:
+        refers = refers_to(has, to)
+        if refers == plan.FALSE:
             return []
-        refers: Predicate = leaves[0] if len(leaves) == 1 else plan.Any(leaves)
-        if has.canonical:
-            ids: dict[str, list[str]] = {}
-            for row in to:
-                ids.setdefault(row.key.type, []).append(row.key.id)
-            exact = tuple(Scan(type_, plan.IdIn(tuple(some))) for type_, some in ids.items())
-            # The lists hold every version of a url; which one is meant is looked up.
-            refers = plan.All((refers, plan.Chain(has.param, exact, canonical=True)))
         self._budget.spend(20)
         return self.find(Scan(has.source.type, plan.both(refers, has.source.where)), BY_DATE, want)
-
-
-def _literally(has: plan.Has, to: Iterable[Row]) -> tuple[plan.ReferenceIs, ...]:
-    return tuple(plan.ReferenceIs(has.param, row.key.type, row.key.id) for row in to)
-
-
-def _canonically(has: plan.Has, to: Iterable[Row]) -> tuple[plan.ReferenceIs, ...]:
-    urls = {u.uri.partition("|")[0] for r in to for u in r.values.uris if u.param == CANONICAL}
-    return tuple(plan.ReferenceIs(has.param, None, None, url) for url in sorted(urls))

@@ -1,0 +1,64 @@
+"""Point reads that arrive while one is under way share the next command.
+
+A command costs the client far more than a document does; under load most requests look up
+the same few rows. A read never joins a command that has been sent, so it sees everything
+that was acknowledged before it began.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import TypeAlias
+
+from pymongo.errors import PyMongoError
+
+from fhir_server.store.mongo.documents import Document
+from fhir_server.store.mongo.view import MILLISECONDS, Collection
+
+Found: TypeAlias = asyncio.Future[Document | None]
+
+
+class Loader:
+    """Documents of one collection by ``_id``. ``fields``: the projection; None: all."""
+
+    def __init__(self, rows: Collection, fields: Mapping[str, int] | None = None) -> None:
+        self._rows = rows
+        self._fields = fields
+        self._wanted: dict[str, Found] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    async def get(self, id_: str) -> Document | None:
+        """The document, or None; raises what the driver raises."""
+        found = self._wanted.get(id_)
+        if found is None:
+            found = self._wanted[id_] = asyncio.get_running_loop().create_future()
+        if self._task is None:
+            self._task = asyncio.create_task(self._run())
+        return await asyncio.shield(found)
+
+    async def _run(self) -> None:
+        try:
+            while self._wanted:
+                wanted, self._wanted = self._wanted, {}
+                await self._answer(wanted)
+        finally:
+            self._task = None
+
+    async def _answer(self, wanted: dict[str, Found]) -> None:
+        try:
+            there = await self._read(list(wanted))
+        except PyMongoError as error:
+            for found in wanted.values():
+                found.set_exception(error)
+                found.exception()  # seen, also if nobody waits any more
+            return
+        for id_, found in wanted.items():
+            found.set_result(there.get(id_))
+
+    async def _read(self, ids: list[str]) -> dict[str, Document]:
+        if len(ids) == 1:
+            one = await self._rows.find_one({"_id": ids[0]}, self._fields)
+            return {} if one is None else {ids[0]: one}
+        cursor = self._rows.find({"_id": {"$in": ids}}, self._fields).max_time_ms(MILLISECONDS)
+        return {document["_id"]: document async for document in cursor}
