@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Annotated
+from zoneinfo import ZoneInfo
 
+import msgspec
 import typer
 
+from fhir_server.access.audit.chain import SUFFIX, lines
+from fhir_server.access.audit.entry import Entry
+from fhir_server.access.audit.events import audit_events
+from fhir_server.access.audit.log import FOLDER
 from fhir_server.access.audit.verify import Report, verify
-from fhir_server.app import opened
+from fhir_server.app import FHIR, opened
 from fhir_server.cli.settings import Data, lasting, settings_of
-from fhir_server.config import Settings
+from fhir_server.config import Settings, SettingsError
+from fhir_server.formats.json import dumps
+from fhir_server.model.datatypes import format_instant
 
-audit = typer.Typer(help="The audit trail: verify.", no_args_is_help=True)
+audit = typer.Typer(help="The audit trail: verify, show.", no_args_is_help=True)
 
 
 @audit.command("verify")
@@ -32,3 +44,57 @@ def verify_command(data: Data = None) -> None:
 async def verified(settings: Settings) -> Report:
     async with opened(settings) as domain:
         return await verify(settings.data, domain.store.ledger)
+
+
+@audit.command()
+def show(
+    patient: Annotated[str, typer.Option(help="Id of a patient.")] = "",
+    user: Annotated[str, typer.Option(help="A user, or a client.")] = "",
+    since: Annotated[str, typer.Option(help="First day, for example 2026-01-31.")] = "",
+    events: Annotated[bool, typer.Option("--events", help="As AuditEvents, NDJSON.")] = False,
+    data: Data = None,
+) -> None:
+    """List what was asked of this data directory, oldest first; it is not verified by that."""
+    settings = settings_of(data)
+    after = _day(since, settings) if since else 0
+    for entry in entries(settings.data):
+        if entry.at < after or (patient and patient not in entry.patients):
+            continue
+        if user and user not in (entry.user, entry.client):
+            continue
+        if not events:
+            print(text(entry))
+            continue
+        for event in audit_events(entry, settings.base_url + FHIR):
+            if not patient or f"Patient/{patient}" in (_what(e) for e in event["entity"]):
+                print(dumps(event).decode())
+
+
+def entries(data: Path) -> Iterator[Entry]:
+    """The lines of all chains, one chain after the other."""
+    for path in sorted((data / FOLDER).glob("*" + SUFFIX)):
+        for line in lines(path):
+            if line.content is not None and "interaction" in line.content:
+                yield msgspec.convert(line.content, Entry)
+
+
+def text(entry: Entry) -> str:
+    """One line for people: when, who, what, about whom, and how it went."""
+    who = f"{entry.user} by {entry.client}" if entry.user else entry.client or "nobody"
+    what = entry.what or entry.url.decode("ascii", "replace")
+    parts = [format_instant(entry.at), who, entry.interaction, what, str(entry.status)]
+    parts += [entry.purpose, entry.why, " ".join(f"Patient/{id_}" for id_ in entry.patients)]
+    return "  ".join(part for part in parts if part)
+
+
+def _what(entity: dict[str, dict[str, str]]) -> str | None:
+    return entity.get("what", {}).get("reference")
+
+
+def _day(given: str, settings: Settings) -> int:
+    try:
+        day = date.fromisoformat(given)
+    except ValueError:
+        raise SettingsError(f"{given!r} is not a date") from None
+    start = datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(settings.time_zone))
+    return int(start.astimezone(UTC).timestamp() * 1_000_000)

@@ -164,7 +164,8 @@ def replayed(
             seen = Seen(audit.begin(request.request_id), session.principal, request)
 
             def write(status: int) -> None:
-                audit.write(entry(seen, interaction, status, method=request.method, job=True))
+                about = {"method": request.method, "url": _again(request), "job": True}
+                audit.write(entry(seen, interaction, status, **about))
 
             try:
                 answer = await handler(request, session.recorded(seen.recording))
@@ -186,6 +187,13 @@ def replayed(
         return handle
 
     return recorded
+
+
+def _again(request: Request) -> bytes:
+    """The URL of a request that is replayed, as far as it is kept: captured path and query."""
+    path = "/".join(["/fhir", *request.path])
+    query = urlencode(request.query)
+    return clean(f"{path}?{query}".encode())[:LONGEST] if query else path.encode()
 
 
 async def _watched(
