@@ -14,7 +14,20 @@ from typing import Final, Protocol
 from fhir_server.access.principal import Principal
 from fhir_server.access.roles import ABOUT, SHARED
 from fhir_server.access.scopes import ERASE, Context, Scope
-from fhir_server.search.plan import FALSE, TRUE, Any, IdIn, InPatient, Predicate, both
+from fhir_server.model.problem import BadRequest
+from fhir_server.search.plan import (
+    FALSE,
+    TRUE,
+    All,
+    Any,
+    Chain,
+    Has,
+    IdIn,
+    InPatient,
+    Not,
+    Predicate,
+    both,
+)
 
 BINARY: Final = "Binary"
 TOGETHER: Final = 500
@@ -220,3 +233,28 @@ def _either(parts: list[Predicate]) -> Predicate:
         return TRUE
     kept = tuple(dict.fromkeys(part for part in parts if part != FALSE))
     return kept[0] if len(kept) == 1 else Any(kept)
+
+
+def joinless(compile_filter: CompileFilter) -> CompileFilter:
+    """Refuses what cannot be judged on the resource alone."""
+
+    def compile_(type_: str, filters: tuple[tuple[str, str], ...]) -> Predicate:
+        predicate = compile_filter(type_, filters)
+        if not is_plain(predicate):
+            raise BadRequest("a scope is narrowed by parameters of the resource alone")
+        return predicate
+
+    return compile_
+
+
+def is_plain(predicate: Predicate) -> bool:
+    """Without joins: it can be judged on the resource alone, as a scope has to be."""
+    match predicate:
+        case All(parts) | Any(parts):
+            return all(is_plain(part) for part in parts)
+        case Not(part):
+            return is_plain(part)
+        case Chain() | Has():
+            return False
+        case _:
+            return True

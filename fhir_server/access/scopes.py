@@ -52,7 +52,11 @@ def parse_scope(text: str, resource_types: Iterable[str]) -> Scope:
         raise BadRequest(f"scope {text!r}: unknown access {access!r}")
     if type_ != "*" and type_ not in resource_types:
         raise BadRequest(f"scope {text!r}: unknown resource type {type_!r}")
-    filters = tuple(parse_qsl(query, keep_blank_values=True, strict_parsing=True)) if query else ()
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=True) if query else []
+    except ValueError:
+        raise BadRequest(f"scope {text!r}: not search parameters: {query!r}") from None
+    filters = tuple(pairs)
     if filters and type_ == "*":
         raise BadRequest(f"scope {text!r}: search parameters need a resource type")
     return Scope(cast(Context, context), type_, letters, filters)

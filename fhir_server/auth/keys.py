@@ -50,6 +50,11 @@ class Keys:
         public = [key.as_dict(private=False) for key in self._keys]
         return {"keys": [{**key, "use": "sig", "alg": ALGORITHM} for key in public]}
 
+    def known(self) -> list[tuple[str, float]]:
+        """Ids of the published keys and when they were made, the newest first."""
+        self._read()
+        return [(row["key"]["kid"], row["created"]) for row in self._ring["keys"]]
+
     def rotate(self) -> str:
         """A new signing key; the id of it."""
         self._read()

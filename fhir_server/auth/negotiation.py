@@ -14,7 +14,6 @@ from urllib.parse import quote
 from fhir_server.access.policy import CompileFilter
 from fhir_server.access.scopes import LETTERS, Scope, parse_scope
 from fhir_server.model.problem import Problem
-from fhir_server.search.plan import All, Any, Chain, Has, Not, Predicate
 
 WORDS: Final = (
     "openid",
@@ -68,8 +67,8 @@ class Negotiation:
         """A resource scope; None for what is none or cannot be used."""
         try:
             scope = parse_scope(text, self._types)
-            if scope.filters and not _plain(self._compile(scope.type, scope.filters)):
-                return None
+            if scope.filters:
+                self._compile(scope.type, scope.filters)
         except (Problem, ValueError):
             return None
         return scope
@@ -168,16 +167,3 @@ def _within(scope: Scope, held: Iterable[Scope]) -> bool:
         if same and set(one.filters) <= set(scope.filters):
             letters |= set(one.letters)
     return letters >= set(scope.letters)
-
-
-def _plain(predicate: Predicate) -> bool:
-    """Without joins: it can be judged on the resource alone."""
-    match predicate:
-        case All(parts) | Any(parts):
-            return all(_plain(part) for part in parts)
-        case Not(part):
-            return _plain(part)
-        case Chain() | Has():
-            return False
-        case _:
-            return True

@@ -6,11 +6,13 @@ import sys
 
 import typer
 
+from fhir_server.cli.audit import audit
 from fhir_server.cli.backup import backup
 from fhir_server.cli.client import client
 from fhir_server.cli.demo import demo
 from fhir_server.cli.doctor import doctor
 from fhir_server.cli.expunge import expunge
+from fhir_server.cli.keys import keys
 from fhir_server.cli.load import load
 from fhir_server.cli.reindex import reindex
 from fhir_server.cli.relation import relation
@@ -23,7 +25,7 @@ from fhir_server.config import SettingsError
 from fhir_server.model.problem import Problem
 
 COMMANDS = (serve, token, load, reindex, search, doctor, backup, restore, expunge, demo)
-GROUPS = {"user": user, "client": client, "relation": relation}
+GROUPS = {"user": user, "client": client, "relation": relation, "keys": keys, "audit": audit}
 
 app = typer.Typer(
     name="vehr",

@@ -22,6 +22,7 @@ from prometheus_client import (
 )
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 
+from fhir_server.auth.routes import ENDPOINTS
 from fhir_server.formats.json import dumps
 from fhir_server.http.openapi import OpenApi
 from fhir_server.http.respond import FHIR_JSON, rendered
@@ -163,6 +164,7 @@ def require_watcher(request: PageRequest, token: str) -> None:
 def documentation(settings: Sequence[tuple[str, ...]]) -> str:
     """One page without scripts: the routes and the settings."""
     routes = [(r.method, f"/fhir/{r.pattern}", r.interaction, r.description) for r in ROUTES]
+    routes += [(e.method, f"/auth/{e.path}", "login", e.description) for e in ENDPOINTS]
     return (
         "<!doctype html><html lang=en><meta charset=utf-8><title>vEHR</title>"
         "<style>body{font:16px system-ui;margin:2em auto;max-width:60em}"

@@ -194,11 +194,14 @@ def references(value: Any) -> Iterator[str]:
     yield from flat(value, "reference")
 
 
-def ask_references(rows: list[Row], _: SearchParameter) -> Iterator[Asked]:
+def ask_references(rows: list[Row], parameter: SearchParameter) -> Iterator[Asked]:
     yield from missing(rows)
     for text in picked(rows, references):
-        if text.startswith("#"):
-            continue
+        to = text.partition("/")[0]
+        if text.startswith("#") or (
+            to in load().resource_types and parameter.targets and to not in parameter.targets
+        ):
+            continue  # contained, or of a type that the parameter does not lead to
 
         def leads(value: Any, text: str = text) -> bool:
             return text in (

@@ -508,6 +508,7 @@ def test_c16_prefer_everywhere(server: Server, kind: str, prefer: str, shown: st
 
 
 def test_c22_cors_and_head(secured: Server) -> None:
+    secured.client("app", redirects=("https://app.example/back",))
     origin = {"origin": "https://app.example"} | secured.bearer("system/*.cruds")
     exposed = secured.get("Patient", headers=origin).headers["access-control-expose-headers"]
     for name in ("Location", "Content-Location", "ETag", "Last-Modified"):

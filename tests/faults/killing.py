@@ -30,7 +30,11 @@ class Launcher:
         """A server that is ready; its pid. It may have ended by itself before (``point``)."""
         assert self._process.stdin is not None
         self._process.stdin.write(f"{point}\n".encode())
-        pid = int((await self._line()).split()[1])
+        line = await self._line()
+        while not line.startswith("pid "):  # what an earlier process said at its end
+            assert self._process.returncode is None, "the launcher has ended"
+            line = await self._line()
+        pid = int(line.split()[1])
         while alive(pid) and (await self._line(pid)) != "ready":
             continue
         return pid

@@ -400,6 +400,13 @@ def test_every_guarded_endpoint_denies(clinic: Server, row: Endpoint) -> None:
             assert answer.status_code == 401, (name, answer.status_code)
 
 
+def test_the_documentation_lists_every_endpoint(smart: Server) -> None:
+    """T21."""
+    page = smart.get(f"{ROOT}/docs").text
+    for row in ENDPOINTS:
+        assert f"/auth/{row.path}<" in page and row.description.split("?")[0] in page
+
+
 def test_the_open_endpoints_are_these() -> None:
     found = {(row.method, row.path) for row in ENDPOINTS if row.asks == "nothing"}
     assert found == {

@@ -66,10 +66,10 @@ def literally(has: plan.Has, to: Iterable[Row]) -> Predicate:
 def canonically(has: plan.Has, to: Iterable[Row]) -> Predicate:
     """Which version of a url is meant is looked up by the chain."""
     rows = list(to)
-    bare = {url.partition("|")[0] for row in rows for url in urls(row)}
+    named = {url.partition("|")[0] for row in rows for url in urls(row)}
     ids: dict[str, list[str]] = {}
     for row in rows:
         ids.setdefault(row.key.type, []).append(row.key.id)
     exact = tuple(Scan(type_, plan.IdIn(tuple(some))) for type_, some in ids.items())
-    refers = plan.Any(tuple(plan.ReferenceIs(has.param, None, None, url) for url in sorted(bare)))
+    refers = plan.Any(tuple(plan.ReferenceIs(has.param, None, None, url) for url in sorted(named)))
     return plan.All((refers, plan.Chain(has.param, exact, canonical=True)))

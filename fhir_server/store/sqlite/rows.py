@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
+from time import thread_time
 from typing import Any, Final, TypeAlias
 
 from fhir_server.model.problem import BadRequest
@@ -87,15 +88,17 @@ class Exceeded(Exception):
 
 
 class Budget:
-    """Work units, about a microsecond each. ``limit`` None: no limit.
+    """Work units, about a microsecond each. ``limit`` None: no limit. ``seconds``: of CPU in
+    the thread that makes the budget.
 
     Raises Exceeded while ``inline``, else the problem that the client sees.
     """
 
-    __slots__ = ("_left", "inline")
+    __slots__ = ("_left", "_until", "inline")
 
-    def __init__(self, limit: int | None, *, inline: bool) -> None:
+    def __init__(self, limit: int | None, *, inline: bool, seconds: float | None = None) -> None:
         self._left = limit
+        self._until = None if seconds is None else thread_time() + seconds
         self.inline = inline
 
     @property
@@ -106,7 +109,7 @@ class Budget:
         if self._left is None:
             return
         self._left -= units
-        if self._left < 0:
+        if self._left < 0 or (self._until is not None and thread_time() > self._until):
             if self.inline:
                 raise Exceeded
             raise BadRequest(

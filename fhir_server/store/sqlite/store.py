@@ -48,6 +48,8 @@ INLINE: Final = 20_000
 """Work units (about microseconds) of a search on the loop; a longer one goes to a thread."""
 THREADED: Final = 2_000_000
 """Work units after which a search is refused as too costly."""
+THREADED_SECONDS: Final = 3.0
+"""CPU of the thread after which it is, too: a unit may cost more than it should."""
 CAUGHT_UP: Final = 2.0
 """Seconds that a search waits for the index of words to catch up."""
 CHANGED: Final = 100_000
@@ -244,7 +246,9 @@ class SqliteStore:
         return Page(found, total=None if search.total == "none" else len(found))
 
     def _run_slowly(self, search: Search, trace: Trace | None = None) -> Page:
-        return self._own_reader().run(search, Budget(THREADED, inline=False), trace)
+        return self._own_reader().run(
+            search, Budget(THREADED, inline=False, seconds=THREADED_SECONDS), trace
+        )
 
     def _own_reader(self) -> Reader:
         """The reader of this thread."""

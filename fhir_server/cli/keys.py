@@ -1,0 +1,26 @@
+"""``vehr keys``: the keys that sign id_tokens."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+
+import typer
+
+from fhir_server.auth.keys import Keys
+from fhir_server.cli.settings import Data, lasting, settings_of
+
+keys = typer.Typer(help="Signing keys: rotate, list.", no_args_is_help=True)
+
+
+@keys.command()
+def rotate(data: Data = None) -> None:
+    """Sign with a new key from now on; the old one stays published for a day."""
+    print(Keys(lasting(settings_of(data)).data, time.time).rotate())
+
+
+@keys.command("list")
+def list_(data: Data = None) -> None:
+    """Ids of the published keys, the signing one first."""
+    for kid, created in Keys(lasting(settings_of(data)).data, time.time).known():
+        print(f"{kid}  {datetime.fromtimestamp(created, UTC):%Y-%m-%dT%H:%MZ}")
