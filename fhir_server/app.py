@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from fhir_server.access.audit.log import AuditLog, either, recording
 from fhir_server.access.commit import committing
 from fhir_server.access.engine import Engine
 from fhir_server.access.gate import Gate, system_session
@@ -36,6 +37,7 @@ from fhir_server.http.front import Front
 from fhir_server.http.middleware import Edge, edge_rules
 from fhir_server.http.openapi import OpenApi
 from fhir_server.http.pages import Metrics, pages
+from fhir_server.http.recording import replayed
 from fhir_server.http.respond import Asgi
 from fhir_server.http.routes import ROUTES, Router
 from fhir_server.http.site import AuthSite
@@ -224,12 +226,14 @@ def expunging(domain: Domain, queue: Queue | None = None) -> Expunge:
 
 
 @contextmanager
-def job_folder(settings: Settings) -> Iterator[Path]:
-    """Where the files of jobs lie; those of a store that keeps nothing are not kept either."""
+def data_folder(settings: Settings) -> Iterator[Path]:
+    """Where the files of jobs and of the audit trail lie; those of a store that keeps nothing
+    are not kept either.
+    """
     if settings.store != "memory:":
-        yield settings.data / "jobs"
+        yield settings.data
         return
-    with tempfile.TemporaryDirectory(prefix="vehr-jobs-") as folder:
+    with tempfile.TemporaryDirectory(prefix="vehr-") as folder:
         yield Path(folder)
 
 
@@ -240,9 +244,12 @@ def job_queue(domain: Domain, folder: Path) -> Queue:
 
 
 def fhir_base(
-    domain: Domain, rows: Operations, meter: Metrics, queue: Queue, *, open_: bool
+    domain: Domain, rows: Operations, meter: Metrics, queue: Queue, audit: AuditLog | None
 ) -> tuple[FhirBase, Runner]:
-    """The FHIR base of the domain's own record, and the runner of its jobs."""
+    """The FHIR base of the domain's own record, and the runner of its jobs. ``audit`` None: it is
+    open to everybody, and nothing is recorded.
+    """
+    open_ = audit is None
     settings, tokens = domain.settings, domain.tokens
     scopes = scope_filter(domain.searching)
     gate = Gate(domain.engine, tokens.verify, scopes, recall=tokens.grant, open_=open_)
@@ -256,11 +263,11 @@ def fhir_base(
     bodies = Bodies(domain.definitions, settings.json_limits())
     limits = Base(FHIR, domain.base, bodies, settings.request_seconds, settings.compress_above)
     defer = deferring(rows, handlers.__getitem__, pattern.respond_async)
-    face = FhirBase(limits, gate, router, handlers, meter, defer)
+    face = FhirBase(limits, gate, router, handlers, meter, defer, audit)
     handlers.update(interactions(domain, rows, face.perform, open_=open_))
     handlers.update(pattern.handlers())
     work = {
-        REQUEST: replay(handlers.__getitem__, settings.json_limits()),
+        REQUEST: replay(replayed(handlers.__getitem__, audit), settings.json_limits()),
         REINDEX: reindex_body(Reindexing(domain.engine)),
     }
     return face, Runner(queue, work, reopen, settings.running_jobs)
@@ -336,29 +343,30 @@ async def serving(
         return not leaving()
 
     https, token = domain.settings.base_url.startswith("https:"), domain.settings.metrics_token
-    with job_folder(domain.settings) as folder:
-        queue = job_queue(domain, folder)
-        rows = operations(domain, runtime, queue)
-        face, runner = fhir_base(domain, rows, metrics, queue, open_=open_)
-        faces: dict[bytes, Asgi] = {b"fhir": face}
-        if not open_:
-            faces[b"auth"] = auth_site(domain)
-        url = domain.settings.base_url
-        shown = OpenApi(domain.definitions, ROUTES, face.interactions, url, software_version())
-        front = Front(
-            bases=faces,
-            pages=pages(metrics, ready, domain.store.trouble, settings_rows(), token, shown),
-        )
-        runner.start()
-        sweeping = asyncio.create_task(upkeep(domain.engine))
-        try:
-            rules = edge_rules(domain.settings, FHIR, open_=open_)
-            known = Origins(domain.identities.records, domain.identities.clients)
-            yield Edge(front, rules, https, known.registered)
-        finally:
-            sweeping.cancel()
-            await runner.drain()
-            await runtime.close()
+    with data_folder(domain.settings) as folder:
+        async with recording(folder, domain.store, micros, open_=open_) as audit:
+            queue = job_queue(domain, folder / "jobs")
+            rows = operations(domain, runtime, queue)
+            face, runner = fhir_base(domain, rows, metrics, queue, audit)
+            faces: dict[bytes, Asgi] = {b"fhir": face}
+            if not open_:
+                faces[b"auth"] = auth_site(domain)
+            url, trouble = domain.settings.base_url, either(domain.store.trouble, audit)
+            shown = OpenApi(domain.definitions, ROUTES, face.interactions, url, software_version())
+            front = Front(
+                bases=faces,
+                pages=pages(metrics, ready, trouble, settings_rows(), token, shown),
+            )
+            runner.start()
+            sweeping = asyncio.create_task(upkeep(domain.engine))
+            try:
+                rules = edge_rules(domain.settings, FHIR, open_=open_)
+                known = Origins(domain.identities.records, domain.identities.clients)
+                yield Edge(front, rules, https, known.registered)
+            finally:
+                sweeping.cancel()
+                await runner.drain()
+                await runtime.close()
 
 
 def software_version() -> str:

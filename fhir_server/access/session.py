@@ -10,6 +10,8 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
 
+from fhir_server.access.audit.entry import Recording
+from fhir_server.access.audit.writes import WriteRecord
 from fhir_server.access.contents import (
     Content,
     blob_of,
@@ -35,12 +37,23 @@ from fhir_server.store.ledger import LedgerWrite
 
 
 class Session:
-    """One principal's view of one face."""
+    """One principal's view of one face. ``recording``: of the request that it serves."""
 
-    def __init__(self, engine: Engine, principal: Principal, policy: Policy) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        principal: Principal,
+        policy: Policy,
+        recording: Recording | None = None,
+    ) -> None:
         self.principal = principal
         self.policy = policy
         self._engine = engine
+        self._recording = recording
+
+    def recorded(self, recording: Recording) -> Session:
+        """The same, for one request whose writes are recorded with it."""
+        return Session(self._engine, self.principal, self.policy, recording)
 
     def allow(self, letter: str, type_: str) -> None:
         """Refuse from metadata alone (scope and type), never from data."""
@@ -164,7 +177,9 @@ class Session:
                 if not self.policy.whole:
                     raise Forbidden(f"not permitted: write {DEFINING}")
                 ledger = (*ledger, parameters.mark)
-        return await Writing(self._engine, self.principal, self.policy).run(drafts, ledger)
+        record = WriteRecord(self._recording, self.principal) if self._recording else None
+        writing = Writing(self._engine, self.principal, self.policy, record)
+        return await writing.run(drafts, ledger)
 
     def erasing(self, types: Iterable[str]) -> Erasing:
         """Erases resources of these types for good. Forbidden without the right to it, or

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 from fhir_server.access.alone import Coming, require_alone
+from fhir_server.access.audit.writes import WriteRecord
 from fhir_server.access.contents import apart, blob_of, naming, permitted, set_aside
 from fhir_server.access.engine import Engine, is_large
 from fhir_server.access.parameters import TYPE as DEFINING
@@ -96,12 +97,15 @@ if there is nothing to delete.
 
 
 class Writing:
-    """One principal's writes."""
+    """One principal's writes. ``record``: of the request that they are for."""
 
-    def __init__(self, engine: Engine, principal: Principal, policy: Policy) -> None:
+    def __init__(
+        self, engine: Engine, principal: Principal, policy: Policy, record: WriteRecord | None
+    ) -> None:
         self._engine = engine
         self._principal = principal
         self._policy = policy
+        self._record = record
         self._new: set[Key] = set()
         self._revision = 0
 
@@ -133,6 +137,8 @@ class Writing:
             if not changes and not ledger:
                 return _written(prepared, plans, ())
             rows = await self._naming(prepared, plans) if binary else []
+            if self._record is not None:
+                rows.append(self._record.row(changes, current, self._engine.now()))
             try:
                 committed = await self._engine.store.apply(
                     ChangeSet(changes, guards, (*ledger, *rows))
@@ -142,6 +148,8 @@ class Writing:
                     raise
                 await asyncio.sleep(0.001 * min(attempt, 8))
                 continue
+            if self._record is not None:
+                self._record.committed()
             return _written(prepared, plans, committed.seqs)
         raise Unavailable("the resource is being written by others", headers={"Retry-After": "1"})
 

@@ -6,6 +6,7 @@ import sys
 
 import typer
 
+from fhir_server.cli.audit import audit
 from fhir_server.cli.backup import backup
 from fhir_server.cli.client import client
 from fhir_server.cli.demo import demo
@@ -24,7 +25,7 @@ from fhir_server.config import SettingsError
 from fhir_server.model.problem import Problem
 
 COMMANDS = (serve, token, load, reindex, search, doctor, backup, restore, expunge, demo)
-GROUPS = {"user": user, "client": client, "relation": relation, "keys": keys}
+GROUPS = {"user": user, "client": client, "relation": relation, "keys": keys, "audit": audit}
 
 app = typer.Typer(
     name="vehr",

@@ -6,6 +6,8 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any, Final
 
+from fhir_server.model.problem import Problem, RequestTimeout, Unavailable
+
 SWEEP_SECONDS: Final = 1.0
 
 
@@ -55,3 +57,10 @@ class Deadlines:
         self._sweeping = bool(self._running)
         if self._sweeping:
             loop.call_later(self._interval, self._sweep)
+
+
+def late(deadline: Deadline) -> Problem:
+    """Whose fault it is that a request took too long."""
+    if deadline.reading:
+        return RequestTimeout("the body did not arrive in time")
+    return Unavailable("the request took too long", code="timeout")

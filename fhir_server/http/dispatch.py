@@ -15,11 +15,12 @@ from typing import Final
 
 import structlog
 
+from fhir_server.access.audit.log import AuditLog
 from fhir_server.access.gate import Gate
 from fhir_server.access.session import Session
 from fhir_server.http.bodies import Bodies
 from fhir_server.http.compression import compressed, encoding, inflated
-from fhir_server.http.deadlines import Deadline, Deadlines
+from fhir_server.http.deadlines import Deadline, Deadlines, late
 from fhir_server.http.middleware import HEADERS, HOLD, REQUEST_ID, limited
 from fhir_server.http.negotiate import (
     FORM,
@@ -32,6 +33,7 @@ from fhir_server.http.negotiate import (
     is_fhir,
     pretty,
 )
+from fhir_server.http.recording import UNANSWERED, Recorder, Seen
 from fhir_server.http.respond import Receive, Scope, Send, deliver, rendered
 from fhir_server.http.routes import Route, Router
 from fhir_server.interactions.ports import Call, Handler
@@ -42,9 +44,7 @@ from fhir_server.model.problem import (
     BadRequest,
     NotSupported,
     Problem,
-    RequestTimeout,
     ServerError,
-    Unavailable,
     UnsupportedMediaType,
 )
 
@@ -90,10 +90,13 @@ class Base:
 
 @dataclass(slots=True)
 class Progress:
-    """How far one request has come: its time limit, and its row once that is known."""
+    """How far one request has come: its time limit, its row once that is known, and what of it
+    is recorded, unless it is public.
+    """
 
     deadline: Deadline
     route: Route | None = None
+    seen: Seen | None = None
 
 
 @dataclass(slots=True)
@@ -131,7 +134,9 @@ class FhirBase:
         handlers: Mapping[str, Handler],
         meter: Meter,
         defer: Defer,
+        audit: AuditLog | None = None,
     ) -> None:
+        self._recorder = Recorder(audit)
         self._base = base
         self._cut = len(base.path) + 1
         self._gate = gate
@@ -152,14 +157,18 @@ class FhirBase:
         try:
             response = await self._answer(scope, receive, progress)
         except Problem as problem:
+            if progress.seen is not None:
+                progress.seen.problem = problem
             response = await self._refused(problem, scope)
         except asyncio.CancelledError:
             if not progress.deadline.missed:
+                self._recorder.end(progress.seen, progress.route, scope, UNANSWERED)
                 raise
             progress.deadline.task.uncancel()
             response = rendered(late(progress.deadline))
         finally:
             self._deadlines.end(progress.deadline)
+        response = self._recorder.end(progress.seen, progress.route, scope, response)
         if "accept-encoding" in scope[HEADERS]:
             accepted = scope[HEADERS]["accept-encoding"]
             response = await compressed(response, accepted, self._base.compress_above)
@@ -182,13 +191,10 @@ class FhirBase:
         try:
             route, path = self._route(scope["method"], scope["raw_path"])
         except Problem:
-            await self._gate.admit(headers.get("authorization"))
+            await self._admit(scope, progress)
             raise
         progress.route = route
-        if route.public:
-            session = self._gate.anonymous
-        else:
-            session = await self._gate.admit(headers.get("authorization"))
+        session = self._gate.anonymous if route.public else await self._admit(scope, progress)
         query, format_, indent = presentation(pairs(_ascii(scope["query_string"])))
         raw = route.raw and not asks_for_fhir(format_, headers.get("accept"))
         wanted: Format = "json"
@@ -216,13 +222,23 @@ class FhirBase:
             content=content,
             raw=raw,
         )
+        if progress.seen is not None:
+            progress.seen.request = request
         if "prefer" in headers and route.interaction not in AT_ONCE and prefers_async(request):
             url = _ascii(scope["raw_path"])[self._cut :]
             return await self._defer(Replayed(route.interaction, request, url), session)
         response = await handler(request, session)
+        if progress.seen is not None:
+            progress.seen.answer = response
         if wanted == "xml" and not raw:
             return await self._base.bodies.as_xml(response, indent=indent)
         return await self._base.bodies.prettified(response) if indent else response
+
+    async def _admit(self, scope: Scope, progress: Progress) -> Session:
+        """The Session of a request, which is recorded from here on, also if it is refused."""
+        seen = progress.seen = self._recorder.begin(scope)
+        session = await self._gate.admit(scope[HEADERS].get("authorization"))
+        return session if seen is None else seen.by(session)
 
     async def _refused(self, problem: Problem, scope: Scope) -> Response:
         """A problem, in XML if that is asked for."""
@@ -334,13 +350,6 @@ async def read_body(receive: Receive, deadline: Deadline) -> bytes:
         more = message.get("more_body", False)
     deadline.when, deadline.reading = last, False
     return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-def late(deadline: Deadline) -> Problem:
-    """Whose fault it is that a request took too long."""
-    if deadline.reading:
-        return RequestTimeout("the body did not arrive in time")
-    return Unavailable("the request took too long", code="timeout")
 
 
 def presentation(query: Pairs) -> tuple[Pairs, str | None, bool]:

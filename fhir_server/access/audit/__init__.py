@@ -1,0 +1,1 @@
+"""The audit trail: who asked for what about whom, in chains that show every change."""

@@ -1,0 +1,203 @@
+"""What of a request goes into the audit trail, before it is answered."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from fhir_server.access.audit.entry import (
+    Entry,
+    Recording,
+    asked_about,
+    clean,
+    named_by,
+    named_in,
+    ordered,
+    purpose_of_use,
+)
+from fhir_server.access.audit.log import AuditLog
+from fhir_server.access.principal import Principal
+from fhir_server.access.session import Session
+from fhir_server.http.middleware import HEADERS, REQUEST_ID
+from fhir_server.http.respond import Scope, rendered
+from fhir_server.http.routes import Route
+from fhir_server.interactions.ports import Handler
+from fhir_server.model.exchange import Request, Response
+from fhir_server.model.fresh import micros
+from fhir_server.model.problem import Forbidden, Problem, ServerError, Unauthorized, Unavailable
+
+UNANSWERED: Final = Response(503)
+"""What is recorded of a request whose client, or server, went away."""
+NOBODY: Final = Principal("")
+OVERLAP: Final = 512
+"""Bytes of a stream that are looked at with what follows: longer than any reference."""
+TAIL: Final = 32
+"""Characters of the hash of a token that are recorded."""
+LONGEST: Final = 2048
+"""Bytes of a URL or form that are recorded."""
+
+
+@dataclass(slots=True)
+class Seen:
+    """What is known of a request so far. ``answer``: in JSON."""
+
+    recording: Recording
+    principal: Principal = NOBODY
+    request: Request | None = None
+    answer: Response | None = None
+    problem: Problem | None = None
+
+    def by(self, session: Session) -> Session:
+        """The Session with which it goes on."""
+        self.principal = session.principal
+        return session.recorded(self.recording)
+
+
+class Recorder:
+    """Of one FHIR base. ``audit`` None: it is open to everybody, and nothing is recorded."""
+
+    def __init__(self, audit: AuditLog | None) -> None:
+        self._audit = audit
+
+    def begin(self, scope: Scope) -> Seen | None:
+        """Unavailable if the request could not be recorded."""
+        return Seen(self._audit.begin(scope[REQUEST_ID])) if self._audit is not None else None
+
+    def end(
+        self, seen: Seen | None, route: Route | None, scope: Scope, answer: Response
+    ) -> Response:
+        """The answer, once it is recorded; if it cannot be, the problem in its place."""
+        if seen is None or self._audit is None:
+            return answer
+        peer, url = scope.get("client"), scope["raw_path"]
+        if scope["query_string"]:
+            url += b"?" + scope["query_string"]
+        line = entry(
+            seen,
+            route.interaction if route is not None else "unknown",
+            answer.status,
+            method=scope["method"],
+            url=clean(url)[:LONGEST],
+            peer=peer[0] if peer else "",
+            purpose=purpose_of_use(scope[HEADERS].get("x-purpose-of-use")),
+        )
+        try:
+            self._audit.write(line)
+        except Unavailable as problem:
+            return rendered(problem)
+        return answer
+
+
+def entry(seen: Seen, interaction: str, status: int, **about: Any) -> Entry:
+    """The line of a request, as far as it has come. ``about``: what else ``Entry`` holds."""
+    recording, principal, request = seen.recording, seen.principal, seen.request
+    patients, what, form = recording.patients, "", b""
+    if request is None:
+        patients |= named_by(about.get("url", b""))
+    else:
+        patients |= asked_about(request)
+        what = _what(request, interaction, seen.answer)
+        if interaction.startswith("search") and request.method == "POST":
+            form = clean(urlencode(request.query).encode())[:LONGEST]
+    if seen.answer is not None and isinstance(seen.answer.body, bytes):
+        patients |= named_in(seen.answer.body)
+    if len(recording.what) == 1:
+        what = recording.what[0]
+    standing = principal.standing
+    return Entry(
+        at=micros(),
+        request=recording.request,
+        interaction=interaction,
+        status=status,
+        form=form,
+        client=principal.client,
+        user=principal.user,
+        role=standing.role if standing is not None else "",
+        grant=principal.grant[-TAIL:],
+        what=what,
+        patients=ordered(patients),
+        writes=tuple(recording.writes),
+        why=_why(seen.problem),
+        **about,
+    )
+
+
+def _what(request: Request, interaction: str, answer: Response | None) -> str:
+    """The one resource that a request is about, as far as its URL and answer tell."""
+    path = request.path
+    if len(path) < 2 or interaction.startswith("search"):
+        return ""
+    if interaction in _VERSIONED and len(path) == 3:
+        return f"{path[0]}/{path[1]}/_history/{path[2]}"
+    etag = answer.headers.get("ETag", "") if answer is not None else ""
+    version = etag[3:-1] if etag.startswith('W/"') else ""
+    place = f"{path[0]}/{path[1]}"
+    return f"{place}/_history/{version}" if version and interaction in _WITH_ETAG else place
+
+
+_VERSIONED: Final = frozenset({"vread", "vread-binary"})
+_WITH_ETAG: Final = frozenset({"read", "read-binary"})
+
+
+def _why(problem: Problem | None) -> str:
+    """The code of a failure; the text of a refusal, which is made of metadata alone."""
+    if problem is None:
+        return ""
+    code = problem.issues[0].code
+    refused = isinstance(problem, Forbidden | Unauthorized)
+    return f"{code}: {problem}" if refused else code
+
+
+def replayed(
+    handler_of: Callable[[str], Handler], audit: AuditLog | None
+) -> Callable[[str], Handler]:
+    """Handlers for jobs: what they answer is recorded before the job has ended."""
+    if audit is None:
+        return handler_of
+
+    def recorded(interaction: str) -> Handler:
+        handler = handler_of(interaction)
+
+        async def handle(request: Request, session: Session) -> Response:
+            seen = Seen(audit.begin(request.request_id), session.principal, request)
+
+            def write(status: int) -> None:
+                audit.write(entry(seen, interaction, status, method=request.method, job=True))
+
+            try:
+                answer = await handler(request, session.recorded(seen.recording))
+            except Problem as problem:
+                seen.problem = problem
+                write(problem.status)
+                raise
+            except BaseException:
+                seen.problem = ServerError()
+                write(500)
+                raise
+            seen.answer = answer
+            if isinstance(answer.body, bytes):
+                write(answer.status)
+            else:
+                answer.body = _watched(answer.body, seen.recording, lambda: write(answer.status))
+            return answer
+
+        return handle
+
+    return recorded
+
+
+async def _watched(
+    stream: AsyncIterator[bytes], recording: Recording, ended: Callable[[], None]
+) -> AsyncIterator[bytes]:
+    """A stream whose patients are noted; ``ended`` before its end is told."""
+    before = b""
+    try:
+        async for chunk in stream:
+            both = before + chunk
+            recording.patients |= named_in(both)
+            before = both[-OVERLAP:]
+            yield chunk
+    finally:
+        ended()
