@@ -16,6 +16,7 @@ from fhir_server.interactions.history import PageSizes
 from fhir_server.interactions.ports import Criteria, Handler
 from fhir_server.interactions.splice import bundle, search_entry
 from fhir_server.interactions.subset import Cut, Subsets, subset
+from fhir_server.interactions.versioned import as_referred
 from fhir_server.model.exchange import Request, Response
 from fhir_server.model.problem import BadRequest, Issue, NotFound, outcome
 from fhir_server.search.compartment import compartment_types, in_compartment
@@ -141,7 +142,8 @@ def search(searching: Searching, subsets: Subsets) -> Handler:
             query, after, rest = position.query, position.after or None, position.rest
         strict = preference(request, "handling") == "strict"
         parsed = await searching.parse(path, query, after, strict=strict)
-        page = await session.search(replace(parsed.search, rest=rest), trace)
+        found = await session.search(replace(parsed.search, rest=rest), trace)
+        page = await as_referred(found, session)
         links = [("self", _self(url, parsed, here, explain=trace is not None))]
         if page.rest is not None or page.next is not None:
             begin = (after if page.rest is not None else page.next) or ()

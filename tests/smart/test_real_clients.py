@@ -216,7 +216,7 @@ def browsed(hospital: Hospital, node: Path, chromium: str, query: Json) -> Json:
 
 
 def test_npm_fhirclient_in_a_browser_standalone(
-    hospital: Hospital, node: Path, chromium: str
+    node: Path, chromium: str, hospital: Hospital
 ) -> None:
     found = browsed(hospital, node, chromium, {"start": "1", "scope": SCOPE})
     assert found["patient"] == "a" and found["user"] == "Practitioner/d"
@@ -230,7 +230,7 @@ def test_npm_fhirclient_in_a_browser_standalone(
 
 
 def test_npm_fhirclient_in_a_browser_from_an_ehr(
-    hospital: Hospital, node: Path, chromium: str
+    node: Path, chromium: str, hospital: Hospital
 ) -> None:
     headers = {"authorization": f"Bearer {hospital.token('--user', 'doc')}"}
     asked = {"client_id": "page", "patient": "a", "encounter": "e"}
@@ -241,7 +241,7 @@ def test_npm_fhirclient_in_a_browser_from_an_ehr(
     assert found["patient"] == "a" and found["encounter"] == "e" and found["refreshed"]
 
 
-def test_fhir_kit_client(hospital: Hospital, node: Path) -> None:
+def test_fhir_kit_client(node: Path, hospital: Hospital) -> None:
     given = {"base": hospital.base, "token": hospital.token()}
     found = run(["node", "kit.mjs"], given, node)
     assert found["token"] == f"{hospital.root}/auth/token"
@@ -249,7 +249,7 @@ def test_fhir_kit_client(hospital: Hospital, node: Path) -> None:
     assert found["done"].startswith("201")
 
 
-def test_pypi_fhirclient_and_fhirpy(hospital: Hospital, other_python: str) -> None:
+def test_pypi_fhirclient_and_fhirpy(other_python: str, hospital: Hospital) -> None:
     given = {
         "base": hospital.base,
         "root": hospital.root,

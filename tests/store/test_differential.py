@@ -375,10 +375,10 @@ def test_sqlite_answers_as_memory_does(
         compare(random_history(Random(seed)), plans, _sqlite)
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     seed=st.integers(0, 2**32),
-    plans=st.lists(searches, min_size=12, max_size=12),
+    plans=st.lists(searches, min_size=8, max_size=8),
     few=st.sampled_from([1000, 3, 0]),
     joined=st.sampled_from([1000, 2, 0]),
 )
