@@ -209,6 +209,18 @@ def test_what_cannot_be_recorded_is_not_answered(
     assert clinic.verified().faults == []
 
 
+def test_a_file_that_is_removed_is_noticed(clinic: Clinic) -> None:
+    [path] = files(clinic.data)
+    path.unlink()
+    for _ in range(40):
+        clinic.server.get(f"Patient/{clinic.patient}", headers=clinic.all)
+        if files(clinic.data):
+            break
+        clinic.server.run(_pause())
+    assert files(clinic.data) not in ([], [path])
+    assert any(f"chain {path.stem} is gone" in fault for fault in clinic.verified().faults)
+
+
 def _readable(data: Path) -> list[dict[str, Any]]:
     """Without the line that the full disk has cut."""
     import json

@@ -70,7 +70,10 @@ class Chain:
         self.hash = found
 
     def sync(self) -> None:
+        """What is written is on disk when it returns. OSError also if the file was removed."""
         os.fdatasync(self._file)
+        if os.fstat(self._file).st_nlink == 0:
+            raise OSError("its file was removed")
 
     def close(self) -> None:
         os.close(self._file)
