@@ -241,6 +241,13 @@ ACTS: dict[str, tuple[Any, Act]] = {
         1,
         elsewhere("tests/http/test_edge.py::test_a_request_that_takes_too_long"),
     ),
+    **{
+        name: (
+            3,
+            elsewhere("tests/conformance/test_search_limits.py::test_c33_limits_are_named"),
+        )
+        for name in ("max_values", "max_chain", "max_includes")
+    },
     "max_running": (
         2,
         both(

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import pytest
-
 from fhir_server.model.problem import BadRequest
-from fhir_server.search.plan import Contains, Scan, Search
+from fhir_server.search.plan import Scan, Search
 from fhir_server.store.mongo.store import MongoStore
 from tests.search.test_contained import CONTAINED, CONTAINED_ROWS
 from tests.search.test_semantics import PEOPLE, PEOPLE_ROWS, VALUE_ROWS, VALUES
 from tests.search.test_words import TEXT_ROWS, TEXTS
 from tests.search.world import World, parse
 from tests.store.building import Bench
+
+MOST_REFUSED = 8
+"""Rows that ask what a contained resource refers to."""
 
 
 def wrong(bench: Bench, world: World, rows: list[tuple[str, list[str]]]) -> list[str]:
@@ -25,7 +26,11 @@ def wrong(bench: Bench, world: World, rows: list[tuple[str, list[str]]]) -> list
     for query, expected in rows:
         type, _, rest = query.partition("?")
         search = parse(type, rest, strict=True).search
-        found = bench.found(Search(search.scans, count=100))
+        try:
+            found = bench.found(Search(search.scans, count=100))
+        except BadRequest as refusal:
+            answers.append(f"{query}: {refusal}")
+            continue
         wanted = [id if "/" in id else f"{type}/{id}" for id in expected]
         if sorted(found) != sorted(wanted):
             answers.append(f"{query}: {found} instead of {expected}")
@@ -41,11 +46,12 @@ def test_values(backend: Bench) -> None:
 
 
 def test_contained(backend: Bench) -> None:
+    answers = wrong(backend, CONTAINED, CONTAINED_ROWS)
     if isinstance(backend.store, MongoStore):
-        with pytest.raises(BadRequest, match="_contained is not supported"):
-            backend.page(Search((Scan("Patient", Contains(Scan("Patient"))),)))
+        refused = [one for one in answers if one.endswith("is not searched on MongoDB")]
+        assert answers == refused and len(refused) <= MOST_REFUSED
         return
-    assert wrong(backend, CONTAINED, CONTAINED_ROWS) == []
+    assert answers == []
 
 
 def test_texts(backend: Bench) -> None:

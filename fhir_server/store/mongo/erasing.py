@@ -19,7 +19,7 @@ from fhir_server.store.mongo.documents import OLD, Document, Row, name
 from fhir_server.store.mongo.group import count
 from fhir_server.store.mongo.ledger import MongoLedger
 from fhir_server.store.mongo.schema import Database
-from fhir_server.store.mongo.view import Tables
+from fhir_server.store.mongo.tables import Tables
 
 MAY_BE_REFUSED = frozenset({13, 59, 115, 20})
 """Unauthorized, CommandNotFound, CommandNotSupported, IllegalOperation (a router)."""

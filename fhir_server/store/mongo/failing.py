@@ -9,7 +9,7 @@ from typing import Final
 from pymongo.errors import ExecutionTimeout, OperationFailure, PyMongoError
 
 from fhir_server.model.problem import Unavailable
-from fhir_server.store.mongo.view import too_costly
+from fhir_server.store.mongo.tables import too_costly
 
 SNAPSHOT_GONE: Final = frozenset({239, 246})
 """SnapshotTooOld, SnapshotUnavailable: look again at a newer one."""

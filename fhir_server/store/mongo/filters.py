@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, NamedTuple, assert_never
 
-from fhir_server.model.problem import BadRequest
 from fhir_server.search import plan
 from fhir_server.search.values import fold
 from fhir_server.store.mongo.documents import Document, wanted
@@ -160,10 +159,11 @@ class Filters:
                 names = self._joined.chains.get(predicate)
                 return UNKNOWN if names is None else self._referring(predicate, names)
             case plan.Has():
-                found = self._joined.has.get((self._type, predicate))
-                return UNKNOWN if found is None else Test({"_id": {"$in": list(found)}}, True)
-            case plan.Contains():
-                raise BadRequest("_contained is not supported on MongoDB", code="not-supported")
+                sources = self._joined.has.get((self._type, predicate))
+                return UNKNOWN if sources is None else Test({"_id": {"$in": list(sources)}}, True)
+            case plan.Contains(scan):
+                found = posted(self._keys.containing(self._type, scan.type))
+                return found._replace(exact=False)
             case plan.Composite(param, parts):
                 return self._composite(param, parts)
             case plan.Near(param):
@@ -212,9 +212,12 @@ class Filters:
     def _referring(self, chain: plan.Chain, names: Iterable[str]) -> Test:
         keys, type_, param = self._keys, self._type, chain.param
         if chain.canonical:
-            return posted(*(keys.canonical(type_, param, name) for name in names))
-        pairs = (name.partition("/") for name in names)
-        return posted(*(keys.reference(type_, param, t, i) for t, _, i in pairs))
+            found = [keys.canonical(type_, param, name) for name in names]
+        else:
+            pairs = (name.partition("/") for name in names)
+            found = [keys.reference(type_, param, t, i) for t, _, i in pairs]
+        inside = [keys.containing(type_, scan.type) for scan in chain.inside]
+        return posted(*found, *inside)._replace(exact=not inside)
 
     def _composite(self, param: str, parts: tuple[plan.Predicate, ...]) -> Test:
         """The element itself, and of its parts a code, which says most."""

@@ -19,7 +19,8 @@ from fhir_server.store.ledger import LedgerWrite
 from fhir_server.store.mongo.documents import VERSION, Document, name, superseded
 from fhir_server.store.mongo.ledger import MongoLedger
 from fhir_server.store.mongo.search import guard_holds
-from fhir_server.store.mongo.view import Tables, View
+from fhir_server.store.mongo.tables import Tables
+from fhir_server.store.mongo.view import View
 
 Result: TypeAlias = Committed | Exception
 COUNTER: Final = {"_id": "counter"}

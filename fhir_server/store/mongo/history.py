@@ -11,7 +11,7 @@ from fhir_server.model.resource import Key, Stored
 from fhir_server.search.plan import TOTAL_LIMIT, History
 from fhir_server.store.base import Versions
 from fhir_server.store.mongo.documents import OLD, VERSION, Document, Row, name
-from fhir_server.store.mongo.view import MILLISECONDS, Collection, Tables
+from fhir_server.store.mongo.tables import MILLISECONDS, Collection, Tables
 
 SOME: Final = 200
 """Versions of the change feed that are read at once."""

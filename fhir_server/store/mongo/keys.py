@@ -71,6 +71,10 @@ class Keys:
         """All current resources of a type."""
         return self._hash("all", type_, "", "")
 
+    def containing(self, type_: str, inner: str) -> int:
+        """What contains a resource of the type ``inner``."""
+        return self._hash("containing", type_, "", inner)
+
     def patient(self, type_: str, id_: str) -> int:
         """A type in one patient's compartment."""
         return self._hash("patient", type_, "", id_)
@@ -121,6 +125,7 @@ class Keys:
         """What the indexes hold of a current resource."""
         k = {self.everything(type_)}
         k.update(self.patient(type_, patient) for patient in values.patients)
+        k.update(self.containing(type_, inner.type) for inner in values.contained)
         for param, system, code in values.tokens:
             k.add(self.token(type_, param, None, code))
             k.add(self.token(type_, param, system, code))

@@ -20,7 +20,7 @@ from fhir_server.store.mongo.documents import Document
 from fhir_server.store.mongo.failing import answering
 from fhir_server.store.mongo.keys import behind
 from fhir_server.store.mongo.loading import Loader
-from fhir_server.store.mongo.view import Collection
+from fhir_server.store.mongo.tables import Collection
 
 BETWEEN: Final = "\x1f"
 """Stands between kind and key, and in neither."""

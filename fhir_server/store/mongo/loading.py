@@ -14,7 +14,7 @@ from typing import TypeAlias
 from pymongo.errors import PyMongoError
 
 from fhir_server.store.mongo.documents import Document
-from fhir_server.store.mongo.view import MILLISECONDS, Collection
+from fhir_server.store.mongo.tables import MILLISECONDS, Collection
 
 Found: TypeAlias = asyncio.Future[Document | None]
 

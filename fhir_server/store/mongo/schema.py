@@ -20,7 +20,7 @@ from fhir_server.model.problem import Unavailable
 from fhir_server.store.mongo.documents import Document
 from fhir_server.store.mongo.keys import Keys
 from fhir_server.store.mongo.roads import Counts
-from fhir_server.store.mongo.view import Tables
+from fhir_server.store.mongo.tables import Tables
 from fhir_server.store.sqlite.codec import Codec, shipped
 
 Database: TypeAlias = AsyncDatabase[Document]

@@ -11,7 +11,8 @@ from fhir_server.store.base import Guard, Page
 from fhir_server.store.memory import part_of, too_many_included
 from fhir_server.store.mongo.documents import Row
 from fhir_server.store.mongo.roads import BY_DATE, By, Order
-from fhir_server.store.mongo.view import View, place
+from fhir_server.store.mongo.tables import place
+from fhir_server.store.mongo.view import View
 from fhir_server.store.order import cursor_of, position_key
 
 _BY: dict[str, By] = {"main": "date", "updated": "updated"}

@@ -32,7 +32,8 @@ from fhir_server.store.mongo.ledger import MongoLedger
 from fhir_server.store.mongo.loading import Loader
 from fhir_server.store.mongo.presence import Presence
 from fhir_server.store.mongo.schema import Database, tables, wrong_indexes
-from fhir_server.store.mongo.view import Tables, View
+from fhir_server.store.mongo.tables import Tables
+from fhir_server.store.mongo.view import View
 from fhir_server.store.mongo.writer import Writer
 
 T = TypeVar("T")

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Sequence
-from typing import Final, NamedTuple, TypeAlias, assert_never
+from typing import Final, assert_never
 
 from pymongo.asynchronous.client_session import AsyncClientSession
-from pymongo.asynchronous.collection import AsyncCollection
 
 from fhir_server.model.problem import BadRequest
 from fhir_server.model.resource import Key
@@ -18,6 +17,7 @@ from fhir_server.search.values import CANONICAL, IndexValues
 from fhir_server.search.words import remembered
 from fhir_server.store.mongo.documents import OLD, VERSION, Document, Row, name
 from fhir_server.store.mongo.filters import Filters, Joined
+from fhir_server.store.mongo.inside import InnerRow, contained, led, narrowed
 from fhir_server.store.mongo.joining import (
     Join,
     canonically,
@@ -28,11 +28,8 @@ from fhir_server.store.mongo.joining import (
     literally,
     urls,
 )
-from fhir_server.store.mongo.keys import Keys
-from fhir_server.store.mongo.roads import BY_DATE, FEW, Counts, Order, Planner, Road, Way
-from fhir_server.store.sqlite.codec import Codec
-
-Collection: TypeAlias = AsyncCollection[Document]
+from fhir_server.store.mongo.roads import BY_DATE, FEW, Order, Planner, Road, Way
+from fhir_server.store.mongo.tables import MILLISECONDS, Tables, place, too_costly
 
 JOINED: Final = 1000
 """Chains and ``_has`` drive by up to this many resources on the other side."""
@@ -41,32 +38,6 @@ LOOKED: Final = 100_000
 CHANGED: Final = 100_000
 """At most so many resources may have changed since the point of an ``as_of``."""
 BATCH: Final = 200
-MILLISECONDS: Final = 20_000
-"""What a single command may take."""
-
-
-class Tables(NamedTuple):
-    """The collections of a database, and what opens their documents."""
-
-    resource: Collection
-    version: Collection
-    meta: Collection
-    keys: Keys
-    codec: Codec
-    counts: Counts
-
-
-def too_costly() -> BadRequest:
-    return BadRequest(
-        "this search would look at too many resources: "
-        "add a patient, a code or another selective parameter",
-        code="too-costly",
-    )
-
-
-def place(order: Order, row: Row) -> tuple[int, int]:
-    """Where a row stands in an order."""
-    return (row.date if order.by == "date" else row.updated), row.rid
 
 
 class View:
@@ -78,6 +49,7 @@ class View:
         self._joined = Joined({}, {})
         self._known: dict[tuple[Scan, str] | tuple[plan.Has, Key], bool] = {}
         self._open: set[tuple[str, Join]] = set()
+        self._containing: dict[tuple[str, str], bool] = {}
         self._looked = 0
         self._at: int | None = None
         self._overlay: list[Row] = []
@@ -98,6 +70,7 @@ class View:
 
     async def find(self, scan: Scan, order: Order, want: int | None = None) -> list[Row]:
         """What a scan finds, in this order, at most ``want``."""
+        scan = await self._narrowed(scan)
         road = await self._road(scan, order)
         found: list[Row] = []
         async for batch in self._candidates(road, order, want):
@@ -110,6 +83,19 @@ class View:
         found += await self._overlaid(scan, order)
         found.sort(key=lambda row: place(order, row), reverse=order.descending)
         return found[:want]
+
+    async def _narrowed(self, scan: Scan) -> Scan:
+        return Scan(scan.type, await narrowed(scan.where, scan.type, self._contains))
+
+    async def _contains(self, type_: str, inner: str) -> bool:
+        """Does some resource of a type contain one of another?"""
+        known = self._containing.get((type_, inner))
+        if known is None:
+            key = self._tables.keys.containing(type_, inner)
+            old = any(c.type == inner for row in self._overlay for c in row.values.contained)
+            known = old or bool(await self._counted({"k": key}, "k_d_n", 1))
+            self._containing[type_, inner] = known
+        return known
 
     async def _overlaid(self, scan: Scan, order: Order) -> list[Row]:
         older = [r for r in self._overlay if r.key.type == scan.type]
@@ -192,6 +178,7 @@ class View:
         """How many a scan finds, counted up to ``limit``."""
         if scan.where == plan.TRUE and self._at is None:
             return (await self._live()).get(scan.type, 0)
+        scan = await self._narrowed(scan)
         road = await self._road(scan, BY_DATE)
         if road.residual or self._at is not None:
             return len(await self.find(scan, BY_DATE, limit))
@@ -343,7 +330,9 @@ class View:
                 return any(self.holds(p, row, within) for p in parts)
             case plan.Not(part):
                 return not self.holds(part, row, within)
-            case plan.Chain(targets=targets):
+            case plan.Chain(targets=targets, inside=inside):
+                if inside and self._inside(led(row, values, predicate.param), inside):
+                    return True
                 to = leads(values, predicate)
                 names = self._joined.chains.get(predicate)
                 if names is not None:
@@ -354,8 +343,8 @@ class View:
                 if ids is not None:
                     return name(row.key) in ids
                 return self._known[predicate, row.key]
-            case plan.Contains():
-                raise AssertionError("refused by the filters")
+            case plan.Contains(scan):
+                return self._inside(contained(row), (scan,))
             case plan.Composite(param, parts):
                 elements = [values for name, values in values.groups if name == param]
                 return any(all(self.holds(p, row, e) for p in parts) for e in elements)
@@ -380,11 +369,20 @@ class View:
             case _:
                 assert_never(predicate)
 
+    def _inside(self, rows: list[InnerRow], scans: Sequence[Scan]) -> bool:
+        """Is one of these contained resources what one of the scans finds?"""
+        return any(
+            row.key.type == scan.type and self.holds(scan.where, row)
+            for row in rows
+            for scan in scans
+        )
+
     async def select(self, scan: Scan, rows: list[Row]) -> list[Row]:
         """Those of these rows that a scan finds."""
         some = [row for row in rows if row.key.type == scan.type]
         if scan.where == plan.TRUE or not some:
             return some
+        scan = await self._narrowed(scan)
         for node in joins(scan.where):
             await self._resolve(node, scan.type)
         await self._join(scan.type, [scan.where], some)

@@ -33,7 +33,7 @@ from fhir_server.store.mongo.failing import RETRY, Uncertain, answering, transie
 from fhir_server.store.mongo.group import Group, PreparedSet, Result, take
 from fhir_server.store.mongo.ledger import MongoLedger
 from fhir_server.store.mongo.presence import Presence
-from fhir_server.store.mongo.view import Tables
+from fhir_server.store.mongo.tables import Tables
 
 T = TypeVar("T")
 Work: TypeAlias = Callable[[AsyncClientSession, Document], Awaitable[T]]

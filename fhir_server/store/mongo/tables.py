@@ -1,0 +1,42 @@
+"""The collections of a database, and what every view of it shares."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple, TypeAlias
+
+from pymongo.asynchronous.collection import AsyncCollection
+
+from fhir_server.model.problem import BadRequest
+from fhir_server.store.mongo.documents import Document, Row
+from fhir_server.store.mongo.keys import Keys
+from fhir_server.store.mongo.roads import Counts, Order
+from fhir_server.store.sqlite.codec import Codec
+
+Collection: TypeAlias = AsyncCollection[Document]
+
+MILLISECONDS: Final = 20_000
+"""What a single command may take."""
+
+
+class Tables(NamedTuple):
+    """The collections of a database, and what opens their documents."""
+
+    resource: Collection
+    version: Collection
+    meta: Collection
+    keys: Keys
+    codec: Codec
+    counts: Counts
+
+
+def too_costly() -> BadRequest:
+    return BadRequest(
+        "this search would look at too many resources: "
+        "add a patient, a code or another selective parameter",
+        code="too-costly",
+    )
+
+
+def place(order: Order, row: Row) -> tuple[int, int]:
+    """Where a row stands in an order."""
+    return (row.date if order.by == "date" else row.updated), row.rid
