@@ -84,7 +84,7 @@ def test_r20_the_first_start(tmp_path: Path) -> None:
 
     def look(folder: Path) -> None:
         with sqlite3.connect(folder / schema.FILE) as connection:
-            assert schema.schema_version(connection) == len(schema.DELTAS)
+            assert schema.schema_version(connection) == schema.VERSION
             assert len(schema.secret(connection)) == 16
             assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         connection.close()
@@ -102,8 +102,10 @@ def test_r20_a_later_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     bodies = asyncio.run(every(tmp_path / "old"))
     content = (tmp_path / "old" / schema.FILE).read_bytes()
     monkeypatch.setattr(schema, "DELTAS", (*schema.DELTAS, FURTHER))
-    newest = len(schema.DELTAS)
-    steps = tuple(f"PRAGMA user_version = {number + 1}" for number in range(newest))
+    newest = schema.UNRELEASED + len(schema.DELTAS)
+    monkeypatch.setattr(schema, "VERSION", newest)
+    numbered = range(schema.UNRELEASED + 1, newest + 1)
+    steps = tuple(f"PRAGMA user_version = {number}" for number in numbered)
     monkeypatch.setattr(schema, "_SET_VERSION", steps)
     numbers = iter(range(1000))
 

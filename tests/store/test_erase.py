@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from fhir_server.formats.json import stored_form
 from fhir_server.model.resource import Key
 from fhir_server.search import plan
 from fhir_server.search.plan import History, Scan, Search
@@ -332,7 +333,9 @@ def test_a_kill_in_the_middle_leaves_all_or_nothing(tmp_path: Path, point: str) 
         for version, family in enumerate(("Canary", "Canary B", "Canary C"), 1):
             for name in ("Patient/p", "Patient/q"):
                 found = values(*named(family), TokenValue("identifier", "s", name))
-                change = Change(key(name), version, version, b"{}", found, "PUT", version - 1)
+                empty, when = {"resourceType": "Patient"}, "2026-01-01T00:00:00Z"
+                body = stored_form(empty, name[-1], str(version), when)
+                change = Change(key(name), version, version, body, found, "PUT", version - 1)
                 await store.apply(ChangeSet((change,)))
         await store.close()
 
