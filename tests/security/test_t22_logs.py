@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sqlite3
+from base64 import b64decode
 from pathlib import Path
+from urllib.parse import unquote
 
 import httpx
 import pytest
@@ -16,8 +19,8 @@ from tests.faults.running import running, until
 pytestmark = pytest.mark.slow
 
 CANARY = "Zq7canary"
-HOME = {"vehr.sqlite", "vehr.sqlite-wal", "vehr.sqlite-shm", "blobs", "jobs"}
-"""Where the record itself lies."""
+HOME = {"vehr.sqlite", "vehr.sqlite-wal", "vehr.sqlite-shm", "blobs", "jobs", "audit"}
+"""Where the record itself lies, and who asked for what of it."""
 
 
 def provoked(base: str, token: str) -> set[int]:
@@ -64,6 +67,13 @@ def provoked(base: str, token: str) -> set[int]:
     return statuses
 
 
+def recorded(trail: Path) -> str:
+    """A file of the audit trail, with the URLs and forms in it read."""
+    lines = trail.read_text()
+    coded = re.findall(r'"(?:url|form)":"([^"]+)"', lines)
+    return "\n".join([lines, *(unquote(b64decode(text).decode()) for text in coded)])
+
+
 async def issued(data: Path) -> str:
     async with opened(Settings(data=data)) as domain:
         return await domain.tokens.issue(scope="system/*.cruds", minutes=5, client=CANARY)
@@ -107,6 +117,9 @@ def test_t22_no_canary_in_logs_metrics_and_files(tmp_path: Path, mode: str) -> N
     others = [
         p for p in data.rglob("*") if p.is_file() and p.relative_to(data).parts[0] not in HOME
     ]
+    for trail in (data / "audit").glob("*"):
+        said = recorded(trail)
+        assert not [what for what in ("token", "family", "mrn") if f"{CANARY}-{what}" in said]
     assert not [path for path in others if holds(path)]
 
 
