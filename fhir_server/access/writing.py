@@ -18,7 +18,7 @@ from fhir_server.access.parameters import TYPE as DEFINING
 from fhir_server.access.policy import BINARY, Policy
 from fhir_server.access.principal import Principal
 from fhir_server.access.references import check_references
-from fhir_server.formats.json import loads, stored_form
+from fhir_server.formats.json import loads, same, stored_form
 from fhir_server.model.datatypes import format_instant
 from fhir_server.model.exchange import Json
 from fhir_server.model.problem import (
@@ -267,7 +267,9 @@ class Writing:
         longer = len(str(change.version)) - len(str(current.version))
         if len(change.body) - longer != len(current.body):
             return False
-        if _form(item.resource, change.key, current.version, current.updated) != current.body:
+        if not same(
+            _form(item.resource, change.key, current.version, current.updated), current.body
+        ):
             return False
         if change.key.type != BINARY:
             return True

@@ -105,6 +105,14 @@ def dumps(value: Any) -> bytes:
     return _ENCODER.encode(value)
 
 
+def same(one: bytes, other: bytes) -> bool:
+    """Whether two bodies of the store say the same, in whatever order their members are."""
+    return one == other or (
+        len(one) == len(other)
+        and _SORTING.encode(_DECODER.decode(one)) == _SORTING.encode(_DECODER.decode(other))
+    )
+
+
 def dumps_pretty(value: Any) -> bytes:
     """The same with two spaces of indentation."""
     return msgspec.json.format(_ENCODER.encode(value), indent=2)
@@ -160,6 +168,9 @@ def _lexeme(value: Any) -> msgspec.Raw:
 
 _DECODER: Final = msgspec.json.Decoder(float_hook=_number)
 _ENCODER: Final = msgspec.json.Encoder(decimal_format="number", enc_hook=_lexeme)
+_SORTING: Final = msgspec.json.Encoder(
+    decimal_format="number", enc_hook=_lexeme, order="deterministic"
+)
 
 
 def _syntax(error: Exception) -> BadRequest:

@@ -101,7 +101,7 @@ class Machine(RuleBasedStateMachine):
         return [i for i, found in self.living().items() if found.get("identifier") == wanted]
 
     def become(self, id_: str, resource: Json | None) -> None:
-        """A write that changes nothing makes no version."""
+        """A write that changes nothing, but the order of members, makes no version."""
         if self.current(id_) != resource:
             self.versions.setdefault(id_, []).append(resource)
 

@@ -22,6 +22,7 @@ from fhir_server.formats.json import (
     dumps_pretty,
     loads,
     number_text,
+    same,
     stored_form,
 )
 from fhir_server.model.problem import BadRequest, Problem, TooLarge
@@ -333,3 +334,18 @@ def test_damaged_bodies_are_refused_or_read_as_the_standard_library_does(
     except BadRequest:
         return
     assert _oracle(dumps(resource)) == _oracle(bytes(damaged))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        (b'{"a":1,"b":[{"c":2,"d":"x"}]}', b'{"b":[{"d":"x","c":2}],"a":1}', True),
+        (b'{"a":1.50}', b'{"a":1.50}', True),
+        (b'{"a":1.50,"b":1}', b'{"b":1,"a":1.05}', False),
+        (b'{"a":100.0,"b":1}', b'{"b":1,"a":10e1 }', False),
+        (b'{"a":[1,2],"b":1}', b'{"b":1,"a":[2,1]}', False),
+        (b'{"a":1}', b'{"a":1,"b":2}', False),
+    ],
+)
+def test_same_in_whatever_order(one: bytes, other: bytes, expected: bool) -> None:
+    assert same(one, other) is expected
