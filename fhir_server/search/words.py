@@ -103,7 +103,20 @@ def resource_words(resource: Json) -> Words:
 
 
 def _joined(*texts: str) -> str:
-    return f" {' '.join(_found(_BREAK.join(texts)))} " if texts else ""
+    """Each text between breaks. Nothing is folded across a break, so each is read alone."""
+    if not texts:
+        return ""
+    parts = [_spelled(text) if len(text) <= _SHORT else _written(text) for text in texts]
+    return f" {f' {_BREAK} '.join(parts)} ".replace("  ", " ")
+
+
+def _written(text: str) -> str:
+    return " ".join(_found(text))
+
+
+_SHORT: Final = 80
+_spelled: Final = lru_cache(16_384)(_written)
+"""Codes, units and displays come again and again."""
 
 
 def _shown(narrative: str) -> str:
