@@ -25,7 +25,7 @@ check: $(VENV)/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m "not slow and not prove" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "not slow and not prove" -k "not mongo" -n 2 --dist loadfile
 
 test: $(VENV)/dev
 	$(BIN)/ruff format --check .
