@@ -14,6 +14,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from fhir_server.access.audit.log import AuditLog, either, recording
+from fhir_server.access.audit.trail import Trail
 from fhir_server.access.commit import committing
 from fhir_server.access.engine import Engine
 from fhir_server.access.gate import Gate, system_session
@@ -225,6 +226,12 @@ def expunging(domain: Domain, queue: Queue | None = None) -> Expunge:
     return Expunge(domain.searching.schema, domain.base, own)
 
 
+def traced(domain: Domain, folder: Path) -> Domain:
+    """The same, with its audit trail to be read as AuditEvents."""
+    trail = Trail(folder, domain.base, domain.engine.extract)
+    return replace(domain, engine=replace(domain.engine, trail=trail))
+
+
 @contextmanager
 def data_folder(settings: Settings) -> Iterator[Path]:
     """Where the files of jobs and of the audit trail lie; those of a store that keeps nothing
@@ -345,6 +352,7 @@ async def serving(
     https, token = domain.settings.base_url.startswith("https:"), domain.settings.metrics_token
     with data_folder(domain.settings) as folder:
         async with recording(folder, domain.store, micros, open_=open_) as audit:
+            domain = domain if open_ else traced(domain, folder)
             queue = job_queue(domain, folder / "jobs")
             rows = operations(domain, runtime, queue)
             face, runner = fhir_base(domain, rows, metrics, queue, audit)
@@ -366,6 +374,8 @@ async def serving(
             finally:
                 sweeping.cancel()
                 await runner.drain()
+                if domain.engine.trail is not None:
+                    domain.engine.trail.close()
                 await runtime.close()
 
 
