@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -99,6 +100,13 @@ def _names(value: str) -> tuple[str, ...]:
     return tuple(name.strip().lower() for name in value.split(",") if name.strip())
 
 
+def _networks(value: str) -> tuple[str, ...]:
+    try:
+        return tuple(str(ip_network(name)) for name in _names(value))
+    except ValueError:
+        raise ValueError("must be addresses or networks such as 10.0.0.0/8") from None
+
+
 def _token(value: str) -> str:
     if len(value) < 16 or not all("!" <= c <= "~" for c in value):
         raise ValueError("must be at least 16 printable ASCII characters")
@@ -183,6 +191,53 @@ class Settings:
             _names,
             "Browser origins that may call the API, comma-separated; registered = those of"
             " registered clients; * = any.",
+        ),
+    )
+    tls_cert: Path | None = field(
+        default=None,
+        metadata=of(
+            "TLS_CERT", _path, "File with the server's certificate chain (PEM); it then speaks TLS."
+        ),
+    )
+    tls_key: Path | None = field(
+        default=None,
+        metadata=of(
+            "TLS_KEY", _path, "File with the key of the certificate (PEM); default: beside it."
+        ),
+    )
+    proxies: tuple[str, ...] = field(
+        default=(),
+        metadata=of(
+            "PROXIES",
+            _networks,
+            "Addresses or networks of reverse proxies, comma-separated, whose X-Forwarded-For"
+            " tells the client's address; nobody else's is believed.",
+        ),
+    )
+    user_rate: int = field(
+        default=6000,
+        metadata=of(
+            "USER_RATE",
+            _count,
+            "Requests of one user in a minute, of a worker (entries of Bundles count);"
+            " beyond: 429; 0: any number.",
+        ),
+    )
+    client_rate: int = field(
+        default=600000,
+        metadata=of(
+            "CLIENT_RATE",
+            _count,
+            "Requests of one client in a minute, of a worker; beyond: 429; 0: any number.",
+        ),
+    )
+    delicate_rate: int = field(
+        default=60,
+        metadata=of(
+            "DELICATE_RATE",
+            _count,
+            "In a minute, of one user or address: changes of consents, exports, broken glass,"
+            " registrations, administration; beyond: 429; 0: any number.",
         ),
     )
     second_factor: str = field(
