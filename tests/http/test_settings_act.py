@@ -147,7 +147,7 @@ def domain(folder: Path, value: Any) -> None:
     """It stands in what an authenticator app shows."""
     said = io.StringIO()
     with (
-        mock.patch("fhir_server.cli.user.beside"),
+        mock.patch("fhir_server.cli.user.administering", return_value="KEY"),
         mock.patch.dict(os.environ, VEHR_DOMAIN=value),
         contextlib.redirect_stdout(said),
     ):
