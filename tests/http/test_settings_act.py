@@ -334,6 +334,10 @@ ACTS: dict[str, tuple[Any, Act]] = {
         None,
         elsewhere("tests/cli/test_backup.py::test_an_encrypted_backup_restores_whole"),
     ),
+    "blobs": (
+        None,
+        elsewhere("tests/store/test_s3.py::test_a_server_keeps_large_contents_there"),
+    ),
     "erase_log": (
         None,
         elsewhere(
