@@ -19,6 +19,7 @@ from fhir_server.auth.endpoints.apps import apps, withdraw
 from fhir_server.auth.endpoints.authorize import authorize
 from fhir_server.auth.endpoints.consent import consent, patient
 from fhir_server.auth.endpoints.discovery import jwks, openid_configuration, style
+from fhir_server.auth.endpoints.factor import change_factor, factor
 from fhir_server.auth.endpoints.introspect import introspect
 from fhir_server.auth.endpoints.launch import launch
 from fhir_server.auth.endpoints.login import continue_, home, login, logout, logout_page
@@ -133,6 +134,8 @@ ENDPOINTS: Final = (
     _page("", home, "Your account"),
     _page("apps", apps, "Apps with access"),
     _form("apps/withdraw", withdraw, "Withdraw access", "withdraw"),
+    _page("factor", factor, "The second step of signing in"),
+    _form("factor", change_factor, "Set it up, or change it", "second-factor"),
     _page("logout", logout_page, "Sign out?"),
     _form("logout", logout, "Sign out", "logout"),
     _call("token", token, "Tokens for codes and keys", "token"),

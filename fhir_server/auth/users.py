@@ -140,6 +140,16 @@ class Users:
         known = user.password if user is not None and not user.disabled else ""
         return user if await self._passwords.verify(known, password) and known else None
 
+    async def spend_recovery(self, user: User, hashed: str) -> bool:
+        """True once for each recovery code, by its hash."""
+        row = await self._records.get(KIND, user.name)
+        codes = row.value.get("recovery", []) if row is not None else []
+        if row is None or hashed not in codes:
+            return False
+        left = [code for code in codes if code != hashed]
+        write = LedgerWrite(KIND, user.name, row.value | {"recovery": left}, row.revision)
+        return await self._records.commit(write)
+
     async def spend_code(self, user: User, step: int) -> bool:
         """True once for each step of one-time codes."""
         expires = self._records.now() + CODE_KEPT
