@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from fhir_server.access.audit.log import AuditLog, either, recording
-from fhir_server.access.audit.trail import Trail
+from fhir_server.access.audit.keeping import recording
+from fhir_server.access.audit.log import AuditLog, either
 from fhir_server.access.commit import committing
 from fhir_server.access.engine import Engine
 from fhir_server.access.gate import Gate, system_session
@@ -28,6 +27,8 @@ from fhir_server.auth.clients import Origins
 from fhir_server.auth.endpoints.discovery import oauth_uris, smart_configuration
 from fhir_server.auth.identities import Identities
 from fhir_server.auth.outbound import Outbound
+from fhir_server.auth.rates import Allowances, Rates
+from fhir_server.auth.routes import ENDPOINTS
 from fhir_server.auth.server import Rules
 from fhir_server.auth.tokens import Tokens
 from fhir_server.config import Settings, settings_rows
@@ -37,6 +38,7 @@ from fhir_server.http.dispatch import Base, FhirBase
 from fhir_server.http.front import Front
 from fhir_server.http.middleware import Edge, edge_rules
 from fhir_server.http.openapi import OpenApi
+from fhir_server.http.openapi_auth import SCHEMES, auth_paths
 from fhir_server.http.pages import Metrics, pages
 from fhir_server.http.recording import replayed
 from fhir_server.http.respond import Asgi
@@ -85,7 +87,7 @@ from fhir_server.search.parameters import Limits
 from fhir_server.search.schema import SearchSchema
 from fhir_server.store.base import Store
 from fhir_server.store.erase_log import EraseLog
-from fhir_server.store.opening import open_blobs, open_store
+from fhir_server.store.opening import data_folder, open_blobs, open_store
 from fhir_server.store.opening import sole_server as sole_server
 from fhir_server.validation.validate import Validator
 from operations.anonymize import ROW as anonymize
@@ -204,7 +206,11 @@ def auth_rules(settings: Settings) -> Rules:
     return Rules(settings.domain, settings.base_url, FHIR, required)
 
 
-def auth_site(domain: Domain) -> AuthSite:
+def rates_of(settings: Settings) -> Rates:
+    return Rates(Allowances(settings.user_rate, settings.client_rate, settings.delicate_rate))
+
+
+def auth_site(domain: Domain, rates: Rates) -> AuthSite:
     """The authorization server and its pages."""
     settings = domain.settings
     return AuthSite(
@@ -216,6 +222,7 @@ def auth_site(domain: Domain) -> AuthSite:
             domain.system_session("login"),
             domain.definitions.resource_types,
             scope_filter(domain.searching),
+            rates,
         )
     )
 
@@ -226,24 +233,6 @@ def expunging(domain: Domain, queue: Queue | None = None) -> Expunge:
     return Expunge(domain.searching.schema, domain.base, own)
 
 
-def traced(domain: Domain, folder: Path) -> Domain:
-    """The same, with its audit trail to be read as AuditEvents."""
-    trail = Trail(folder, domain.base, domain.engine.extract)
-    return replace(domain, engine=replace(domain.engine, trail=trail))
-
-
-@contextmanager
-def data_folder(settings: Settings) -> Iterator[Path]:
-    """Where the files of jobs and of the audit trail lie; those of a store that keeps nothing
-    are not kept either.
-    """
-    if settings.store != "memory:":
-        yield settings.data
-        return
-    with tempfile.TemporaryDirectory(prefix="vehr-") as folder:
-        yield Path(folder)
-
-
 def job_queue(domain: Domain, folder: Path) -> Queue:
     settings = domain.settings
     rules = JobRules(per_owner=settings.max_jobs, retention=settings.job_hours * 3600)
@@ -251,7 +240,12 @@ def job_queue(domain: Domain, folder: Path) -> Queue:
 
 
 def fhir_base(
-    domain: Domain, rows: Operations, meter: Metrics, queue: Queue, audit: AuditLog | None
+    domain: Domain,
+    rows: Operations,
+    meter: Metrics,
+    queue: Queue,
+    audit: AuditLog | None,
+    rates: Rates,
 ) -> tuple[FhirBase, Runner]:
     """The FHIR base of the domain's own record, and the runner of its jobs. ``audit`` None: it is
     open to everybody, and nothing is recorded.
@@ -268,7 +262,9 @@ def fhir_base(
     router = Router(ROUTES, domain.definitions.resource_types)
     handlers: dict[str, Handler] = {}
     bodies = Bodies(domain.definitions, settings.json_limits())
-    limits = Base(FHIR, domain.base, bodies, settings.request_seconds, settings.compress_above)
+    limits = Base(
+        FHIR, domain.base, bodies, settings.request_seconds, settings.compress_above, rates
+    )
     defer = deferring(rows, handlers.__getitem__, pattern.respond_async)
     face = FhirBase(limits, gate, router, handlers, meter, defer, audit)
     handlers.update(interactions(domain, rows, face.perform, open_=open_))
@@ -351,16 +347,25 @@ async def serving(
 
     https, token = domain.settings.base_url.startswith("https:"), domain.settings.metrics_token
     with data_folder(domain.settings) as folder:
-        async with recording(folder, domain.store, micros, open_=open_) as audit:
-            domain = domain if open_ else traced(domain, folder)
+        keeping = recording(folder, domain.engine, domain.base, open_=open_)
+        async with keeping as (audit, engine):
+            domain = replace(domain, engine=engine)
             queue = job_queue(domain, folder / "jobs")
             rows = operations(domain, runtime, queue)
-            face, runner = fhir_base(domain, rows, metrics, queue, audit)
+            rates = rates_of(domain.settings)
+            face, runner = fhir_base(domain, rows, metrics, queue, audit, rates)
             faces: dict[bytes, Asgi] = {b"fhir": face}
             if not open_:
-                faces[b"auth"] = auth_site(domain)
+                faces[b"auth"] = auth_site(domain, rates)
             url, trouble = domain.settings.base_url, either(domain.store.trouble, audit)
-            shown = OpenApi(domain.definitions, ROUTES, face.interactions, url, software_version())
+            shown = OpenApi(
+                domain.definitions,
+                ROUTES,
+                face.interactions,
+                url,
+                software_version(),
+                ({}, {}) if open_ else (auth_paths(ENDPOINTS), SCHEMES),
+            )
             front = Front(
                 bases=faces,
                 pages=pages(metrics, ready, trouble, settings_rows(), token, shown),
@@ -374,8 +379,6 @@ async def serving(
             finally:
                 sweeping.cancel()
                 await runner.drain()
-                if domain.engine.trail is not None:
-                    domain.engine.trail.close()
                 await runtime.close()
 
 

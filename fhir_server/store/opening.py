@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+import tempfile
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from fhir_server.config import Settings
@@ -41,6 +44,29 @@ def sole_server(settings: Settings) -> sqlite.Lock | None:
 
 
 def open_blobs(settings: Settings) -> Blobs:
+    """Raises Unavailable: an object store without its client, or below a store in memory, which
+    would sweep what others have stored there.
+    """
+    if settings.blobs is not None:
+        if settings.store == "memory:":
+            raise Unavailable("VEHR_STORE=memory: keeps contents in memory too: unset VEHR_BLOBS")
+        try:
+            from fhir_server.store.s3 import S3Blobs
+        except ImportError:
+            raise Unavailable("VEHR_BLOBS=s3://… needs its client: install vehr[s3]") from None
+        return S3Blobs(settings.blobs, settings.data / "spool", settings.max_content)
     if settings.store == "memory:":
         return MemoryBlobs(settings.max_content)
     return LocalBlobs(settings.data / "blobs", settings.max_content)
+
+
+@contextmanager
+def data_folder(settings: Settings) -> Iterator[Path]:
+    """Where the files of jobs and of the audit trail lie; those of a store that keeps nothing
+    are not kept either.
+    """
+    if settings.store != "memory:":
+        yield settings.data
+        return
+    with tempfile.TemporaryDirectory(prefix="vehr-") as folder:
+        yield Path(folder)

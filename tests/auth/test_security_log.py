@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import astuple, replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from fhir_server.auth.ports import SecurityEvent
 from fhir_server.model.problem import Unavailable
 from tests.serving import Server, served
 from tests.smart.conftest import people
-from tests.smart.flow import AUTH, BACK, App, Browser, code_for, forms, tokens_for
+from tests.smart.flow import AUTH, App, Browser, code_for, forms, tokens_for
 
 SCOPE = "openid launch/patient patient/*.rs offline_access"
 
@@ -35,14 +36,20 @@ class Kept:
 
 
 @pytest.fixture
-def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Server, Kept]:
-    kept = Kept()
+def kept(monkeypatch: pytest.MonkeyPatch) -> Kept:
+    """What the servers of a test record."""
+    made = Kept()
     site = composition.authorization_server
 
     def told(identities, *rest):  # type: ignore[no-untyped-def]
-        return site(replace(identities, log=kept), *rest)
+        return site(replace(identities, log=made), *rest)
 
     monkeypatch.setattr(composition, "authorization_server", told)
+    return made
+
+
+@pytest.fixture
+def watched(tmp_path: Path, kept: Kept) -> Iterator[tuple[Server, Kept]]:
     with served("memory", tmp_path, open_=False) as server:
         yield people(server), kept
 
@@ -104,4 +111,13 @@ def test_what_cannot_be_recorded_is_refused(watched: tuple[Server, Kept]) -> Non
     other = Browser(server)
     page = other.sign_in(other.get(app.authorize(SCOPE)), "doc")
     assert page.status_code == 503 and "vehr-session" not in other.cookies
-    assert BACK
+
+
+def test_t19_forged_addresses_are_not_recorded(tmp_path: Path, kept: Kept) -> None:
+    """Throttles and the log go by the address that is known, not by what a client says."""
+    for proxies, address in (((), "127.0.0.1"), (("127.0.0.0/8",), "198.51.100.7")):
+        with served("memory", tmp_path, open_=False, proxies=proxies) as server:
+            browser = Browser(server)
+            browser.headers["x-forwarded-for"] = "203.0.113.1, 198.51.100.7"
+            browser.sign_in(browser.get(AUTH), "nobody")
+            assert kept.events[-1].address == address
