@@ -272,7 +272,7 @@ class Settings:
         default=32,
         metadata=of(
             "MAX_SLOW",
-            _positive,
+            as_positive,
             "Slow searches of one principal that wait at a time; beyond: 429.",
         ),
     )
