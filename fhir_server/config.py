@@ -268,6 +268,14 @@ class Settings:
             "MAX_RUNNING", as_positive, "Requests that a worker works on at a time; beyond: 503."
         ),
     )
+    max_slow: int = field(
+        default=32,
+        metadata=of(
+            "MAX_SLOW",
+            as_positive,
+            "Slow searches of one principal that wait at a time; beyond: 429.",
+        ),
+    )
     max_held: int = field(
         default=268435456,
         metadata=of(

@@ -131,7 +131,9 @@ class Session:
         if search.total == "estimate" and not self.policy.whole:
             # What is hidden would show in it: it lengthens the lists that are sampled.
             search = replace(search, total="limited")
-        restricted = restrict(replace(search, scans=scans), self.policy)
+        if len(scans) < len(search.scans):
+            search = replace(search, scans=scans)
+        restricted = restrict(search, self.policy)
         if trace is not None:
             trace.search = restricted
         page = await self._page(restricted, trace)

@@ -22,7 +22,7 @@ async def open_store(settings: Settings, role: str) -> Store:
         return MemoryStore()
     if settings.on_mongodb:
         return await mongo_opener()(settings.store)
-    return await sqlite.open_store(settings.data, role)
+    return await sqlite.open_store(settings.data, role, most_slow=settings.max_slow)
 
 
 def mongo_opener() -> Callable[[str], Coroutine[Any, Any, Store]]:
