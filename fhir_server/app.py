@@ -85,7 +85,8 @@ from fhir_server.search.parameters import Limits
 from fhir_server.search.schema import SearchSchema
 from fhir_server.store.base import Store
 from fhir_server.store.erase_log import EraseLog
-from fhir_server.store.opening import open_blobs, open_store
+from fhir_server.store.opening import following, open_blobs, open_store
+from fhir_server.store.opening import rebuild_search as rebuild_search
 from fhir_server.store.opening import sole_server as sole_server
 from fhir_server.validation.validate import Validator
 from operations.anonymize import ROW as anonymize
@@ -329,6 +330,7 @@ def interactions(
         open=open_,
         conditional_delete=domain.settings.conditional_delete,
         oauth=oauth_uris(auth_rules(domain.settings)),
+        engine="Elasticsearch" if domain.settings.search else "",
     )
     handlers["capabilities"] = capabilities(lambda: abilities)
     if not open_:
@@ -357,7 +359,8 @@ async def serving(
 
     https, token = domain.settings.base_url.startswith("https:"), domain.settings.metrics_token
     with data_folder(domain.settings) as folder:
-        async with recording(folder, domain.store, micros, open_=open_) as audit:
+        recorded = recording(folder, domain.store, micros, open_=open_)
+        async with recorded as audit, following(domain.store):
             queue = job_queue(domain, folder / "jobs")
             rows = operations(domain, runtime, queue)
             rates = rates_of(domain.settings)

@@ -20,7 +20,6 @@ from fhir_server.config_values import (
     as_networks,
     as_path,
     as_positive,
-    as_search,
     as_store,
     as_text,
     as_token,
@@ -79,7 +78,19 @@ class Settings:
         ),
     )
     search: str = field(
-        default="", metadata=of("SEARCH", as_search, "URL of an external search engine.")
+        default="",
+        metadata=of("SEARCH", as_url, "URL of an Elasticsearch that answers _text and _content."),
+    )
+    search_secret: str = field(
+        default="",
+        metadata=of("SEARCH_SECRET", as_text, "Its API key (encoded), or USER:PASSWORD."),
+    )
+    search_secret_file: Path | None = field(
+        default=None, metadata=of("SEARCH_SECRET_FILE", as_path, "File with the same.")
+    )
+    search_ca: Path | None = field(
+        default=None,
+        metadata=of("SEARCH_CA", as_path, "File with the certificates (PEM) that it is judged by."),
     )
     events: str = field(default="embedded:", metadata=of("EVENTS", as_events, "Event bus."))
     models: Path | None = field(

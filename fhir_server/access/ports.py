@@ -3,12 +3,14 @@
 from fhir_server.store.archive import ArchiveError, Manifest, Restored, back_up, restore
 from fhir_server.store.base import Erasure, Guard, Page, Stale, Versions
 from fhir_server.store.blobs import Damaged
+from fhir_server.store.elastic.state import KINDS as SEARCH
 from fhir_server.store.erase_log import EraseLog, EraseLogError
 from fhir_server.store.ledger import Ledger, LedgerWrite, Row
 from fhir_server.store.sealed import SealError, read_key
 from fhir_server.store.sqlite.examination import Examination, Look
 
 __all__ = [
+    "SEARCH",
     "ArchiveError",
     "Damaged",
     "EraseLog",
