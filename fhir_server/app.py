@@ -28,15 +28,18 @@ from fhir_server.auth.endpoints.discovery import oauth_uris, smart_configuration
 from fhir_server.auth.identities import Identities
 from fhir_server.auth.outbound import Outbound
 from fhir_server.auth.rates import Allowances, Rates
+from fhir_server.auth.routes import ENDPOINTS
 from fhir_server.auth.server import Rules
 from fhir_server.auth.tokens import Tokens
-from fhir_server.config import Settings, settings_rows
+from fhir_server.config import Settings
+from fhir_server.config_table import settings_rows
 from fhir_server.definitions.registry import Definitions, load
 from fhir_server.http.bodies import Bodies
 from fhir_server.http.dispatch import Base, FhirBase
 from fhir_server.http.front import Front
 from fhir_server.http.middleware import Edge, edge_rules
 from fhir_server.http.openapi import OpenApi
+from fhir_server.http.openapi_auth import SCHEMES, auth_paths
 from fhir_server.http.pages import Metrics, pages
 from fhir_server.http.recording import replayed
 from fhir_server.http.respond import Asgi
@@ -85,8 +88,7 @@ from fhir_server.search.parameters import Limits
 from fhir_server.search.schema import SearchSchema
 from fhir_server.store.base import Store
 from fhir_server.store.erase_log import EraseLog
-from fhir_server.store.opening import following, open_blobs, open_store
-from fhir_server.store.opening import rebuild_search as rebuild_search
+from fhir_server.store.opening import open_blobs, open_store
 from fhir_server.store.opening import sole_server as sole_server
 from fhir_server.validation.validate import Validator
 from operations.anonymize import ROW as anonymize
@@ -359,8 +361,7 @@ async def serving(
 
     https, token = domain.settings.base_url.startswith("https:"), domain.settings.metrics_token
     with data_folder(domain.settings) as folder:
-        recorded = recording(folder, domain.store, micros, open_=open_)
-        async with recorded as audit, following(domain.store):
+        async with recording(folder, domain.store, micros, open_=open_) as audit:
             queue = job_queue(domain, folder / "jobs")
             rows = operations(domain, runtime, queue)
             rates = rates_of(domain.settings)
@@ -369,11 +370,16 @@ async def serving(
             if not open_:
                 faces[b"auth"] = auth_site(domain, rates)
             url, trouble = domain.settings.base_url, either(domain.store.trouble, audit)
-            shown = OpenApi(domain.definitions, ROUTES, face.interactions, url, software_version())
-            front = Front(
-                bases=faces,
-                pages=pages(metrics, ready, trouble, settings_rows(), token, shown),
+            shown = OpenApi(
+                domain.definitions,
+                ROUTES,
+                face.interactions,
+                url,
+                software_version(),
+                ({}, {}) if open_ else (auth_paths(ENDPOINTS), SCHEMES),
             )
+            further = pages(metrics, ready, trouble, settings_rows(), token, shown)
+            front = Front(bases=faces, pages=further)
             runner.start()
             sweeping = asyncio.create_task(upkeep(domain.engine))
             try:

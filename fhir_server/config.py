@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from fhir_server.config_values import (
+    Bucket,
+    as_bucket,
     as_count,
     as_events,
     as_models,
@@ -58,6 +60,15 @@ class Settings:
             as_store,
             "Store of the record: sqlite:, mongodb://HOST/NAME (a replica set or sharded cluster),"
             " or memory: (keeps nothing).",
+        ),
+    )
+    blobs: Bucket | None = field(
+        default=None,
+        metadata=of(
+            "BLOBS",
+            as_bucket,
+            "Where large contents lie: s3://BUCKET/PREFIX?endpoint=URL&region=NAME; credentials as"
+            " AWS has them (AWS_ACCESS_KEY_ID, …, files); default: the data directory.",
         ),
     )
     erase_log: Path | None = field(
@@ -268,6 +279,14 @@ class Settings:
             "MAX_RUNNING", as_positive, "Requests that a worker works on at a time; beyond: 503."
         ),
     )
+    max_slow: int = field(
+        default=32,
+        metadata=of(
+            "MAX_SLOW",
+            as_positive,
+            "Slow searches of one principal that wait at a time; beyond: 429.",
+        ),
+    )
     max_held: int = field(
         default=268435456,
         metadata=of(
@@ -365,21 +384,3 @@ def _parse(row: Field[Any], value: str) -> object:
         # A value with an @ may hold credentials.
         shown = "…" if "@" in value else repr(value)
         raise SettingsError(f"{row.metadata['env']}={shown}: {error}") from None
-
-
-def settings_rows() -> list[tuple[str, str, str]]:
-    """Variable, default and meaning of every setting."""
-    rows = []
-    for row in fields(Settings):
-        default = ",".join(row.default) if isinstance(row.default, tuple) else row.default
-        shown = "" if default is None else str(default)
-        rows.append((row.metadata["env"], shown, row.metadata["doc"]))
-    return rows
-
-
-def settings_table() -> str:
-    """The settings as a Markdown table, for the documentation."""
-    lines = ["| variable | default | meaning |", "|---|---|---|"]
-    for env, default, doc in settings_rows():
-        lines.append(f"| `{env}` | {f'`{default}`' if default else ''} | {doc} |")
-    return "\n".join(lines) + "\n"

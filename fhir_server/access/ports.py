@@ -6,8 +6,10 @@ from fhir_server.store.blobs import Damaged
 from fhir_server.store.elastic.state import KINDS as SEARCH
 from fhir_server.store.erase_log import EraseLog, EraseLogError
 from fhir_server.store.ledger import Ledger, LedgerWrite, Row
+from fhir_server.store.opening import rebuild_search
 from fhir_server.store.sealed import SealError, read_key
 from fhir_server.store.sqlite.examination import Examination, Look
+from fhir_server.store.trail import HasRow
 
 __all__ = [
     "SEARCH",
@@ -18,6 +20,7 @@ __all__ = [
     "Erasure",
     "Examination",
     "Guard",
+    "HasRow",
     "Ledger",
     "LedgerWrite",
     "Look",
@@ -30,5 +33,6 @@ __all__ = [
     "Versions",
     "back_up",
     "read_key",
+    "rebuild_search",
     "restore",
 ]

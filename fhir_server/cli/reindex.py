@@ -11,8 +11,9 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from fhir_server.access.ports import rebuild_search
 from fhir_server.access.reindexing import Reindexing, State
-from fhir_server.app import Domain, opened, rebuild_search
+from fhir_server.app import Domain, opened
 from fhir_server.cli.settings import Data, lasting, settings_of
 from fhir_server.config import Settings, SettingsError
 from fhir_server.model.problem import Problem

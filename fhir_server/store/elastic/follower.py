@@ -297,14 +297,13 @@ class Follower:
         finally:
             self._task.cancel()
             await asyncio.wait([self._task])
-            self._task = None
 
     async def close(self) -> None:
         """What goes on beside is given up."""
-        if self._hurry is not None:
-            self._hurry.cancel()
-            await asyncio.wait([self._hurry])
-            self._hurry = None
+        for task in (self._task, self._hurry):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait([task])
 
     async def _run(self) -> None:
         while True:
