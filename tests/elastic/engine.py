@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import json
 import re
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from math import sqrt
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -343,13 +345,18 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def started() -> Iterator[Engine]:
-    """An engine on a port of the loopback; all that it was asked was specified."""
+def started(tls: tuple[Path, Path] | None = None) -> Iterator[Engine]:
+    """An engine on a port of the loopback; all that it was asked was specified. ``tls``: files
+    of its certificate and key."""
     engine = Engine()
     server: Any = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if tls is not None:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(*tls)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     server.daemon_threads = True
     server.engine, server.stopping = engine, threading.Event()
-    engine.url = f"http://127.0.0.1:{server.server_port}"
+    engine.url = f"http{'s' if tls else ''}://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:

@@ -20,10 +20,11 @@ from fhir_server.store.elastic.opening import over, secret
 from fhir_server.store.memory import MemoryStore
 from fhir_server.store.opening import rebuild_search
 from tests.elastic.building import Told
-from tests.elastic.engine import Engine
+from tests.elastic.engine import Engine, started
 from tests.elastic.test_following import follow, say, search, searched
 from tests.serving import Server, issue, served
 from tests.store.building import Bench
+from tests.workers.test_tls import pair
 
 FAULTS = ("broken", "overloaded", "cut", "shard", "timed-out", "another product")
 
@@ -132,6 +133,15 @@ def test_what_cannot_be_used_is_said_at_once(tmp_path: Path) -> None:
         read({"VEHR_SEARCH": "http://user:word@e.example"})
     with asyncio.Runner() as runner, pytest.raises(BadRequest, match="no search engine"):
         runner.run(rebuild_search(MemoryStore(), lambda *_: None))
+
+
+def test_certificates_are_judged(tmp_path: Path) -> None:
+    cert, key = pair(tmp_path)
+    with started((cert, key)) as engine, asyncio.Runner() as runner:
+        for ca, answers in ((cert, True), (None, False)):
+            store = over(MemoryStore(), Settings(search=engine.url, search_ca=ca))
+            assert (runner.run(store.trouble()) is None) is answers
+            runner.run(store.close())
 
 
 # --- on a server ------------------------------------------------------------------------
