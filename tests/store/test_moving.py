@@ -99,7 +99,7 @@ def fill(server: Any) -> None:
     expunge(server, "Patient/p3", expungePreviousVersions=True)
     server.send("POST", "Binary", content=CONTENT, headers=PLAIN)
     server.user("anna", "family-doctor")
-    server.client("app", scope="system/*.rs")
+    server.client("app", redirects=("https://app.example/cb",))
     server.relation("anna", "p1")
     server.token("system/*.rs")
     server.put("Patient/last", patient(50) | {"id": "last"})
