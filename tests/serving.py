@@ -163,10 +163,13 @@ def _dumps(body: Any) -> bytes:
 
 
 @contextmanager
-def served(backend: str, folder: Path, *, open_: bool = True, **settings: Any) -> Iterator[Server]:
-    """A server over a new store."""
+def served(
+    backend: str, folder: Path, *, open_: bool = True, at: str = "", **settings: Any
+) -> Iterator[Server]:
+    """A server over a new store, the database that is in ``folder``, or the MongoDB ``at``."""
     with asyncio.Runner() as runner:
-        store, whole = runner.run(STORES[backend](folder)), _settings(backend, folder, **settings)
+        store = runner.run(open_mongo(at) if at else STORES[backend](folder))
+        whole = _settings(backend, folder, **settings)
         if whole.search:
             store = search_opener()(store, whole)
         domain = runner.run(assemble(whole, store))
