@@ -26,7 +26,6 @@ from fhir_server.auth.assembly import authorization_server
 from fhir_server.auth.clients import Origins
 from fhir_server.auth.endpoints.discovery import oauth_uris, smart_configuration
 from fhir_server.auth.identities import Identities
-from fhir_server.auth.outbound import Outbound
 from fhir_server.auth.rates import Allowances, Rates
 from fhir_server.auth.routes import ENDPOINTS
 from fhir_server.auth.server import Rules
@@ -203,7 +202,8 @@ def operations(domain: Domain, runtime: Runtime, queue: Queue) -> Operations:
 
 def auth_rules(settings: Settings) -> Rules:
     required = settings.second_factor == "required"
-    return Rules(settings.domain, settings.base_url, FHIR, required)
+    registration = settings.registration == "token"
+    return Rules(settings.domain, settings.base_url, FHIR, required, registration)
 
 
 def rates_of(settings: Settings) -> Rates:
@@ -217,12 +217,11 @@ def auth_site(domain: Domain, rates: Rates) -> AuthSite:
         authorization_server(
             domain.identities,
             auth_rules(settings),
-            None if settings.store == "memory:" else settings.data,
-            Outbound(loopback=settings.outbound_loopback == "yes"),
             domain.system_session("login"),
             domain.definitions.resource_types,
             scope_filter(domain.searching),
             rates,
+            settings,
         )
     )
 

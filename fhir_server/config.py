@@ -179,6 +179,20 @@ class Settings:
             "required: clinicians and administrators sign in with a one-time code too.",
         ),
     )
+    login_provider: Path | None = field(
+        default=None,
+        metadata=of(
+            "LOGIN_PROVIDER", as_path, "File (TOML) of an external OpenID provider for logins."
+        ),
+    )
+    registration: str = field(
+        default="off",
+        metadata=of(
+            "REGISTRATION",
+            one_of("off", "token"),
+            "token: apps register themselves (RFC 7591) with an initial access token.",
+        ),
+    )
     outbound_loopback: str = field(
         default="no",
         metadata=of(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from pathlib import Path
+from collections.abc import Callable, Collection
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from fhir_server.access.policy import CompileFilter
 from fhir_server.access.session import Session
@@ -14,9 +14,11 @@ from fhir_server.auth.identities import Identities
 from fhir_server.auth.keys import Keys
 from fhir_server.auth.negotiation import Negotiation
 from fhir_server.auth.outbound import Outbound
+from fhir_server.auth.provider import External, Provider, provider_of
 from fhir_server.auth.rates import Rates
 from fhir_server.auth.server import Chart, Record, Rules, Server
 from fhir_server.auth.websessions import WebSessions
+from fhir_server.config import Settings
 from fhir_server.formats.json import loads
 from fhir_server.search.plan import All, IdIn, InPatient, Scan, Search
 
@@ -27,18 +29,21 @@ TOGETHER: Final = 500
 def authorization_server(
     identities: Identities,
     rules: Rules,
-    keys: Path | None,
-    outbound: Outbound,
     session: Session,
     types: Collection[str],
     compile_filter: CompileFilter,
     rates: Rates,
+    settings: Settings,
 ) -> Server:
-    """``keys``: the folder of the key file, None to keep none. ``session``: a system session
-    by which names of patients are read for the pages.
+    """``session``: a system session by which names of patients are read for the pages.
+
+    SettingsError for a login provider that cannot be used.
     """
+    provider = provider_of(settings.login_provider) if settings.login_provider else None
+    inside = (urlsplit(provider.issuer).hostname or "",) if provider and provider.private else ()
+    outbound = Outbound(loopback=settings.outbound_loopback == "yes", inside=inside)
     records = identities.records
-    ring = Keys(keys, records.now)
+    ring = Keys(None if settings.store == "memory:" else settings.data, records.now)
     sessions = WebSessions(records, identities.users)
     return Server(
         rules=rules,
@@ -50,7 +55,14 @@ def authorization_server(
         negotiation=Negotiation(frozenset(types), compile_filter),
         record=_record(session),
         rates=rates,
+        external=_external(provider, outbound, records.now, rules) if provider else None,
     )
+
+
+def _external(
+    provider: Provider, outbound: Outbound, now: Callable[[], float], rules: Rules
+) -> External:
+    return External(provider, outbound, now, rules.url("external/callback"))
 
 
 def _record(session: Session) -> Record:

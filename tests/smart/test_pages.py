@@ -419,6 +419,8 @@ def test_the_open_endpoints_are_these() -> None:
         ("POST", "authorize"),
         ("GET", "continue"),
         ("POST", "login"),
+        ("GET", "external"),
+        ("GET", "external/callback"),
     }
 
 
