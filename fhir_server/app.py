@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from fhir_server.access.audit.log import AuditLog, either, recording
+from fhir_server.access.audit.keeping import recording
+from fhir_server.access.audit.log import AuditLog, either
 from fhir_server.access.commit import committing
 from fhir_server.access.engine import Engine
 from fhir_server.access.gate import Gate, system_session
@@ -86,7 +86,7 @@ from fhir_server.search.parameters import Limits
 from fhir_server.search.schema import SearchSchema
 from fhir_server.store.base import Store
 from fhir_server.store.erase_log import EraseLog
-from fhir_server.store.opening import open_blobs, open_store
+from fhir_server.store.opening import data_folder, open_blobs, open_store
 from fhir_server.store.opening import sole_server as sole_server
 from fhir_server.validation.validate import Validator
 from operations.anonymize import ROW as anonymize
@@ -232,18 +232,6 @@ def expunging(domain: Domain, queue: Queue | None = None) -> Expunge:
     return Expunge(domain.searching.schema, domain.base, own)
 
 
-@contextmanager
-def data_folder(settings: Settings) -> Iterator[Path]:
-    """Where the files of jobs and of the audit trail lie; those of a store that keeps nothing
-    are not kept either.
-    """
-    if settings.store != "memory:":
-        yield settings.data
-        return
-    with tempfile.TemporaryDirectory(prefix="vehr-") as folder:
-        yield Path(folder)
-
-
 def job_queue(domain: Domain, folder: Path) -> Queue:
     settings = domain.settings
     rules = JobRules(per_owner=settings.max_jobs, retention=settings.job_hours * 3600)
@@ -358,7 +346,9 @@ async def serving(
 
     https, token = domain.settings.base_url.startswith("https:"), domain.settings.metrics_token
     with data_folder(domain.settings) as folder:
-        async with recording(folder, domain.store, micros, open_=open_) as audit:
+        keeping = recording(folder, domain.engine, domain.base, open_=open_)
+        async with keeping as (audit, engine):
+            domain = replace(domain, engine=engine)
             queue = job_queue(domain, folder / "jobs")
             rows = operations(domain, runtime, queue)
             rates = rates_of(domain.settings)

@@ -17,6 +17,7 @@ from fhir_server.access.roles import Standing
 from fhir_server.access.scopes import parse_rights, parse_scopes
 from fhir_server.access.session import Session
 from fhir_server.model.problem import Problem, Unauthorized
+from fhir_server.store.asking import asking
 
 REMEMBERED: Final = 4096
 """Compiled policies kept; they are rebuilt when a grant changes."""
@@ -75,6 +76,7 @@ class Gate:
     async def admit(self, authorization: str | None) -> Session:
         """The Session of a request by its Authorization header; Unauthorized without one."""
         if self._open is not None:
+            asking.set(OPEN.id)
             return self._open
         scheme, _, token = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
@@ -96,6 +98,7 @@ class Gate:
         return self._session(grant)
 
     def _session(self, grant: Grant) -> Session:
+        asking.set(f"{grant.client} {grant.user}")
         key = (grant.id, grant.revision)
         session = self._known.get(key)
         if session is None:

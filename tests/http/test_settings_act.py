@@ -284,6 +284,10 @@ ACTS: dict[str, tuple[Any, Act]] = {
             elsewhere(f"{ADMISSION}test_r12_beyond_the_limit_requests_are_refused_at_once"),
         ),
     ),
+    "max_slow": (
+        2,
+        elsewhere("tests/security/test_t13_shares.py::test_t13_one_asks_dear_queries_others_go_on"),
+    ),
     "max_held": (
         99,
         both(of_edge("max_held"), elsewhere(f"{ADMISSION}test_bodies_in_memory_are_bounded")),
