@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -16,12 +16,14 @@ from fhir_server.auth.negotiation import Negotiation
 from fhir_server.auth.outbound import Outbound
 from fhir_server.auth.provider import External, Provider, provider_of
 from fhir_server.auth.rates import Rates
-from fhir_server.auth.server import Chart, Record, Rules, Server
+from fhir_server.auth.server import Chart, Record, Rules, Server, Visit
 from fhir_server.auth.websessions import WebSessions
 from fhir_server.config import Settings
 from fhir_server.formats.json import loads
 from fhir_server.search.plan import All, IdIn, InPatient, Scan, Search
 
+VISITS: Final = 50
+"""Encounters in the picker."""
 TOGETHER: Final = 500
 """Patients that are read at a time."""
 
@@ -78,7 +80,12 @@ def _record(session: Session) -> Record:
         where = All((IdIn((encounter,)), InPatient((patient,))))
         return bool((await session.find(Scan("Encounter", where))).ids)
 
-    return Record(charts, has_encounter)
+    async def visits(patient: str) -> list[Visit]:
+        where = Scan("Encounter", InPatient((patient,)))
+        found = await session.search(Search((where,), count=VISITS, total="none"))
+        return [_visit(loads(match.body)) for match in found.matches]
+
+    return Record(charts, has_encounter, visits)
 
 
 def _chart(patient: dict[str, Any]) -> Chart:
@@ -87,3 +94,15 @@ def _chart(patient: dict[str, Any]) -> Chart:
     given = " ".join(str(part) for part in name.get("given", ()) if part)
     whole = name.get("text") or f"{given} {name.get('family', '')}".strip()
     return Chart(patient["id"], whole, str(patient.get("birthDate", "")))
+
+
+def _visit(encounter: dict[str, Any]) -> Visit:
+    types = [one.get("text") or _shown(one.get("coding", ())) for one in encounter.get("type", ())]
+    what = next(filter(None, types), "") or _shown([encounter.get("class", {})])
+    when = str(encounter.get("period", {}).get("start", ""))
+    return Visit(encounter["id"], when[:16].replace("T", " "), what)
+
+
+def _shown(codings: Sequence[dict[str, Any]]) -> str:
+    texts = (coding.get("display") or coding.get("code", "") for coding in codings)
+    return str(next(filter(None, texts), ""))

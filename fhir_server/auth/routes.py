@@ -18,7 +18,7 @@ from fhir_server.auth.admin_schemas import (
 from fhir_server.auth.endpoints import admin
 from fhir_server.auth.endpoints.apps import apps, withdraw
 from fhir_server.auth.endpoints.authorize import authorize
-from fhir_server.auth.endpoints.consent import consent, patient
+from fhir_server.auth.endpoints.consent import consent, encounter, patient
 from fhir_server.auth.endpoints.discovery import jwks, openid_configuration, style
 from fhir_server.auth.endpoints.external import callback, external
 from fhir_server.auth.endpoints.factor import change_factor, factor
@@ -136,6 +136,7 @@ ENDPOINTS: Final = (
     _page("external", external, "To the external login provider", "login", "nothing"),
     _page("external/callback", callback, "Back from it", "login", "nothing"),
     _form("patient", patient, "Choose a patient", "authorize"),
+    _form("encounter", encounter, "Choose a visit", "authorize"),
     _form("consent", consent, "Allow or refuse", "authorize"),
     _page("", home, "Your account"),
     _page("apps", apps, "Apps with access"),

@@ -30,6 +30,17 @@ class Chart:
     born: str
 
 
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """How an encounter stands in the picker. ``when``: a FHIR dateTime, or empty."""
+
+    id: str
+    when: str
+    what: str
+
+
+FindVisits = Callable[[str], Awaitable[list[Visit]]]
+"""The newest encounters of a patient."""
 FindCharts = Callable[[tuple[str, ...]], Awaitable[list[Chart]]]
 """The patients of these ids that are there."""
 InChart = Callable[[str, str], Awaitable[bool]]
@@ -42,6 +53,7 @@ class Record:
 
     charts: FindCharts
     has_encounter: InChart
+    visits: FindVisits
 
 
 @dataclass(frozen=True, slots=True)
