@@ -205,8 +205,7 @@ def operations(domain: Domain, runtime: Runtime, queue: Queue) -> Operations:
 
 
 def auth_rules(settings: Settings) -> Rules:
-    required = settings.second_factor == "required"
-    return Rules(settings.domain, settings.base_url, FHIR, required)
+    return Rules(settings.domain, settings.base_url, FHIR, settings.second_factor == "required")
 
 
 def rates_of(settings: Settings) -> Rates:

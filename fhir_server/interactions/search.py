@@ -12,6 +12,7 @@ from fhir_server.access.ports import Page
 from fhir_server.access.session import Session
 from fhir_server.formats.json import dumps
 from fhir_server.interactions.answer import preference
+from fhir_server.interactions.contained import alone_page
 from fhir_server.interactions.cursors import PARAMETER, Cursors
 from fhir_server.interactions.history import PageSizes
 from fhir_server.interactions.ports import Criteria, Handler
@@ -165,6 +166,20 @@ def search(searching: Searching, subsets: Subsets) -> Handler:
             query, after, rest = position.query, position.after or None, position.rest
         strict = preference(request, "handling") == "strict"
         parsed = await searching.parse(path, query, after, strict=strict)
+        cuts = (
+            subset(subsets, parsed.summary, parsed.elements),
+            subset_of_included(subsets, parsed.summary, parsed.elements),
+        )
+        if parsed.alone is not None:
+            if trace is not None:
+                raise BadRequest(f"{EXPLAIN} goes with no _containedType=contained")
+            alone = await alone_page(parsed.search, parsed.alone, rest, session)
+            entries = alone.entries(request.base, cuts[0]) + outcomes(parsed.warnings)
+            links = [("self", _self(url, parsed, here, explain=False))]
+            if alone.next is not None:
+                sealed = searching.cursors.seal(session.principal, place, query, *alone.next)
+                links.append(("next", f"{url}?{PARAMETER}={sealed}"))
+            return Response(200, bundle("searchset", entries, total=alone.total, links=links))
         asked = parsed.search if rest is None else replace(parsed.search, rest=rest)
         found = await session.search(asked, trace)
         page = await as_referred(found, session)
@@ -173,10 +188,6 @@ def search(searching: Searching, subsets: Subsets) -> Handler:
             begin = (after if page.rest is not None else page.next) or ()
             sealed = searching.cursors.seal(session.principal, place, query, begin, page.rest)
             links.append(("next", f"{url}?{PARAMETER}={sealed}"))
-        cuts = (
-            subset(subsets, parsed.summary, parsed.elements),
-            subset_of_included(subsets, parsed.summary, parsed.elements),
-        )
         entries = _entries(request.base.encode(), page, parsed.warnings, cuts)
         if trace is not None:
             entries.append(explanation(trace))
@@ -229,9 +240,14 @@ def _entries(
         included = [cut_included(i) for i in included]
     entries = [search_entry(base, stored, b"match") for stored in matches]
     entries += [search_entry(base, stored, b"include") for stored in included]
+    return entries + outcomes(warnings, more=page.rest is not None)
+
+
+def outcomes(warnings: tuple[str, ...], *, more: bool = False) -> list[bytes]:
+    """The entry that says what was dropped, if there is anything to say."""
     issues = [Issue("not-supported", text, severity="warning") for text in warnings]
-    if page.rest is not None:
+    if more:
         issues.append(Issue("incomplete", _MORE, severity="information"))
-    if issues:
-        entries.append(dumps({"resource": outcome(issues), "search": {"mode": "outcome"}}))
-    return entries
+    if not issues:
+        return []
+    return [dumps({"resource": outcome(issues), "search": {"mode": "outcome"}})]

@@ -36,7 +36,8 @@ class Parsed:
 
     ``applied``: the parameters that took effect, for the ``self`` link. ``warnings``: one text
     for each parameter that was dropped. ``summary`` true, text or data, or ``elements``: the
-    parts of the resources that are wanted.
+    parts of the resources that are wanted. ``alone``: what is sought; of a match the contained
+    resources that this finds are wanted, and the match itself if it is found as well.
     """
 
     search: Search
@@ -44,6 +45,7 @@ class Parsed:
     warnings: tuple[str, ...] = ()
     summary: str = ""
     elements: tuple[str, ...] = ()
+    alone: Scan | None = None
 
 
 def parse_search(
@@ -97,11 +99,12 @@ def parse_search(
                 where[t].append(predicate)
             applied.append((name, value))
     scans = tuple(Scan(t, _conjunction(where[t])) for t in types)
+    alone = scans[0] if result.contained_alone and result.contained != "false" else None
     scans = within_containers(schema, result, scans, everywhere=within is None)
     search = _search(result, scans, after)
     if search.count and "_count" not in seen:
         applied.append(("_count", str(search.count)))
-    return Parsed(search, tuple(applied), tuple(warnings), result.summary, result.elements)
+    return Parsed(search, tuple(applied), tuple(warnings), result.summary, result.elements, alone)
 
 
 def parse_criteria(schema: SearchSchema, type: str, query: Pairs, context: Context) -> Scan:

@@ -183,13 +183,16 @@ def beginnings(value: Any, code: str) -> Iterator[str]:
 
 def ask_strings(rows: list[Row], parameter: SearchParameter) -> Iterator[Asked]:
     yield from missing(rows)
-    code = parameter.code
+
+    def starts(value: Any) -> Iterator[str]:
+        return beginnings(value, parameter.code)
+
     for text in picked(rows, strings):
         start, middle = text[:4].strip(), text[1:5].strip()
         if not fold(middle):
             continue
         yield Asked("", escaped(start), some(
-            lambda v, s=fold(start): any(fold(t).startswith(s) for t in beginnings(v, code))))  # fmt: skip
+            lambda v, s=start: any(fold(t).startswith(fold(s)) for t in starts(v))))  # fmt: skip
         yield Asked(":contains", escaped(middle), some(
             lambda v, s=middle: any(fold(s) in fold(t) for t in strings(v))))  # fmt: skip
         yield Asked(":exact", escaped(text), some(lambda v, s=text: s in strings(v)))

@@ -414,7 +414,6 @@ REFUSED = [
     ("Patient?_elements=Foo.id", "Foo"),
     ("Patient?_elements=id&_summary=true", "_elements"),
     ("Patient?_containedType=x", "_containedType"),
-    ("Patient?_contained=true&_containedType=contained", "_containedType"),
     ("Patient?_contained=x", "_contained"),
     ("Patient?_contained=true&_include=*", "_contained"),
     ("Patient?_contained=true&_sort=name", "_contained"),
