@@ -95,7 +95,7 @@ async def _within(stored: Stored, search: Search, sought: Scan, session: Session
             where = Contains(Scan(sought.type, both(sought.where, IdIn((id_,)))))
             if await _holds(key, where, session):
                 body = contained_body(stored.body, number)
-                found.append(Found(replace(stored, key=Key(sought.type, id_), body=body), key))
+                found.append(Found(stored._replace(key=Key(sought.type, id_), body=body), key))
     return found
 
 
