@@ -17,6 +17,7 @@ from fhir_server.access.audit.log import AuditLog, either
 from fhir_server.access.commit import committing
 from fhir_server.access.engine import Engine
 from fhir_server.access.gate import Gate, system_session
+from fhir_server.access.index_form import renew_index
 from fhir_server.access.parameters import PostedParameters
 from fhir_server.access.policy import CompileFilter, joinless
 from fhir_server.access.reindexing import Reindexing
@@ -160,6 +161,7 @@ async def assemble(settings: Settings, store: Store) -> Domain:
         parameters=parameters,
         erase_log=None if settings.store == "memory:" else EraseLog(settings.erased),
     )
+    await renew_index(engine)
     searching = Searching(
         schema=schema,
         cursors=Cursors(await cursor_key(store.ledger)),
