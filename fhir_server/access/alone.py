@@ -17,6 +17,7 @@ from fhir_server.search.plan import (
     All,
     Any,
     Chain,
+    Coded,
     Contains,
     Has,
     Not,
@@ -85,7 +86,7 @@ class _Index:
 
 def _joins(where: Predicate) -> bool:
     match where:
-        case Chain() | Has() | Contains():
+        case Chain() | Has() | Contains() | Coded():
             return True
         case TextHas():
             return where.of_body

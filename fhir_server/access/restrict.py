@@ -19,9 +19,12 @@ from fhir_server.search.plan import (
     All,
     Any,
     Chain,
+    Coded,
     Composite,
     Contains,
+    Dated,
     DateIs,
+    EachPatient,
     Has,
     IdIn,
     Include,
@@ -113,6 +116,9 @@ def restrict_predicate(predicate: Predicate, policy: Policy) -> Predicate:
             | Present()
             | Near()
             | InPatient()
+            | Dated()
+            | Coded()
+            | EachPatient()
         ):
             return predicate
         case _:

@@ -10,6 +10,7 @@ Sources: https://hl7.org/fhir/R4/search.html; prefixes as in its table.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -173,6 +174,38 @@ class InPatient:
 
 
 @dataclass(frozen=True, slots=True)
+class Dated:
+    """The main clinical date (its start), or ``meta.lastUpdated`` of what has none, is in
+    ``[lo, hi)`` microseconds."""
+
+    lo: int
+    hi: int
+
+
+@dataclass(frozen=True, slots=True)
+class Coded:
+    """Some Coding anywhere in the resource, contained ones too; ``system`` None: of any system.
+
+    It is read from the body.
+    """
+
+    system: str | None
+    code: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EachPatient:
+    """For every patient in whose compartment the resource is, the predicate of that patient holds
+    (``rules``), or ``otherwise`` where there is none. They have no joins.
+
+    One node for all patients whom a principal reaches; it is compared by identity.
+    """
+
+    rules: Mapping[str, Predicate]
+    otherwise: Predicate
+
+
+@dataclass(frozen=True, slots=True)
 class Chain:
     """Some reference in ``param`` leads to a current resource of ``targets``.
 
@@ -240,8 +273,11 @@ Leaf: TypeAlias = (
     | Near
     | TextHas
     | InPatient
+    | Dated
 )
-Predicate: TypeAlias = All | Any | Not | Leaf | Chain | Has | Contains | Composite
+Predicate: TypeAlias = (
+    All | Any | Not | Leaf | Coded | EachPatient | Chain | Has | Contains | Composite
+)
 
 TRUE = All()
 FALSE = Any()

@@ -11,6 +11,7 @@ from typing import Final, assert_never
 
 from fhir_server.model.resource import Key
 from fhir_server.search import plan
+from fhir_server.search.codings import bears_coding
 from fhir_server.search.explain import Trace, short
 from fhir_server.search.match import matches_leaf
 from fhir_server.search.plan import Predicate, Scan
@@ -309,6 +310,10 @@ class View:
             case plan.TextHas(param, words, prefix) if predicate.of_body:
                 self._budget.spend(text.COST)
                 return row.words.have(param, words, prefix=prefix)
+            case plan.Coded(system, code):
+                return bears_coding(row.raw[: row.columns[8]], system, code)
+            case plan.EachPatient(rules, otherwise):
+                return all(self.holds(rules.get(p, otherwise), row) for p in row.values.patients)
             case plan.IdIn(ids):
                 return row.key.id in ids
             case (
@@ -324,6 +329,7 @@ class View:
                 | plan.Near()
                 | plan.TextHas()
                 | plan.InPatient()
+                | plan.Dated()
             ):
                 return matches_leaf(predicate, row.key.id, row.values, row.updated)
             case _:
