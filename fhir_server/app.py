@@ -27,6 +27,7 @@ from fhir_server.auth.clients import Origins
 from fhir_server.auth.endpoints.discovery import oauth_uris, smart_configuration
 from fhir_server.auth.identities import Identities
 from fhir_server.auth.outbound import Outbound
+from fhir_server.auth.rates import Allowances, Rates
 from fhir_server.auth.server import Rules
 from fhir_server.auth.tokens import Tokens
 from fhir_server.config import Settings, settings_rows
@@ -203,7 +204,11 @@ def auth_rules(settings: Settings) -> Rules:
     return Rules(settings.domain, settings.base_url, FHIR, required)
 
 
-def auth_site(domain: Domain) -> AuthSite:
+def rates_of(settings: Settings) -> Rates:
+    return Rates(Allowances(settings.user_rate, settings.client_rate, settings.delicate_rate))
+
+
+def auth_site(domain: Domain, rates: Rates) -> AuthSite:
     """The authorization server and its pages."""
     settings = domain.settings
     return AuthSite(
@@ -215,6 +220,7 @@ def auth_site(domain: Domain) -> AuthSite:
             domain.system_session("login"),
             domain.definitions.resource_types,
             scope_filter(domain.searching),
+            rates,
         )
     )
 
@@ -244,7 +250,12 @@ def job_queue(domain: Domain, folder: Path) -> Queue:
 
 
 def fhir_base(
-    domain: Domain, rows: Operations, meter: Metrics, queue: Queue, audit: AuditLog | None
+    domain: Domain,
+    rows: Operations,
+    meter: Metrics,
+    queue: Queue,
+    audit: AuditLog | None,
+    rates: Rates,
 ) -> tuple[FhirBase, Runner]:
     """The FHIR base of the domain's own record, and the runner of its jobs. ``audit`` None: it is
     open to everybody, and nothing is recorded.
@@ -261,7 +272,9 @@ def fhir_base(
     router = Router(ROUTES, domain.definitions.resource_types)
     handlers: dict[str, Handler] = {}
     bodies = Bodies(domain.definitions, settings.json_limits())
-    limits = Base(FHIR, domain.base, bodies, settings.request_seconds, settings.compress_above)
+    limits = Base(
+        FHIR, domain.base, bodies, settings.request_seconds, settings.compress_above, rates
+    )
     defer = deferring(rows, handlers.__getitem__, pattern.respond_async)
     face = FhirBase(limits, gate, router, handlers, meter, defer, audit)
     handlers.update(interactions(domain, rows, face.perform, open_=open_))
@@ -347,10 +360,11 @@ async def serving(
         async with recording(folder, domain.store, micros, open_=open_) as audit:
             queue = job_queue(domain, folder / "jobs")
             rows = operations(domain, runtime, queue)
-            face, runner = fhir_base(domain, rows, metrics, queue, audit)
+            rates = rates_of(domain.settings)
+            face, runner = fhir_base(domain, rows, metrics, queue, audit, rates)
             faces: dict[bytes, Asgi] = {b"fhir": face}
             if not open_:
-                faces[b"auth"] = auth_site(domain)
+                faces[b"auth"] = auth_site(domain, rates)
             url, trouble = domain.settings.base_url, either(domain.store.trouble, audit)
             shown = OpenApi(domain.definitions, ROUTES, face.interactions, url, software_version())
             front = Front(

@@ -11,9 +11,23 @@ from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from fhir_server.config_values import (
+    as_count,
+    as_events,
+    as_models,
+    as_names,
+    as_networks,
+    as_path,
+    as_positive,
+    as_search,
+    as_store,
+    as_text,
+    as_token,
+    as_url,
+    as_zone,
+    one_of,
+)
 from fhir_server.formats.json import Limits as JsonLimits
 
 PREFIX: Final = "VEHR_"
@@ -23,94 +37,6 @@ TESTS: Final = "VEHR_TEST_"
 
 class SettingsError(ValueError):
     """A setting that cannot be used; its text is the one line that the user reads."""
-
-
-def _text(value: str) -> str:
-    if not value or any(ord(c) < 32 for c in value):
-        raise ValueError("must not be empty")
-    return value
-
-
-def _count(value: str) -> int:
-    if not (value.isascii() and value.isdigit()):
-        raise ValueError("must be a whole number, 0 or more")
-    return int(value)
-
-
-def _positive(value: str) -> int:
-    number = int(value) if value.isascii() and value.isdigit() else 0
-    if number < 1:
-        raise ValueError("must be a whole number above 0")
-    return number
-
-
-def _path(value: str) -> Path:
-    return Path(_text(value)).expanduser()
-
-
-def _models(value: str) -> Path | None:
-    path = _path(value)
-    if not path.is_dir():
-        raise ValueError("must be a folder")
-    return path
-
-
-def _store(value: str) -> str:
-    if value in ("sqlite:", "memory:"):
-        return value
-    if value.startswith(("mongodb://", "mongodb+srv://")):
-        if not value.partition("://")[2].partition("?")[0].partition("/")[2]:
-            raise ValueError("must name a database: mongodb://HOST/NAME")
-        return value
-    raise ValueError("must be sqlite: or mongodb://HOST/NAME")
-
-
-def _events(value: str) -> str:
-    if value == "embedded:":
-        return value
-    if value.startswith(("amqp://", "amqps://", "kafka://")):
-        raise ValueError("message brokers are not available yet; use embedded:")
-    raise ValueError("must be embedded:")
-
-
-def _search(value: str) -> str:
-    raise ValueError("an external search engine is not available yet; leave it unset")
-
-
-def _one_of(*allowed: str) -> Callable[[str], str]:
-    def parse(value: str) -> str:
-        if value not in allowed:
-            raise ValueError(f"must be {' or '.join(allowed)}")
-        return value
-
-    return parse
-
-
-def _url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("must be an http or https URL")
-    if parts.query or parts.fragment or parts.username or parts.password:
-        raise ValueError("must be a URL without query, fragment and credentials")
-    return value.rstrip("/")
-
-
-def _names(value: str) -> tuple[str, ...]:
-    return tuple(name.strip().lower() for name in value.split(",") if name.strip())
-
-
-def _token(value: str) -> str:
-    if len(value) < 16 or not all("!" <= c <= "~" for c in value):
-        raise ValueError("must be at least 16 printable ASCII characters")
-    return value
-
-
-def _zone(value: str) -> str:
-    try:
-        ZoneInfo(value)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError("must be an IANA time zone name such as Europe/Kyiv") from None
-    return value
 
 
 def of(env: str, parse: Callable[[str], object], doc: str) -> dict[str, object]:
@@ -124,13 +50,13 @@ class Settings:
 
     data: Path = field(
         default=Path("vehr-data"),
-        metadata=of("DATA", _path, "Data directory; created if it is absent."),
+        metadata=of("DATA", as_path, "Data directory; created if it is absent."),
     )
     store: str = field(
         default="sqlite:",
         metadata=of(
             "STORE",
-            _store,
+            as_store,
             "Store of the record: sqlite:, mongodb://HOST/NAME (a replica set or sharded cluster),"
             " or memory: (keeps nothing).",
         ),
@@ -139,7 +65,7 @@ class Settings:
         default=None,
         metadata=of(
             "ERASE_LOG",
-            _path,
+            as_path,
             "File that records what was erased, outside of the data directory, for restores; "
             "default: beside it, its name with .erased.ndjson.",
         ),
@@ -148,48 +74,97 @@ class Settings:
         default=None,
         metadata=of(
             "BACKUP_KEY",
-            _path,
+            as_path,
             "File with the key of backups, 64 hexadecimal digits; they are then encrypted.",
         ),
     )
     search: str = field(
-        default="", metadata=of("SEARCH", _search, "URL of an external search engine.")
+        default="", metadata=of("SEARCH", as_search, "URL of an external search engine.")
     )
-    events: str = field(default="embedded:", metadata=of("EVENTS", _events, "Event bus."))
+    events: str = field(default="embedded:", metadata=of("EVENTS", as_events, "Event bus."))
     models: Path | None = field(
-        default=None, metadata=of("MODELS", _models, "Folder with further model packages.")
+        default=None, metadata=of("MODELS", as_models, "Folder with further model packages.")
     )
     base_url: str = field(
         default="http://127.0.0.1:8080",
         metadata=of(
             "BASE_URL",
-            _url,
+            as_url,
             "Public URL of the server, without /fhir; every URL in an answer starts with it.",
         ),
     )
     domain: str = field(
-        default="local", metadata=of("DOMAIN", _text, "Name of this domain (an institution).")
+        default="local", metadata=of("DOMAIN", as_text, "Name of this domain (an institution).")
     )
     hosts: tuple[str, ...] = field(
         default=(),
         metadata=of(
-            "HOSTS", _names, "Further host names that the server answers to, comma-separated."
+            "HOSTS", as_names, "Further host names that the server answers to, comma-separated."
         ),
     )
     origins: tuple[str, ...] = field(
         default=("registered",),
         metadata=of(
             "ORIGINS",
-            _names,
+            as_names,
             "Browser origins that may call the API, comma-separated; registered = those of"
             " registered clients; * = any.",
+        ),
+    )
+    tls_cert: Path | None = field(
+        default=None,
+        metadata=of(
+            "TLS_CERT",
+            as_path,
+            "File with the server's certificate chain (PEM); it then speaks TLS.",
+        ),
+    )
+    tls_key: Path | None = field(
+        default=None,
+        metadata=of(
+            "TLS_KEY", as_path, "File with the key of the certificate (PEM); default: beside it."
+        ),
+    )
+    proxies: tuple[str, ...] = field(
+        default=(),
+        metadata=of(
+            "PROXIES",
+            as_networks,
+            "Addresses or networks of reverse proxies, comma-separated, whose X-Forwarded-For"
+            " tells the client's address; nobody else's is believed.",
+        ),
+    )
+    user_rate: int = field(
+        default=6000,
+        metadata=of(
+            "USER_RATE",
+            as_count,
+            "Requests of one user in a minute, of a worker (entries of Bundles count);"
+            " beyond: 429; 0: any number.",
+        ),
+    )
+    client_rate: int = field(
+        default=600000,
+        metadata=of(
+            "CLIENT_RATE",
+            as_count,
+            "Requests of one client in a minute, of a worker; beyond: 429; 0: any number.",
+        ),
+    )
+    delicate_rate: int = field(
+        default=60,
+        metadata=of(
+            "DELICATE_RATE",
+            as_count,
+            "In a minute, of one user or address: changes of consents, exports, broken glass,"
+            " registrations, administration; beyond: 429; 0: any number.",
         ),
     )
     second_factor: str = field(
         default="optional",
         metadata=of(
             "SECOND_FACTOR",
-            _one_of("optional", "required"),
+            one_of("optional", "required"),
             "required: clinicians and administrators sign in with a one-time code too.",
         ),
     )
@@ -197,68 +172,70 @@ class Settings:
         default="no",
         metadata=of(
             "OUTBOUND_LOOPBACK",
-            _one_of("yes", "no"),
+            one_of("yes", "no"),
             "yes: key sets of clients may be fetched from this machine; for tests only.",
         ),
     )
     time_zone: str = field(
         default="UTC",
-        metadata=of("TIME_ZONE", _zone, "Time zone of dates and times that do not name one."),
+        metadata=of("TIME_ZONE", as_zone, "Time zone of dates and times that do not name one."),
     )
     page_size: int = field(
-        default=20, metadata=of("PAGE_SIZE", _positive, "Matches on a page without _count.")
+        default=20, metadata=of("PAGE_SIZE", as_positive, "Matches on a page without _count.")
     )
     max_page_size: int = field(
-        default=1000, metadata=of("MAX_PAGE_SIZE", _positive, "Greatest _count.")
+        default=1000, metadata=of("MAX_PAGE_SIZE", as_positive, "Greatest _count.")
     )
     max_values: int = field(
         default=1000,
-        metadata=of("MAX_VALUES", _positive, "Most alternatives (a,b,c) of one search criterion."),
+        metadata=of(
+            "MAX_VALUES", as_positive, "Most alternatives (a,b,c) of one search criterion."
+        ),
     )
     max_chain: int = field(
         default=4,
-        metadata=of("MAX_CHAIN", _positive, "Most chained references and _has in one criterion."),
+        metadata=of("MAX_CHAIN", as_positive, "Most chained references and _has in one criterion."),
     )
     max_includes: int = field(
         default=50,
         metadata=of(
-            "MAX_INCLUDES", _positive, "Most _include and _revinclude of a query but for *."
+            "MAX_INCLUDES", as_positive, "Most _include and _revinclude of a query but for *."
         ),
     )
     max_body: int = field(
-        default=10000000, metadata=of("MAX_BODY", _positive, "Greatest request body.")
+        default=10000000, metadata=of("MAX_BODY", as_positive, "Greatest request body.")
     )
     max_content: int = field(
         default=100000000,
-        metadata=of("MAX_CONTENT", _positive, "Greatest raw content of a Binary."),
+        metadata=of("MAX_CONTENT", as_positive, "Greatest raw content of a Binary."),
     )
     max_depth: int = field(
-        default=64, metadata=of("MAX_DEPTH", _positive, "Deepest nesting of JSON.")
+        default=64, metadata=of("MAX_DEPTH", as_positive, "Deepest nesting of JSON.")
     )
     max_string: int = field(
         default=1048576,
         metadata=of(
-            "MAX_STRING", _positive, "Longest JSON string but base64 content (characters)."
+            "MAX_STRING", as_positive, "Longest JSON string but base64 content (characters)."
         ),
     )
     max_array: int = field(
-        default=100000, metadata=of("MAX_ARRAY", _positive, "Longest JSON array (items).")
+        default=100000, metadata=of("MAX_ARRAY", as_positive, "Longest JSON array (items).")
     )
     max_entries: int = field(
         default=1000,
-        metadata=of("MAX_ENTRIES", _positive, "Most entries of a batch or transaction."),
+        metadata=of("MAX_ENTRIES", as_positive, "Most entries of a batch or transaction."),
     )
     max_url: int = field(
-        default=16384, metadata=of("MAX_URL", _positive, "Longest URL with its query.")
+        default=16384, metadata=of("MAX_URL", as_positive, "Longest URL with its query.")
     )
     max_headers: int = field(
-        default=32768, metadata=of("MAX_HEADERS", _positive, "Most bytes of request headers.")
+        default=32768, metadata=of("MAX_HEADERS", as_positive, "Most bytes of request headers.")
     )
     compress_above: int = field(
         default=32768,
         metadata=of(
             "COMPRESS_ABOVE",
-            _count,
+            as_count,
             "Bytes above which an answer is compressed (gzip) for who takes that; 0: never.",
         ),
     )
@@ -266,69 +243,72 @@ class Settings:
         default="single",
         metadata=of(
             "CONDITIONAL_DELETE",
-            _one_of("single", "multiple"),
+            one_of("single", "multiple"),
             "What a conditional delete may remove: single, or multiple (up to 1000) resources.",
         ),
     )
     request_seconds: int = field(
         default=30,
-        metadata=of("REQUEST_SECONDS", _positive, "Time after which a request is given up."),
+        metadata=of("REQUEST_SECONDS", as_positive, "Time after which a request is given up."),
     )
     max_running: int = field(
         default=500,
         metadata=of(
-            "MAX_RUNNING", _positive, "Requests that a worker works on at a time; beyond: 503."
+            "MAX_RUNNING", as_positive, "Requests that a worker works on at a time; beyond: 503."
         ),
     )
     max_held: int = field(
         default=268435456,
         metadata=of(
-            "MAX_HELD", _positive, "Bytes of request bodies in a worker's memory; beyond: 503."
+            "MAX_HELD", as_positive, "Bytes of request bodies in a worker's memory; beyond: 503."
         ),
     )
     max_connections: int = field(
         default=10000,
         metadata=of(
             "MAX_CONNECTIONS",
-            _positive,
+            as_positive,
             "Connections of a worker, at most 3/4 of the files it may open; beyond: 503.",
         ),
     )
     head_seconds: int = field(
         default=10,
-        metadata=of("HEAD_SECONDS", _positive, "Time in which the headers of a request arrive."),
+        metadata=of("HEAD_SECONDS", as_positive, "Time in which the headers of a request arrive."),
     )
     stall_seconds: int = field(
         default=30,
-        metadata=of("STALL_SECONDS", _positive, "Time in which a client takes some of its answer."),
+        metadata=of(
+            "STALL_SECONDS", as_positive, "Time in which a client takes some of its answer."
+        ),
     )
     idle_seconds: int = field(
         default=75,
-        metadata=of("IDLE_SECONDS", _positive, "Time that a connection stays without a request."),
+        metadata=of("IDLE_SECONDS", as_positive, "Time that a connection stays without a request."),
     )
     leave_seconds: int = field(
         default=2,
         metadata=of(
             "LEAVE_SECONDS",
-            _positive,
+            as_positive,
             "Time in which a server that was told to stop still serves, but is not ready.",
         ),
     )
     max_jobs: int = field(
-        default=5, metadata=of("MAX_JOBS", _positive, "Most unfinished jobs of one owner.")
+        default=5, metadata=of("MAX_JOBS", as_positive, "Most unfinished jobs of one owner.")
     )
     running_jobs: int = field(
-        default=4, metadata=of("RUNNING_JOBS", _positive, "Jobs that a worker runs at a time.")
+        default=4, metadata=of("RUNNING_JOBS", as_positive, "Jobs that a worker runs at a time.")
     )
     job_hours: int = field(
-        default=24, metadata=of("JOB_HOURS", _positive, "How long ended jobs and their files stay.")
+        default=24,
+        metadata=of("JOB_HOURS", as_positive, "How long ended jobs and their files stay."),
     )
 
     metrics_token: str = field(
         default="",
         metadata=of(
             "METRICS_TOKEN",
-            _token,
+            as_token,
             "Bearer token for /metrics, from anywhere; unset: only direct from this machine.",
         ),
     )

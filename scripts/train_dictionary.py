@@ -1,4 +1,4 @@
-"""Trains the compression dictionary of the embedded store over sample resources.
+"""Trains the compression dictionary of the stores over sample resources.
 
 usage: python scripts/train_dictionary.py SAMPLES.ndjson[.gz]... (bundles or resources)
 """
@@ -17,7 +17,7 @@ import zstandard
 
 SIZE = 100_000
 MOST = 12_000
-TARGET = Path(__file__).parents[1] / "fhir_server" / "store" / "sqlite" / "dictionary.zst"
+TARGET = Path(__file__).parents[1] / "fhir_server" / "store" / "dictionary.zst"
 
 
 def resources(paths: list[Path]) -> Iterator[dict[str, Any]]:

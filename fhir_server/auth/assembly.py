@@ -14,6 +14,7 @@ from fhir_server.auth.identities import Identities
 from fhir_server.auth.keys import Keys
 from fhir_server.auth.negotiation import Negotiation
 from fhir_server.auth.outbound import Outbound
+from fhir_server.auth.rates import Rates
 from fhir_server.auth.server import Chart, Record, Rules, Server
 from fhir_server.auth.websessions import WebSessions
 from fhir_server.formats.json import loads
@@ -31,6 +32,7 @@ def authorization_server(
     session: Session,
     types: Collection[str],
     compile_filter: CompileFilter,
+    rates: Rates,
 ) -> Server:
     """``keys``: the folder of the key file, None to keep none. ``session``: a system session
     by which names of patients are read for the pages.
@@ -47,6 +49,7 @@ def authorization_server(
         assertions=Assertions(records, outbound, rules.url("token")),
         negotiation=Negotiation(frozenset(types), compile_filter),
         record=_record(session),
+        rates=rates,
     )
 
 

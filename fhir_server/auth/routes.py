@@ -22,11 +22,14 @@ from fhir_server.auth.exchange import (
     PageRefusal,
     Reply,
 )
+from fhir_server.auth.notes import note_refusal
+from fhir_server.auth.ports import What
 from fhir_server.auth.render import refusal, stylesheet
 from fhir_server.auth.server import Server
 from fhir_server.model.problem import Problem
 
 Handler = Callable[[Server, Ask], Awaitable[Reply]]
+Asks = Literal["nothing", "session", "client", "bearer"]
 
 
 async def _stylesheet(server: Server, ask: Ask) -> Reply:
@@ -37,15 +40,36 @@ async def _stylesheet(server: Server, ask: Ask) -> Reply:
 class Endpoint:
     """``asks``: by what the caller is known: nothing, the session cookie with (for a POST) a
     CSRF token, client authentication, or a user's access token. ``page``: refusals are pages.
+    ``event``: as what refusals are told to the security log.
     """
 
     method: str
     path: str
     handler: Handler
     description: str
-    asks: Literal["nothing", "session", "client", "bearer"] = "nothing"
+    asks: Asks = "nothing"
     page: bool = False
     body: Literal["none", "form", "json"] = "none"
+    event: What | None = None
+
+
+def _page(
+    path: str, handler: Handler, description: str, event: What | None = None, asks: Asks = "session"
+) -> Endpoint:
+    return Endpoint("GET", path, handler, description, asks, page=True, event=event)
+
+
+def _form(
+    path: str, handler: Handler, description: str, event: What, asks: Asks = "session"
+) -> Endpoint:
+    return Endpoint("POST", path, handler, description, asks, True, "form", event)
+
+
+def _call(
+    path: str, handler: Handler, description: str, event: What, asks: Asks = "client"
+) -> Endpoint:
+    """Refusals are JSON, in the words of OAuth."""
+    return Endpoint("POST", path, handler, description, asks, False, "form", event)
 
 
 ENDPOINTS: Final = (
@@ -53,23 +77,23 @@ ENDPOINTS: Final = (
     Endpoint("GET", "jwks", jwks, "Public keys of id_tokens"),
     Endpoint("GET", "style.json", style, "Colours and sizes for apps (SMART)"),
     Endpoint("GET", "style.css", _stylesheet, "Style of the pages"),
-    Endpoint("GET", "authorize", authorize, "An app asks for access", page=True),
-    Endpoint("POST", "authorize", authorize, "An app asks for access", page=True, body="form"),
-    Endpoint("GET", "continue", continue_, "The page that is next", page=True),
-    Endpoint("POST", "login", login, "Sign in", page=True, body="form"),
-    Endpoint("POST", "patient", patient, "Choose a patient", "session", True, "form"),
-    Endpoint("POST", "consent", consent, "Allow or refuse", "session", True, "form"),
-    Endpoint("GET", "", home, "Your account", "session", True),
-    Endpoint("GET", "apps", apps, "Apps with access", "session", True),
-    Endpoint("POST", "apps/withdraw", withdraw, "Withdraw access", "session", True, "form"),
-    Endpoint("GET", "logout", logout_page, "Sign out?", "session", True),
-    Endpoint("POST", "logout", logout, "Sign out", "session", True, "form"),
-    Endpoint("POST", "token", token, "Tokens for codes and keys", "client", False, "form"),
-    Endpoint("POST", "introspect", introspect, "What a token is", "client", False, "form"),
-    Endpoint("POST", "revoke", revoke, "End a token", "client", False, "form"),
-    Endpoint("GET", "userinfo", userinfo, "Who the user is", "bearer"),
-    Endpoint("POST", "userinfo", userinfo, "Who the user is", "bearer", False, "form"),
-    Endpoint("POST", "launch", launch, "Open an app for a patient", "bearer", False, "json"),
+    _page("authorize", authorize, "An app asks for access", "authorize", "nothing"),
+    _form("authorize", authorize, "An app asks for access", "authorize", "nothing"),
+    _page("continue", continue_, "The page that is next", asks="nothing"),
+    _form("login", login, "Sign in", "login", "nothing"),
+    _form("patient", patient, "Choose a patient", "authorize"),
+    _form("consent", consent, "Allow or refuse", "authorize"),
+    _page("", home, "Your account"),
+    _page("apps", apps, "Apps with access"),
+    _form("apps/withdraw", withdraw, "Withdraw access", "withdraw"),
+    _page("logout", logout_page, "Sign out?"),
+    _form("logout", logout, "Sign out", "logout"),
+    _call("token", token, "Tokens for codes and keys", "token"),
+    _call("introspect", introspect, "What a token is", "introspect"),
+    _call("revoke", revoke, "End a token", "revoke"),
+    Endpoint("GET", "userinfo", userinfo, "Who the user is", "bearer", event="userinfo"),
+    _call("userinfo", userinfo, "Who the user is", "userinfo", "bearer"),
+    Endpoint("POST", "launch", launch, "Open an app", "bearer", body="json", event="launch"),
 )
 
 
@@ -78,11 +102,19 @@ async def answer(server: Server, endpoint: Endpoint, ask: Ask) -> Reply:
     try:
         return await endpoint.handler(server, ask)
     except PageRefusal as refused:
+        await _told(server, endpoint, ask, refused.key)
         return refusal(server, ask, refused.key, refused.status, refused.headers)
     except OAuthRefusal as refused:
+        await _told(server, endpoint, ask, refused.error)
         if endpoint.page:
             return refusal(server, ask, "bad-request")
         return refused.reply()
+
+
+async def _told(server: Server, endpoint: Endpoint, ask: Ask, reason: str) -> None:
+    if endpoint.event is not None:
+        what = "lockout" if reason == "too-many" else endpoint.event
+        await note_refusal(server, ask, what, reason)
 
 
 def problem_reply(server: Server, endpoint: Endpoint, ask: Ask, problem: Problem) -> Reply:

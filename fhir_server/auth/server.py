@@ -14,6 +14,7 @@ from fhir_server.auth.assertions import Assertions
 from fhir_server.auth.identities import Identities
 from fhir_server.auth.keys import Keys
 from fhir_server.auth.negotiation import Negotiation
+from fhir_server.auth.rates import Rates
 from fhir_server.auth.websessions import WebSessions
 
 AUTH: Final = "/auth"
@@ -79,6 +80,7 @@ class Server:
     assertions: Assertions
     negotiation: Negotiation
     record: Record
+    rates: Rates
 
     @property
     def now(self) -> float:

@@ -53,7 +53,7 @@ class AuthSite:
         await _deliver(reply, send, head=scope["method"] == "HEAD")
 
     async def _answer(self, row: Endpoint, scope: Scope, receive: Receive) -> Reply:
-        ask = Ask(row.method, row.path, headers=scope[HEADERS])
+        ask = Ask(row.method, row.path, headers=scope[HEADERS], request=scope[REQUEST_ID])
         try:
             async with asyncio.timeout(SECONDS):
                 ask = await _asked(row, scope, receive)
@@ -101,6 +101,7 @@ async def _asked(row: Endpoint, scope: Scope, receive: Receive) -> Ask:
         headers=headers,
         cookies=cookies_of(headers.get("cookie", "")),
         address=client[0] if client else "",
+        request=scope[REQUEST_ID],
     )
 
 

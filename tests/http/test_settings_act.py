@@ -97,6 +97,13 @@ def origin(server: Server) -> None:
         assert (answer.headers.get(allowed) == name) is known
 
 
+def rated(server: Server) -> None:
+    server.user("doc", "family-doctor", "Practitioner/d")
+    headers = server.bearer("user/*.rs", user="doc")
+    found = [server.get("Practitioner", headers=headers).status_code for _ in range(3)]
+    assert found == [200, 200, 429]
+
+
 def zone(server: Server) -> None:
     made = {"resourceType": "Observation", "status": "final", "code": {"text": "x"}}
     server.create(made | {"effectiveDateTime": "2020-01-01T23:30:00Z"})
@@ -203,6 +210,20 @@ ACTS: dict[str, tuple[Any, Act]] = {
     "second_factor": (
         "required",
         elsewhere("tests/smart/test_pages.py::test_clinicians_may_be_made_to_have_one"),
+    ),
+    **{
+        name: (None, elsewhere(f"tests/workers/test_tls.py::{test}"))
+        for name, test in (
+            ("tls_cert", "test_it_serves_https_with_hsts"),
+            ("tls_key", "test_settings_that_do_not_fit_are_one_line"),
+        )
+    },
+    "proxies": (None, elsewhere("tests/http/test_rates.py::test_t19_only_proxies_are_believed")),
+    "user_rate": (2, seen(rated, "user_rate", open_=False)),
+    "client_rate": (2, seen(rated, "client_rate", open_=False)),
+    "delicate_rate": (
+        None,
+        elsewhere("tests/http/test_rates.py::test_t20_delicate_acts_have_a_limit_of_their_own"),
     ),
     "outbound_loopback": (
         "yes",

@@ -20,9 +20,9 @@ from fhir_server.search import plan
 from fhir_server.search.plan import Scan, Search
 from fhir_server.search.values import StringValue, TokenValue
 from fhir_server.store.base import ChangeSet, Guard
+from fhir_server.store.codec import Damaged, unpack
 from fhir_server.store.ledger import LedgerWrite
 from fhir_server.store.sqlite import group, schema
-from fhir_server.store.sqlite.codec import Damaged, unpack
 from fhir_server.store.sqlite.keys import Keys
 from fhir_server.store.sqlite.opening import OpenStore, open_store
 from fhir_server.store.sqlite.prepared import from_wire, prepare, to_wire

@@ -10,6 +10,7 @@ from fhir_server.auth.codes import Codes, Grounds
 from fhir_server.auth.exchange import Ask, PageRefusal, RedirectRefusal, Reply, redirect
 from fhir_server.auth.launches import Launch, Launches
 from fhir_server.auth.negotiation import chosen, needs_patient
+from fhir_server.auth.notes import note
 from fhir_server.auth.render import catalogue, language_of, page
 from fhir_server.auth.requests import Asked, answered, refused
 from fhir_server.auth.server import Server
@@ -141,14 +142,17 @@ async def consent(server: Server, ask: Ask) -> Reply:
     if session is None:
         return redirect(step_url(server, renewed(server, step)))
     asked = _asked(step)
+    who = {"user": session.user.name, "client": asked.client}
     try:
-        code = await _decided(server, ask, step, session)
+        code, held = await _decided(server, ask, step, session)
     except RedirectRefusal as refusal:
+        await note(server, ask, "authorize", "refused", **who, reason=refusal.error)
         return refused(server, asked.redirect, asked.state, refusal)
+    await note(server, ask, "authorize", **who, patient=held.patient or "")
     return answered(server, asked.redirect, asked.state, code=code)
 
 
-async def _decided(server: Server, ask: Ask, step: Step, session: WebSession) -> str:
+async def _decided(server: Server, ask: Ask, step: Step, session: WebSession) -> tuple[str, Held]:
     """A code for what was approved. Everything is judged anew: time has gone by."""
     asked = _asked(step)
     if ask.value("decision") != "approve":
@@ -180,7 +184,7 @@ async def _decided(server: Server, ask: Ask, step: Step, session: WebSession) ->
     spent = (launches.spending(launch[1]),) if launch else ()
     if not await server.identities.records.commit(write, *spent):
         raise RedirectRefusal("invalid_request", "launch was used before")
-    return code
+    return code, held
 
 
 def _context(

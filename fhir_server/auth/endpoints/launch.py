@@ -5,6 +5,7 @@ from __future__ import annotations
 from fhir_server.auth.endpoints.userinfo import of_user
 from fhir_server.auth.exchange import Ask, OAuthRefusal, Reply, json_reply
 from fhir_server.auth.launches import Launch, Launches
+from fhir_server.auth.notes import note
 from fhir_server.auth.server import Server
 
 MEMBERS = ("client_id", "patient", "encounter", "intent")
@@ -33,4 +34,5 @@ async def launch(server: Server, ask: Ask) -> Reply:
         raise OAuthRefusal("access_denied", "the encounter is not one of this patient", 403)
     made = Launch(user.name, client.id, patient, encounter, values["intent"])
     handle = await Launches(server.identities.records).begin(made)
+    await note(server, ask, "launch", user=user.name, client=client.id, patient=patient)
     return json_reply({"launch": handle}, 201)

@@ -6,6 +6,7 @@ from fhir_server.access.roles import ROLES
 from fhir_server.auth import totp
 from fhir_server.auth.endpoints.consent import choose
 from fhir_server.auth.exchange import Ask, PageRefusal, Reply, redirect
+from fhir_server.auth.notes import note
 from fhir_server.auth.records import digest
 from fhir_server.auth.render import page
 from fhir_server.auth.server import AUTH, Server
@@ -65,7 +66,7 @@ async def login(server: Server, ask: Ask) -> Reply:
     if passed:
         user = await server.identities.users.find(passed)
         if user is None or user.disabled:
-            return login_page(server, ask, renewed(server, step), "login-wrong", 401)
+            return await _refused(server, ask, step)
         names = await _counted(server, ask, user.name)
     else:
         names = await _counted(server, ask, ask.value("username"))
@@ -73,7 +74,7 @@ async def login(server: Server, ask: Ask) -> Reply:
             ask.value("username"), ask.value("password")
         )
         if user is None:
-            return login_page(server, ask, renewed(server, step), "login-wrong", 401)
+            return await _refused(server, ask, step)
     if _needs_factor(server, user) and not user.totp:
         raise PageRefusal("factor-missing", 403)
     if user.totp and not await _code_is_right(server, user, otp):
@@ -81,13 +82,23 @@ async def login(server: Server, ask: Ask) -> Reply:
         next_ = renewed(server, step, passed=user.name, browser=digest(form), until=until)
         if not otp:
             return redirect(step_url(server, next_))
+        await note(server, ask, "second-factor", "refused", user=user.name, reason="otp-wrong")
         return login_page(server, ask, next_, "otp-wrong", 401)
     await server.identities.throttle.succeeded(*names)
     before = await signed_in(server, ask)
     if before is not None:
         await server.sessions.end(before.id)
     made = await server.sessions.begin(user)
+    await note(server, ask, "login", user=user.name, reason="otp" if user.totp else "password")
     return redirect(step_url(server, renewed(server, step)), (cookie(server, "session", made),))
+
+
+async def _refused(server: Server, ask: Ask, step: Step) -> Reply:
+    """The same page whether or not the name is known; only the log tells a known one."""
+    known = await server.identities.users.find(ask.value("username") or step.passed)
+    name = known.name if known is not None else ""
+    await note(server, ask, "login", "refused", user=name, reason="login-wrong")
+    return login_page(server, ask, renewed(server, step), "login-wrong", 401)
 
 
 async def _counted(server: Server, ask: Ask, name: str) -> tuple[str, str]:
@@ -124,6 +135,7 @@ async def logout(server: Server, ask: Ask) -> Reply:
     check_csrf(server, ask, session)
     if session is not None:
         await server.sessions.end(session.id)
+        await note(server, ask, "logout", user=session.user.name)
     gone = (cookie(server, "session", "", ends=True),)
     values = {"title": "logout-title", "key": "logout-done"}
     return page(server, ask, "message", values, cookies=gone)

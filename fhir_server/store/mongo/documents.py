@@ -31,8 +31,8 @@ from fhir_server.model.problem import TooLarge
 from fhir_server.model.resource import Key, Stored
 from fhir_server.search.values import DATE_MIN, IndexValues
 from fhir_server.store.base import Change
+from fhir_server.store.codec import Codec, unpack
 from fhir_server.store.mongo.keys import Keys
-from fhir_server.store.sqlite.codec import Codec, unpack
 
 Document: TypeAlias = dict[str, Any]
 

@@ -17,11 +17,11 @@ from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import DuplicateKeyError, OperationFailure
 
 from fhir_server.model.problem import Unavailable
+from fhir_server.store.codec import Codec, shipped
 from fhir_server.store.mongo.documents import Document
 from fhir_server.store.mongo.keys import Keys
 from fhir_server.store.mongo.roads import Counts
 from fhir_server.store.mongo.tables import Tables
-from fhir_server.store.sqlite.codec import Codec, shipped
 
 Database: TypeAlias = AsyncDatabase[Document]
 Columns: TypeAlias = tuple[tuple[str, int], ...]

@@ -7,10 +7,10 @@ from typing import Final, NamedTuple, TypeAlias
 from pymongo.asynchronous.collection import AsyncCollection
 
 from fhir_server.model.problem import BadRequest
+from fhir_server.store.codec import Codec
 from fhir_server.store.mongo.documents import Document, Row
 from fhir_server.store.mongo.keys import Keys
 from fhir_server.store.mongo.roads import Counts, Order
-from fhir_server.store.sqlite.codec import Codec
 
 Collection: TypeAlias = AsyncCollection[Document]
 

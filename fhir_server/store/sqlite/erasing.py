@@ -13,8 +13,8 @@ from typing import Final, NamedTuple
 
 from fhir_server.model.resource import Key
 from fhir_server.store.base import Erasure
+from fhir_server.store.codec import Codec, Damaged, unpack
 from fhir_server.store.sqlite import text
-from fhir_server.store.sqlite.codec import Codec, Damaged, unpack
 from fhir_server.store.sqlite.keys import Keys, Rows
 from fhir_server.store.sqlite.rows import index_rows
 from fhir_server.store.sqlite.schema import RID, SEQ, hold

@@ -19,7 +19,8 @@ from fhir_server.model.exchange import Json
 from fhir_server.model.problem import Problem
 from fhir_server.model.resource import Key
 from fhir_server.search.values import IndexValues
-from fhir_server.store.sqlite import codec, schema, text
+from fhir_server.store.codec import Codec
+from fhir_server.store.sqlite import dictionaries, schema, text
 from fhir_server.store.sqlite.keys import Keys
 from fhir_server.store.sqlite.rows import COLUMNS, Row, holds_rows, index_rows
 
@@ -119,8 +120,8 @@ class Examination:
             self._connection.execute("COMMIT")
         yield Look("index", not wrong, _said(wrong, f"{looked:,} resources as a scan finds them"))
 
-    def _tools(self) -> tuple[Keys, codec.Codec]:
-        return Keys(schema.secret(self._connection)), codec.load(self._connection)
+    def _tools(self) -> tuple[Keys, Codec]:
+        return Keys(schema.secret(self._connection)), dictionaries.load(self._connection)
 
     def _rids(self, sample: int | None) -> list[int]:
         found = self._connection.execute("SELECT rid FROM resource WHERE live = 1").fetchall()
@@ -149,7 +150,7 @@ class Examination:
 
     def scrub(self, tell: Callable[[int, int], None]) -> Look:
         """Opens every body of every version: its checksum, its JSON, its identity."""
-        frames = codec.load(self._connection)
+        frames = dictionaries.load(self._connection)
         (total,) = self._connection.execute("SELECT count(*) FROM version").fetchone()
         wrong: list[str] = []
         done = 0

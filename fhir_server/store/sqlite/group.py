@@ -21,9 +21,9 @@ import msgspec
 from fhir_server.model.problem import Problem
 from fhir_server.model.resource import Key
 from fhir_server.store.base import Committed, Stale
+from fhir_server.store.codec import Codec, unpack
 from fhir_server.store.ledger import LedgerWrite
 from fhir_server.store.sqlite import text
-from fhir_server.store.sqlite.codec import Codec, unpack
 from fhir_server.store.sqlite.erasing import Doomed, Eraser, Moved
 from fhir_server.store.sqlite.keys import NO_ROWS, Keys, Rows
 from fhir_server.store.sqlite.prepared import PreparedChange, PreparedSet

@@ -16,8 +16,8 @@ from fhir_server.model.resource import Key
 from fhir_server.search import plan
 from fhir_server.search.values import IndexValues
 from fhir_server.store.base import Change, ChangeSet, Erasure, Guard, Reindexed
+from fhir_server.store.codec import Codec
 from fhir_server.store.ledger import LedgerWrite
-from fhir_server.store.sqlite.codec import Codec
 from fhir_server.store.sqlite.keys import NO_ROWS, Keys, Rows
 
 SLICE: Final = 64

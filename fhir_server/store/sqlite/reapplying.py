@@ -18,7 +18,7 @@ from fhir_server.model.datatypes import parse_instant
 from fhir_server.model.resource import Key
 from fhir_server.store.base import Erasure
 from fhir_server.store.erase_log import KIND, Entry
-from fhir_server.store.sqlite import codec, schema
+from fhir_server.store.sqlite import dictionaries, schema
 from fhir_server.store.sqlite.erasing import Eraser, scrub
 from fhir_server.store.sqlite.keys import Keys
 
@@ -52,7 +52,7 @@ def reapply(folder: Path, log: Iterable[Entry]) -> Reapplied:
     """
     with closing(schema.connect(folder / schema.FILE)) as connection:
         schema.migrate(connection)
-        codec.record(connection)
+        dictionaries.record(connection)
         unknown = [e for e in log if not connection.execute(_KNOWN, (KIND, e.key)).fetchone()]
         if not unknown:
             return Reapplied(0, 0, 0, ())
@@ -74,7 +74,7 @@ class _Work:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         keys = Keys(schema.secret(connection))
-        self._eraser = Eraser(connection, keys, codec.load(connection))
+        self._eraser = Eraser(connection, keys, dictionaries.load(connection))
         self._last = schema.last(connection, schema.RID), schema.last(connection, schema.SEQ)
         self.resources = self.versions = 0
         self.current: list[str] = []

@@ -17,7 +17,7 @@ import msgspec
 from fhir_server.model.problem import Problem, Unavailable
 from fhir_server.model.resource import Key
 from fhir_server.store.base import Committed, Stale
-from fhir_server.store.sqlite.codec import Damaged
+from fhir_server.store.codec import Damaged
 from fhir_server.store.sqlite.prepared import PreparedSet, from_wire, to_wire
 from fhir_server.store.sqlite.writer import Kept, LocalWriter, Result
 

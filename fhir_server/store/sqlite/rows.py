@@ -11,7 +11,7 @@ from fhir_server.model.problem import BadRequest
 from fhir_server.model.resource import Key, Stored
 from fhir_server.search.values import IndexValues
 from fhir_server.search.words import Words, words_of
-from fhir_server.store.sqlite.codec import Codec, Damaged, unpack
+from fhir_server.store.codec import Codec, Damaged, unpack
 from fhir_server.store.sqlite.keys import Rows
 
 Columns: TypeAlias = tuple[Any, ...]

@@ -28,7 +28,7 @@ from fhir_server.store.base import (
     Versions,
 )
 from fhir_server.store.ledger import LedgerWrite
-from fhir_server.store.sqlite import codec, schema, search
+from fhir_server.store.sqlite import dictionaries, schema, search
 from fhir_server.store.sqlite.erasing import superseded
 from fhir_server.store.sqlite.keys import FIRST, LAST, Keys, List
 from fhir_server.store.sqlite.ledger import SqliteLedger
@@ -112,7 +112,7 @@ class Reader:
         self.connection = schema.connect(path, readonly=True)
         schema.schema_version(self.connection)
         self.keys = Keys(schema.secret(self.connection))
-        self.codec = codec.load(self.connection)
+        self.codec = dictionaries.load(self.connection)
         self._long: set[List] = set()
 
     @contextmanager

@@ -22,7 +22,7 @@ import msgspec
 from fhir_server.search import plan
 from fhir_server.search.plan import Predicate
 from fhir_server.search.words import REVISION, Words, words_of
-from fhir_server.store.sqlite.codec import Codec, Damaged
+from fhir_server.store.codec import Codec, Damaged
 from fhir_server.store.sqlite.rows import Budget
 
 UNREAD: Final = 256

@@ -16,8 +16,8 @@ from fhir_server.search.explain import Trace, short
 from fhir_server.search.match import matches_leaf
 from fhir_server.search.plan import Predicate, Scan
 from fhir_server.search.values import CANONICAL
+from fhir_server.store.codec import Codec
 from fhir_server.store.sqlite import text
-from fhir_server.store.sqlite.codec import Codec
 from fhir_server.store.sqlite.inside import InnerRow, contained, led
 from fhir_server.store.sqlite.keys import Keys, List
 from fhir_server.store.sqlite.many import Heads

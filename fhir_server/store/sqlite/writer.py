@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from fhir_server.model.problem import Problem, Unavailable
 from fhir_server.store.base import Committed, Stale
-from fhir_server.store.sqlite import codec, schema, wal
+from fhir_server.store.sqlite import dictionaries, schema, wal
 from fhir_server.store.sqlite.erasing import scrub
 from fhir_server.store.sqlite.follower import Follower
 from fhir_server.store.sqlite.group import Group
@@ -113,9 +113,9 @@ class LocalWriter:
         schema.schema_version(connection)
         wal.recovered(self._path, marked, connection)
         schema.migrate(connection)
-        codec.record(connection)
+        dictionaries.record(connection)
         self._keys = Keys(schema.secret(connection))
-        self._codec = codec.load(connection)
+        self._codec = dictionaries.load(connection)
         self._rid = schema.last(connection, schema.RID)
         self._seq = schema.last(connection, schema.SEQ)
         connection.execute("PRAGMA busy_timeout = 0")
