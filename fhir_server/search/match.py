@@ -59,8 +59,8 @@ def matches(
         case plan.Composite(param, parts):
             groups = [group.values for group in values.groups if group.param == param]
             return any(all(matches(p, id, g, updated, join) for p in parts) for g in groups)
-        case plan.EachPatient(rules, otherwise):
-            of = (rules.get(patient, otherwise) for patient in values.patients)
+        case plan.EachPatient():
+            of = map(predicate.of, values.patients)
             return all(matches(rule, id, values, updated, join) for rule in of)
         case _:
             return matches_leaf(predicate, id, values, updated)

@@ -198,11 +198,16 @@ class EachPatient:
     """For every patient in whose compartment the resource is, the predicate of that patient holds
     (``rules``), or ``otherwise`` where there is none. They have no joins.
 
-    One node for all patients whom a principal reaches; it is compared by identity.
+    ``params``: indexes of the type whose references to a Patient put a resource into the
+    compartment. One node for all patients; it is compared by identity.
     """
 
     rules: Mapping[str, Predicate]
     otherwise: Predicate
+    params: tuple[str, ...] = ()
+
+    def of(self, patient: str) -> Predicate:
+        return self.rules.get(patient, self.otherwise)
 
 
 @dataclass(frozen=True, slots=True)

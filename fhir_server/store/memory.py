@@ -101,8 +101,8 @@ class World:
                 return remembered(entry.stored.body).have(param, words, prefix=prefix)
             case plan.Coded(system, code):
                 return bears_coding(entry.stored.body, system, code)
-            case plan.EachPatient(rules, otherwise):
-                of = (rules.get(patient, otherwise) for patient in entry.values.patients)
+            case plan.EachPatient():
+                of = map(predicate.of, entry.values.patients)
                 return all(self.holds(rule, entry) for rule in of)
             case (
                 plan.IdIn()

@@ -353,8 +353,8 @@ class View:
                 return remembered(row.body).have(param, words, prefix=prefix)
             case plan.Coded(system, code):
                 return bears_coding(row.body, system, code)
-            case plan.EachPatient(rules, otherwise):
-                return all(self.holds(rules.get(p, otherwise), row) for p in row.values.patients)
+            case plan.EachPatient():
+                return all(self.holds(p, row) for p in map(predicate.of, row.values.patients))
             case (
                 plan.IdIn()
                 | plan.UpdatedIs()
