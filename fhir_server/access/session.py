@@ -30,7 +30,7 @@ from fhir_server.model.exchange import Json
 from fhir_server.model.problem import Forbidden, Gone, NotFound
 from fhir_server.model.resource import Key, Stored
 from fhir_server.search.explain import Trace
-from fhir_server.search.plan import TRUE, History, InPatient, Scan, Search
+from fhir_server.search.plan import FALSE, TRUE, History, InPatient, Scan, Search
 from fhir_server.store.base import Guard, Page, Versions
 from fhir_server.store.blobs import Blob
 from fhir_server.store.ledger import LedgerWrite
@@ -59,6 +59,12 @@ class Session:
         """Refuse from metadata alone (scope and type), never from data."""
         if not self.policy.allows(letter, type_):
             raise Forbidden(f"not permitted: {_ACTIONS[letter]} {type_}")
+
+    def reads_what_it_deletes(self, type_: str) -> bool:
+        """Is everything of the type that may be deleted also seen? Judged from metadata alone."""
+        policy = self.policy
+        seen = policy.sees("r", type_)
+        return policy.allows("r", type_) and seen != FALSE and seen == policy.sees("d", type_)
 
     async def read(self, key: Key) -> Stored:
         """The current version. NotFound if absent or hidden, Gone if it was visibly deleted."""

@@ -236,9 +236,9 @@ class Writing:
             raise Stale((draft.key,))
         knows = current is not None and await self._knows(current, _LETTERS[draft.method])
         known = current if knows else None
-        living = known is not None and not known.deleted
+        living, revives = known is not None and not known.deleted, draft.method == "PUT"
         if draft.if_match is not None and (
-            not living or known is None or draft.if_match != str(known.version)
+            known is None or draft.if_match != str(known.version) or not (living or revives)
         ):
             raise PreconditionFailed(f"{draft.key}: the version is not {draft.if_match}")
         if draft.new and living:

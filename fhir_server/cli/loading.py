@@ -234,8 +234,9 @@ class Loader:
             entries, self._session, self._criteria, self._domain.definitions, ledger
         )
         for result in results.values():
-            if result.stored is not None and result.written:
-                self.report.stored[result.stored.key.type] += 1
+            stored = result.stored
+            if stored is not None and result.written and not stored.deleted:
+                self.report.stored[stored.key.type] += 1
             else:
                 self.report.unchanged += 1
 

@@ -54,6 +54,8 @@ class Subsets:
                 return self.data
             case "false":
                 return lambda resource: resource
+            case "count":  # "Search only", as the table of _summary in the specification says
+                raise BadRequest("_summary=count is of searches only")
         raise BadRequest(f"_summary: {mode[:40]!r} is none of true, text, data, false")
 
     def summary(self, resource: Json) -> Json:
@@ -121,7 +123,7 @@ PARTS: Final = ("_summary", "_elements")
 def part(subsets: Subsets, types: tuple[str, ...], query: Sequence[tuple[str, str]]) -> Cut | None:
     """``_summary`` or ``_elements`` of a query outside of search; None: the whole resources.
 
-    https://hl7.org/fhir/R4/http.html#summary. ``types``: of which ``_elements`` may be.
+    https://hl7.org/fhir/R4/http.html#parameters. ``types``: of which ``_elements`` may be.
     """
     pairs = [(name, value) for name, value in query if name in PARTS]
     asked = dict(pairs)
