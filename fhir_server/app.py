@@ -15,8 +15,11 @@ from zoneinfo import ZoneInfo
 
 from fhir_server.access.audit.log import AuditLog, either, recording
 from fhir_server.access.commit import committing
+from fhir_server.access.consent.assembly import patients
+from fhir_server.access.consent.source import Here
 from fhir_server.access.engine import Engine
 from fhir_server.access.gate import Gate, system_session
+from fhir_server.access.labels import Labelling, labelled, shipped_rules
 from fhir_server.access.parameters import PostedParameters
 from fhir_server.access.policy import CompileFilter, joinless
 from fhir_server.access.reindexing import Reindexing
@@ -146,11 +149,12 @@ async def assemble(settings: Settings, store: Store) -> Domain:
     schema = ExtendedSchema(load())
     parameters = PostedParameters(schema, store)
     await parameters.refresh()
+    extract = compile_extract(schema, base, further={"Patient": patient_keys})
     engine = Engine(
         store=store,
         definitions=schema.definitions,
         validate=Validator(schema.definitions).check,
-        extract=compile_extract(schema, base, further={"Patient": patient_keys}),
+        extract=labelled(extract, Labelling(shipped_rules())),
         matches=matches,
         now=micros,
         new_id=new_id,
@@ -263,7 +267,11 @@ def fhir_base(
     open_ = audit is None
     settings, tokens = domain.settings, domain.tokens
     scopes = scope_filter(domain.searching)
-    gate = Gate(domain.engine, tokens.verify, scopes, recall=tokens.grant, open_=open_)
+    here = Here(domain.base, domain.searching.zone)
+    decide = None if open_ else patients(domain.store, domain.searching.schema, here, scopes)
+    gate = Gate(
+        domain.engine, tokens.verify, scopes, recall=tokens.grant, patients=decide, open_=open_
+    )
 
     async def reopen(job: Job) -> Session:
         return await gate.reopen(job.grant)

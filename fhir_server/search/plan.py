@@ -175,8 +175,7 @@ class InPatient:
 
 @dataclass(frozen=True, slots=True)
 class Dated:
-    """The main clinical date (its start), or ``meta.lastUpdated`` of what has none, is in
-    ``[lo, hi)`` microseconds."""
+    """The main date, or ``meta.lastUpdated`` of what has none, is in ``[lo, hi)``."""
 
     lo: int
     hi: int
@@ -184,10 +183,7 @@ class Dated:
 
 @dataclass(frozen=True, slots=True)
 class Coded:
-    """Some Coding anywhere in the resource, contained ones too; ``system`` None: of any system.
-
-    It is read from the body.
-    """
+    """Some Coding anywhere in the body; ``system`` None: of any system."""
 
     system: str | None
     code: str
@@ -195,12 +191,8 @@ class Coded:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EachPatient:
-    """For every patient in whose compartment the resource is, the predicate of that patient holds
-    (``rules``), or ``otherwise`` where there is none. They have no joins.
-
-    ``params``: indexes of the type whose references to a Patient put a resource into the
-    compartment. One node for all patients; it is compared by identity.
-    """
+    """For every patient in whose compartment the resource is, that patient's predicate holds
+    (without joins). ``params``: indexes whose references to a Patient put it there."""
 
     rules: Mapping[str, Predicate]
     otherwise: Predicate

@@ -36,7 +36,7 @@ def pinned(type_: str, where: Predicate) -> Predicate:
     rules = [part for part in parts if isinstance(part, EachPatient)]
     if not rules:
         return where
-    kept = [part for part in parts if not isinstance(part, EachPatient)]
+    kept: list[Predicate] = [part for part in parts if not isinstance(part, EachPatient)]
     for each in rules:
         found = [ids for part in kept if (ids := _patients(type_, part, each))]
         patients = min(found, key=len, default=())

@@ -94,8 +94,8 @@ class ConsentPolicy:
         for patient in self._reached:
             names = self._ties.named(type_, patient)
             by.setdefault(compiler.of_patient(patient), []).append(names)
-        for rule, names in by.items():
-            yield either((negated(either(names)), rule))
+        for rule, any_of in by.items():
+            yield either((negated(either(any_of)), rule))
 
 
 class Permitted(Mapping[str, Predicate]):

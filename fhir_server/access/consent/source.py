@@ -38,7 +38,7 @@ MOST_NAMES: Final = 5_000
 
 
 @dataclass(frozen=True, slots=True)
-class Domain:
+class Here:
     """``base``: URL of the record. ``zone``: of dates without one. ``implicit``: what holds for
     patients who have recorded nothing."""
 
@@ -50,16 +50,16 @@ class Domain:
 class PolicySource:
     """Of one store."""
 
-    def __init__(self, store: Store, schema: SearchSchema, domain: Domain) -> None:
+    def __init__(self, store: Store, schema: SearchSchema, here: Here) -> None:
         self._store = store
-        self._domain = domain
+        self._here = here
         self._relating = Relating(schema)
         self._reading = asyncio.Lock()
         self._epoch = -1
         self._erased = -1
         self._since = 0
         self._held: dict[str, Consent] = {}
-        self._rules = Rules({}, self._relating, domain.implicit)
+        self._rules = Rules({}, self._relating, here.implicit)
         self._moments: list[int] = []
         self._names: dict[str, frozenset[str]] = {}
 
@@ -96,7 +96,7 @@ class PolicySource:
         for consent in self._held.values():
             by[consent.patient] = (*by.get(consent.patient, ()), consent)
         relating = self._relating.over(await self._named())
-        self._rules = Rules(by, relating, self._domain.implicit)
+        self._rules = Rules(by, relating, self._here.implicit)
         self._moments = sorted({m for consent in self._held.values() for m in consent.moments()})
 
     async def _changed(self) -> list[Stored]:
@@ -120,14 +120,14 @@ class PolicySource:
     def _read(self, stored: Stored) -> Consent | None:
         try:
             resource = loads(stored.body)
-            return consent_of(resource, stored.version, self._domain.zone, self._domain.base)
+            return consent_of(resource, stored.version, self._here.zone, self._here.base)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             # It may deny what nobody can read any more: until it is mended it denies everything.
             log.error("a Consent cannot be read", id=stored.key.id, error=type(error).__name__)
             return self._denying(stored)
 
     def _denying(self, stored: Stored) -> Consent | None:
-        patient = local(loads(stored.body).get("patient"), self._domain.base)
+        patient = local(loads(stored.body).get("patient"), self._here.base)
         if patient is None:
             return None
         return Consent(stored.key.id, stored.version, patient.id, Provision(False, ALWAYS))
@@ -145,7 +145,7 @@ class PolicySource:
     def _references(self, stored: Stored | None) -> frozenset[Key]:
         if stored is None or stored.deleted:
             return frozenset()
-        found = local_references(loads(stored.body), self._domain.base)
+        found = local_references(loads(stored.body), self._here.base)
         return frozenset(Key(type_, id_) for type_, id_, _ in found)
 
     async def names(self, person: str) -> frozenset[str]:
@@ -169,7 +169,7 @@ class PolicySource:
             if team.get("status") in (None, "active"):
                 found.add(f"CareTeam/{team['id']}")
         for group in await self._referring("Group", "member", found):
-            if is_member(group, found, self._domain.base):
+            if is_member(group, found, self._here.base):
                 found.add(f"Group/{group['id']}")
         return frozenset(found)
 
@@ -177,7 +177,7 @@ class PolicySource:
         """An organization, and those that it is part of."""
         found: set[str] = set()
         while True:
-            key = local(reference, self._domain.base)
+            key = local(reference, self._here.base)
             if key is None or str(key) in found or len(found) > MOST_NAMES:
                 return found
             found.add(str(key))

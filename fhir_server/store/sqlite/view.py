@@ -54,10 +54,8 @@ def place(order: Order, row: Row) -> Place:
 
 
 class View:
-    """One snapshot. Not for concurrent use; ``connection`` is in a transaction.
-
-    ``long``: posting lists known to be long, kept from one view to the next.
-    """
+    """One snapshot. Not for concurrent use; ``connection`` is in a transaction. ``long``: posting
+    lists known to be long, kept from one view to the next."""
 
     def __init__(
         self,

@@ -41,6 +41,7 @@ LABELS = st.sampled_from(
 )
 PURPOSES = ("TREAT", "ETREAT", "BTG", "HPAYMT", "HRESCH", "HMARKT")
 ACTORS = ("Practitioner/d", "Organization/o", "Group/g")
+PCF = "https://profiles.ihe.net/ITI/PCF/Policy"
 LOINC = "http://loinc.org"
 
 
@@ -120,8 +121,7 @@ CONSENTS = st.builds(
     st.sampled_from(["active", "active", "active", "rejected", "draft"]),
     st.sampled_from(["patient-privacy", "patient-privacy", "research", "adr"]),
     st.sampled_from(
-        ["urn:p", "https://profiles.ihe.net/ITI/PCF/Policy-basic-normal"]
-        + ["https://profiles.ihe.net/ITI/PCF/Policy-deny"]
+        ["urn:p", f"{PCF}-basic-normal", f"{PCF}-deny"],
     ),
     st.sampled_from(
         [
