@@ -31,6 +31,7 @@ from fhir_server.auth.endpoints.discovery import oauth_uris, smart_configuration
 from fhir_server.auth.identities import Identities
 from fhir_server.auth.outbound import Outbound
 from fhir_server.auth.rates import Allowances, Rates
+from fhir_server.auth.routes import ENDPOINTS
 from fhir_server.auth.server import Rules
 from fhir_server.auth.tokens import Tokens
 from fhir_server.config import Settings, settings_rows
@@ -40,6 +41,7 @@ from fhir_server.http.dispatch import Base, FhirBase
 from fhir_server.http.front import Front
 from fhir_server.http.middleware import Edge, edge_rules
 from fhir_server.http.openapi import OpenApi
+from fhir_server.http.openapi_auth import SCHEMES, auth_paths
 from fhir_server.http.pages import Metrics, pages
 from fhir_server.http.recording import replayed
 from fhir_server.http.respond import Asgi
@@ -374,7 +376,14 @@ async def serving(
             if not open_:
                 faces[b"auth"] = auth_site(domain, rates)
             url, trouble = domain.settings.base_url, either(domain.store.trouble, audit)
-            shown = OpenApi(domain.definitions, ROUTES, face.interactions, url, software_version())
+            shown = OpenApi(
+                domain.definitions,
+                ROUTES,
+                face.interactions,
+                url,
+                software_version(),
+                ({}, {}) if open_ else (auth_paths(ENDPOINTS), SCHEMES),
+            )
             front = Front(
                 bases=faces,
                 pages=pages(metrics, ready, trouble, settings_rows(), token, shown),

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from fhir_server.config_values import (
+    Bucket,
+    as_bucket,
     as_count,
     as_events,
     as_models,
@@ -59,6 +61,15 @@ class Settings:
             as_store,
             "Store of the record: sqlite:, mongodb://HOST/NAME (a replica set or sharded cluster),"
             " or memory: (keeps nothing).",
+        ),
+    )
+    blobs: Bucket | None = field(
+        default=None,
+        metadata=of(
+            "BLOBS",
+            as_bucket,
+            "Where large contents lie: s3://BUCKET/PREFIX?endpoint=URL&region=NAME; credentials as"
+            " AWS has them (AWS_ACCESS_KEY_ID, …, files); default: the data directory.",
         ),
     )
     erase_log: Path | None = field(
@@ -255,6 +266,14 @@ class Settings:
         default=500,
         metadata=of(
             "MAX_RUNNING", as_positive, "Requests that a worker works on at a time; beyond: 503."
+        ),
+    )
+    max_slow: int = field(
+        default=32,
+        metadata=of(
+            "MAX_SLOW",
+            as_positive,
+            "Slow searches of one principal that wait at a time; beyond: 429.",
         ),
     )
     max_held: int = field(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Final
+from urllib.parse import parse_qsl, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 
@@ -102,3 +105,36 @@ def as_zone(value: str) -> str:
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise ValueError("must be an IANA time zone name such as Europe/Kyiv") from None
     return value
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """A place in an S3-compatible object store. ``prefix``: empty, or ends in a slash.
+    ``endpoint``, ``region``: empty where AWS's own configuration says it.
+    """
+
+    name: str
+    prefix: str = ""
+    endpoint: str = ""
+    region: str = ""
+
+
+_BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_PREFIX: Final = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9._-]*/)*")
+
+
+def as_bucket(value: str) -> Bucket:
+    """``s3://BUCKET[/PREFIX][?endpoint=URL&region=NAME]``"""
+    parts = urlsplit(value)
+    if parts.scheme != "s3" or not _BUCKET.fullmatch(parts.netloc) or parts.fragment:
+        raise ValueError("must be s3://BUCKET/PREFIX")
+    prefix = parts.path.strip("/")
+    prefix = prefix and prefix + "/"
+    if not _PREFIX.fullmatch(prefix):
+        raise ValueError("its prefix may hold letters, digits, . _ - and /")
+    options = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+    given = dict(options)
+    if len(given) < len(options) or not given.keys() <= {"endpoint", "region"}:
+        raise ValueError("may have one endpoint and one region behind the ?, nothing else")
+    endpoint = as_url(given["endpoint"]) if "endpoint" in given else ""
+    return Bucket(parts.netloc, prefix, endpoint, given.get("region", ""))

@@ -204,7 +204,10 @@ async def _discarded(engine: Engine, row: Row) -> bool:
     if blobs is None or await is_referenced(engine.store.ledger, sha256):
         return True
     named = row.value["updated"] / 1e6 + 0.001
-    return await blobs.discard(sha256, max(named, engine.now() / 1e6 - SETTLED))
+    try:
+        return await blobs.discard(sha256, max(named, engine.now() / 1e6 - SETTLED))
+    except Unavailable:
+        return False
 
 
 def keys_of(erasures: Iterable[Erasure]) -> frozenset[Key]:

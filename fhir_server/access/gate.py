@@ -29,6 +29,7 @@ from fhir_server.access.scopes import parse_rights, parse_scopes
 from fhir_server.access.session import Session
 from fhir_server.model.datatypes import FUTURE
 from fhir_server.model.problem import BadRequest, Forbidden, Problem, Unauthorized
+from fhir_server.store.asking import asking
 
 REMEMBERED: Final = 4096
 """Compiled policies kept; they are rebuilt when a grant changes."""
@@ -99,6 +100,7 @@ class Gate:
         ``purpose``: why the data is wanted, as its header says; empty: as the role has it.
         """
         if self._open is not None:
+            asking.set(OPEN.id)
             return self._open
         scheme, _, token = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
@@ -120,6 +122,7 @@ class Gate:
         return await self._session(grant, purpose)
 
     async def _session(self, grant: Grant, purpose: str) -> Session:
+        asking.set(f"{grant.client} {grant.user}")
         key = (grant.id, grant.revision, grant.epoch, purpose)
         known = self._known.get(key)
         if known is None or known.until <= self._engine.now():

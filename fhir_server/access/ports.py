@@ -7,6 +7,7 @@ from fhir_server.store.erase_log import EraseLog, EraseLogError
 from fhir_server.store.ledger import Ledger, LedgerWrite, Row
 from fhir_server.store.sealed import SealError, read_key
 from fhir_server.store.sqlite.examination import Examination, Look
+from fhir_server.store.trail import HasRow
 
 __all__ = [
     "ArchiveError",
@@ -16,6 +17,7 @@ __all__ = [
     "Erasure",
     "Examination",
     "Guard",
+    "HasRow",
     "Ledger",
     "LedgerWrite",
     "Look",

@@ -33,5 +33,5 @@ async def upkeep(engine: Engine) -> None:
         await asyncio.sleep(EVERY)
         try:
             await sweep(engine, time.time() - ORPHAN_AGE)
-        except OSError as error:
-            log.warning("sweep of blobs failed", error=error.strerror)
+        except (OSError, Unavailable) as error:
+            log.warning("sweep of blobs failed", error=str(error))

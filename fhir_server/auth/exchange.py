@@ -20,7 +20,7 @@ NO_STORE: Final = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 @dataclass(frozen=True, slots=True)
 class Ask:
     """One request. ``path``: below ``/auth/``. ``address``: of the client. ``body``: JSON.
-    ``request``: its id.
+    ``request``: its id. ``captured``: what stands in the place of names in the path of a row.
     """
 
     method: str
@@ -32,6 +32,7 @@ class Ask:
     cookies: Mapping[str, str] = field(default_factory=dict)
     address: str = ""
     request: str = ""
+    captured: tuple[str, ...] = ()
 
     @property
     def given(self) -> Pairs:

@@ -28,6 +28,10 @@ WORDS: Final = (
 INTROSPECTION: Final = "introspection"
 """Our own: its client may ask what the tokens of others are."""
 
+ADMINISTRATION: Final = "administration"
+"""Our own: administrators act through its client."""
+OWN: Final = frozenset({INTROSPECTION, ADMINISTRATION})
+
 CATEGORIES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "Observation": (
         "http://terminology.hl7.org/CodeSystem/observation-category",
@@ -82,7 +86,7 @@ class Negotiation:
         words = set(allowed.split())
         found: list[str] = []
         for text in asked.split():
-            if text in WORDS or text == INTROSPECTION:
+            if text in WORDS or text in OWN:
                 found += [text] if text in words else []
                 continue
             scope = self.parsed(text)

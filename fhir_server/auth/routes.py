@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
+from fhir_server.auth.admin_schemas import (
+    CLIENT_CHANGE,
+    NEW_CLIENT,
+    NEW_RELATION,
+    NEW_USER,
+    RELATION_END,
+    USER_CHANGE,
+)
+from fhir_server.auth.endpoints import admin
 from fhir_server.auth.endpoints.apps import apps, withdraw
 from fhir_server.auth.endpoints.authorize import authorize
 from fhir_server.auth.endpoints.consent import consent, patient
 from fhir_server.auth.endpoints.discovery import jwks, openid_configuration, style
+from fhir_server.auth.endpoints.factor import change_factor, factor
 from fhir_server.auth.endpoints.introspect import introspect
 from fhir_server.auth.endpoints.launch import launch
 from fhir_server.auth.endpoints.login import continue_, home, login, logout, logout_page
@@ -29,6 +39,7 @@ from fhir_server.auth.server import Server
 from fhir_server.model.problem import Problem
 
 Handler = Callable[[Server, Ask], Awaitable[Reply]]
+Schema = dict[str, Any]
 Asks = Literal["nothing", "session", "client", "bearer"]
 
 
@@ -40,7 +51,7 @@ async def _stylesheet(server: Server, ask: Ask) -> Reply:
 class Endpoint:
     """``asks``: by what the caller is known: nothing, the session cookie with (for a POST) a
     CSRF token, client authentication, or a user's access token. ``page``: refusals are pages.
-    ``event``: as what refusals are told to the security log.
+    ``event``: as what refusals are told to the security log. ``schema``: of a JSON body.
     """
 
     method: str
@@ -51,6 +62,7 @@ class Endpoint:
     page: bool = False
     body: Literal["none", "form", "json"] = "none"
     event: What | None = None
+    schema: dict[str, Any] | None = None
 
 
 def _page(
@@ -72,7 +84,43 @@ def _call(
     return Endpoint("POST", path, handler, description, asks, False, "form", event)
 
 
+def _admin(
+    method: str, path: str, act: admin.Act, description: str, schema: Schema | None = None
+) -> Endpoint:
+    return Endpoint(
+        method,
+        f"admin/{path}",
+        admin.administered(act),
+        description,
+        "bearer",
+        body="json" if schema else "none",
+        schema=schema,
+    )
+
+
+ADMINISTRATION: Final = (
+    _admin("GET", "users", admin.users, "All users"),
+    _admin("POST", "users", admin.add_user, "Add a user", NEW_USER),
+    _admin("GET", "users/{name}", admin.user, "A user"),
+    _admin("PATCH", "users/{name}", admin.change_user, "Change a user", USER_CHANGE),
+    _admin("GET", "clients", admin.clients, "All clients"),
+    _admin("POST", "clients", admin.add_client, "Register a client", NEW_CLIENT),
+    _admin("GET", "clients/{id}", admin.client, "A client"),
+    _admin("PATCH", "clients/{id}", admin.change_client, "Change a client", CLIENT_CHANGE),
+    _admin("GET", "relations", admin.relations, "Care relationships (user, patient)"),
+    _admin("POST", "relations", admin.add_relation, "Begin a care relationship", NEW_RELATION),
+    _admin("POST", "relations/end", admin.end_relation, "End one now", RELATION_END),
+    _admin("GET", "sessions", admin.sessions, "Who is signed in (user)"),
+    _admin("DELETE", "sessions/{id}", admin.end_session, "Sign somebody out"),
+    _admin("GET", "approvals", admin.approvals, "What users let apps do (user)"),
+    _admin("DELETE", "approvals/{id}", admin.withdraw_approval, "Withdraw it"),
+    _admin("GET", "keys", admin.keys, "Signing keys"),
+    _admin("POST", "keys/rotate", admin.rotate_keys, "Sign with a new key"),
+)
+
+
 ENDPOINTS: Final = (
+    *ADMINISTRATION,
     Endpoint("GET", ".well-known/openid-configuration", openid_configuration, "OpenID discovery"),
     Endpoint("GET", "jwks", jwks, "Public keys of id_tokens"),
     Endpoint("GET", "style.json", style, "Colours and sizes for apps (SMART)"),
@@ -86,6 +134,8 @@ ENDPOINTS: Final = (
     _page("", home, "Your account"),
     _page("apps", apps, "Apps with access"),
     _form("apps/withdraw", withdraw, "Withdraw access", "withdraw"),
+    _page("factor", factor, "The second step of signing in"),
+    _form("factor", change_factor, "Set it up, or change it", "second-factor"),
     _page("logout", logout_page, "Sign out?"),
     _form("logout", logout, "Sign out", "logout"),
     _call("token", token, "Tokens for codes and keys", "token"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fhir_server.access.audit.backup import Trail
 from fhir_server.access.ports import EraseLog, Manifest, Restored, back_up, read_key, restore
 from fhir_server.app import micros, software_version
 from fhir_server.auth.identities import TRANSIENT
@@ -16,7 +17,8 @@ from fhir_server.model.datatypes import format_instant
 def take_backup(settings: Settings, place: Path) -> Manifest:
     """Raises ArchiveError and SealError."""
     taken = format_instant(micros())
-    return back_up(settings.data, place, software_version(), taken, _key(settings))
+    trail = Trail(settings.data)
+    return back_up(settings.data, place, software_version(), taken, _key(settings), trail)
 
 
 def _key(settings: Settings) -> bytes | None:

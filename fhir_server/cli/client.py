@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +12,7 @@ import typer
 from fhir_server.auth.clients import Client, Method, hashed_secret
 from fhir_server.auth.identities import Identities
 from fhir_server.cli.settings import Data, settings_of
-from fhir_server.cli.user import beside, line_of_input
+from fhir_server.cli.user import administering, beside, line_of_input
 from fhir_server.config import SettingsError
 
 client = typer.Typer(help="Clients: add, list, disable, enable.", no_args_is_help=True)
@@ -55,7 +56,7 @@ def add(
     )
     if not made.scope:
         raise SettingsError("a client without --redirect needs --scope")
-    beside(settings_of(data), lambda i: i.clients.add(made))
+    administering(settings_of(data), lambda admin: admin.add_client(made))
     print(f"added {id_} ({method})")
 
 
@@ -87,12 +88,19 @@ def list_(data: Data = None) -> None:
 @client.command()
 def disable(id_: Id, data: Data = None) -> None:
     """Take everything from a client; acts on the next request."""
-    beside(settings_of(data), lambda i: i.clients.change(id_, disabled=True))
+    _switch(id_, data, disabled=True)
     print(f"disabled {id_}")
 
 
 @client.command()
 def enable(id_: Id, data: Data = None) -> None:
     """Let a disabled client in again."""
-    beside(settings_of(data), lambda i: i.clients.change(id_, disabled=False))
+    _switch(id_, data, disabled=False)
     print(f"enabled {id_}")
+
+
+def _switch(id_: str, data: Path | None, *, disabled: bool) -> None:
+    administering(
+        settings_of(data),
+        lambda admin: admin.change_client(id_, lambda known: replace(known, disabled=disabled)),
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Annotated, TypeVar
@@ -13,6 +12,7 @@ import typer
 from fhir_server.access.roles import ROLES
 from fhir_server.app import opened
 from fhir_server.auth import totp
+from fhir_server.auth.administration import Administration
 from fhir_server.auth.identities import Identities
 from fhir_server.auth.users import User
 from fhir_server.cli.settings import Data, lasting, settings_of
@@ -27,6 +27,11 @@ Name = Annotated[str, typer.Argument(help="The name that the user signs in with.
 FromInput = Annotated[
     bool, typer.Option("--password-stdin", help="Read the password from standard input.")
 ]
+
+
+def administering(settings: Settings, work: Callable[[Administration], Awaitable[T]]) -> T:
+    """An administrator's act, in the name of who may run commands."""
+    return beside(settings, lambda identities: work(Administration(identities)))
 
 
 def beside(settings: Settings, work: Callable[[Identities], Awaitable[T]]) -> T:
@@ -62,10 +67,8 @@ def add(
 ) -> None:
     """Add a user; without --password-stdin a password is made and printed once."""
     given = line_of_input("password") if password_stdin else ""
-    password = given or secrets.token_urlsafe(12)
-    beside(
-        settings_of(data),
-        lambda i: i.users.add(name, role, fhir_user=fhir_user, password=password),
+    _, password = administering(
+        settings_of(data), lambda admin: admin.add_user(name, role, fhir_user, given)
     )
     print(f"added {name} ({role})" + ("" if given else f", password: {password}"))
 
@@ -86,14 +89,14 @@ def list_(data: Data = None) -> None:
 @user.command()
 def disable(name: Name, data: Data = None) -> None:
     """Take everything from a user; acts on the next request."""
-    beside(settings_of(data), lambda i: i.users.change(name, disabled=True))
+    administering(settings_of(data), lambda admin: admin.change_user(name, disabled=True))
     print(f"disabled {name}")
 
 
 @user.command()
 def enable(name: Name, data: Data = None) -> None:
     """Let a disabled user in again."""
-    beside(settings_of(data), lambda i: i.users.change(name, disabled=False))
+    administering(settings_of(data), lambda admin: admin.change_user(name, disabled=False))
     print(f"enabled {name}")
 
 
@@ -101,7 +104,7 @@ def enable(name: Name, data: Data = None) -> None:
 def password(name: Name, data: Data = None) -> None:
     """Set a new password, read from standard input."""
     given = line_of_input("password")
-    beside(settings_of(data), lambda i: i.users.set_password(name, given))
+    administering(settings_of(data), lambda admin: admin.set_password(name, given))
     print(f"new password for {name}")
 
 
@@ -113,6 +116,9 @@ def otp(
 ) -> None:
     """Give a user a second factor; prints what an authenticator app takes."""
     settings = settings_of(data)
-    key = "" if remove else totp.new_key()
-    beside(settings, lambda i: i.users.change(name, totp=key))
-    print(f"removed from {name}" if remove else totp.uri(key, name, f"vEHR {settings.domain}"))
+    if remove:
+        administering(settings, lambda admin: admin.remove_factor(name))
+        print(f"removed from {name}")
+        return
+    key = administering(settings, lambda admin: admin.new_factor(name))
+    print(totp.uri(key, name, f"vEHR {settings.domain}"))

@@ -19,7 +19,7 @@ async def open_store(settings: Settings, role: str) -> Store:
         return MemoryStore()
     if settings.on_mongodb:
         return await mongo_opener()(settings.store)
-    return await sqlite.open_store(settings.data, role)
+    return await sqlite.open_store(settings.data, role, most_slow=settings.max_slow)
 
 
 def mongo_opener() -> Callable[[str], Coroutine[Any, Any, Store]]:
@@ -41,6 +41,17 @@ def sole_server(settings: Settings) -> sqlite.Lock | None:
 
 
 def open_blobs(settings: Settings) -> Blobs:
+    """Raises Unavailable: an object store without its client, or below a store in memory, which
+    would sweep what others have stored there.
+    """
+    if settings.blobs is not None:
+        if settings.store == "memory:":
+            raise Unavailable("VEHR_STORE=memory: keeps contents in memory too: unset VEHR_BLOBS")
+        try:
+            from fhir_server.store.s3 import S3Blobs
+        except ImportError:
+            raise Unavailable("VEHR_BLOBS=s3://… needs its client: install vehr[s3]") from None
+        return S3Blobs(settings.blobs, settings.data / "spool", settings.max_content)
     if settings.store == "memory:":
         return MemoryBlobs(settings.max_content)
     return LocalBlobs(settings.data / "blobs", settings.max_content)

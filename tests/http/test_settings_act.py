@@ -147,7 +147,7 @@ def domain(folder: Path, value: Any) -> None:
     """It stands in what an authenticator app shows."""
     said = io.StringIO()
     with (
-        mock.patch("fhir_server.cli.user.beside"),
+        mock.patch("fhir_server.cli.user.administering", return_value="KEY"),
         mock.patch.dict(os.environ, VEHR_DOMAIN=value),
         contextlib.redirect_stdout(said),
     ):
@@ -276,6 +276,10 @@ ACTS: dict[str, tuple[Any, Act]] = {
             elsewhere(f"{ADMISSION}test_r12_beyond_the_limit_requests_are_refused_at_once"),
         ),
     ),
+    "max_slow": (
+        2,
+        elsewhere("tests/security/test_t13_shares.py::test_t13_one_asks_dear_queries_others_go_on"),
+    ),
     "max_held": (
         99,
         both(of_edge("max_held"), elsewhere(f"{ADMISSION}test_bodies_in_memory_are_bounded")),
@@ -333,6 +337,10 @@ ACTS: dict[str, tuple[Any, Act]] = {
     "backup_key": (
         None,
         elsewhere("tests/cli/test_backup.py::test_an_encrypted_backup_restores_whole"),
+    ),
+    "blobs": (
+        None,
+        elsewhere("tests/store/test_s3.py::test_a_server_keeps_large_contents_there"),
     ),
     "erase_log": (
         None,
