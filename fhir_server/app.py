@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -90,7 +89,7 @@ from fhir_server.search.parameters import Limits
 from fhir_server.search.schema import SearchSchema
 from fhir_server.store.base import Store
 from fhir_server.store.erase_log import EraseLog
-from fhir_server.store.opening import open_blobs, open_store
+from fhir_server.store.opening import data_folder, open_blobs, open_store
 from fhir_server.store.opening import sole_server as sole_server
 from fhir_server.validation.validate import Validator
 from operations.anonymize import ROW as anonymize
@@ -235,18 +234,6 @@ def expunging(domain: Domain, queue: Queue | None = None) -> Expunge:
     """``queue``: of the server, if this is one."""
     own = queue or job_queue(domain, domain.settings.data / "jobs")
     return Expunge(domain.searching.schema, domain.base, own)
-
-
-@contextmanager
-def data_folder(settings: Settings) -> Iterator[Path]:
-    """Where the files of jobs and of the audit trail lie; those of a store that keeps nothing
-    are not kept either.
-    """
-    if settings.store != "memory:":
-        yield settings.data
-        return
-    with tempfile.TemporaryDirectory(prefix="vehr-") as folder:
-        yield Path(folder)
 
 
 def job_queue(domain: Domain, folder: Path) -> Queue:

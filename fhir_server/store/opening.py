@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+import tempfile
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from fhir_server.config import Settings
@@ -55,3 +58,15 @@ def open_blobs(settings: Settings) -> Blobs:
     if settings.store == "memory:":
         return MemoryBlobs(settings.max_content)
     return LocalBlobs(settings.data / "blobs", settings.max_content)
+
+
+@contextmanager
+def data_folder(settings: Settings) -> Iterator[Path]:
+    """Where the files of jobs and of the audit trail lie; those of a store that keeps nothing
+    are not kept either.
+    """
+    if settings.store != "memory:":
+        yield settings.data
+        return
+    with tempfile.TemporaryDirectory(prefix="vehr-") as folder:
+        yield Path(folder)
