@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from fhir_server.access.audit.log import AuditLog, either, recording
+from fhir_server.access.audit.keeping import recording
+from fhir_server.access.audit.log import AuditLog, either
 from fhir_server.access.commit import committing
 from fhir_server.access.consent.assembly import patients
 from fhir_server.access.consent.source import Here
@@ -354,7 +355,9 @@ async def serving(
 
     https, token = domain.settings.base_url.startswith("https:"), domain.settings.metrics_token
     with data_folder(domain.settings) as folder:
-        async with recording(folder, domain.store, micros, open_=open_) as audit:
+        keeping = recording(folder, domain.engine, domain.base, open_=open_)
+        async with keeping as (audit, engine):
+            domain = replace(domain, engine=engine)
             queue = job_queue(domain, folder / "jobs")
             rows = operations(domain, runtime, queue)
             rates = rates_of(domain.settings)

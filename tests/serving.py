@@ -162,10 +162,12 @@ def _dumps(body: Any) -> bytes:
 
 
 @contextmanager
-def served(backend: str, folder: Path, *, open_: bool = True, **settings: Any) -> Iterator[Server]:
-    """A server over a new store."""
+def served(
+    backend: str, folder: Path, *, open_: bool = True, at: str = "", **settings: Any
+) -> Iterator[Server]:
+    """A server over a new store, the database that is in ``folder``, or the MongoDB ``at``."""
     with asyncio.Runner() as runner:
-        store = runner.run(STORES[backend](folder))
+        store = runner.run(open_mongo(at) if at else STORES[backend](folder))
         domain = runner.run(assemble(_settings(backend, folder, **settings), store))
         parts = serving(domain, open_=open_)
         yield Server(domain, runner.run(parts.__aenter__()), runner)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from fhir_server.access.audit.trail import Trail
 from fhir_server.access.parameters import PostedParameters
 from fhir_server.definitions.registry import Definitions
 from fhir_server.model.exchange import Json
@@ -27,6 +28,7 @@ class Engine:
     ``blobs``: where large content goes; without it raw content is refused. ``parameters``:
     the posted SearchParameters that ``extract`` follows. ``erase_log``: the file that
     erases are recorded in beside the store; None where the store does not outlive its process.
+    ``trail``: what was recorded, as AuditEvents; None where nothing is.
     """
 
     store: Store
@@ -39,6 +41,7 @@ class Engine:
     blobs: Blobs | None = None
     parameters: PostedParameters | None = None
     erase_log: EraseLog | None = None
+    trail: Trail | None = None
 
 
 def is_large(resource: Json) -> bool:

@@ -5,6 +5,8 @@ from fhir_server.store.base import Erasure, Guard, Page, Stale, Versions
 from fhir_server.store.blobs import Damaged
 from fhir_server.store.erase_log import EraseLog, EraseLogError
 from fhir_server.store.ledger import Ledger, LedgerWrite, Row
+from fhir_server.store.moving import Moved, MoveError, Tell
+from fhir_server.store.places import Place, copy
 from fhir_server.store.sealed import SealError, read_key
 from fhir_server.store.sqlite.examination import Examination, Look
 from fhir_server.store.trail import HasRow
@@ -22,13 +24,18 @@ __all__ = [
     "LedgerWrite",
     "Look",
     "Manifest",
+    "MoveError",
+    "Moved",
     "Page",
+    "Place",
     "Restored",
     "Row",
     "SealError",
     "Stale",
+    "Tell",
     "Versions",
     "back_up",
+    "copy",
     "read_key",
     "restore",
 ]

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
 
 from fhir_server.access.audit.entry import Recording
+from fhir_server.access.audit.joined import Joining, concerns, traced
 from fhir_server.access.audit.writes import WriteRecord
 from fhir_server.access.consent.epoch import marks
 from fhir_server.access.contents import (
@@ -77,10 +78,14 @@ class Session:
         latest = await tombstone(self._engine, self.policy, "r", key)
         if latest is not None:
             raise Gone(f"{key} was deleted", headers={"ETag": latest.etag})
+        if (event := await self._traced(key)) is not None:
+            return event
         raise NotFound(f"{key} is not known")
 
     async def vread(self, key: Key, version: int) -> Stored:
         """One version, if it and the newest living version are visible."""
+        if version == 1 and (event := await self._traced(key)) is not None:
+            return event
         await self._require_known(key)
         stored = await self._engine.store.version(key, version)
         if stored is None or not (stored.deleted or await self._sees(stored)):
@@ -97,6 +102,8 @@ class Session:
         """
         key = Key(history.type, history.id) if history.type and history.id else None
         if key is not None:
+            if (event := await self._traced(key)) is not None:
+                return Versions([event], 1)
             await self._require_known(key)
         letter = "r" if key is not None else "s"
         types = [history.type] if history.type else sorted(self._engine.definitions.resource_types)
@@ -126,15 +133,27 @@ class Session:
         if search.total == "estimate" and not self.policy.whole:
             # What is hidden would show in it: it lengthens the lists that are sampled.
             search = replace(search, total="limited")
-        restricted = restrict(replace(search, scans=scans), self.policy)
+        if len(scans) < len(search.scans):
+            search = replace(search, scans=scans)
+        restricted = restrict(search, self.policy)
         if trace is not None:
             trace.search = restricted
-        page = await self._engine.store.run(restricted, trace)
+        page = await self._page(restricted, trace)
         if any(scan.type == BINARY for scan in scans):
             page = replace(page, matches=[in_bundle(match) for match in page.matches])
         if page.included:
             page = replace(page, included=[in_bundle(added) for added in page.included])
         return page
+
+    async def _page(self, restricted: Search, trace: Trace | None) -> Page:
+        trail = self._engine.trail
+        if trail is None or not concerns(restricted):
+            return await self._engine.store.run(restricted, trace)
+        return await Joining(self._engine, trail, self.policy).run(restricted, trace)
+
+    async def _traced(self, key: Key) -> Stored | None:
+        """An event of the audit trail, which is no resource of the store."""
+        return await traced(self._engine, self.policy, "r", key)
 
     async def position(self) -> int:
         """The newest position of the change feed, for ``Search.as_of``."""

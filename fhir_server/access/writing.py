@@ -346,7 +346,7 @@ def _one(item: Prepared, change: Planned, seq: int) -> Written:
     if item.blob is not None and item.draft.resource is not None:
         body = _form(item.draft.resource, change.key, change.version, change.updated)
     if isinstance(change, Stored):
-        return Written(replace(change, body=body))
+        return Written(change._replace(body=body))
     stored = Stored(change.key, change.version, change.updated, body, seq, change.method)
     return Written(stored, created=change.expect == 0 or change.method == "POST")
 

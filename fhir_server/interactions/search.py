@@ -142,7 +142,8 @@ def search(searching: Searching, subsets: Subsets) -> Handler:
             query, after, rest = position.query, position.after or None, position.rest
         strict = preference(request, "handling") == "strict"
         parsed = await searching.parse(path, query, after, strict=strict)
-        found = await session.search(replace(parsed.search, rest=rest), trace)
+        asked = parsed.search if rest is None else replace(parsed.search, rest=rest)
+        found = await session.search(asked, trace)
         page = await as_referred(found, session)
         links = [("self", _self(url, parsed, here, explain=trace is not None))]
         if page.rest is not None or page.next is not None:

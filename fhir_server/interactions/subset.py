@@ -8,7 +8,6 @@ SUBSETTED, so that nobody takes it for the whole.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
@@ -114,7 +113,7 @@ def subset(subsets: Subsets, summary: str, elements: tuple[str, ...]) -> Cut | N
         cut = subsets.cut(summary)
     else:
         return None
-    return lambda stored: replace(stored, body=dumps(cut(loads(stored.body))))
+    return lambda stored: stored._replace(body=dumps(cut(loads(stored.body))))
 
 
 PARTS: Final = ("_summary", "_elements")

@@ -6,7 +6,7 @@ Computed from the SearchParameter definitions (https://hl7.org/fhir/R4/searchpar
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from typing import Final, cast
 
@@ -63,14 +63,14 @@ class TypeSchema:
     is_patient: bool
     is_canonical: bool
     unindexed: frozenset[str] = frozenset()
+    main_order: str | None = field(init=False, default=None)
+    """The index whose descending order is that of the main date: it has one value."""
 
-    @property
-    def main_order(self) -> str | None:
-        """The index whose descending order is that of the main date: it has one value."""
-        if len(self.main_dates) != 1:
-            return None
-        name = self.main_dates[0]
-        return name if any(_is_single(i) for i in self.indexes if i.name == name) else None
+    def __post_init__(self) -> None:
+        if len(self.main_dates) == 1:
+            name = self.main_dates[0]
+            if any(_is_single(index) for index in self.indexes if index.name == name):
+                object.__setattr__(self, "main_order", name)
 
 
 class SearchSchema:

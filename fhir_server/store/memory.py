@@ -54,7 +54,7 @@ def contained(entry: Entry) -> list[Entry]:
     return [
         Entry(
             top.rid,
-            replace(top.stored, key=Key(type_, id_), body=contained_body(top.stored.body, number)),
+            top.stored._replace(key=Key(type_, id_), body=contained_body(top.stored.body, number)),
             values,
             top,
         )

@@ -16,7 +16,7 @@ from pymongo.uri_parser import parse_uri
 from fhir_server.model.problem import Unavailable
 from fhir_server.store.mongo.documents import Document
 from fhir_server.store.mongo.failing import answering
-from fhir_server.store.mongo.schema import Database, migrate
+from fhir_server.store.mongo.schema import Database, migrate, require_whole
 from fhir_server.store.mongo.store import MongoStore
 from fhir_server.store.mongo.writer import DURABLE
 
@@ -82,6 +82,7 @@ async def open_store(url: str, now: Callable[[], float] = time.time) -> MongoSto
             await require_transactions(client)
             database = durable(client, database_name(url))
             await migrate(database)
+            await require_whole(database)
             return await MongoStore.of(client, database, now)
     except BaseException:
         await client.close()

@@ -28,7 +28,7 @@ MOST_LISTS: Final = 16
 
 def conjuncts(predicate: plan.Predicate) -> list[plan.Predicate]:
     """The parts that must all hold."""
-    if isinstance(predicate, plan.All):
+    if type(predicate) is plan.All:
         return [inner for part in predicate.parts for inner in conjuncts(part)]
     return [predicate]
 

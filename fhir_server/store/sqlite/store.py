@@ -7,8 +7,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -117,15 +116,6 @@ class Reader:
         self.codec = dictionaries.load(self.connection)
         self._long: set[List] = set()
 
-    @contextmanager
-    def view(self, budget: Budget) -> Iterator[View]:
-        """A view of one snapshot."""
-        self.connection.execute("BEGIN")
-        try:
-            yield View(self.connection, self.keys, self.codec, budget, self._long)
-        finally:
-            self.connection.execute("COMMIT")
-
     def one(self, key: Key) -> Row | None:
         """The newest version, deletions included."""
         found = self.connection.execute(FETCH_ONE, key).fetchone()
@@ -139,11 +129,16 @@ class Reader:
         return int(row[0])
 
     def run(self, wanted: Search, budget: Budget, trace: Trace | None = None) -> Page:
-        with self.view(budget) as view:
+        """One page of one snapshot."""
+        self.connection.execute("BEGIN")
+        try:
+            view = View(self.connection, self.keys, self.codec, budget, self._long)
             view.trace = trace
             if wanted.as_of is not None:
                 self._as_of(view, wanted.as_of, budget)
             return search.run(view, wanted)
+        finally:
+            self.connection.execute("COMMIT")
 
     def versions(self, history: History) -> Versions:
         since = history.since if history.since is not None else FIRST
