@@ -10,11 +10,12 @@ from fhir_server.access.consent.asking import Reader
 from fhir_server.access.consent.compiled import Compiler, either, every, negated
 from fhir_server.access.consent.decision import Rules
 from fhir_server.access.policy import Policy
-from fhir_server.access.roles import ABOUT
+from fhir_server.access.roles import ABOUT, AUDIT
 from fhir_server.search.plan import FALSE, TRUE, EachPatient, Predicate, both
 
-HIDDEN: Final = frozenset({"Consent"})
-"""Types that tell by their shape what is withheld: only the patients themselves read theirs."""
+HIDDEN: Final = frozenset({AUDIT, "Consent"})
+"""Types that tell by their shape what is withheld: only the patients themselves read theirs, and
+who audits the trail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,10 @@ class ConsentPolicy:
     def erases(self) -> bool:
         return self._inner.erases
 
+    @property
+    def audits(self) -> bool:
+        return self._inner.audits
+
     def _narrowed(self, reached: Predicate, letter: str, type_: str) -> Predicate:
         if reached == FALSE:
             return FALSE
@@ -76,7 +81,7 @@ class ConsentPolicy:
     def _compiled(self, letter: str, type_: str) -> Predicate:
         # To record something about a patient is a matter of role and relationship: a rule about
         # labels or codes cannot keep a fact from being written down.
-        if letter == "c":
+        if letter == "c" or (type_ == AUDIT and self._inner.audits):
             return TRUE
         own = self._reader.own | self._reader.acts_for
         params = self._ties.params(type_)

@@ -190,9 +190,7 @@ class View:
         if not road.texts and not road.residual:
             return True
         self._budget.spend(TESTED)
-        if not bears(row, road.texts):
-            return False
-        return not road.residual or all(self.holds(p, row) for p in road.residual)
+        return bears(row, road.texts) and all(self.holds(p, row) for p in road.residual)
 
     def _named(self, scan: Scan, ids: Iterable[str], order: Order) -> list[Row]:
         """Of these ids: each is looked up and tested."""
@@ -315,10 +313,9 @@ class View:
                 return bears_coding(row.raw[: row.columns[8]], system, code)
             case plan.EachPatient():
                 return all(self.holds(p, row) for p in map(predicate.of, row.values.patients))
-            case plan.IdIn(ids):
-                return row.key.id in ids
             case (
-                plan.UpdatedIs()
+                plan.IdIn()
+                | plan.UpdatedIs()
                 | plan.TokenIs()
                 | plan.StringIs()
                 | plan.DateIs()
