@@ -34,7 +34,8 @@ from fhir_server.auth.rates import Allowances, Rates
 from fhir_server.auth.routes import ENDPOINTS
 from fhir_server.auth.server import Rules
 from fhir_server.auth.tokens import Tokens
-from fhir_server.config import Settings, settings_rows
+from fhir_server.config import Settings
+from fhir_server.config_table import settings_rows
 from fhir_server.definitions.registry import Definitions, load
 from fhir_server.http.bodies import Bodies
 from fhir_server.http.dispatch import Base, FhirBase
@@ -327,6 +328,7 @@ def interactions(
         open=open_,
         conditional_delete=domain.settings.conditional_delete,
         oauth=oauth_uris(auth_rules(domain.settings)),
+        engine="Elasticsearch" if domain.settings.search else "",
     )
     handlers["capabilities"] = capabilities(lambda: abilities)
     if not open_:
@@ -374,10 +376,8 @@ async def serving(
                 software_version(),
                 ({}, {}) if open_ else (auth_paths(ENDPOINTS), SCHEMES),
             )
-            front = Front(
-                bases=faces,
-                pages=pages(metrics, ready, trouble, settings_rows(), token, shown),
-            )
+            further = pages(metrics, ready, trouble, settings_rows(), token, shown)
+            front = Front(bases=faces, pages=further)
             runner.start()
             sweeping = asyncio.create_task(upkeep(domain.engine))
             try:

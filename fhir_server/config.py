@@ -22,7 +22,6 @@ from fhir_server.config_values import (
     as_networks,
     as_path,
     as_positive,
-    as_search,
     as_store,
     as_text,
     as_token,
@@ -90,7 +89,19 @@ class Settings:
         ),
     )
     search: str = field(
-        default="", metadata=of("SEARCH", as_search, "URL of an external search engine.")
+        default="",
+        metadata=of("SEARCH", as_url, "URL of an Elasticsearch that answers _text and _content."),
+    )
+    search_secret: str = field(
+        default="",
+        metadata=of("SEARCH_SECRET", as_text, "Its API key (encoded), or USER:PASSWORD."),
+    )
+    search_secret_file: Path | None = field(
+        default=None, metadata=of("SEARCH_SECRET_FILE", as_path, "File with the same.")
+    )
+    search_ca: Path | None = field(
+        default=None,
+        metadata=of("SEARCH_CA", as_path, "File with the certificates (PEM) that it is judged by."),
     )
     events: str = field(default="embedded:", metadata=of("EVENTS", as_events, "Event bus."))
     models: Path | None = field(
@@ -373,21 +384,3 @@ def _parse(row: Field[Any], value: str) -> object:
         # A value with an @ may hold credentials.
         shown = "…" if "@" in value else repr(value)
         raise SettingsError(f"{row.metadata['env']}={shown}: {error}") from None
-
-
-def settings_rows() -> list[tuple[str, str, str]]:
-    """Variable, default and meaning of every setting."""
-    rows = []
-    for row in fields(Settings):
-        default = ",".join(row.default) if isinstance(row.default, tuple) else row.default
-        shown = "" if default is None else str(default)
-        rows.append((row.metadata["env"], shown, row.metadata["doc"]))
-    return rows
-
-
-def settings_table() -> str:
-    """The settings as a Markdown table, for the documentation."""
-    lines = ["| variable | default | meaning |", "|---|---|---|"]
-    for env, default, doc in settings_rows():
-        lines.append(f"| `{env}` | {f'`{default}`' if default else ''} | {doc} |")
-    return "\n".join(lines) + "\n"

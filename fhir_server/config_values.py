@@ -60,10 +60,6 @@ def as_events(value: str) -> str:
     raise ValueError("must be embedded:")
 
 
-def as_search(value: str) -> str:
-    raise ValueError("an external search engine is not available yet; leave it unset")
-
-
 def one_of(*allowed: str) -> Callable[[str], str]:
     def parse(value: str) -> str:
         if value not in allowed:

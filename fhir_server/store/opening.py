@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from fhir_server.config import Settings
-from fhir_server.model.problem import Unavailable
+from fhir_server.model.problem import BadRequest, Unavailable
 from fhir_server.store.base import Store
 from fhir_server.store.blobs import Blobs, LocalBlobs, MemoryBlobs
 from fhir_server.store.memory import MemoryStore
@@ -18,6 +18,17 @@ from fhir_server.store.sqlite import opening as sqlite
 
 async def open_store(settings: Settings, role: str) -> Store:
     """``role``: "serve", or "command" beside or without a server. Raises Unavailable."""
+    store = await _open_store(settings, role)
+    if not settings.search:
+        return store
+    try:
+        return search_opener()(store, settings)
+    except Unavailable:
+        await store.close()
+        raise
+
+
+async def _open_store(settings: Settings, role: str) -> Store:
     if settings.store == "memory:":
         return MemoryStore()
     if settings.on_mongodb:
@@ -32,6 +43,41 @@ def mongo_opener() -> Callable[[str], Coroutine[Any, Any, Store]]:
     except ImportError:
         raise Unavailable("a MongoDB store needs its driver: install vehr[mongo]") from None
     return open_store
+
+
+def search_opener() -> Callable[[Store, Settings], Store]:
+    """Raises Unavailable without the client, which only this needs."""
+    try:
+        from fhir_server.store.elastic.opening import over
+    except ImportError:
+        raise Unavailable("VEHR_SEARCH needs a client: install vehr[elastic]") from None
+    return over
+
+
+@runtime_checkable
+class Followed(Protocol):
+    """A store with a search engine beside it."""
+
+    def following(self) -> AbstractAsyncContextManager[None]:
+        """The engine follows the store by itself meanwhile."""
+        ...
+
+    async def rebuild(self, told: Callable[[int, int], None]) -> int:
+        """Makes its index anew and waits for it. ``told``: the position of the change feed that
+        it has come to, and the last one, again and again. The last one."""
+        ...
+
+
+def following(store: Store) -> AbstractAsyncContextManager[None]:
+    """What a server does for the search engine, if it has one."""
+    return store.following() if isinstance(store, Followed) else nullcontext()
+
+
+async def rebuild_search(store: Store, told: Callable[[int, int], None]) -> int:
+    """As of ``Followed.rebuild``. Raises BadRequest without a search engine."""
+    if not isinstance(store, Followed):
+        raise BadRequest("VEHR_SEARCH names no search engine", code="not-supported")
+    return await store.rebuild(told)
 
 
 def sole_server(settings: Settings) -> sqlite.Lock | None:

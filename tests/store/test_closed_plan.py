@@ -47,5 +47,5 @@ def test_a_new_node_fails_the_type_check(tmp_path: Path) -> None:
     found = subprocess.run(
         [sys.executable, "-m", "mypy", *settings], cwd=tmp_path, capture_output=True, text=True
     )
-    for store in ("memory.py", "sqlite/view.py", "sqlite/probes.py"):
+    for store in ("memory.py", "sqlite/view.py", "sqlite/probes.py", "elastic/queries.py"):
         assert f"fhir_server/store/{store}" in found.stdout, found.stdout

@@ -30,7 +30,12 @@ FLOORS = [
     {"fhir_server.workers"},
     {"fhir_server.cli"},
 ]
-EVERYWHERE = {"fhir_server", "fhir_server.config", "fhir_server.config_values"}
+EVERYWHERE = {
+    "fhir_server",
+    "fhir_server.config",
+    "fhir_server.config_table",
+    "fhir_server.config_values",
+}
 STORE_READERS = {"fhir_server.access", "fhir_server.app", "fhir_server.store"}
 
 
