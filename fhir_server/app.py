@@ -19,6 +19,7 @@ from fhir_server.access.consent.assembly import patients
 from fhir_server.access.consent.source import Here
 from fhir_server.access.engine import Engine
 from fhir_server.access.gate import Gate, system_session
+from fhir_server.access.index_form import renew_index
 from fhir_server.access.labels import Labelling, labelled, shipped_rules
 from fhir_server.access.parameters import PostedParameters
 from fhir_server.access.policy import CompileFilter, joinless
@@ -165,6 +166,7 @@ async def assemble(settings: Settings, store: Store) -> Domain:
         parameters=parameters,
         erase_log=None if settings.store == "memory:" else EraseLog(settings.erased),
     )
+    await renew_index(engine)
     searching = Searching(
         schema=schema,
         cursors=Cursors(await cursor_key(store.ledger)),
@@ -207,8 +209,7 @@ def operations(domain: Domain, runtime: Runtime, queue: Queue) -> Operations:
 
 
 def auth_rules(settings: Settings) -> Rules:
-    required = settings.second_factor == "required"
-    return Rules(settings.domain, settings.base_url, FHIR, required)
+    return Rules(settings.domain, settings.base_url, FHIR, settings.second_factor == "required")
 
 
 def rates_of(settings: Settings) -> Rates:

@@ -23,6 +23,7 @@ from fhir_server.access.contents import (
 from fhir_server.access.drafts import Draft, Written
 from fhir_server.access.engine import Engine, is_large
 from fhir_server.access.erasing import Erasing
+from fhir_server.access.parameters import NOTICED
 from fhir_server.access.parameters import TYPE as DEFINING
 from fhir_server.access.policy import BINARY, Policy
 from fhir_server.access.principal import Principal
@@ -200,9 +201,10 @@ class Session:
         parameters = self._engine.parameters
         if parameters is not None:
             await parameters.refresh()
-            if any(draft.key.type == DEFINING for draft in drafts):
-                if not self.policy.whole:
-                    raise Forbidden(f"not permitted: write {DEFINING}")
+            types = {draft.key.type for draft in drafts}
+            if DEFINING in types and not self.policy.whole:
+                raise Forbidden(f"not permitted: write {DEFINING}")
+            if not NOTICED.isdisjoint(types):
                 ledger = (*ledger, parameters.mark)
         ledger = (*ledger, *marks(draft.key.type for draft in drafts))
         record = WriteRecord(self._recording, self.principal) if self._recording else None

@@ -10,7 +10,7 @@ from typing import TypeVar, assert_never
 from fhir_server.model.datatypes import format_instant
 from fhir_server.search import plan
 from fhir_server.search.plan import Include, Predicate, Scan, Search, SortKey
-from fhir_server.search.values import DATE_MAX, DATE_MIN
+from fhir_server.search.values import DATE_MAX, DATE_MIN, FOLDED
 
 T = TypeVar("T")
 
@@ -144,6 +144,11 @@ def _inner(parts: tuple[Predicate, ...], depth: int) -> list[str]:
     return [line for part in parts for line in lines_of(part, depth + 1)]
 
 
+def _code_text(code: str) -> str:
+    folded = " in any case" if code.endswith(FOLDED) else ""
+    return code.removesuffix(FOLDED).replace("\0", " of ") + folded
+
+
 def leaf_text(leaf: plan.Leaf) -> str:
     """A leaf in one line."""
     match leaf:
@@ -153,7 +158,7 @@ def leaf_text(leaf: plan.Leaf) -> str:
             return f"_lastUpdated {prefix} {_span(lo, hi)}"
         case plan.TokenIs(param, system, code):
             where = "" if system is None else f"{system or '(no system)'}|"
-            return f"{param} is {where}{'(any code)' if code is None else code}"
+            return f"{param} is {where}{'(any code)' if code is None else _code_text(code)}"
         case plan.StringIs(param, text, mode):
             return f"{param} {mode} {text!r}"
         case plan.DateIs(param, prefix, lo, hi):

@@ -182,7 +182,11 @@ def _quantity(leaf: plan.QuantityIs, value: QuantityValue) -> bool:
 
 
 def _reference(leaf: plan.ReferenceIs, value: ReferenceValue) -> bool:
-    if value.param != leaf.param or leaf.version not in ("", value.version):
+    if value.param != leaf.param:
+        return False
+    if leaf.version not in ("", value.version) and not (
+        leaf.below and value.version.startswith(f"{leaf.version}.")
+    ):
         return False
     if leaf.id is None:
         return value.url == leaf.url != ""
@@ -200,5 +204,7 @@ def _uri(leaf: plan.UriIs, value: UriValue) -> bool:
             return (value.uri + "/").startswith(leaf.uri.rstrip("/") + "/")
         case "above":
             return (leaf.uri + "/").startswith(value.uri.rstrip("/") + "/")
+        case "version":
+            return (value.uri + ".").startswith(leaf.uri + ".")
         case _:
             assert_never(leaf.mode)

@@ -119,7 +119,7 @@ class QuantityIs:
 class ReferenceIs:
     """Refers to ``type``/``id`` (``type`` None: that id in any type), or to ``url``.
 
-    ``version`` "" matches every version of the reference.
+    ``version`` "" matches every version of the reference; ``below``: also ``1.2`` for ``1``.
     """
 
     param: str
@@ -127,13 +127,16 @@ class ReferenceIs:
     id: str | None
     url: str = ""
     version: str = ""
+    below: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class UriIs:
+    """``below``, ``above``: by path segments. ``version``: ``url|1`` means ``url|1.2`` too."""
+
     param: str
     uri: str
-    mode: Literal["exact", "below", "above"] = "exact"
+    mode: Literal["exact", "below", "above", "version"] = "exact"
 
 
 @dataclass(frozen=True, slots=True)

@@ -286,7 +286,7 @@ class Filters:
         match leaf.mode:
             case "exact":
                 return posted(self._keys.uri(self._type, leaf.param, leaf.uri))
-            case "below":
+            case "below" | "version":
                 text = start + head(leaf.uri.rstrip("/"))
                 return Test(starting(text), exact=False, by="s")
             case "above":

@@ -113,6 +113,14 @@ class Prober:
                 if system is None:
                     return self._spread(h)
                 return [whole((h, self._keys.system(system)))]
+            case plan.ReferenceIs(), plan.Any(parts) if parts:
+                found: dict[List, None] = {}
+                for part in parts:
+                    lists = self.pair(one, part)
+                    if lists is None:
+                        return None
+                    found.update(dict.fromkeys(lists))
+                return list(found)
             case _:
                 return None
 
