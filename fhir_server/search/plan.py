@@ -117,10 +117,8 @@ class QuantityIs:
 
 @dataclass(frozen=True, slots=True)
 class ReferenceIs:
-    """Refers to ``type``/``id`` (``type`` None: that id in any type), or to ``url``.
-
-    ``version`` "" matches every version of the reference; ``below``: also ``1.2`` for ``1``.
-    """
+    """Refers to ``type``/``id`` (``type`` None: that id in any type), or to ``url``. ``version`` ""
+    matches every version of the reference; ``below``: also ``1.2`` for ``1``."""
 
     param: str
     type: str | None
@@ -275,9 +273,8 @@ Leaf: TypeAlias = (
     | InPatient
     | Dated
 )
-Predicate: TypeAlias = (
-    All | Any | Not | Leaf | Coded | EachPatient | Chain | Has | Contains | Composite
-)
+Node: TypeAlias = Chain | Has | Contains | Composite | Coded | EachPatient
+Predicate: TypeAlias = All | Any | Not | Leaf | Node
 
 TRUE = All()
 FALSE = Any()
