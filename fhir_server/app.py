@@ -48,6 +48,7 @@ from fhir_server.http.pages import Metrics, pages
 from fhir_server.http.recording import replayed
 from fhir_server.http.respond import Asgi
 from fhir_server.http.routes import ROUTES, Router
+from fhir_server.http.security import SecurityTrail
 from fhir_server.http.site import AuthSite
 from fhir_server.interactions.batch import batch
 from fhir_server.interactions.binary import (
@@ -360,7 +361,9 @@ async def serving(
     with data_folder(domain.settings) as folder:
         keeping = recording(folder, domain.engine, domain.base, open_=open_)
         async with keeping as (audit, engine):
-            domain = replace(domain, engine=engine)
+            log = domain.identities.log if audit is None else SecurityTrail(audit)
+            identities = replace(domain.identities, log=log)
+            domain = replace(domain, engine=engine, identities=identities)
             queue = job_queue(domain, folder / "jobs")
             rows = operations(domain, runtime, queue)
             rates = rates_of(domain.settings)
