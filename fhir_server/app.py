@@ -15,9 +15,12 @@ from zoneinfo import ZoneInfo
 from fhir_server.access.audit.keeping import recording
 from fhir_server.access.audit.log import AuditLog, either
 from fhir_server.access.commit import committing
+from fhir_server.access.consent.assembly import patients
+from fhir_server.access.consent.source import Here
 from fhir_server.access.engine import Engine
 from fhir_server.access.gate import Gate, system_session
 from fhir_server.access.index_form import renew_index
+from fhir_server.access.labels import Labelling, labelled, shipped_rules
 from fhir_server.access.parameters import PostedParameters
 from fhir_server.access.policy import CompileFilter, joinless
 from fhir_server.access.reindexing import Reindexing
@@ -44,6 +47,7 @@ from fhir_server.http.pages import Metrics, pages
 from fhir_server.http.recording import replayed
 from fhir_server.http.respond import Asgi
 from fhir_server.http.routes import ROUTES, Router
+from fhir_server.http.security import SecurityTrail
 from fhir_server.http.site import AuthSite
 from fhir_server.interactions.batch import batch
 from fhir_server.interactions.binary import (
@@ -149,11 +153,12 @@ async def assemble(settings: Settings, store: Store) -> Domain:
     schema = ExtendedSchema(load())
     parameters = PostedParameters(schema, store)
     await parameters.refresh()
+    extract = compile_extract(schema, base, further={"Patient": patient_keys})
     engine = Engine(
         store=store,
         definitions=schema.definitions,
         validate=Validator(schema.definitions).check,
-        extract=compile_extract(schema, base, further={"Patient": patient_keys}),
+        extract=labelled(extract, Labelling(shipped_rules())),
         matches=matches,
         now=micros,
         new_id=new_id,
@@ -255,7 +260,11 @@ def fhir_base(
     open_ = audit is None
     settings, tokens = domain.settings, domain.tokens
     scopes = scope_filter(domain.searching)
-    gate = Gate(domain.engine, tokens.verify, scopes, recall=tokens.grant, open_=open_)
+    here = Here(domain.base, domain.searching.zone)
+    decide = None if open_ else patients(domain.store, domain.searching.schema, here, scopes)
+    gate = Gate(
+        domain.engine, tokens.verify, scopes, recall=tokens.grant, patients=decide, open_=open_
+    )
 
     async def reopen(job: Job) -> Session:
         return await gate.reopen(job.grant)
@@ -352,7 +361,9 @@ async def serving(
     with data_folder(domain.settings) as folder:
         keeping = recording(folder, domain.engine, domain.base, open_=open_)
         async with keeping as (audit, engine):
-            domain = replace(domain, engine=engine)
+            log = domain.identities.log if audit is None else SecurityTrail(audit)
+            identities = replace(domain.identities, log=log)
+            domain = replace(domain, engine=engine, identities=identities)
             queue = job_queue(domain, folder / "jobs")
             rows = operations(domain, runtime, queue)
             rates = rates_of(domain.settings)

@@ -17,6 +17,7 @@ from fhir_server.search.plan import (
     All,
     Any,
     Chain,
+    Coded,
     Contains,
     Has,
     Not,
@@ -94,7 +95,7 @@ def _code(part: Predicate) -> tuple[str, str] | None:
 
 def _joins(where: Predicate) -> bool:
     match where:
-        case Chain() | Has() | Contains():
+        case Chain() | Has() | Contains() | Coded():
             return True
         case TextHas():
             return where.of_body

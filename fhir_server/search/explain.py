@@ -130,6 +130,10 @@ def lines_of(predicate: Predicate, depth: int = 0) -> list[str]:
             return [f"{head}contains", *scan_lines(scan, depth + 1)]
         case plan.Has(source, param, _):
             return [f"{head}is referred to by {param} of", *scan_lines(source, depth + 1)]
+        case plan.Coded(system, code):
+            return [f"{head}has the code {'' if system is None else f'{system}|'}{code}"]
+        case plan.EachPatient(rules):
+            return [f"{head}each of its patients permits it ({len(rules)} with rules)"]
         case plan.Composite(param, parts):
             return [f"{head}one element of {param}", *_inner(parts, depth)]
         case _:
@@ -175,6 +179,8 @@ def leaf_text(leaf: plan.Leaf) -> str:
             return f"{param} within {metres} m of {latitude}, {longitude}"
         case plan.TextHas(param, words, prefix):
             return f"{param} has {' '.join(words) + ('*' if prefix else '')!r}"
+        case plan.Dated(lo, hi):
+            return f"its date is in {_span(lo, hi)}"
         case plan.InPatient(ids):
             return f"in the compartment of Patient {', '.join(ids[:5])}"
         case _:
