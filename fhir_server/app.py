@@ -26,13 +26,12 @@ from fhir_server.access.policy import CompileFilter, joinless
 from fhir_server.access.reindexing import Reindexing
 from fhir_server.access.session import Session
 from fhir_server.access.upkeep import upkeep
-from fhir_server.auth.assembly import authorization_server
+from fhir_server.auth.assembly import authorization_server, rules_of
 from fhir_server.auth.clients import Origins
 from fhir_server.auth.endpoints.discovery import oauth_uris, smart_configuration
 from fhir_server.auth.identities import Identities
-from fhir_server.auth.rates import Allowances, Rates
+from fhir_server.auth.rates import Rates, rates_of
 from fhir_server.auth.routes import ENDPOINTS
-from fhir_server.auth.server import Rules
 from fhir_server.auth.tokens import Tokens
 from fhir_server.config import Settings
 from fhir_server.config_table import settings_rows
@@ -208,23 +207,13 @@ def operations(domain: Domain, runtime: Runtime, queue: Queue) -> Operations:
     )
 
 
-def auth_rules(settings: Settings) -> Rules:
-    required = settings.second_factor == "required"
-    registration = settings.registration == "token"
-    return Rules(settings.domain, settings.base_url, FHIR, required, registration)
-
-
-def rates_of(settings: Settings) -> Rates:
-    return Rates(Allowances(settings.user_rate, settings.client_rate, settings.delicate_rate))
-
-
 def auth_site(domain: Domain, rates: Rates) -> AuthSite:
     """The authorization server and its pages."""
     settings = domain.settings
     return AuthSite(
         authorization_server(
             domain.identities,
-            auth_rules(settings),
+            rules_of(settings, FHIR),
             domain.system_session("login"),
             domain.definitions.resource_types,
             scope_filter(domain.searching),
@@ -329,12 +318,13 @@ def interactions(
         version=software_version(),
         open=open_,
         conditional_delete=domain.settings.conditional_delete,
-        oauth=oauth_uris(auth_rules(domain.settings)),
+        oauth=oauth_uris(rules_of(domain.settings, FHIR)),
         engine="Elasticsearch" if domain.settings.search else "",
     )
     handlers["capabilities"] = capabilities(lambda: abilities)
     if not open_:
-        handlers["smart-configuration"] = document(smart_configuration(auth_rules(domain.settings)))
+        rules = rules_of(domain.settings, FHIR)
+        handlers["smart-configuration"] = document(smart_configuration(rules))
     parameters = domain.engine.parameters
     assert parameters is not None
     return informed(handlers, parameters.refresh)

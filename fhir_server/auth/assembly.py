@@ -28,6 +28,13 @@ TOGETHER: Final = 500
 """Patients that are read at a time."""
 
 
+def rules_of(settings: Settings, face: str) -> Rules:
+    """``face``: the path of the base that tokens are for."""
+    required = settings.second_factor == "required"
+    registration = settings.registration == "token"
+    return Rules(settings.domain, settings.base_url, face, required, registration)
+
+
 def authorization_server(
     identities: Identities,
     rules: Rules,
