@@ -15,21 +15,23 @@ from zoneinfo import ZoneInfo
 from fhir_server.access.audit.keeping import recording
 from fhir_server.access.audit.log import AuditLog, either
 from fhir_server.access.commit import committing
+from fhir_server.access.consent.assembly import patients
+from fhir_server.access.consent.source import Here
 from fhir_server.access.engine import Engine
 from fhir_server.access.gate import Gate, system_session
+from fhir_server.access.index_form import renew_index
+from fhir_server.access.labels import Labelling, labelled, shipped_rules
 from fhir_server.access.parameters import PostedParameters
 from fhir_server.access.policy import CompileFilter, joinless
 from fhir_server.access.reindexing import Reindexing
 from fhir_server.access.session import Session
 from fhir_server.access.upkeep import upkeep
-from fhir_server.auth.assembly import authorization_server
+from fhir_server.auth.assembly import authorization_server, rules_of
 from fhir_server.auth.clients import Origins
 from fhir_server.auth.endpoints.discovery import oauth_uris, smart_configuration
 from fhir_server.auth.identities import Identities
-from fhir_server.auth.outbound import Outbound
-from fhir_server.auth.rates import Allowances, Rates
+from fhir_server.auth.rates import Rates, rates_of
 from fhir_server.auth.routes import ENDPOINTS
-from fhir_server.auth.server import Rules
 from fhir_server.auth.tokens import Tokens
 from fhir_server.config import Settings
 from fhir_server.config_table import settings_rows
@@ -151,11 +153,12 @@ async def assemble(settings: Settings, store: Store) -> Domain:
     schema = ExtendedSchema(load())
     parameters = PostedParameters(schema, store)
     await parameters.refresh()
+    extract = compile_extract(schema, base, further={"Patient": patient_keys})
     engine = Engine(
         store=store,
         definitions=schema.definitions,
         validate=Validator(schema.definitions).check,
-        extract=compile_extract(schema, base, further={"Patient": patient_keys}),
+        extract=labelled(extract, Labelling(shipped_rules())),
         matches=matches,
         now=micros,
         new_id=new_id,
@@ -163,6 +166,7 @@ async def assemble(settings: Settings, store: Store) -> Domain:
         parameters=parameters,
         erase_log=None if settings.store == "memory:" else EraseLog(settings.erased),
     )
+    await renew_index(engine)
     searching = Searching(
         schema=schema,
         cursors=Cursors(await cursor_key(store.ledger)),
@@ -205,28 +209,18 @@ def operations(domain: Domain, runtime: Runtime, queue: Queue) -> Operations:
     )
 
 
-def auth_rules(settings: Settings) -> Rules:
-    required = settings.second_factor == "required"
-    return Rules(settings.domain, settings.base_url, FHIR, required)
-
-
-def rates_of(settings: Settings) -> Rates:
-    return Rates(Allowances(settings.user_rate, settings.client_rate, settings.delicate_rate))
-
-
 def auth_site(domain: Domain, rates: Rates) -> AuthSite:
     """The authorization server and its pages."""
     settings = domain.settings
     return AuthSite(
         authorization_server(
             domain.identities,
-            auth_rules(settings),
-            None if settings.store == "memory:" else settings.data,
-            Outbound(loopback=settings.outbound_loopback == "yes"),
+            rules_of(settings, FHIR),
             domain.system_session("login"),
             domain.definitions.resource_types,
             scope_filter(domain.searching),
             rates,
+            settings,
         )
     )
 
@@ -257,7 +251,11 @@ def fhir_base(
     open_ = audit is None
     settings, tokens = domain.settings, domain.tokens
     scopes = scope_filter(domain.searching)
-    gate = Gate(domain.engine, tokens.verify, scopes, recall=tokens.grant, open_=open_)
+    here = Here(domain.base, domain.searching.zone)
+    decide = None if open_ else patients(domain.store, domain.searching.schema, here, scopes)
+    gate = Gate(
+        domain.engine, tokens.verify, scopes, recall=tokens.grant, patients=decide, open_=open_
+    )
 
     async def reopen(job: Job) -> Session:
         return await gate.reopen(job.grant)
@@ -322,12 +320,13 @@ def interactions(
         version=software_version(),
         open=open_,
         conditional_delete=domain.settings.conditional_delete,
-        oauth=oauth_uris(auth_rules(domain.settings)),
+        oauth=oauth_uris(rules_of(domain.settings, FHIR)),
         engine="Elasticsearch" if domain.settings.search else "",
     )
     handlers["capabilities"] = capabilities(lambda: abilities)
     if not open_:
-        handlers["smart-configuration"] = document(smart_configuration(auth_rules(domain.settings)))
+        rules = rules_of(domain.settings, FHIR)
+        handlers["smart-configuration"] = document(smart_configuration(rules))
     parameters = domain.engine.parameters
     assert parameters is not None
     return informed(handlers, parameters.refresh)

@@ -14,21 +14,24 @@ from fhir_server.access.audit.entry import Entry, Recording
 from fhir_server.access.audit.joined import Joining, concerns, traced
 from fhir_server.access.audit.narrowing import Narrow
 from fhir_server.access.audit.writes import WriteRecord
+from fhir_server.access.consent.epoch import marks
 from fhir_server.access.contents import (
     Content,
     blob_of,
     in_bundle,
     needed,
 )
+from fhir_server.access.drafts import Draft, Written
 from fhir_server.access.engine import Engine, is_large
 from fhir_server.access.erasing import Erasing
+from fhir_server.access.parameters import NOTICED
 from fhir_server.access.parameters import TYPE as DEFINING
 from fhir_server.access.policy import BINARY, Policy
 from fhir_server.access.principal import Principal
 from fhir_server.access.restrict import restrict, restrict_scan
 from fhir_server.access.roles import AUDIT
 from fhir_server.access.versions import VersionFilter, living, sees, tombstone
-from fhir_server.access.writing import Draft, Writing, Written
+from fhir_server.access.writing import Writing
 from fhir_server.model.exchange import Json
 from fhir_server.model.problem import Forbidden, Gone, NotFound
 from fhir_server.model.resource import Key, Stored
@@ -209,10 +212,12 @@ class Session:
         parameters = self._engine.parameters
         if parameters is not None:
             await parameters.refresh()
-            if any(draft.key.type == DEFINING for draft in drafts):
-                if not self.policy.whole:
-                    raise Forbidden(f"not permitted: write {DEFINING}")
+            types = {draft.key.type for draft in drafts}
+            if DEFINING in types and not self.policy.whole:
+                raise Forbidden(f"not permitted: write {DEFINING}")
+            if not NOTICED.isdisjoint(types):
                 ledger = (*ledger, parameters.mark)
+        ledger = (*ledger, *marks(draft.key.type for draft in drafts))
         record = WriteRecord(self._recording, self.principal) if self._recording else None
         writing = Writing(self._engine, self.principal, self.policy, record)
         return await writing.run(drafts, ledger)
