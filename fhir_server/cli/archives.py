@@ -11,6 +11,7 @@ import asyncio
 import fcntl
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -86,8 +87,11 @@ def _copied(
     urls: tuple[str, str], contents: tuple[Place | None, Place | None], settings: Settings
 ) -> Moved:
     spool = settings.data.with_name(settings.data.name + ".spool")
+    work = copy(urls, contents, LEFT, spool, lambda *_: None)
     try:
-        return asyncio.run(copy(urls, contents, LEFT, spool, lambda *_: None))
+        # A loop of its own: the command that asks may be running on one.
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(asyncio.run, work).result()
     except MoveError as error:
         raise ArchiveError(str(error)) from None
     finally:

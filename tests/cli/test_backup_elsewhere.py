@@ -19,6 +19,7 @@ from fhir_server.store.sqlite.opening import open_store as open_sqlite
 from tests.mongodb import new_url
 from tests.s3 import new_bucket
 from tests.serving import served
+from tests.store.test_moving import vehr
 
 CONTENT = bytes(range(256)) * 400
 PLAIN = {"content-type": "text/plain"}
@@ -220,3 +221,22 @@ def test_one_backup_at_a_time(tmp_path: Path) -> None:
         assert stage.exists()
     manifest = take_backup(source, tmp_path / "backup")
     assert not left.exists() and len(manifest.files) == 2
+
+
+@pytest.mark.slow
+def test_the_commands(tmp_path: Path) -> None:
+    source, target = on_mongodb(tmp_path / "a"), on_mongodb(tmp_path / "b")
+    with on(source) as server:
+        fill(server)
+    key = tmp_path / "key"
+    key.write_text(KEY)
+    for settings, command in ((source, "backup"), (target, "restore")):
+        done = vehr(
+            *(command, tmp_path / "x", "--key-file", key, "--data", settings.data),
+            VEHR_STORE=settings.store,
+        )
+        assert done.returncode == 0, done.stderr
+        assert "10 resources" in done.stdout
+    assert inside(target)["feed"] == inside(source)["feed"]
+    again = vehr("restore", tmp_path / "x", "--key-file", key, VEHR_STORE=target.store)
+    assert again.returncode == 2 and "not empty" in again.stderr
