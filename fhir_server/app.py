@@ -3,43 +3,50 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from fhir_server.access.audit.log import AuditLog, either, recording
+from fhir_server.access.audit.keeping import recording
+from fhir_server.access.audit.log import AuditLog, either
 from fhir_server.access.commit import committing
+from fhir_server.access.consent.assembly import patients
+from fhir_server.access.consent.source import Here
 from fhir_server.access.engine import Engine
 from fhir_server.access.gate import Gate, system_session
+from fhir_server.access.index_form import renew_index
+from fhir_server.access.labels import Labelling, labelled, shipped_rules
 from fhir_server.access.parameters import PostedParameters
 from fhir_server.access.policy import CompileFilter, joinless
 from fhir_server.access.reindexing import Reindexing
 from fhir_server.access.session import Session
 from fhir_server.access.upkeep import upkeep
-from fhir_server.auth.assembly import authorization_server
+from fhir_server.auth.assembly import authorization_server, rules_of
 from fhir_server.auth.clients import Origins
 from fhir_server.auth.endpoints.discovery import oauth_uris, smart_configuration
 from fhir_server.auth.identities import Identities
-from fhir_server.auth.outbound import Outbound
-from fhir_server.auth.server import Rules
+from fhir_server.auth.rates import Rates, rates_of
+from fhir_server.auth.routes import ENDPOINTS
 from fhir_server.auth.tokens import Tokens
-from fhir_server.config import Settings, settings_rows
+from fhir_server.config import Settings
+from fhir_server.config_table import settings_rows
 from fhir_server.definitions.registry import Definitions, load
 from fhir_server.http.bodies import Bodies
 from fhir_server.http.dispatch import Base, FhirBase
 from fhir_server.http.front import Front
 from fhir_server.http.middleware import Edge, edge_rules
 from fhir_server.http.openapi import OpenApi
+from fhir_server.http.openapi_auth import SCHEMES, auth_paths
 from fhir_server.http.pages import Metrics, pages
 from fhir_server.http.recording import replayed
 from fhir_server.http.respond import Asgi
 from fhir_server.http.routes import ROUTES, Router
+from fhir_server.http.security import SecurityTrail
 from fhir_server.http.site import AuthSite
 from fhir_server.interactions.batch import batch
 from fhir_server.interactions.binary import (
@@ -84,7 +91,7 @@ from fhir_server.search.parameters import Limits
 from fhir_server.search.schema import SearchSchema
 from fhir_server.store.base import Store
 from fhir_server.store.erase_log import EraseLog
-from fhir_server.store.opening import open_blobs, open_store
+from fhir_server.store.opening import data_folder, open_blobs, open_store
 from fhir_server.store.opening import sole_server as sole_server
 from fhir_server.validation.validate import Validator
 from operations.anonymize import ROW as anonymize
@@ -145,11 +152,12 @@ async def assemble(settings: Settings, store: Store) -> Domain:
     schema = ExtendedSchema(load())
     parameters = PostedParameters(schema, store)
     await parameters.refresh()
+    extract = compile_extract(schema, base, further={"Patient": patient_keys})
     engine = Engine(
         store=store,
         definitions=schema.definitions,
         validate=Validator(schema.definitions).check,
-        extract=compile_extract(schema, base, further={"Patient": patient_keys}),
+        extract=labelled(extract, Labelling(shipped_rules())),
         matches=matches,
         now=micros,
         new_id=new_id,
@@ -157,6 +165,7 @@ async def assemble(settings: Settings, store: Store) -> Domain:
         parameters=parameters,
         erase_log=None if settings.store == "memory:" else EraseLog(settings.erased),
     )
+    await renew_index(engine)
     searching = Searching(
         schema=schema,
         cursors=Cursors(await cursor_key(store.ledger)),
@@ -198,23 +207,18 @@ def operations(domain: Domain, runtime: Runtime, queue: Queue) -> Operations:
     )
 
 
-def auth_rules(settings: Settings) -> Rules:
-    required = settings.second_factor == "required"
-    return Rules(settings.domain, settings.base_url, FHIR, required)
-
-
-def auth_site(domain: Domain) -> AuthSite:
+def auth_site(domain: Domain, rates: Rates) -> AuthSite:
     """The authorization server and its pages."""
     settings = domain.settings
     return AuthSite(
         authorization_server(
             domain.identities,
-            auth_rules(settings),
-            None if settings.store == "memory:" else settings.data,
-            Outbound(loopback=settings.outbound_loopback == "yes"),
+            rules_of(settings, FHIR),
             domain.system_session("login"),
             domain.definitions.resource_types,
             scope_filter(domain.searching),
+            rates,
+            settings,
         )
     )
 
@@ -225,18 +229,6 @@ def expunging(domain: Domain, queue: Queue | None = None) -> Expunge:
     return Expunge(domain.searching.schema, domain.base, own)
 
 
-@contextmanager
-def data_folder(settings: Settings) -> Iterator[Path]:
-    """Where the files of jobs and of the audit trail lie; those of a store that keeps nothing
-    are not kept either.
-    """
-    if settings.store != "memory:":
-        yield settings.data
-        return
-    with tempfile.TemporaryDirectory(prefix="vehr-") as folder:
-        yield Path(folder)
-
-
 def job_queue(domain: Domain, folder: Path) -> Queue:
     settings = domain.settings
     rules = JobRules(per_owner=settings.max_jobs, retention=settings.job_hours * 3600)
@@ -244,7 +236,12 @@ def job_queue(domain: Domain, folder: Path) -> Queue:
 
 
 def fhir_base(
-    domain: Domain, rows: Operations, meter: Metrics, queue: Queue, audit: AuditLog | None
+    domain: Domain,
+    rows: Operations,
+    meter: Metrics,
+    queue: Queue,
+    audit: AuditLog | None,
+    rates: Rates,
 ) -> tuple[FhirBase, Runner]:
     """The FHIR base of the domain's own record, and the runner of its jobs. ``audit`` None: it is
     open to everybody, and nothing is recorded.
@@ -252,7 +249,11 @@ def fhir_base(
     open_ = audit is None
     settings, tokens = domain.settings, domain.tokens
     scopes = scope_filter(domain.searching)
-    gate = Gate(domain.engine, tokens.verify, scopes, recall=tokens.grant, open_=open_)
+    here = Here(domain.base, domain.searching.zone)
+    decide = None if open_ else patients(domain.store, domain.searching.schema, here, scopes)
+    gate = Gate(
+        domain.engine, tokens.verify, scopes, recall=tokens.grant, patients=decide, open_=open_
+    )
 
     async def reopen(job: Job) -> Session:
         return await gate.reopen(job.grant)
@@ -261,7 +262,9 @@ def fhir_base(
     router = Router(ROUTES, domain.definitions.resource_types)
     handlers: dict[str, Handler] = {}
     bodies = Bodies(domain.definitions, settings.json_limits())
-    limits = Base(FHIR, domain.base, bodies, settings.request_seconds, settings.compress_above)
+    limits = Base(
+        FHIR, domain.base, bodies, settings.request_seconds, settings.compress_above, rates
+    )
     defer = deferring(rows, handlers.__getitem__, pattern.respond_async)
     face = FhirBase(limits, gate, router, handlers, meter, defer, audit)
     handlers.update(interactions(domain, rows, face.perform, open_=open_))
@@ -315,11 +318,13 @@ def interactions(
         version=software_version(),
         open=open_,
         conditional_delete=domain.settings.conditional_delete,
-        oauth=oauth_uris(auth_rules(domain.settings)),
+        oauth=oauth_uris(rules_of(domain.settings, FHIR)),
+        engine="Elasticsearch" if domain.settings.search else "",
     )
     handlers["capabilities"] = capabilities(lambda: abilities)
     if not open_:
-        handlers["smart-configuration"] = document(smart_configuration(auth_rules(domain.settings)))
+        rules = rules_of(domain.settings, FHIR)
+        handlers["smart-configuration"] = document(smart_configuration(rules))
     parameters = domain.engine.parameters
     assert parameters is not None
     return informed(handlers, parameters.refresh)
@@ -344,19 +349,29 @@ async def serving(
 
     https, token = domain.settings.base_url.startswith("https:"), domain.settings.metrics_token
     with data_folder(domain.settings) as folder:
-        async with recording(folder, domain.store, micros, open_=open_) as audit:
+        keeping = recording(folder, domain.engine, domain.base, open_=open_)
+        async with keeping as (audit, engine):
+            log = domain.identities.log if audit is None else SecurityTrail(audit)
+            identities = replace(domain.identities, log=log)
+            domain = replace(domain, engine=engine, identities=identities)
             queue = job_queue(domain, folder / "jobs")
             rows = operations(domain, runtime, queue)
-            face, runner = fhir_base(domain, rows, metrics, queue, audit)
+            rates = rates_of(domain.settings)
+            face, runner = fhir_base(domain, rows, metrics, queue, audit, rates)
             faces: dict[bytes, Asgi] = {b"fhir": face}
             if not open_:
-                faces[b"auth"] = auth_site(domain)
+                faces[b"auth"] = auth_site(domain, rates)
             url, trouble = domain.settings.base_url, either(domain.store.trouble, audit)
-            shown = OpenApi(domain.definitions, ROUTES, face.interactions, url, software_version())
-            front = Front(
-                bases=faces,
-                pages=pages(metrics, ready, trouble, settings_rows(), token, shown),
+            shown = OpenApi(
+                domain.definitions,
+                ROUTES,
+                face.interactions,
+                url,
+                software_version(),
+                ({}, {}) if open_ else (auth_paths(ENDPOINTS), SCHEMES),
             )
+            further = pages(metrics, ready, trouble, settings_rows(), token, shown)
+            front = Front(bases=faces, pages=further)
             runner.start()
             sweeping = asyncio.create_task(upkeep(domain.engine))
             try:

@@ -7,16 +7,31 @@ not parse is a ``SettingsError`` with one clear line; the commands end with it.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from fhir_server.config_limits import LimitSettings
+from fhir_server.config_values import (
+    PREFIX,
+    Bucket,
+    as_bucket,
+    as_events,
+    as_models,
+    as_names,
+    as_networks,
+    as_path,
+    as_store,
+    as_text,
+    as_token,
+    as_url,
+    as_zone,
+    of,
+    one_of,
+)
 from fhir_server.formats.json import Limits as JsonLimits
 
-PREFIX: Final = "VEHR_"
 TESTS: Final = "VEHR_TEST_"
 """Begins variables of the test suite, which the server leaves alone."""
 
@@ -25,121 +40,37 @@ class SettingsError(ValueError):
     """A setting that cannot be used; its text is the one line that the user reads."""
 
 
-def _text(value: str) -> str:
-    if not value or any(ord(c) < 32 for c in value):
-        raise ValueError("must not be empty")
-    return value
-
-
-def _count(value: str) -> int:
-    if not (value.isascii() and value.isdigit()):
-        raise ValueError("must be a whole number, 0 or more")
-    return int(value)
-
-
-def _positive(value: str) -> int:
-    number = int(value) if value.isascii() and value.isdigit() else 0
-    if number < 1:
-        raise ValueError("must be a whole number above 0")
-    return number
-
-
-def _path(value: str) -> Path:
-    return Path(_text(value)).expanduser()
-
-
-def _models(value: str) -> Path | None:
-    path = _path(value)
-    if not path.is_dir():
-        raise ValueError("must be a folder")
-    return path
-
-
-def _store(value: str) -> str:
-    if value in ("sqlite:", "memory:"):
-        return value
-    if value.startswith(("mongodb://", "mongodb+srv://")):
-        if not value.partition("://")[2].partition("?")[0].partition("/")[2]:
-            raise ValueError("must name a database: mongodb://HOST/NAME")
-        return value
-    raise ValueError("must be sqlite: or mongodb://HOST/NAME")
-
-
-def _events(value: str) -> str:
-    if value == "embedded:":
-        return value
-    if value.startswith(("amqp://", "amqps://", "kafka://")):
-        raise ValueError("message brokers are not available yet; use embedded:")
-    raise ValueError("must be embedded:")
-
-
-def _search(value: str) -> str:
-    raise ValueError("an external search engine is not available yet; leave it unset")
-
-
-def _one_of(*allowed: str) -> Callable[[str], str]:
-    def parse(value: str) -> str:
-        if value not in allowed:
-            raise ValueError(f"must be {' or '.join(allowed)}")
-        return value
-
-    return parse
-
-
-def _url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("must be an http or https URL")
-    if parts.query or parts.fragment or parts.username or parts.password:
-        raise ValueError("must be a URL without query, fragment and credentials")
-    return value.rstrip("/")
-
-
-def _names(value: str) -> tuple[str, ...]:
-    return tuple(name.strip().lower() for name in value.split(",") if name.strip())
-
-
-def _token(value: str) -> str:
-    if len(value) < 16 or not all("!" <= c <= "~" for c in value):
-        raise ValueError("must be at least 16 printable ASCII characters")
-    return value
-
-
-def _zone(value: str) -> str:
-    try:
-        ZoneInfo(value)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError("must be an IANA time zone name such as Europe/Kyiv") from None
-    return value
-
-
-def of(env: str, parse: Callable[[str], object], doc: str) -> dict[str, object]:
-    """What makes a dataclass field a setting."""
-    return {"env": PREFIX + env, "parse": parse, "doc": doc}
-
-
 @dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(LimitSettings):
     """What the server is started with. Sizes are bytes unless the meaning says otherwise."""
 
     data: Path = field(
         default=Path("vehr-data"),
-        metadata=of("DATA", _path, "Data directory; created if it is absent."),
+        metadata=of("DATA", as_path, "Data directory; created if it is absent."),
     )
     store: str = field(
         default="sqlite:",
         metadata=of(
             "STORE",
-            _store,
+            as_store,
             "Store of the record: sqlite:, mongodb://HOST/NAME (a replica set or sharded cluster),"
             " or memory: (keeps nothing).",
+        ),
+    )
+    blobs: Bucket | None = field(
+        default=None,
+        metadata=of(
+            "BLOBS",
+            as_bucket,
+            "Where large contents lie: s3://BUCKET/PREFIX?endpoint=URL&region=NAME; credentials as"
+            " AWS has them (AWS_ACCESS_KEY_ID, …, files); default: the data directory.",
         ),
     )
     erase_log: Path | None = field(
         default=None,
         metadata=of(
             "ERASE_LOG",
-            _path,
+            as_path,
             "File that records what was erased, outside of the data directory, for restores; "
             "default: beside it, its name with .erased.ndjson.",
         ),
@@ -148,187 +79,117 @@ class Settings:
         default=None,
         metadata=of(
             "BACKUP_KEY",
-            _path,
+            as_path,
             "File with the key of backups, 64 hexadecimal digits; they are then encrypted.",
         ),
     )
     search: str = field(
-        default="", metadata=of("SEARCH", _search, "URL of an external search engine.")
+        default="",
+        metadata=of("SEARCH", as_url, "URL of an Elasticsearch that answers _text and _content."),
     )
-    events: str = field(default="embedded:", metadata=of("EVENTS", _events, "Event bus."))
+    search_secret: str = field(
+        default="",
+        metadata=of("SEARCH_SECRET", as_text, "Its API key (encoded), or USER:PASSWORD."),
+    )
+    search_secret_file: Path | None = field(
+        default=None, metadata=of("SEARCH_SECRET_FILE", as_path, "File with the same.")
+    )
+    search_ca: Path | None = field(
+        default=None,
+        metadata=of("SEARCH_CA", as_path, "File with the certificates (PEM) that it is judged by."),
+    )
+    events: str = field(default="embedded:", metadata=of("EVENTS", as_events, "Event bus."))
     models: Path | None = field(
-        default=None, metadata=of("MODELS", _models, "Folder with further model packages.")
+        default=None, metadata=of("MODELS", as_models, "Folder with further model packages.")
     )
     base_url: str = field(
         default="http://127.0.0.1:8080",
         metadata=of(
             "BASE_URL",
-            _url,
+            as_url,
             "Public URL of the server, without /fhir; every URL in an answer starts with it.",
         ),
     )
     domain: str = field(
-        default="local", metadata=of("DOMAIN", _text, "Name of this domain (an institution).")
+        default="local", metadata=of("DOMAIN", as_text, "Name of this domain (an institution).")
     )
     hosts: tuple[str, ...] = field(
         default=(),
         metadata=of(
-            "HOSTS", _names, "Further host names that the server answers to, comma-separated."
+            "HOSTS", as_names, "Further host names that the server answers to, comma-separated."
         ),
     )
     origins: tuple[str, ...] = field(
         default=("registered",),
         metadata=of(
             "ORIGINS",
-            _names,
+            as_names,
             "Browser origins that may call the API, comma-separated; registered = those of"
             " registered clients; * = any.",
+        ),
+    )
+    tls_cert: Path | None = field(
+        default=None,
+        metadata=of(
+            "TLS_CERT",
+            as_path,
+            "File with the server's certificate chain (PEM); it then speaks TLS.",
+        ),
+    )
+    tls_key: Path | None = field(
+        default=None,
+        metadata=of(
+            "TLS_KEY", as_path, "File with the key of the certificate (PEM); default: beside it."
+        ),
+    )
+    proxies: tuple[str, ...] = field(
+        default=(),
+        metadata=of(
+            "PROXIES",
+            as_networks,
+            "Addresses or networks of reverse proxies, comma-separated, whose X-Forwarded-For"
+            " tells the client's address; nobody else's is believed.",
         ),
     )
     second_factor: str = field(
         default="optional",
         metadata=of(
             "SECOND_FACTOR",
-            _one_of("optional", "required"),
+            one_of("optional", "required"),
             "required: clinicians and administrators sign in with a one-time code too.",
+        ),
+    )
+    login_provider: Path | None = field(
+        default=None,
+        metadata=of(
+            "LOGIN_PROVIDER", as_path, "File (TOML) of an external OpenID provider for logins."
+        ),
+    )
+    registration: str = field(
+        default="off",
+        metadata=of(
+            "REGISTRATION",
+            one_of("off", "token"),
+            "token: apps register themselves (RFC 7591) with an initial access token.",
         ),
     )
     outbound_loopback: str = field(
         default="no",
         metadata=of(
             "OUTBOUND_LOOPBACK",
-            _one_of("yes", "no"),
+            one_of("yes", "no"),
             "yes: key sets of clients may be fetched from this machine; for tests only.",
         ),
     )
     time_zone: str = field(
         default="UTC",
-        metadata=of("TIME_ZONE", _zone, "Time zone of dates and times that do not name one."),
+        metadata=of("TIME_ZONE", as_zone, "Time zone of dates and times that do not name one."),
     )
-    page_size: int = field(
-        default=20, metadata=of("PAGE_SIZE", _positive, "Matches on a page without _count.")
-    )
-    max_page_size: int = field(
-        default=1000, metadata=of("MAX_PAGE_SIZE", _positive, "Greatest _count.")
-    )
-    max_values: int = field(
-        default=1000,
-        metadata=of("MAX_VALUES", _positive, "Most alternatives (a,b,c) of one search criterion."),
-    )
-    max_chain: int = field(
-        default=4,
-        metadata=of("MAX_CHAIN", _positive, "Most chained references and _has in one criterion."),
-    )
-    max_includes: int = field(
-        default=50,
-        metadata=of(
-            "MAX_INCLUDES", _positive, "Most _include and _revinclude of a query but for *."
-        ),
-    )
-    max_body: int = field(
-        default=10000000, metadata=of("MAX_BODY", _positive, "Greatest request body.")
-    )
-    max_content: int = field(
-        default=100000000,
-        metadata=of("MAX_CONTENT", _positive, "Greatest raw content of a Binary."),
-    )
-    max_depth: int = field(
-        default=64, metadata=of("MAX_DEPTH", _positive, "Deepest nesting of JSON.")
-    )
-    max_string: int = field(
-        default=1048576,
-        metadata=of(
-            "MAX_STRING", _positive, "Longest JSON string but base64 content (characters)."
-        ),
-    )
-    max_array: int = field(
-        default=100000, metadata=of("MAX_ARRAY", _positive, "Longest JSON array (items).")
-    )
-    max_entries: int = field(
-        default=1000,
-        metadata=of("MAX_ENTRIES", _positive, "Most entries of a batch or transaction."),
-    )
-    max_url: int = field(
-        default=16384, metadata=of("MAX_URL", _positive, "Longest URL with its query.")
-    )
-    max_headers: int = field(
-        default=32768, metadata=of("MAX_HEADERS", _positive, "Most bytes of request headers.")
-    )
-    compress_above: int = field(
-        default=32768,
-        metadata=of(
-            "COMPRESS_ABOVE",
-            _count,
-            "Bytes above which an answer is compressed (gzip) for who takes that; 0: never.",
-        ),
-    )
-    conditional_delete: str = field(
-        default="single",
-        metadata=of(
-            "CONDITIONAL_DELETE",
-            _one_of("single", "multiple"),
-            "What a conditional delete may remove: single, or multiple (up to 1000) resources.",
-        ),
-    )
-    request_seconds: int = field(
-        default=30,
-        metadata=of("REQUEST_SECONDS", _positive, "Time after which a request is given up."),
-    )
-    max_running: int = field(
-        default=500,
-        metadata=of(
-            "MAX_RUNNING", _positive, "Requests that a worker works on at a time; beyond: 503."
-        ),
-    )
-    max_held: int = field(
-        default=268435456,
-        metadata=of(
-            "MAX_HELD", _positive, "Bytes of request bodies in a worker's memory; beyond: 503."
-        ),
-    )
-    max_connections: int = field(
-        default=10000,
-        metadata=of(
-            "MAX_CONNECTIONS",
-            _positive,
-            "Connections of a worker, at most 3/4 of the files it may open; beyond: 503.",
-        ),
-    )
-    head_seconds: int = field(
-        default=10,
-        metadata=of("HEAD_SECONDS", _positive, "Time in which the headers of a request arrive."),
-    )
-    stall_seconds: int = field(
-        default=30,
-        metadata=of("STALL_SECONDS", _positive, "Time in which a client takes some of its answer."),
-    )
-    idle_seconds: int = field(
-        default=75,
-        metadata=of("IDLE_SECONDS", _positive, "Time that a connection stays without a request."),
-    )
-    leave_seconds: int = field(
-        default=2,
-        metadata=of(
-            "LEAVE_SECONDS",
-            _positive,
-            "Time in which a server that was told to stop still serves, but is not ready.",
-        ),
-    )
-    max_jobs: int = field(
-        default=5, metadata=of("MAX_JOBS", _positive, "Most unfinished jobs of one owner.")
-    )
-    running_jobs: int = field(
-        default=4, metadata=of("RUNNING_JOBS", _positive, "Jobs that a worker runs at a time.")
-    )
-    job_hours: int = field(
-        default=24, metadata=of("JOB_HOURS", _positive, "How long ended jobs and their files stay.")
-    )
-
     metrics_token: str = field(
         default="",
         metadata=of(
             "METRICS_TOKEN",
-            _token,
+            as_token,
             "Bearer token for /metrics, from anywhere; unset: only direct from this machine.",
         ),
     )
@@ -374,21 +235,3 @@ def _parse(row: Field[Any], value: str) -> object:
         # A value with an @ may hold credentials.
         shown = "…" if "@" in value else repr(value)
         raise SettingsError(f"{row.metadata['env']}={shown}: {error}") from None
-
-
-def settings_rows() -> list[tuple[str, str, str]]:
-    """Variable, default and meaning of every setting."""
-    rows = []
-    for row in fields(Settings):
-        default = ",".join(row.default) if isinstance(row.default, tuple) else row.default
-        shown = "" if default is None else str(default)
-        rows.append((row.metadata["env"], shown, row.metadata["doc"]))
-    return rows
-
-
-def settings_table() -> str:
-    """The settings as a Markdown table, for the documentation."""
-    lines = ["| variable | default | meaning |", "|---|---|---|"]
-    for env, default, doc in settings_rows():
-        lines.append(f"| `{env}` | {f'`{default}`' if default else ''} | {doc} |")
-    return "\n".join(lines) + "\n"

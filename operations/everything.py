@@ -98,7 +98,7 @@ class Record:
         self.type = type_
         self._compartment = schema.definitions.compartment(type_)
         elsewhere = schema.types - self._compartment.keys() if type_ == "Patient" else schema.types
-        self._support = elsewhere
+        self._support, self._own = elsewhere, schema.types - elsewhere
         self._holds_attachments = cache(self._attaches)
         own = f"(?:{re.escape(base)}/)?"
         self._target = re.compile(
@@ -131,10 +131,11 @@ class Record:
         found = list(found)
         literals = set(_REFERENCES(b"".join([one.body for one in found])))
         for one in found:
-            if self._holds_attachments(one.key.type):
+            if self._holds_attachments(one.key.type) and b"Binary/" in one.body:
                 literals.update(url for url in _URLS(one.body) if b"Binary/" in url)
-        targets = filter(None, (self._target(literal.decode()) for literal in literals))
-        support = self._support
+        support, own = self._support, self._own
+        outside = [one for one in map(bytes.decode, literals) if one.partition("/")[0] not in own]
+        targets = filter(None, map(self._target, outside))
         return {Key(target[1], target[2]) for target in targets if target[1] in support}
 
 

@@ -13,6 +13,8 @@ Other resources that refer to what would go stand in the way (409), unless ``kee
 says that their references stay and lead nowhere. ``compartment`` erases a patient with all of the
 Patient compartment, deleted resources and old versions included, and the Binaries of that record;
 what is in another patient's compartment too is kept and named in the answer.
+
+AuditEvents stay, and so does the audit trail: they say who saw what, by ids, also of what is gone.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from typing import Final
 from fhir_server.access.erasing import Erasing, Wanted, keys_of
 from fhir_server.access.patient_record import Record
 from fhir_server.access.ports import Stale
+from fhir_server.access.roles import AUDIT
 from fhir_server.access.session import Session
 from fhir_server.jobs.queue import Queue
 from fhir_server.model.exchange import Json
@@ -96,7 +99,8 @@ class Expunge:
         self._schema = schema
         self._base = base
         self._queue = queue
-        self._record_types = (*schema.definitions.compartment("Patient"), "Patient", "Binary")
+        record = schema.definitions.compartment("Patient").keys() - {AUDIT}
+        self._record_types = (*sorted(record), "Patient", "Binary")
 
     async def run(self, arguments: Arguments, session: Session, type_: str, id_: str) -> Json:
         """``id_`` "": of the whole type."""
@@ -156,6 +160,8 @@ class Expunge:
             indexes: dict[str, set[str]] = {}
             for named in self._schema.revincludes[type_]:
                 source, _, code = named.partition(":")
+                if source == AUDIT:
+                    continue
                 rows = self._schema.of(source).parameters[code].indexes
                 indexes.setdefault(source, set()).update(rows)
             for start in range(0, len(ids), BATCH):

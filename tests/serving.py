@@ -20,6 +20,7 @@ from fhir_server.http.respond import Asgi
 from fhir_server.store.base import Store
 from fhir_server.store.memory import MemoryStore
 from fhir_server.store.mongo.opening import open_store as open_mongo
+from fhir_server.store.opening import search_opener
 from fhir_server.store.sqlite.opening import open_store
 from tests.mongodb import new_url
 
@@ -162,11 +163,16 @@ def _dumps(body: Any) -> bytes:
 
 
 @contextmanager
-def served(backend: str, folder: Path, *, open_: bool = True, **settings: Any) -> Iterator[Server]:
-    """A server over a new store."""
+def served(
+    backend: str, folder: Path, *, open_: bool = True, at: str = "", **settings: Any
+) -> Iterator[Server]:
+    """A server over a new store, the database that is in ``folder``, or the MongoDB ``at``."""
     with asyncio.Runner() as runner:
-        store = runner.run(STORES[backend](folder))
-        domain = runner.run(assemble(_settings(backend, folder, **settings), store))
+        store = runner.run(open_mongo(at) if at else STORES[backend](folder))
+        whole = _settings(backend, folder, **settings)
+        if whole.search:
+            store = search_opener()(store, whole)
+        domain = runner.run(assemble(whole, store))
         parts = serving(domain, open_=open_)
         yield Server(domain, runner.run(parts.__aenter__()), runner)
         runner.run(parts.__aexit__(None, None, None))

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from fhir_server.access.audit.trail import Trail
 from fhir_server.access.parameters import PostedParameters
 from fhir_server.definitions.registry import Definitions
 from fhir_server.model.exchange import Json
+from fhir_server.search.match import Join
 from fhir_server.search.plan import Predicate
 from fhir_server.search.values import IndexValues
 from fhir_server.store.base import Store
@@ -26,18 +28,20 @@ class Engine:
     ``blobs``: where large content goes; without it raw content is refused. ``parameters``:
     the posted SearchParameters that ``extract`` follows. ``erase_log``: the file that
     erases are recorded in beside the store; None where the store does not outlive its process.
+    ``trail``: what was recorded, as AuditEvents; None where nothing is.
     """
 
     store: Store
     definitions: Definitions
     validate: Callable[[Json], None]
     extract: Callable[[Json], IndexValues]
-    matches: Callable[[Predicate, str, IndexValues], bool]
+    matches: Callable[[Predicate, str, IndexValues, int, Join], bool]
     now: Callable[[], int]
     new_id: Callable[[], str]
     blobs: Blobs | None = None
     parameters: PostedParameters | None = None
     erase_log: EraseLog | None = None
+    trail: Trail | None = None
 
 
 def is_large(resource: Json) -> bool:

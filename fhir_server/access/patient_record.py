@@ -3,7 +3,8 @@
 https://hl7.org/fhir/R4/compartmentdefinition-patient.html says what belongs to the patient.
 Beyond what a search finds, that is what was in the compartment: deleted resources and old
 versions. Binaries are in no compartment; theirs are those that their record refers to and those
-whose securityContext names it. What is in another patient's compartment too is kept.
+whose securityContext names it. What is in another patient's compartment too is kept, and so are
+AuditEvents.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Final
 
 from fhir_server.access.engine import Engine
 from fhir_server.access.policy import BINARY
+from fhir_server.access.roles import AUDIT
 from fhir_server.access.versions import versions_of
 from fhir_server.formats.json import loads
 from fhir_server.model.exchange import Json
@@ -62,7 +64,7 @@ class Gathering:
         if root is not None:
             self._whole[self._root] = root.version
         for key, versions in (await self._engine.store.formerly(self._patient)).items():
-            if key not in self._whole:
+            if key not in self._whole and key.type != AUDIT:
                 await self._former(key, versions)
         for key in tuple(self._whole):
             await self._old_versions(key)
@@ -75,7 +77,7 @@ class Gathering:
         return record
 
     async def _living(self) -> AsyncIterator[Stored]:
-        types = sorted(self._engine.definitions.compartment("Patient"))
+        types = sorted(self._engine.definitions.compartment("Patient").keys() - {AUDIT})
         scans = tuple(Scan(type_, InPatient((self._patient,))) for type_ in types)
         after: Cursor | None = None
         search = Search(scans, count=PAGE, total="none")

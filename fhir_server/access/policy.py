@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from fhir_server.access.principal import Principal
-from fhir_server.access.roles import ABOUT, SHARED
+from fhir_server.access.roles import ABOUT, AUDIT, SHARED
 from fhir_server.access.scopes import ERASE, Context, Scope
 from fhir_server.model.problem import BadRequest
 from fhir_server.search.plan import (
@@ -70,6 +70,11 @@ class Policy(Protocol):
         """May this principal erase for good what it may delete?"""
         ...
 
+    @property
+    def audits(self) -> bool:
+        """Is the audit trail shown to this principal as it is, with addresses and reasons?"""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class PermitAll:
@@ -93,6 +98,10 @@ class PermitAll:
 
     @property
     def erases(self) -> bool:
+        return True
+
+    @property
+    def audits(self) -> bool:
         return True
 
 
@@ -130,6 +139,12 @@ class ScopePolicy:
     def erases(self) -> bool:
         """A right of its own, which no resource scope includes, and of a client alone."""
         return self._principal.system and ERASE in self._principal.rights
+
+    @property
+    def audits(self) -> bool:
+        """Administrators, and clients of the hospital; patients see it in their own words."""
+        standing = self._principal.standing
+        return self._principal.system or (standing is not None and standing.rights.audits)
 
     def allows(self, letter: str, type_: str) -> bool:
         return self._opens(letter, type_) or any(
@@ -177,6 +192,8 @@ class ScopePolicy:
 
     def _usable(self, scope: Scope, letter: str, type_: str) -> bool:
         principal = self._principal
+        if type_ == AUDIT and not _auditable(principal, scope, letter):
+            return False
         if scope.context == "system":
             return principal.system
         if scope.context == "patient" and principal.patient is None:
@@ -184,9 +201,20 @@ class ScopePolicy:
         if principal.standing is None:
             return scope.context == "patient"
         standing = principal.standing
+        if type_ == AUDIT and standing.rights.audits:
+            return scope.context == "user"
         if scope.context == "user" and (standing.rights.launched or not standing.fhir_user):
             return False
         return standing.rights.permits(letter, type_, shared=self._is_shared(type_))
+
+    def _audited(self) -> bool:
+        standing = self._principal.standing
+        return standing is not None and standing.rights.audits
+
+    def _own_trail(self) -> bool:
+        """Patients see who saw their data; who cares for them does not."""
+        standing = self._principal.standing
+        return standing is None or standing.rights.own
 
     def _is_shared(self, type_: str) -> bool:
         return type_ in SHARED and type_ not in self._compartment
@@ -210,7 +238,11 @@ class ScopePolicy:
         return (principal.patient,)
 
     def _reach(self, patients: tuple[str, ...] | None, type_: str) -> Predicate:
+        if type_ == AUDIT and self._audited():
+            return TRUE
         if patients is None:
+            return FALSE
+        if type_ == AUDIT and not self._own_trail():
             return FALSE
         if type_ in self._compartment:
             return InPatient(patients) if patients else FALSE
@@ -226,6 +258,11 @@ class ScopePolicy:
         if unworn:
             parts.append(self._compile(type_, ((f"{param}:missing", "true"),)))
         return _either(parts)
+
+
+def _auditable(principal: Principal, scope: Scope, letter: str) -> bool:
+    """AuditEvents are created by other systems, and never changed by anybody."""
+    return letter in "rs" or (letter == "c" and scope.context == "system" and principal.system)
 
 
 def _either(parts: list[Predicate]) -> Predicate:

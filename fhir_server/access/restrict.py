@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import assert_never
 
+from fhir_server.access.consent.pinning import pinned
 from fhir_server.access.policy import Policy
 from fhir_server.search.plan import (
     FALSE,
@@ -19,9 +20,12 @@ from fhir_server.search.plan import (
     All,
     Any,
     Chain,
+    Coded,
     Composite,
     Contains,
+    Dated,
     DateIs,
+    EachPatient,
     Has,
     IdIn,
     Include,
@@ -55,9 +59,8 @@ def restrict(search: Search, policy: Policy, letter: str = "s") -> Search:
 
 def restrict_scan(scan: Scan, policy: Policy, letter: str = "s") -> Scan:
     """The permitted part of one Scan, its inner scans restricted too."""
-    return Scan(
-        scan.type, both(policy.sees(letter, scan.type), restrict_predicate(scan.where, policy))
-    )
+    where = both(policy.sees(letter, scan.type), restrict_predicate(scan.where, policy))
+    return Scan(scan.type, pinned(scan.type, where))
 
 
 def _contained(scan: Scan, policy: Policy) -> Scan:
@@ -113,6 +116,9 @@ def restrict_predicate(predicate: Predicate, policy: Policy) -> Predicate:
             | Present()
             | Near()
             | InPatient()
+            | Dated()
+            | Coded()
+            | EachPatient()
         ):
             return predicate
         case _:

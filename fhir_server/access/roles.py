@@ -18,7 +18,8 @@ PERSONAL: Final[dict[str, str]] = {
 }
 """What patients write into their own record, beside reading all of it."""
 
-GUARDED: Final = frozenset({"AuditEvent", "Consent"})
+AUDIT: Final = "AuditEvent"
+GUARDED: Final = frozenset({AUDIT, "Consent"})
 """Written by the server, or by a ceremony of their own; no user scope writes them."""
 
 
@@ -29,7 +30,8 @@ class Role:
 
     ``launched``: acts only on the patient in context; ``user/`` scopes grant it nothing.
     ``own``: reaches the patient that ``fhirUser`` names without a relationship.
-    ``second_factor``: may be made to sign in with one.
+    ``second_factor``: may be made to sign in with one. ``audits``: reads the whole audit trail,
+    which else only patients may, each their own.
     """
 
     clinical: str = ""
@@ -38,10 +40,13 @@ class Role:
     launched: bool = False
     own: bool = False
     second_factor: bool = True
+    audits: bool = False
 
     def permits(self, letter: str, type_: str, *, shared: bool) -> bool:
         if type_ in GUARDED and letter not in "rs":
             return False
+        if type_ == AUDIT:
+            return self.own or self.audits
         return letter in (self.shared if shared else self.clinical + self.more.get(type_, ""))
 
 
@@ -52,7 +57,7 @@ ROLES: Final[dict[str, Role]] = {
     "specialist": Role("cruds", "rs"),
     "nurse": Role("crus", "rs"),
     "researcher": Role(),
-    "admin": Role("", "cruds"),
+    "admin": Role("", "cruds", audits=True),
     "ai-service": Role("crs", "rs", launched=True, second_factor=False),
 }
 """Researchers have no part in the record itself, administrators no clinical part."""

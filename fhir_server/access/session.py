@@ -11,26 +11,30 @@ from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
 
 from fhir_server.access.audit.entry import Recording
+from fhir_server.access.audit.joined import Joining, concerns, traced
 from fhir_server.access.audit.writes import WriteRecord
+from fhir_server.access.consent.epoch import marks
 from fhir_server.access.contents import (
     Content,
     blob_of,
     in_bundle,
     needed,
 )
+from fhir_server.access.drafts import Draft, Written
 from fhir_server.access.engine import Engine, is_large
 from fhir_server.access.erasing import Erasing
+from fhir_server.access.parameters import NOTICED
 from fhir_server.access.parameters import TYPE as DEFINING
 from fhir_server.access.policy import BINARY, Policy
 from fhir_server.access.principal import Principal
 from fhir_server.access.restrict import restrict, restrict_scan
 from fhir_server.access.versions import VersionFilter, living, sees, tombstone
-from fhir_server.access.writing import Draft, Writing, Written
+from fhir_server.access.writing import Writing
 from fhir_server.model.exchange import Json
 from fhir_server.model.problem import Forbidden, Gone, NotFound
 from fhir_server.model.resource import Key, Stored
 from fhir_server.search.explain import Trace
-from fhir_server.search.plan import TRUE, History, InPatient, Scan, Search
+from fhir_server.search.plan import FALSE, TRUE, History, InPatient, Scan, Search
 from fhir_server.store.base import Guard, Page, Versions
 from fhir_server.store.blobs import Blob
 from fhir_server.store.ledger import LedgerWrite
@@ -60,6 +64,12 @@ class Session:
         if not self.policy.allows(letter, type_):
             raise Forbidden(f"not permitted: {_ACTIONS[letter]} {type_}")
 
+    def reads_what_it_deletes(self, type_: str) -> bool:
+        """Is everything of the type that may be deleted also seen? Judged from metadata alone."""
+        policy = self.policy
+        seen = policy.sees("r", type_)
+        return policy.allows("r", type_) and seen != FALSE and seen == policy.sees("d", type_)
+
     async def read(self, key: Key) -> Stored:
         """The current version. NotFound if absent or hidden, Gone if it was visibly deleted."""
         self.allow("r", key.type)
@@ -69,10 +79,14 @@ class Session:
         latest = await tombstone(self._engine, self.policy, "r", key)
         if latest is not None:
             raise Gone(f"{key} was deleted", headers={"ETag": latest.etag})
+        if (event := await self._traced(key)) is not None:
+            return event
         raise NotFound(f"{key} is not known")
 
     async def vread(self, key: Key, version: int) -> Stored:
         """One version, if it and the newest living version are visible."""
+        if version == 1 and (event := await self._traced(key)) is not None:
+            return event
         await self._require_known(key)
         stored = await self._engine.store.version(key, version)
         if stored is None or not (stored.deleted or await self._sees(stored)):
@@ -89,6 +103,8 @@ class Session:
         """
         key = Key(history.type, history.id) if history.type and history.id else None
         if key is not None:
+            if (event := await self._traced(key)) is not None:
+                return Versions([event], 1)
             await self._require_known(key)
         letter = "r" if key is not None else "s"
         types = [history.type] if history.type else sorted(self._engine.definitions.resource_types)
@@ -118,15 +134,27 @@ class Session:
         if search.total == "estimate" and not self.policy.whole:
             # What is hidden would show in it: it lengthens the lists that are sampled.
             search = replace(search, total="limited")
-        restricted = restrict(replace(search, scans=scans), self.policy)
+        if len(scans) < len(search.scans):
+            search = replace(search, scans=scans)
+        restricted = restrict(search, self.policy)
         if trace is not None:
             trace.search = restricted
-        page = await self._engine.store.run(restricted, trace)
+        page = await self._page(restricted, trace)
         if any(scan.type == BINARY for scan in scans):
             page = replace(page, matches=[in_bundle(match) for match in page.matches])
         if page.included:
             page = replace(page, included=[in_bundle(added) for added in page.included])
         return page
+
+    async def _page(self, restricted: Search, trace: Trace | None) -> Page:
+        trail = self._engine.trail
+        if trail is None or not concerns(restricted):
+            return await self._engine.store.run(restricted, trace)
+        return await Joining(self._engine, trail, self.policy).run(restricted, trace)
+
+    async def _traced(self, key: Key) -> Stored | None:
+        """An event of the audit trail, which is no resource of the store."""
+        return await traced(self._engine, self.policy, "r", key)
 
     async def position(self) -> int:
         """The newest position of the change feed, for ``Search.as_of``."""
@@ -173,10 +201,12 @@ class Session:
         parameters = self._engine.parameters
         if parameters is not None:
             await parameters.refresh()
-            if any(draft.key.type == DEFINING for draft in drafts):
-                if not self.policy.whole:
-                    raise Forbidden(f"not permitted: write {DEFINING}")
+            types = {draft.key.type for draft in drafts}
+            if DEFINING in types and not self.policy.whole:
+                raise Forbidden(f"not permitted: write {DEFINING}")
+            if not NOTICED.isdisjoint(types):
                 ledger = (*ledger, parameters.mark)
+        ledger = (*ledger, *marks(draft.key.type for draft in drafts))
         record = WriteRecord(self._recording, self.principal) if self._recording else None
         writing = Writing(self._engine, self.principal, self.policy, record)
         return await writing.run(drafts, ledger)

@@ -12,6 +12,7 @@ from fhir_server.access.contents import sweep
 from fhir_server.access.engine import Engine
 from fhir_server.access.erasing import settle
 from fhir_server.model.problem import Unavailable
+from fhir_server.store.opening import following
 
 log = structlog.get_logger("vehr")
 
@@ -22,9 +23,14 @@ ORPHAN_AGE: Final = 86_400
 
 
 async def upkeep(engine: Engine) -> None:
-    """For ever: what erases have left to do is done, and uploads that no commit named are
-    removed a day later.
+    """For ever: what erases have left to do is done, uploads that no commit named are removed
+    a day later, and a search engine follows what is written.
     """
+    async with following(engine.store):
+        await _tidy(engine)
+
+
+async def _tidy(engine: Engine) -> None:
     while True:
         try:
             await settle(engine)
@@ -33,5 +39,5 @@ async def upkeep(engine: Engine) -> None:
         await asyncio.sleep(EVERY)
         try:
             await sweep(engine, time.time() - ORPHAN_AGE)
-        except OSError as error:
-            log.warning("sweep of blobs failed", error=error.strerror)
+        except (OSError, Unavailable) as error:
+            log.warning("sweep of blobs failed", error=str(error))

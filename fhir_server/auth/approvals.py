@@ -167,12 +167,21 @@ class Approvals:
 
     async def of_user(self, user: str) -> list[Approval]:
         """What a user let apps do, newest first."""
-        rows = [row for row in await self._records.scan(KIND) if row.value["user"] == user]
-        return sorted(map(_approval, rows), key=lambda a: -a.created)
+        return [one for one in await approvals_of(self._records) if one.held.user == user]
 
     async def withdraw(self, id_: str) -> None:
         """End an approval; its tokens are refused from the next request on."""
-        await self._records.commit_policy(LedgerWrite(KIND, id_, None))
+        await self._records.commit_policy(withdrawal(id_))
+
+
+async def approvals_of(records: Records) -> list[Approval]:
+    """All that stand, the newest first."""
+    return sorted(map(_approval, await records.scan(KIND)), key=lambda a: -a.created)
+
+
+def withdrawal(id_: str) -> LedgerWrite:
+    """What ends an approval; a change of policy."""
+    return LedgerWrite(KIND, id_, None)
 
 
 def _lifetime(value: dict[str, Any]) -> float:

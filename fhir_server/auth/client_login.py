@@ -25,8 +25,14 @@ def invalid_client(description: str = "the client could not be authenticated") -
 
 async def client_of(server: Server, ask: Ask, *, named: str = "") -> Client:
     """The authenticated client of a request. ``named``: who it is if it says nothing, which is
-    enough only for a public client. Raises OAuthRefusal.
+    enough only for a public client. Raises OAuthRefusal, or TooManyRequests.
     """
+    client = await _authenticated(server, ask, named)
+    server.rates.spend("", client.id)
+    return client
+
+
+async def _authenticated(server: Server, ask: Ask, named: str) -> Client:
     if any(name in ("client_secret", "client_assertion") for name, _ in ask.query):
         raise OAuthRefusal("invalid_request", "credentials do not belong into the URL")
     header = ask.headers.get("authorization", "")

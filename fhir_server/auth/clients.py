@@ -46,6 +46,18 @@ class Client:
     def knows(self, secret: str) -> bool:
         return self.secret != "" and hmac.compare_digest(self.secret, digest(secret))
 
+    def row(self) -> dict[str, Any]:
+        """As it is stored."""
+        return {
+            "name": self.name,
+            "method": self.method,
+            "redirects": list(self.redirects),
+            "scope": self.scope,
+            "secret": self.secret,
+            "keys": self.keys,
+            "disabled": self.disabled,
+        }
+
     def origins(self) -> set[str]:
         """The browser origins that its pages have."""
         parts = [urlsplit(uri) for uri in self.redirects]
@@ -61,17 +73,16 @@ class Clients:
     async def add(self, client: Client) -> None:
         """BadRequest for what cannot be a client, Conflict if the id was ever used."""
         check(client)
-        value = {
-            "name": client.name,
-            "method": client.method,
-            "redirects": list(client.redirects),
-            "scope": client.scope,
-            "secret": client.secret,
-            "keys": client.keys,
-            "disabled": client.disabled,
-        }
-        if not await self._records.commit_policy(LedgerWrite(KIND, client.id, value, expect=0)):
+        write = LedgerWrite(KIND, client.id, client.row(), expect=0)
+        if not await self._records.commit_policy(write):
             raise Conflict(f"the client {client.id} exists")
+
+    async def register(self, client: Client, spending: LedgerWrite) -> bool:
+        """Add a client together with what is spent for it. False if that is spent already."""
+        check(client)
+        return await self._records.commit_policy(
+            LedgerWrite(KIND, client.id, client.row(), expect=0), spending
+        )
 
     async def find(self, id_: str) -> Client | None:
         row = await self._records.get(KIND, id_) if ID.fullmatch(id_) else None
@@ -124,6 +135,10 @@ def check(client: Client) -> None:
         raise BadRequest(f"{client.id!r} cannot be the id of a client")
     if client.method == "keys" and client.keys is None:
         raise BadRequest("a client that signs needs its keys")
+    if client.method == "secret" and not client.secret:
+        raise BadRequest("a client with a secret needs it")
+    if client.method == "public" and not client.redirects:
+        raise BadRequest("a public client needs an address to redirect to")
     for uri in client.redirects:
         check_redirect(uri)
 

@@ -19,7 +19,9 @@ NO_STORE: Final = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One request. ``path``: below ``/auth/``. ``address``: of the client. ``body``: JSON."""
+    """One request. ``path``: below ``/auth/``. ``address``: of the client. ``body``: JSON.
+    ``request``: its id. ``captured``: what stands in the place of names in the path of a row.
+    """
 
     method: str
     path: str
@@ -29,6 +31,8 @@ class Ask:
     headers: Mapping[str, str] = field(default_factory=dict)
     cookies: Mapping[str, str] = field(default_factory=dict)
     address: str = ""
+    request: str = ""
+    captured: tuple[str, ...] = ()
 
     @property
     def given(self) -> Pairs:

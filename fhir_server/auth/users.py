@@ -10,11 +10,13 @@ from typing import Any, Final
 from fhir_server.access.ports import LedgerWrite, Row
 from fhir_server.access.roles import ROLES
 from fhir_server.auth.passwords import Passwords
-from fhir_server.auth.records import ATTEMPTS, Records
+from fhir_server.auth.records import ATTEMPTS, Records, digest
 from fhir_server.model.problem import BadRequest, Conflict, NotFound, Unavailable
 from fhir_server.model.resource import ID_PATTERN
 
 KIND: Final = "user"
+IDENTITY: Final = "identity"
+"""Rows that lead from an external identity to its user."""
 USED_CODE: Final = "totp-used"
 CODE_KEPT: Final = 180
 """Seconds for which a one-time code is remembered as used; longer than it could be valid."""
@@ -29,6 +31,8 @@ class User:
     """``subject``: the opaque name for apps (``sub``), which is never used again.
 
     ``totp``: key of the second factor, empty without one. ``password``: its argon2id hash.
+    ``recovery``: hashes of codes that replace the second factor, once each. ``identity``: by
+    which an external provider knows the user.
     """
 
     name: str
@@ -39,6 +43,8 @@ class User:
     totp: str
     disabled: bool
     revision: int
+    recovery: tuple[str, ...] = ()
+    identity: str = ""
 
     @property
     def patient(self) -> str:
@@ -104,11 +110,45 @@ class Users:
     async def set_password(self, name: str, password: str) -> User:
         return await self.change(name, password=await self._passwords.hashed(password))
 
+    async def link(self, name: str, identity: str) -> User:
+        """Sign in by an external identity from now on; empty: no more. Conflict if it is another
+        user's.
+        """
+        row = await self._records.get(KIND, name) if NAME.fullmatch(name) else None
+        if row is None:
+            raise NotFound(f"the user {name!r} is not known")
+        before = row.value.get("identity", "")
+        if identity == before:
+            return _user(row)
+        writes = [LedgerWrite(KIND, name, row.value | {"identity": identity}, row.revision)]
+        if before:
+            writes.append(LedgerWrite(IDENTITY, digest(before), None))
+        if identity:
+            writes.append(LedgerWrite(IDENTITY, digest(identity), {"user": name}, expect=0))
+        if not await self._records.commit_policy(*writes):
+            raise Conflict("the identity is linked to another user, or the user is being changed")
+        return await self.named(name)
+
+    async def by_identity(self, identity: str) -> User | None:
+        """Who is linked to it, also if disabled."""
+        row = await self._records.get(IDENTITY, digest(identity))
+        return None if row is None else await self.find(row.value["user"])
+
     async def authenticate(self, name: str, password: str) -> User | None:
         """The user whose password this is; None, after the same time, in every other case."""
         user = await self.find(name)
         known = user.password if user is not None and not user.disabled else ""
         return user if await self._passwords.verify(known, password) and known else None
+
+    async def spend_recovery(self, user: User, hashed: str) -> bool:
+        """True once for each recovery code, by its hash."""
+        row = await self._records.get(KIND, user.name)
+        codes = row.value.get("recovery", []) if row is not None else []
+        if row is None or hashed not in codes:
+            return False
+        left = [code for code in codes if code != hashed]
+        write = LedgerWrite(KIND, user.name, row.value | {"recovery": left}, row.revision)
+        return await self._records.commit(write)
 
     async def spend_code(self, user: User, step: int) -> bool:
         """True once for each step of one-time codes."""
@@ -136,4 +176,6 @@ def _user(row: Row) -> User:
         totp=value["totp"],
         disabled=value["disabled"],
         revision=row.revision,
+        recovery=tuple(value.get("recovery", ())),
+        identity=value.get("identity", ""),
     )

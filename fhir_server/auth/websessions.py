@@ -63,4 +63,9 @@ class WebSessions:
         return row is not None
 
     async def end(self, id_: str) -> None:
-        await self._records.commit(LedgerWrite(KIND, id_, None))
+        await self._records.commit(ending(id_))
+
+
+def ending(id_: str) -> LedgerWrite:
+    """What ends the session of this id."""
+    return LedgerWrite(KIND, id_, None)

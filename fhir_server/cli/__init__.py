@@ -9,6 +9,7 @@ import typer
 from fhir_server.cli.audit import audit
 from fhir_server.cli.backup import backup
 from fhir_server.cli.client import client
+from fhir_server.cli.copy import copy
 from fhir_server.cli.demo import demo
 from fhir_server.cli.doctor import doctor
 from fhir_server.cli.expunge import expunge
@@ -24,7 +25,7 @@ from fhir_server.cli.user import user
 from fhir_server.config import SettingsError
 from fhir_server.model.problem import Problem
 
-COMMANDS = (serve, token, load, reindex, search, doctor, backup, restore, expunge, demo)
+COMMANDS = (serve, token, load, reindex, search, doctor, backup, restore, copy, expunge, demo)
 GROUPS = {"user": user, "client": client, "relation": relation, "keys": keys, "audit": audit}
 
 app = typer.Typer(

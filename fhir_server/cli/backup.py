@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,7 @@ import typer
 
 from fhir_server.access.ports import ArchiveError, SealError
 from fhir_server.cli.archives import take_backup
+from fhir_server.cli.recorded import noted
 from fhir_server.cli.settings import Data, embedded, settings_of
 from fhir_server.config import SettingsError
 
@@ -28,7 +30,8 @@ def backup(place: Place, key_file: KeyFile = None, data: Data = None) -> None:
     if key_file is not None:
         settings = replace(settings, backup_key=key_file)
     try:
-        manifest = take_backup(settings, place)
+        work = noted(settings, "backup", place.name, lambda: take_backup(settings, place))
+        manifest = asyncio.run(work)
     except (ArchiveError, SealError) as error:
         raise SettingsError(str(error)) from None
     except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,11 +11,12 @@ import typer
 
 from fhir_server.auth.clients import Client, Method, hashed_secret
 from fhir_server.auth.identities import Identities
+from fhir_server.auth.invitations import MINUTES, SCOPE
 from fhir_server.cli.settings import Data, settings_of
-from fhir_server.cli.user import beside, line_of_input
+from fhir_server.cli.user import administering, beside, line_of_input
 from fhir_server.config import SettingsError
 
-client = typer.Typer(help="Clients: add, list, disable, enable.", no_args_is_help=True)
+client = typer.Typer(help="Clients: add, invite, list, disable, enable.", no_args_is_help=True)
 
 Id = Annotated[str, typer.Argument(help="The client_id.", metavar="ID")]
 
@@ -55,8 +57,18 @@ def add(
     )
     if not made.scope:
         raise SettingsError("a client without --redirect needs --scope")
-    beside(settings_of(data), lambda i: i.clients.add(made))
+    administering(settings_of(data), lambda admin: admin.add_client(made))
     print(f"added {id_} ({method})")
+
+
+@client.command()
+def invite(
+    scope: Annotated[str, typer.Option(help="The most that the app may be granted.")] = SCOPE,
+    minutes: Annotated[int, typer.Option(min=1, max=60 * 24 * 30, help="Lifetime.")] = MINUTES,
+    data: Data = None,
+) -> None:
+    """Print an initial access token, by which one app may register itself."""
+    print(administering(settings_of(data), lambda admin: admin.invite(scope, minutes)))
 
 
 def keys_of(place: str) -> dict[str, Any] | str:
@@ -87,12 +99,19 @@ def list_(data: Data = None) -> None:
 @client.command()
 def disable(id_: Id, data: Data = None) -> None:
     """Take everything from a client; acts on the next request."""
-    beside(settings_of(data), lambda i: i.clients.change(id_, disabled=True))
+    _switch(id_, data, disabled=True)
     print(f"disabled {id_}")
 
 
 @client.command()
 def enable(id_: Id, data: Data = None) -> None:
     """Let a disabled client in again."""
-    beside(settings_of(data), lambda i: i.clients.change(id_, disabled=False))
+    _switch(id_, data, disabled=False)
     print(f"enabled {id_}")
+
+
+def _switch(id_: str, data: Path | None, *, disabled: bool) -> None:
+    administering(
+        settings_of(data),
+        lambda admin: admin.change_client(id_, lambda known: replace(known, disabled=disabled)),
+    )

@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from fhir_server.access.drafts import Draft
 from fhir_server.access.gate import system_session
 from fhir_server.access.ports import LedgerWrite
 from fhir_server.access.session import Session
-from fhir_server.access.writing import Draft
 from fhir_server.app import Domain
 from fhir_server.cli.mending import Mender, Notes
 from fhir_server.cli.sources import Document
@@ -234,8 +234,9 @@ class Loader:
             entries, self._session, self._criteria, self._domain.definitions, ledger
         )
         for result in results.values():
-            if result.stored is not None and result.written:
-                self.report.stored[result.stored.key.type] += 1
+            stored = result.stored
+            if stored is not None and result.written and not stored.deleted:
+                self.report.stored[stored.key.type] += 1
             else:
                 self.report.unchanged += 1
 

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from fhir_server.access.ports import rebuild_search
 from fhir_server.access.reindexing import Reindexing, State
 from fhir_server.app import Domain, opened
 from fhir_server.cli.settings import Data, lasting, settings_of
@@ -31,10 +32,18 @@ def reindex(
     anew: Annotated[
         bool, typer.Option("--anew", help="Do not go on where a killed run has stopped.")
     ] = False,
+    engine: Annotated[
+        bool, typer.Option("--search", help="The index of the search engine (VEHR_SEARCH) instead.")
+    ] = False,
     data: Data = None,
 ) -> None:
     """Make the search index anew; posted SearchParameters can then be used."""
     settings = lasting(settings_of(data))
+    if engine:
+        if types:
+            raise SettingsError("--search takes no resource types: it is one index")
+        _engine(settings)
+        return
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("reindexing", total=None)
 
@@ -48,6 +57,26 @@ def reindex(
     for type_, count in sorted(state.counts.items()):
         print(f"{count:>9,} {type_}")
     print(f"{sum(state.counts.values()):>9,} indexed, {state.renewed:,} renewed")
+
+
+def _engine(settings: Settings) -> None:
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("following the changes", total=None)
+
+        def told(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total)
+
+        try:
+            position = asyncio.run(rebuilt(settings, told))
+        except Problem as problem:
+            raise SettingsError(str(problem)) from None
+    print(f"{position:>9,} versions followed")
+
+
+async def rebuilt(settings: Settings, told: Callable[[int, int], None]) -> int:
+    """The index of the search engine, made anew; the position that it has followed."""
+    async with opened(settings) as domain:
+        return await rebuild_search(domain.store, told)
 
 
 async def run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated
 from zoneinfo import ZoneInfo
@@ -11,7 +12,7 @@ import typer
 from fhir_server.auth.identities import Identities
 from fhir_server.auth.relations import FOREVER, Relation
 from fhir_server.cli.settings import Data, settings_of
-from fhir_server.cli.user import beside
+from fhir_server.cli.user import administering, beside
 from fhir_server.config import SettingsError
 
 relation = typer.Typer(help="Care relationships: add, list, end.", no_args_is_help=True)
@@ -35,12 +36,9 @@ def add(
     start = _day(since, zone).timestamp() if since else 0.0
     end = (_day(until, zone) + timedelta(days=1)).timestamp() if until else FOREVER
 
-    async def added(identities: Identities) -> None:
-        await identities.users.named(user)
-        begin = start or identities.records.now()
-        await identities.relations.add(Relation(user, patient, kind, begin, end))
-
-    beside(settings, added)
+    begin = start or time.time()
+    made = Relation(user, patient, kind, begin, end)
+    administering(settings, lambda admin: admin.add_relation(made))
     print(f"{user} cares for Patient/{patient} ({kind})")
 
 
@@ -84,6 +82,6 @@ def end(
     data: Data = None,
 ) -> None:
     """End a care relationship now."""
-    ended = beside(settings_of(data), lambda i: i.relations.end(user, patient, kind))
+    ended = administering(settings_of(data), lambda admin: admin.end_relation(user, patient, kind))
     for one in ended:
         print(f"ended {one.kind} of {one.user} with Patient/{one.patient}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,7 @@ import typer
 from fhir_server.access.ports import ArchiveError, EraseLogError, Restored, SealError
 from fhir_server.cli.archives import use_backup
 from fhir_server.cli.backup import KeyFile
+from fhir_server.cli.recorded import noted
 from fhir_server.cli.settings import Data, embedded, settings_of
 from fhir_server.config import SettingsError
 
@@ -39,6 +41,7 @@ def restore(
         raise SettingsError(str(error)) from None
     except OSError as error:
         raise SettingsError(f"the restore failed: {error.strerror}") from None
+    asyncio.run(noted(settings, "restore", place.name, lambda: None))
     print(f"{sum(done.manifest.counts.values()):,} resources as of {done.manifest.taken}")
     print(said(done, logs, settings.erased))
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import socket
+from dataclasses import replace
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,6 +18,7 @@ from fhir_server.model.problem import Problem
 from fhir_server.workers.output import forgive_output
 from fhir_server.workers.process import BACKLOG, Work, run
 from fhir_server.workers.supervisor import GaveUp, Inherited, Supervisor
+from fhir_server.workers.tls import certificate
 
 
 def serve(
@@ -22,6 +26,12 @@ def serve(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port.")] = 8080,
     data: Data = None,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Processes.")] = 1,
+    tls_cert: Annotated[
+        Path | None, typer.Option(help="Certificate chain, PEM (VEHR_TLS_CERT): speak TLS.")
+    ] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option(help="Its key, PEM (VEHR_TLS_KEY), if in a file of its own.")
+    ] = None,
     open_: Annotated[
         bool,
         typer.Option("--open", help="No login, everything permitted; only on a loopback address."),
@@ -30,7 +40,13 @@ def serve(
     """Serve FHIR R4 until interrupted."""
     if open_ and not is_loopback(host):
         raise SettingsError(f"--open serves everything to everyone: not on {host}")
-    settings = settings_of(data, f"http://{_shown(host)}:{port}")
+    scheme = "https" if tls_cert or "VEHR_TLS_CERT" in os.environ else "http"
+    settings = settings_of(data, f"{scheme}://{_shown(host)}:{port}")
+    if tls_cert is not None:
+        settings = replace(settings, tls_cert=tls_cert, tls_key=tls_key or settings.tls_key)
+    elif tls_key is not None:
+        settings = replace(settings, tls_key=tls_key)
+    certificate(settings)
     if workers > 1:
         lasting(settings)
     try:

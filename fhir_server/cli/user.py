@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 import sys
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Annotated, TypeVar
 
 import typer
 
 from fhir_server.access.roles import ROLES
-from fhir_server.app import opened
+from fhir_server.app import Domain, opened
 from fhir_server.auth import totp
+from fhir_server.auth.administration import Administration
 from fhir_server.auth.identities import Identities
+from fhir_server.auth.provider import provider_of
 from fhir_server.auth.users import User
+from fhir_server.cli.recorded import trail
 from fhir_server.cli.settings import Data, lasting, settings_of
 from fhir_server.config import Settings, SettingsError
+from fhir_server.http.security import SecurityTrail
 from fhir_server.model.problem import Problem
 
 T = TypeVar("T")
 
-user = typer.Typer(help="Users: add, list, disable, enable, password, otp.", no_args_is_help=True)
+user = typer.Typer(
+    help="Users: add, list, disable, enable, password, otp, link.", no_args_is_help=True
+)
 
 Name = Annotated[str, typer.Argument(help="The name that the user signs in with.")]
 FromInput = Annotated[
@@ -29,13 +35,31 @@ FromInput = Annotated[
 ]
 
 
+def administering(settings: Settings, work: Callable[[Administration], Awaitable[T]]) -> T:
+    """An administrator's act, in the name of who may run commands."""
+
+    async def worked(domain: Domain) -> T:
+        async with trail(domain) as log:
+            told = replace(domain.identities, log=SecurityTrail(log))
+            return await work(Administration(told))
+
+    return _on(settings, worked)
+
+
 def beside(settings: Settings, work: Callable[[Identities], Awaitable[T]]) -> T:
     """``work`` on the identities, beside a running server or without one."""
 
+    async def worked(domain: Domain) -> T:
+        return await work(domain.identities)
+
+    return _on(settings, worked)
+
+
+def _on(settings: Settings, work: Callable[[Domain], Awaitable[T]]) -> T:
     async def worked() -> T:
         async with opened(lasting(settings)) as domain:
             try:
-                return await work(domain.identities)
+                return await work(domain)
             except Problem as problem:
                 raise SettingsError(str(problem)) from None
 
@@ -62,10 +86,8 @@ def add(
 ) -> None:
     """Add a user; without --password-stdin a password is made and printed once."""
     given = line_of_input("password") if password_stdin else ""
-    password = given or secrets.token_urlsafe(12)
-    beside(
-        settings_of(data),
-        lambda i: i.users.add(name, role, fhir_user=fhir_user, password=password),
+    _, password = administering(
+        settings_of(data), lambda admin: admin.add_user(name, role, fhir_user, given)
     )
     print(f"added {name} ({role})" + ("" if given else f", password: {password}"))
 
@@ -86,14 +108,14 @@ def list_(data: Data = None) -> None:
 @user.command()
 def disable(name: Name, data: Data = None) -> None:
     """Take everything from a user; acts on the next request."""
-    beside(settings_of(data), lambda i: i.users.change(name, disabled=True))
+    administering(settings_of(data), lambda admin: admin.change_user(name, disabled=True))
     print(f"disabled {name}")
 
 
 @user.command()
 def enable(name: Name, data: Data = None) -> None:
     """Let a disabled user in again."""
-    beside(settings_of(data), lambda i: i.users.change(name, disabled=False))
+    administering(settings_of(data), lambda admin: admin.change_user(name, disabled=False))
     print(f"enabled {name}")
 
 
@@ -101,8 +123,28 @@ def enable(name: Name, data: Data = None) -> None:
 def password(name: Name, data: Data = None) -> None:
     """Set a new password, read from standard input."""
     given = line_of_input("password")
-    beside(settings_of(data), lambda i: i.users.set_password(name, given))
+    administering(settings_of(data), lambda admin: admin.set_password(name, given))
     print(f"new password for {name}")
+
+
+@user.command()
+def link(
+    name: Name,
+    claim: Annotated[str, typer.Argument(help="What the external provider calls the user.")] = "",
+    remove: Annotated[bool, typer.Option("--remove", help="Take the link away.")] = False,
+    data: Data = None,
+) -> None:
+    """Let a user sign in by the external provider of VEHR_LOGIN_PROVIDER."""
+    settings = settings_of(data)
+    if bool(claim) == remove:
+        raise SettingsError("name the claim, or say --remove")
+    identity = ""
+    if claim:
+        if settings.login_provider is None:
+            raise SettingsError("VEHR_LOGIN_PROVIDER names no external provider")
+        identity = provider_of(settings.login_provider).identity(claim)
+    administering(settings, lambda admin: admin.link(name, identity))
+    print(f"{name} signs in as {claim}" if claim else f"removed from {name}")
 
 
 @user.command()
@@ -113,6 +155,9 @@ def otp(
 ) -> None:
     """Give a user a second factor; prints what an authenticator app takes."""
     settings = settings_of(data)
-    key = "" if remove else totp.new_key()
-    beside(settings, lambda i: i.users.change(name, totp=key))
-    print(f"removed from {name}" if remove else totp.uri(key, name, f"vEHR {settings.domain}"))
+    if remove:
+        administering(settings, lambda admin: admin.remove_factor(name))
+        print(f"removed from {name}")
+        return
+    key = administering(settings, lambda admin: admin.new_factor(name))
+    print(totp.uri(key, name, f"vEHR {settings.domain}"))

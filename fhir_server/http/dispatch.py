@@ -18,6 +18,7 @@ import structlog
 from fhir_server.access.audit.log import AuditLog
 from fhir_server.access.gate import Gate
 from fhir_server.access.session import Session
+from fhir_server.auth.rates import Rates
 from fhir_server.http.bodies import Bodies
 from fhir_server.http.compression import compressed, encoding, inflated
 from fhir_server.http.deadlines import Deadline, Deadlines, late
@@ -86,6 +87,7 @@ class Base:
     bodies: Bodies
     seconds: float
     compress_above: int
+    rates: Rates
 
 
 @dataclass(slots=True)
@@ -224,6 +226,8 @@ class FhirBase:
         )
         if progress.seen is not None:
             progress.seen.request = request
+        if route.interaction == "transaction" and body is not None:
+            self._base.rates.entries(session.principal, body)
         if "prefer" in headers and route.interaction not in AT_ONCE and prefers_async(request):
             url = _ascii(scope["raw_path"])[self._cut :]
             return await self._defer(Replayed(route.interaction, request, url), session)
@@ -237,8 +241,12 @@ class FhirBase:
     async def _admit(self, scope: Scope, progress: Progress) -> Session:
         """The Session of a request, which is recorded from here on, also if it is refused."""
         seen = progress.seen = self._recorder.begin(scope)
-        session = await self._gate.admit(scope[HEADERS].get("authorization"))
-        return session if seen is None else seen.by(session)
+        headers = scope[HEADERS]
+        session = await self._gate.admit(headers.get("authorization"))
+        session = session if seen is None else seen.by(session)
+        method, path = scope["method"], scope["raw_path"]
+        self._base.rates.request(session.principal, method, path, headers)
+        return session
 
     async def _refused(self, problem: Problem, scope: Scope) -> Response:
         """A problem, in XML if that is asked for."""

@@ -10,6 +10,7 @@ import re
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from itertools import chain, count
 from typing import Final
 from urllib.parse import urlsplit
@@ -78,6 +79,7 @@ class EdgeRules:
 
     ``loopback_only``: only loopback origins, and requests of any other origin are refused.
     ``contents``: paths (with what is below them) whose bodies are streamed, and their limit.
+    ``proxies``: who is believed about the address of a client.
     """
 
     hosts: frozenset[str]
@@ -90,6 +92,7 @@ class EdgeRules:
     max_held: int
     contents: tuple[tuple[bytes, int], ...] = ()
     everybody: frozenset[bytes] = frozenset()
+    proxies: tuple[IPv4Network | IPv6Network, ...] = ()
 
     def body_limit(self, path: bytes) -> tuple[int, bool]:
         """Bytes that a body for this path may have, and whether it is streamed."""
@@ -126,6 +129,8 @@ class Edge:
                 await send({"type": "websocket.close", "code": 1008})
             return
         headers = scope[HEADERS] = read_headers(scope["headers"])
+        if self._rules.proxies and scope["client"] is not None:
+            scope["client"] = client_of(scope["client"], headers, self._rules.proxies)
         request_id = headers.get("x-request-id")
         if request_id is None or _REQUEST_ID.fullmatch(request_id) is None:
             request_id = f"{self._prefix}-{next(self._numbers):x}"
@@ -226,6 +231,34 @@ def read_headers(raw: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
     return headers
 
 
+def client_of(
+    peer: tuple[str, int],
+    headers: dict[str, str],
+    proxies: Sequence[IPv4Network | IPv6Network],
+) -> tuple[str, int]:
+    """Who asks: the last address in X-Forwarded-For that is none of our proxies, if the peer is
+    one. What stands before it, anybody may have written.
+    """
+    found = peer
+    for text in reversed([peer[0], *headers.get("x-forwarded-for", "").split(",")][1:]):
+        if not _among(found[0], proxies):
+            break
+        try:
+            found = str(ip_address(text.strip())), 0
+        except ValueError:
+            break
+    return found
+
+
+def _among(address: str, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return False
+    mapped = getattr(found, "ipv4_mapped", None)
+    return any((mapped or found) in network for network in networks)
+
+
 def limited(receive: Receive, limit: int) -> Receive:
     """A receive that raises TooLarge once more than ``limit`` bytes have come."""
     taken = 0
@@ -269,6 +302,7 @@ def edge_rules(settings: Settings, path: str, *, open_: bool) -> EdgeRules:
         max_running=settings.max_running,
         max_held=settings.max_held,
         contents=((f"{path}/Binary".encode(), settings.max_content),),
+        proxies=tuple(map(ip_network, settings.proxies)),
         everybody=frozenset(
             {
                 *(f"{path}/{public}".encode() for public in ("metadata", SMART)),

@@ -38,7 +38,9 @@ _INLINE: Final = frozenset({"BackboneElement", "Element"})
 
 
 class OpenApi:
-    """Makes documents. ``served``: interactions that have a handler; ``url``: of the server."""
+    """Makes documents. ``served``: interactions that have a handler; ``url``: of the server.
+    ``further``: paths beside the FHIR base, and their security schemes.
+    """
 
     def __init__(
         self,
@@ -47,7 +49,9 @@ class OpenApi:
         served: Collection[str],
         url: str,
         version: str,
+        further: tuple[dict[str, Json], dict[str, Json]] = ({}, {}),
     ) -> None:
+        self._paths, self._schemes = further
         self._definitions = definitions
         self._routes = [route for route in routes if route.interaction in served]
         self._url = url
@@ -57,7 +61,7 @@ class OpenApi:
         """Of all types, or of one; KeyError for a type that is none."""
         if type_ is not None and type_ not in self._definitions.resource_types:
             raise KeyError(type_)
-        paths: dict[str, Json] = {}
+        paths: dict[str, Json] = {} if type_ else dict(self._paths)
         for route in self._routes:
             pattern = route.pattern
             if type_ is not None:
@@ -74,7 +78,7 @@ class OpenApi:
             "security": [{"bearer": []}],
             "paths": dict(sorted(paths.items())),
             "components": {
-                "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
+                "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}} | self._schemes,
                 "schemas": Schemas(self._definitions).of(type_),
             },
         }

@@ -120,6 +120,8 @@ def entry(seen: Seen, interaction: str, status: int, **about: Any) -> Entry:
         patients=ordered(patients),
         writes=tuple(recording.writes),
         why=_why(seen.problem),
+        person=standing.fhir_user if standing is not None else "",
+        decisions=tuple(recording.decisions),
         **about,
     )
 

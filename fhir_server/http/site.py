@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 from fhir_server.auth.exchange import Ask, OAuthRefusal, Pairs, Reply
 from fhir_server.auth.render import refusal
@@ -35,11 +36,13 @@ class AuthSite:
         self._cut = len(AUTH) + 1
         self._rows = {(row.method, row.path): row for row in ENDPOINTS}
         self._paths = {row.path for row in ENDPOINTS}
+        self._patterns = [path.split("/") for path in self._paths if "{" in path]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers: dict[str, str] = scope[HEADERS]
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         path = scope["raw_path"].decode("latin-1")[self._cut :]
+        path, captured = self._captured(path)
         row = self._rows.get((method, path))
         if row is None:
             known = path in self._paths
@@ -49,14 +52,28 @@ class AuthSite:
                 allowed = sorted(m for m, place in self._rows if place == path)
                 reply.headers["Allow"] = ", ".join(allowed)
         else:
-            reply = await self._answer(row, scope, receive)
+            reply = await self._answer(row, captured, scope, receive)
         await _deliver(reply, send, head=scope["method"] == "HEAD")
 
-    async def _answer(self, row: Endpoint, scope: Scope, receive: Receive) -> Reply:
-        ask = Ask(row.method, row.path, headers=scope[HEADERS])
+    def _captured(self, path: str) -> tuple[str, tuple[str, ...]]:
+        """The path of the row, and what stands there for its names."""
+        if path in self._paths:
+            return path, ()
+        parts = path.split("/")
+        for pattern in self._patterns:
+            pairs = list(zip(pattern, parts, strict=False))
+            if len(pattern) == len(parts) and all(p == own or p[:1] == "{" for p, own in pairs):
+                found = tuple(unquote(own) for p, own in pairs if p[:1] == "{")
+                return "/".join(pattern), found
+        return path, ()
+
+    async def _answer(
+        self, row: Endpoint, captured: tuple[str, ...], scope: Scope, receive: Receive
+    ) -> Reply:
+        ask = Ask(row.method, row.path, headers=scope[HEADERS], request=scope[REQUEST_ID])
         try:
             async with asyncio.timeout(SECONDS):
-                ask = await _asked(row, scope, receive)
+                ask = replace(await _asked(row, scope, receive), captured=captured)
                 return await self._guarded(row, ask, scope[REQUEST_ID])
         except OAuthRefusal as refused:
             return refusal(self._server, ask, "bad-request", 400) if row.page else refused.reply()
@@ -91,6 +108,8 @@ async def _asked(row: Endpoint, scope: Scope, receive: Receive) -> Ask:
         if media != "application/json":
             raise OAuthRefusal("invalid_request", "the body is not application/json", 415)
         body = loads(await _body(receive), JSON_LIMITS)
+        if not isinstance(body, dict):
+            raise OAuthRefusal("invalid_request", "the body is not a JSON object")
     client = scope.get("client")
     return Ask(
         method=row.method,
@@ -101,6 +120,7 @@ async def _asked(row: Endpoint, scope: Scope, receive: Receive) -> Ask:
         headers=headers,
         cookies=cookies_of(headers.get("cookie", "")),
         address=client[0] if client else "",
+        request=scope[REQUEST_ID],
     )
 
 

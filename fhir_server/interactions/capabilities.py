@@ -52,6 +52,10 @@ ACROSS: Final = (
     ("_type", "token"),
 )
 """Search parameters of every type: https://hl7.org/fhir/R4/search.html#all"""
+ENGINE: Final = (
+    "{} names the candidates and the store judges them; so far this has been tested by the "
+    "contract of its API, not against a real server."
+)
 TEXTS: Final = (TEXT, CONTENT)
 """Parameters that read the words of a resource: every store of this server can."""
 COMPARTMENT: Final = "http://hl7.org/fhir/CompartmentDefinition/"
@@ -83,6 +87,8 @@ class Abilities:
     conditional_delete: str = "single"
     oauth: Mapping[str, str] = field(default_factory=dict)
     """Endpoint -> URL of the authorization server."""
+    engine: str = ""
+    """What finds the candidates of ``_text`` and ``_content`` beside the store, if anything."""
 
 
 def capabilities(abilities: Callable[[], Abilities]) -> Handler:
@@ -137,7 +143,9 @@ def _across(abilities: Abilities) -> Json:
     """What a search over types takes, and the compartments."""
     found: Json = {}
     if "search-system" in abilities.interactions:
-        found["searchParam"] = [{"name": name, "type": kind} for name, kind in ACROSS]
+        found["searchParam"] = [
+            {"name": name, "type": kind, **_engine(abilities, name)} for name, kind in ACROSS
+        ]
     if "search-compartment" in abilities.interactions:
         codes = abilities.schema.definitions.compartments
         found["compartment"] = [COMPARTMENT + code.lower() for code in sorted(codes)]
@@ -179,13 +187,20 @@ def _resource(
         "referencePolicy": ["literal", "logical", "local"],
         "searchInclude": forward,
         "searchRevInclude": backward,
-        "searchParam": _parameters(abilities.schema, type_),
+        "searchParam": _parameters(abilities, type_),
         **_operations(operations),
     }
     return {name: value for name, value in resource.items() if value not in ([], None)}
 
 
-def _parameters(schema: SearchSchema, type_: str) -> list[Json]:
+def _engine(abilities: Abilities, code: str) -> Json:
+    """What is to be known of a parameter that a search engine answers."""
+    asked = abilities.engine and code in TEXTS
+    return {"documentation": ENGINE.format(abilities.engine)} if asked else {}
+
+
+def _parameters(abilities: Abilities, type_: str) -> list[Json]:
+    schema = abilities.schema
     found: list[tuple[str, str, str]] = [
         (parameter.code, parameter.kind, parameter.url)
         for parameter in schema.of(type_).parameters.values()
@@ -193,7 +208,12 @@ def _parameters(schema: SearchSchema, type_: str) -> list[Json]:
     defined = schema.definitions.search_parameters(type_)
     found += [(code, defined[code].type, defined[code].url) for code in TEXTS if code in defined]
     return [
-        {"name": code, "type": kind, **({"definition": url} if url else {})}
+        {
+            "name": code,
+            **({"definition": url} if url else {}),
+            "type": kind,
+            **_engine(abilities, code),
+        }
         for code, kind, url in sorted(found)
     ]
 

@@ -5,29 +5,48 @@ By a search: https://hl7.org/fhir/R4/http.html#3.1.0.7.1
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
+from fhir_server.access.drafts import Draft, Written
 from fhir_server.access.session import Session
-from fhir_server.access.writing import Draft
-from fhir_server.interactions.answer import refuse_parameters
+from fhir_server.interactions.answer import refuse_parameters, version_headers
 from fhir_server.interactions.conditional import few, readable, settle
 from fhir_server.interactions.ports import Criteria, Handler
 from fhir_server.interactions.preconditions import expected
 from fhir_server.model.exchange import Request, Response
 from fhir_server.model.problem import PreconditionFailed
-from fhir_server.model.resource import Key
+from fhir_server.model.resource import Key, Stored
 
 MOST: Final[dict[str, int]] = {"single": 1, "multiple": 1000}
 """Resources that one conditional delete removes, by what the server declares."""
 
 
 async def delete(request: Request, session: Session) -> Response:
-    """204 whether it was there, deleted before, hidden or never there: the same bytes."""
+    """204, with the ETag of the deletion if there was something to delete.
+
+    Deleted before, hidden and never there: the same bytes.
+    """
     refuse_parameters(request)
     key = Key(*request.path)
     version = await expected(request, session, key)
-    await session.write([Draft("DELETE", key, if_match=version)])
-    return Response(204)
+    written = await session.write([Draft("DELETE", key, if_match=version)])
+    return _deleted(session, written)
+
+
+def deletion(session: Session, written: Sequence[Written]) -> Stored | None:
+    """The version that one deletion has made, to be told to who could read what it deleted:
+    with it a resource is brought back to life by If-Match.
+    """
+    stored = written[0].stored if len(written) == 1 else None
+    return stored if stored is not None and session.reads_what_it_deletes(stored.key.type) else None
+
+
+def _deleted(session: Session, written: Sequence[Written]) -> Response:
+    stored = deletion(session, written)
+    if stored is None:
+        return Response(204)
+    return Response(204, headers=version_headers(stored), updated=stored.updated)
 
 
 def conditional_delete(criteria: Criteria, most: int) -> Handler:
@@ -47,9 +66,8 @@ def conditional_delete(criteria: Criteria, most: int) -> Handler:
                 if len(keys) != 1:
                     raise PreconditionFailed("If-Match needs a condition that matches one resource")
                 version = await expected(request, session, keys[0])
-            if keys:
-                await session.write([Draft("DELETE", k, None, version, (guard,)) for k in keys])
-            return Response(204)
+            drafts = [Draft("DELETE", k, None, version, (guard,)) for k in keys]
+            return _deleted(session, await session.write(drafts) if drafts else [])
 
         return await settle(attempt)
 

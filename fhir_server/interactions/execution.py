@@ -11,11 +11,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
+from fhir_server.access.drafts import Draft, Written
 from fhir_server.access.ports import Guard, LedgerWrite
 from fhir_server.access.session import Session
-from fhir_server.access.writing import Draft, Written
 from fhir_server.definitions.registry import Definitions
 from fhir_server.interactions.conditional import few, one_or_none, settle
+from fhir_server.interactions.delete import deletion
 from fhir_server.interactions.entries import METHODS, Entry, entry_problems
 from fhir_server.interactions.links import Condition, Links, Piece, Site, Target, Version, fill
 from fhir_server.interactions.patch import drafted
@@ -37,7 +38,8 @@ PAUSE: Final = 50
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of a write: 200, 201 or 204, and the version that is now current.
+    """What became of a write: 200, 201 or 204, and the version that is now current (of a
+    deletion only where it may be told).
 
     ``written`` False: it existed already, and was left as it is.
     """
@@ -121,10 +123,20 @@ class Execution:
             listed[0] = replace(listed[0], guards=guards)
         written = await self._session.write(listed, ledger) if listed else []
         results = {entry.index: Result(204, None) for entry in self._writes}
-        results |= {i: _result(w) for (i, _), w in zip(drafts, written, strict=True)}
+        done: dict[int, list[Written]] = {}
+        for (index, _), one in zip(drafts, written, strict=True):
+            done.setdefault(index, []).append(one)
+        results |= {index: self._result(of_entry) for index, of_entry in done.items()}
         for index in existing:
             results[index] = Result(200, await self._session.read(keys[index]), False)
         return results
+
+    def _result(self, written: list[Written]) -> Result:
+        """``written``: by one entry; several only of a conditional delete."""
+        stored = written[0].stored
+        if stored is None or stored.deleted:
+            return Result(204, deletion(self._session, written))
+        return Result(201 if written[0].created else 200, stored)
 
     async def _identify(self) -> tuple[dict[int, Key], set[int]]:
         """The identity of every entry; those whose ifNoneExist found one exist already."""
@@ -327,10 +339,3 @@ def _expected(entry: Entry) -> str | None:
         if len(candidates) != 1:
             raise BadRequest("ifMatch names one version")
         return candidates[0]
-
-
-def _result(written: Written) -> Result:
-    stored = written.stored
-    if stored is None or stored.deleted:
-        return Result(204, None)
-    return Result(201 if written.created else 200, stored)

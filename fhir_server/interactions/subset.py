@@ -8,7 +8,6 @@ SUBSETTED, so that nobody takes it for the whole.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
@@ -54,6 +53,8 @@ class Subsets:
                 return self.data
             case "false":
                 return lambda resource: resource
+            case "count":  # "Search only", as the table of _summary in the specification says
+                raise BadRequest("_summary=count is of searches only")
         raise BadRequest(f"_summary: {mode[:40]!r} is none of true, text, data, false")
 
     def summary(self, resource: Json) -> Json:
@@ -112,7 +113,19 @@ def subset(subsets: Subsets, summary: str, elements: tuple[str, ...]) -> Cut | N
         cut = subsets.cut(summary)
     else:
         return None
-    return lambda stored: replace(stored, body=dumps(cut(loads(stored.body))))
+    return lambda stored: stored._replace(body=dumps(cut(loads(stored.body))))
+
+
+def subset_of_included(subsets: Subsets, summary: str, elements: tuple[str, ...]) -> Cut | None:
+    """What is left of an included resource: "the list of elements does not apply to included
+    resources" (https://hl7.org/fhir/R4/search.html#elements), unless it names their type.
+    """
+    typed = tuple(name for name in elements if "." in name)
+    cut = subset(subsets, "" if elements else summary, typed)
+    if cut is None or not typed:
+        return cut
+    types = {name.partition(".")[0] for name in typed}
+    return lambda stored: cut(stored) if stored.key.type in types else stored
 
 
 PARTS: Final = ("_summary", "_elements")
@@ -121,7 +134,7 @@ PARTS: Final = ("_summary", "_elements")
 def part(subsets: Subsets, types: tuple[str, ...], query: Sequence[tuple[str, str]]) -> Cut | None:
     """``_summary`` or ``_elements`` of a query outside of search; None: the whole resources.
 
-    https://hl7.org/fhir/R4/http.html#summary. ``types``: of which ``_elements`` may be.
+    https://hl7.org/fhir/R4/http.html#parameters. ``types``: of which ``_elements`` may be.
     """
     pairs = [(name, value) for name, value in query if name in PARTS]
     asked = dict(pairs)

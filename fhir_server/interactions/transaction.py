@@ -92,11 +92,12 @@ def _shown(result: Result, wanted: str | None) -> bytes:
     stored = result.stored
     body = b""
     if stored is not None:
-        response["location"] = f"{stored.key}/_history/{stored.version}"
+        if not stored.deleted:
+            response["location"] = f"{stored.key}/_history/{stored.version}"
         response["etag"] = stored.etag
         response["lastModified"] = format_instant(stored.updated)
-        if wanted == "representation":
+        if wanted == "representation" and not stored.deleted:
             body = stored.body
-        elif wanted == "OperationOutcome":
+        elif wanted == "OperationOutcome" and not stored.deleted:
             response["outcome"] = stored_outcome(stored)
     return entry_bytes(None, body, {"response": response})

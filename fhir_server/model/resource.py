@@ -7,7 +7,6 @@ A resource is a plain JSON dict. Its stored form is minified JSON bytes with ``i
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import NamedTuple
 
 ID_PATTERN = re.compile(r"[A-Za-z0-9\-.]{1,64}")
@@ -24,8 +23,7 @@ class Key(NamedTuple):
         return f"{self.type}/{self.id}"
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(NamedTuple):
     """One version of one resource as a store holds it.
 
     ``version``: counts from 1 (``meta.versionId``). ``updated``: microseconds since the

@@ -1,14 +1,13 @@
 """Backups: a consistent copy of a data directory, taken while a server writes to it.
 
-A backup holds the database as of one commit, the blobs that it names, and a manifest with the
-size and SHA-256 of every file. It is a folder, or one tar file whose first member is the
-manifest; a key seals that file (``sealed.py``). The locks, the files of jobs and what is swept
-are left out.
+A backup holds the database as of one commit, the blobs that it names, the audit trail as far as
+it goes with that commit, and a manifest with the size and SHA-256 of every file. It is a folder,
+or one tar file whose first member is the manifest; a key seals that file (``sealed.py``). The
+locks, the files of jobs and what is swept are left out.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
@@ -16,43 +15,39 @@ import sqlite3
 import tarfile
 from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple, cast
 
 import msgspec
 
 from fhir_server.store.erase_log import Entry
+from fhir_server.store.files import BLOCK, File, described, sha256_of, sync, write
 from fhir_server.store.sealed import Sealer, SealError, Unsealer, is_sealed
 from fhir_server.store.sqlite import schema
 from fhir_server.store.sqlite.reapplying import Reapplied, reapply
 from fhir_server.store.sqlite.schema import FILE
+from fhir_server.store.trail import FORMER, Trail, copy_piece, remember
 
 MANIFEST: Final = "manifest.json"
-FORMAT: Final = 1
-BLOCK: Final = 1 << 20
+FORMAT: Final = 2
+"""1 had no audit trail."""
 STAGE: Final = "backup.part"
 """In the data directory: where a backup is put together that leaves it sealed."""
 MOST_MANIFEST: Final = 1 << 28
 """Bytes of a manifest that is read at all."""
 
 _BLOB: Final = re.compile(r"blobs/([0-9a-f]{2})/(\1[0-9a-f]{62})")
+_CHAIN: Final = re.compile(r"audit/[0-9A-Za-z][0-9A-Za-z.\-]{0,99}\.ndjson")
 
 
 class ArchiveError(Exception):
     """A backup that cannot be made or used; its text is the one line that the user reads."""
 
 
-class File(msgspec.Struct, frozen=True):
-    """One file. ``size`` in bytes, ``sha256`` in hexadecimal digits."""
-
-    name: str
-    size: int
-    sha256: str
-
-
 class Manifest(msgspec.Struct, frozen=True):
     """``position``: of the change feed; ``counts``: current resources per type; ``taken``:
-    an instant; ``schema``: of the database.
+    an instant; ``schema``: of the database; ``audit_keys``: public keys of the audit trail.
     """
 
     format: int
@@ -62,10 +57,16 @@ class Manifest(msgspec.Struct, frozen=True):
     position: int
     counts: dict[str, int]
     files: list[File]
+    audit_keys: list[str] = []
 
 
 def back_up(
-    data: Path, place: Path, software: str, taken: str, key: bytes | None = None
+    data: Path,
+    place: Path,
+    software: str,
+    taken: str,
+    key: bytes | None = None,
+    trail: Trail | None = None,
 ) -> Manifest:
     """Back up ``data`` to a new folder, or to a new file if the name ends in ``.tar`` or there is
     a ``key``. Nothing unsealed then lies anywhere but in ``data``.
@@ -80,7 +81,9 @@ def back_up(
         with closing(schema.connect(copy, readonly=True)) as connection:
             _sound(connection)
             blobs = sorted(set(_blobs(connection)))
-            files = [_entry(folder, FILE), *(_copy_blob(data, folder, *blob) for blob in blobs)]
+            files = [described(folder, FILE), *(_copy_blob(data, folder, *blob) for blob in blobs)]
+            pieces = [] if trail is None else trail.pieces(partial(_has_row, connection))
+            files += [copy_piece(data, folder, *piece) for piece in pieces]
             manifest = Manifest(
                 format=FORMAT,
                 software=software,
@@ -89,8 +92,9 @@ def back_up(
                 position=schema.last(connection, schema.SEQ),
                 counts=dict(connection.execute("SELECT type, live FROM counter WHERE live > 0")),
                 files=files,
+                audit_keys=[] if trail is None else trail.keys,
             )
-        _write(folder / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=1))
+        write(folder / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=1))
     return manifest
 
 
@@ -123,6 +127,7 @@ def restore(
         manifest = _unpack(place, part, key)
         _forget(part / FILE, forget)
         reapplied = reapply(part, erased)
+        remember(part / FORMER, manifest.audit_keys)
         (part / MANIFEST).unlink()
         if data.exists():
             data.rmdir()
@@ -130,7 +135,7 @@ def restore(
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
-    _sync(data.absolute().parent)
+    sync(data.absolute().parent)
     return Restored(manifest, reapplied)
 
 
@@ -158,7 +163,7 @@ def _built(place: Path, data: Path, key: bytes | None) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    _sync(place.absolute().parent)
+    sync(place.absolute().parent)
 
 
 def _pack(folder: Path, place: Path) -> None:
@@ -167,7 +172,7 @@ def _pack(folder: Path, place: Path) -> None:
     with tarfile.open(whole, "w", format=tarfile.GNU_FORMAT) as tar:
         for name in names:
             tar.add(folder / name, name, recursive=False)
-    _sync(whole)
+    sync(whole)
     whole.rename(place)
 
 
@@ -187,7 +192,7 @@ def _seal(folder: Path, place: Path, key: bytes) -> None:
         except BaseException:
             part.unlink()
             raise
-    _sync(part)
+    sync(part)
     part.rename(place)
 
 
@@ -203,7 +208,7 @@ def _copy_database(source: Path, copy: Path) -> None:
         schema.schema_version(connection)
         connection.execute("VACUUM INTO ?", (str(copy),))
     copy.chmod(0o600)
-    _sync(copy)
+    sync(copy)
 
 
 def _sound(connection: sqlite3.Connection) -> None:
@@ -228,34 +233,16 @@ def _copy_blob(data: Path, folder: Path, sha256: str, size: int) -> File:
     except OSError as error:
         raise ArchiveError(f"blob {sha256} cannot be read: {error.strerror}") from None
     target.chmod(0o600)
-    _sync(target)
-    found = _entry(folder, name)
+    sync(target)
+    found = described(folder, name)
     if (found.sha256, found.size) != (sha256, size):
         raise ArchiveError(f"blob {sha256} is damaged")
     return found
 
 
-def _entry(folder: Path, name: str) -> File:
-    path = folder / name
-    return File(name, path.stat().st_size, _sha256(path))
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
-    _sync(path)
-
-
-def _sync(path: Path) -> None:
-    file = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
+def _has_row(connection: sqlite3.Connection, kind: str, key: str) -> bool:
+    found = connection.execute("SELECT 1 FROM ledger WHERE kind = ? AND key = ?", (kind, key))
+    return found.fetchone() is not None
 
 
 # --- using ------------------------------------------------------------------------------
@@ -286,9 +273,10 @@ def _unpack(place: Path, folder: Path, key: bytes | None) -> Manifest:
         path = folder / entry.name
         if not path.is_file() or path.stat().st_size != entry.size:
             raise ArchiveError(f"{place} is not a whole backup: {entry.name}")
-        if _sha256(path) != entry.sha256:
+        if sha256_of(path) != entry.sha256:
             raise ArchiveError(f"{place} was changed: {entry.name}")
-        _sync(path)
+        path.chmod(0o600)
+        sync(path)
     return manifest
 
 
@@ -326,7 +314,7 @@ def _from_tar(tar: tarfile.TarFile, place: Path, folder: Path) -> Manifest:
         raise ArchiveError(f"{place} is not a backup")
     content = file.read()
     manifest = _manifest(content)
-    _write(folder / MANIFEST, content)
+    write(folder / MANIFEST, content)
     wanted = {entry.name: entry.size for entry in manifest.files}
     while (member := tar.next()) is not None:
         content_of = tar.extractfile(member) if member.isreg() else None
@@ -344,14 +332,14 @@ def _manifest(content: bytes) -> Manifest:
         manifest = msgspec.json.decode(content, type=Manifest)
     except msgspec.MsgspecError:
         raise ArchiveError("the manifest of the backup cannot be read") from None
-    if manifest.format != FORMAT or manifest.schema > schema.VERSION:
+    if manifest.format not in (1, FORMAT) or manifest.schema > schema.VERSION:
         raise ArchiveError(
             f"the backup was made by version {manifest.software}: use the newer program"
         )
     names = [entry.name for entry in manifest.files]
     if len(set(names)) < len(names) or names[:1] != [FILE]:
         raise ArchiveError("the manifest of the backup cannot be used")
-    if not all(_BLOB.fullmatch(name) for name in names[1:]):
+    if not all(_BLOB.fullmatch(name) or _CHAIN.fullmatch(name) for name in names[1:]):
         raise ArchiveError("the manifest of the backup names what no backup holds")
     return manifest
 

@@ -34,7 +34,7 @@ BLOCK: Final = 1 << 20
 
 INCOMING: Final = "incoming"
 LOCK: Final = "lock"
-_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _PREFIX: Final = re.compile(r"[0-9a-f]{2}")
 
 
@@ -170,7 +170,7 @@ class LocalBlobs:
         file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=self._root)
         digest, size = hashlib.sha256(), 0
         try:
-            async for block in _gathered(content):
+            async for block in gathered(content):
                 await asyncio.to_thread(_append, file, digest, block)
                 size += len(block)
             blob = Blob(digest.hexdigest(), size)
@@ -232,7 +232,7 @@ class LocalBlobs:
     def _names(self) -> Iterator[str]:
         for folder in os.listdir(self._root):
             if _PREFIX.fullmatch(folder):
-                yield from (n for n in self._list(folder) if _DIGEST.fullmatch(n))
+                yield from (n for n in self._list(folder) if DIGEST.fullmatch(n))
 
     async def discard(self, sha256: str, before: float) -> bool:
         place = _place(sha256)
@@ -300,7 +300,7 @@ class LocalBlobs:
 
 
 def _place(sha256: str) -> str:
-    if _DIGEST.fullmatch(sha256) is None:
+    if DIGEST.fullmatch(sha256) is None:
         raise ValueError("not a SHA-256")
     return f"{sha256[:2]}/{sha256}"
 
@@ -312,7 +312,7 @@ def _append(file: int, digest: hashlib._Hash, block: bytes) -> None:
         rest = rest[os.write(file, rest) :]
 
 
-async def _gathered(content: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def gathered(content: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """The stream in blocks of at least BLOCK bytes, so that few threads are entered."""
     parts: list[bytes] = []
     size = 0

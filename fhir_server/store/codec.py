@@ -166,6 +166,10 @@ class Codec:
             return 0, b""
         return len(body), self._compress(body + pack(values))
 
+    def close(self, raw: bytes) -> bytes:
+        """The frame of what ``open`` gave, of another database."""
+        return self._compress(raw) if raw else b""
+
     def open(self, frame: bytes) -> bytes:
         """Body and packed values behind it."""
         if not frame:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from typing import Any
+import tempfile
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 from fhir_server.config import Settings
-from fhir_server.model.problem import Unavailable
+from fhir_server.model.problem import BadRequest, Unavailable
 from fhir_server.store.base import Store
 from fhir_server.store.blobs import Blobs, LocalBlobs, MemoryBlobs
 from fhir_server.store.memory import MemoryStore
@@ -15,11 +18,22 @@ from fhir_server.store.sqlite import opening as sqlite
 
 async def open_store(settings: Settings, role: str) -> Store:
     """``role``: "serve", or "command" beside or without a server. Raises Unavailable."""
+    store = await _open_store(settings, role)
+    if not settings.search:
+        return store
+    try:
+        return search_opener()(store, settings)
+    except Unavailable:
+        await store.close()
+        raise
+
+
+async def _open_store(settings: Settings, role: str) -> Store:
     if settings.store == "memory:":
         return MemoryStore()
     if settings.on_mongodb:
         return await mongo_opener()(settings.store)
-    return await sqlite.open_store(settings.data, role)
+    return await sqlite.open_store(settings.data, role, most_slow=settings.max_slow)
 
 
 def mongo_opener() -> Callable[[str], Coroutine[Any, Any, Store]]:
@@ -29,6 +43,41 @@ def mongo_opener() -> Callable[[str], Coroutine[Any, Any, Store]]:
     except ImportError:
         raise Unavailable("a MongoDB store needs its driver: install vehr[mongo]") from None
     return open_store
+
+
+def search_opener() -> Callable[[Store, Settings], Store]:
+    """Raises Unavailable without the client, which only this needs."""
+    try:
+        from fhir_server.store.elastic.opening import over
+    except ImportError:
+        raise Unavailable("VEHR_SEARCH needs a client: install vehr[elastic]") from None
+    return over
+
+
+@runtime_checkable
+class Followed(Protocol):
+    """A store with a search engine beside it."""
+
+    def following(self) -> AbstractAsyncContextManager[None]:
+        """The engine follows the store by itself meanwhile."""
+        ...
+
+    async def rebuild(self, told: Callable[[int, int], None]) -> int:
+        """Makes its index anew and waits for it. ``told``: the position of the change feed that
+        it has come to, and the last one, again and again. The last one."""
+        ...
+
+
+def following(store: Store) -> AbstractAsyncContextManager[None]:
+    """What a server does for the search engine, if it has one."""
+    return store.following() if isinstance(store, Followed) else nullcontext()
+
+
+async def rebuild_search(store: Store, told: Callable[[int, int], None]) -> int:
+    """As of ``Followed.rebuild``. Raises BadRequest without a search engine."""
+    if not isinstance(store, Followed):
+        raise BadRequest("VEHR_SEARCH names no search engine", code="not-supported")
+    return await store.rebuild(told)
 
 
 def sole_server(settings: Settings) -> sqlite.Lock | None:
@@ -41,6 +90,29 @@ def sole_server(settings: Settings) -> sqlite.Lock | None:
 
 
 def open_blobs(settings: Settings) -> Blobs:
+    """Raises Unavailable: an object store without its client, or below a store in memory, which
+    would sweep what others have stored there.
+    """
+    if settings.blobs is not None:
+        if settings.store == "memory:":
+            raise Unavailable("VEHR_STORE=memory: keeps contents in memory too: unset VEHR_BLOBS")
+        try:
+            from fhir_server.store.s3 import S3Blobs
+        except ImportError:
+            raise Unavailable("VEHR_BLOBS=s3://… needs its client: install vehr[s3]") from None
+        return S3Blobs(settings.blobs, settings.data / "spool", settings.max_content)
     if settings.store == "memory:":
         return MemoryBlobs(settings.max_content)
     return LocalBlobs(settings.data / "blobs", settings.max_content)
+
+
+@contextmanager
+def data_folder(settings: Settings) -> Iterator[Path]:
+    """Where the files of jobs and of the audit trail lie; those of a store that keeps nothing
+    are not kept either.
+    """
+    if settings.store != "memory:":
+        yield settings.data
+        return
+    with tempfile.TemporaryDirectory(prefix="vehr-") as folder:
+        yield Path(folder)

@@ -12,10 +12,12 @@ import gc
 import resource
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 import uvicorn
 
@@ -23,14 +25,20 @@ from fhir_server.app import opened, serving
 from fhir_server.config import Settings
 from fhir_server.http.respond import Asgi
 from fhir_server.workers.connection import SPARE, Connection, LimitedConfig, Limits
+from fhir_server.workers.tls import Certificate, certificate
 
 FINISH_SECONDS: Final = 10
 """For answers that are under way when the server stops; jobs have up to 15 more."""
+SWITCH_SECONDS: Final = 0.0005
+"""How long a thread that computes keeps the event loop from its turn: a request needs many
+turns, and with the 5 ms of the interpreter one slow search makes all others slow."""
 COLLECT: Final = (50_000, 20, 50)
 """Garbage is looked for less often: requests leave almost no cycles."""
 DRAIN_SECONDS: Final = 30
 """After which a process that was told to stop is ended."""
 BACKLOG: Final = 2048
+RENEWALS: Final = 300
+"""Ticks between two looks at the certificate."""
 CHECKS: Final = 10
 """Ticks (of 100 ms) between two looks at the connections."""
 
@@ -50,8 +58,15 @@ class Work:
 class Server(uvicorn.Server):
     """A uvicorn server that leaves in good order. ``leaving`` is set when it was told to."""
 
-    def __init__(self, config: LimitedConfig, leaving: asyncio.Event, grace: float) -> None:
+    def __init__(
+        self,
+        config: LimitedConfig,
+        leaving: asyncio.Event,
+        grace: float,
+        certificate: Certificate | None = None,
+    ) -> None:
         super().__init__(config)
+        self._certificate = certificate
         self._leaving = leaving
         self._grace = grace
 
@@ -76,6 +91,8 @@ class Server(uvicorn.Server):
             for connection in tuple(self.server_state.connections):
                 if isinstance(connection, Connection):
                     connection.check(now)
+        if self._certificate is not None and counter % RENEWALS == 0:
+            self._certificate.renew()
         return await super().on_tick(counter)
 
 
@@ -94,18 +111,31 @@ def run(work: Work, told: Told, supervisor: int | None = None) -> None:
 
 async def _serve(work: Work, told: Told, supervisor: int | None) -> None:
     settings, leaving = work.settings, asyncio.Event()
+    tls = certificate(settings)
     async with (
         opened(settings, "worker") as domain,
         serving(domain, open_=work.open_, leaving=leaving.is_set) as application,
     ):
-        server = Server(configuration(application, settings), leaving, settings.leave_seconds)
+        config = configuration(application, settings)
+        if tls is not None:
+            config.load()
+            config.ssl = tls.context
+            bound_handshakes(settings.head_seconds)
+        server = Server(config, leaving, settings.leave_seconds, tls)
         if supervisor is not None:
             asyncio.get_running_loop().add_reader(supervisor, server.leave, 0)
+        sys.setswitchinterval(SWITCH_SECONDS)
         gc.collect()
         gc.freeze()
         gc.set_threshold(*COLLECT)
         told()
         await server.serve(sockets=list(work.sockets))
+
+
+def bound_handshakes(seconds: float) -> None:
+    """A client that does not shake hands is as one that sends no headers."""
+    loop: Any = asyncio.get_running_loop()
+    loop.create_server = partial(loop.create_server, ssl_handshake_timeout=seconds)
 
 
 def configuration(application: Asgi, settings: Settings) -> LimitedConfig:

@@ -12,10 +12,10 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import jsonschema
 import msgspec
@@ -91,13 +91,19 @@ def load(folder: Path) -> ModelPackage:
 
 def _manifest(path: Path, kind: type[T]) -> T:
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)
-        _validator(path.stem).validate(data)
-        return msgspec.convert(data, kind)
+        return cast(T, _checked(path.stem, path.read_text(encoding="utf-8"), cast(Any, kind)))
     except jsonschema.ValidationError as error:
         raise PackageError(f"{path.name}: {error.json_path}: {error.message}") from error
     except (ValueError, msgspec.ValidationError) as error:
         raise PackageError(f"{path.name}: {error}") from error
+
+
+@lru_cache(maxsize=64)
+def _checked(name: str, text: str, kind: type[Any]) -> Any:
+    """A manifest by its content: to judge one costs more than the rest of a package."""
+    data = tomllib.loads(text, parse_float=Decimal)
+    _validator(name).validate(data)
+    return msgspec.convert(data, kind)
 
 
 @cache

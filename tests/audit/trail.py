@@ -14,6 +14,11 @@ NAME = "Kovalenko-Canary"
 
 
 class Clinic:
+    """``other``: another patient; ``auditor``: headers of a client that reads the trail."""
+
+    other = until = ""
+    auditor: dict[str, str] = {}
+
     def __init__(self, server: Server, data: Path) -> None:
         self.server = server
         self.data = data

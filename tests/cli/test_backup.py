@@ -6,6 +6,7 @@ import asyncio
 import io
 import random
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tarfile
@@ -22,6 +23,7 @@ from fhir_server.app import opened
 from fhir_server.cli.archives import take_backup, use_backup
 from fhir_server.config import Settings
 from fhir_server.store.archive import MANIFEST
+from fhir_server.store.sqlite import schema
 from fhir_server.store.sqlite.schema import FILE
 from tests.faults.check import check
 from tests.faults.load import Load, Told
@@ -29,6 +31,7 @@ from tests.faults.running import ROOT, clean_environ, running
 from tests.serving import served
 
 CONTENT = bytes(range(256)) * 400
+DIV = '<div xmlns="http://www.w3.org/1999/xhtml">something</div>'
 
 
 def vehr(*words: object) -> subprocess.CompletedProcess[str]:
@@ -204,6 +207,35 @@ def test_t17_names_in_a_manifest(small: Path, tmp_path: Path, name: str) -> None
     text = (copy / MANIFEST).read_text().replace(str(blob), name)
     (copy / MANIFEST).write_text(text)
     assert "no backup holds" in refused(copy, tmp_path / "new")
+
+
+# --- of older programs: R20 ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("deltas", [(), (("CREATE TABLE further (rid INTEGER PRIMARY KEY)",),)])
+def test_r20_a_backup_of_an_older_schema_is_restored(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deltas: tuple[tuple[str, ...]]
+) -> None:
+    """Of the version before the index of words; by this program, and by one that is to come."""
+    use_backup(Settings(data=tmp_path / "old"), small / "backup")
+    connection = sqlite3.connect(tmp_path / "old" / FILE)
+    for statement in ("DROP TABLE words", "DROP TABLE followed", "DROP TABLE worded"):
+        connection.execute(statement)
+    connection.execute("PRAGMA user_version = 2")
+    connection.close()
+    take_backup(Settings(data=tmp_path / "old"), tmp_path / "older.tar")
+    monkeypatch.setattr(schema, "DELTAS", (*schema.DELTAS, *deltas))
+    monkeypatch.setattr(schema, "VERSION", schema.UNRELEASED + len(schema.DELTAS))
+    steps = tuple(f"PRAGMA user_version = {n}" for n in range(2, schema.VERSION + 1))
+    monkeypatch.setattr(schema, "_SET_VERSION", steps)
+    done = use_backup(Settings(data=tmp_path / "new"), tmp_path / "older.tar")
+    assert (done.manifest.schema, sum(done.manifest.counts.values())) == (2, 2)
+    with served("sqlite", tmp_path / "new") as server:
+        [found] = server.get("Patient").json()["entry"]
+        assert server.get("Patient?_text=nothing").json()["total"] == 0
+        found["resource"]["text"] = {"status": "generated", "div": DIV}
+        assert server.put(f"Patient/{found['resource']['id']}", found["resource"]).is_success
+        assert server.get("Patient?_text=something").json()["total"] == 1
 
 
 # --- encrypted: T26 ---------------------------------------------------------------------

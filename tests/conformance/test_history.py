@@ -89,7 +89,15 @@ def test_c24_since_and_at(server: Server, level: str) -> None:
 
 @pytest.mark.parametrize(
     "query",
-    ["_since=yesterday", "_at=x", "_count=0", "_count=-1", "_sort=date", "_at=2020&_at=2021"],
+    [
+        "_since=yesterday",
+        "_at=x",
+        "_count=0",
+        "_count=-1",
+        "_sort=date",
+        "_at=2020&_at=2021",
+        "_summary=count",
+    ],
 )
 @pytest.mark.parametrize("level", LEVELS)
 def test_c24_refused(server: Server, level: str, query: str) -> None:

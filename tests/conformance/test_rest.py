@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import httpx
 import pytest
 
 from fhir_server.formats import xml
@@ -149,8 +150,47 @@ def test_c10_delete_again(server: Server) -> None:
     first, again, never = server.delete(url), server.delete(url), server.delete("Patient/never")
     assert [a.status_code for a in (first, again, never)] == [204] * 3
     assert [a.content for a in (first, again, never)] == [b""] * 3
-    assert {a.headers.get("etag") for a in (first, again, never)} == {None}
+    assert [a.headers.get("etag") for a in (first, again, never)] == ['W/"2"', None, None]
     assert server.get(f"{url}/_history").json()["total"] == 2
+
+
+def bare(answer: httpx.Response) -> tuple[int, bytes, dict[str, str]]:
+    """What an answer says, but for the name of its request."""
+    return answer.status_code, answer.content, {**answer.headers, "x-request-id": ""}
+
+
+def test_c10_only_who_may_read_is_told_of_a_deletion(secured: Server) -> None:
+    """The version of a deletion says that there was something."""
+    everything = secured.bearer("system/*.cruds")
+    mine, other = secured.create(PATIENT, headers=everything), "never"
+    theirs = secured.create(PATIENT, headers=everything)
+    for scope, holder in (
+        ("system/Patient.d", {}),
+        ("patient/Patient.rd", {"patient": mine["id"]}),
+    ):
+        headers = secured.bearer(scope, **holder)
+        hidden = theirs if holder else secured.create(PATIENT, headers=everything)
+        answers = [
+            secured.delete(f"Patient/{id_}", headers=headers) for id_ in (hidden["id"], other)
+        ]
+        assert bare(answers[0]) == bare(answers[1])
+    assert secured.get(f"Patient/{theirs['id']}", headers=everything).status_code == 200
+    headers = secured.bearer("patient/Patient.rd", patient=mine["id"])
+    assert secured.delete(f"Patient/{mine['id']}", headers=headers).headers["etag"] == 'W/"2"'
+
+
+def test_c11_the_version_of_a_deletion_guards_the_return(server: Server) -> None:
+    """http.html#delete: ETag on the response, for version contention when it is brought back."""
+    made = server.create(PATIENT)
+    url = f"Patient/{made['id']}"
+    etag = server.delete(url).headers["etag"]
+    body = PATIENT | {"id": made["id"]}
+    assert server.put(url, body, headers={"if-match": 'W/"1"'}).status_code == 412
+    back = server.put(url, body, headers={"if-match": etag})
+    assert (back.status_code, back.headers["etag"]) == (200, 'W/"3"')
+    assert server.delete(f"Patient?_id={made['id']}").headers["etag"] == 'W/"4"'
+    assert server.delete(f"Patient?_id={made['id']}").headers.get("etag") is None
+    assert server.put(url, body, headers={"if-match": etag}).status_code == 412
 
 
 def test_c11_put_revives(server: Server) -> None:

@@ -4,7 +4,8 @@ from dataclasses import fields
 
 import pytest
 
-from fhir_server.config import Settings, SettingsError, read, settings_table
+from fhir_server.config import Settings, SettingsError, read
+from fhir_server.config_table import settings_table
 
 
 def test_defaults_and_values() -> None:
@@ -20,7 +21,7 @@ def test_defaults_and_values() -> None:
         ("VEHR_DATABASE", "x", "VEHR_DATABASE is not a setting"),
         ("VEHR_STORE", "mongodb://user:secret@h/?w=1", "must name a database"),
         ("VEHR_STORE", "postgres://x", "must be sqlite:"),
-        ("VEHR_SEARCH", "http://e:9200", "not available yet"),
+        ("VEHR_SEARCH", "e:9200", "http or https"),
         ("VEHR_EVENTS", "kafka://h", "not available yet"),
         ("VEHR_BASE_URL", "h.example", "http or https"),
         ("VEHR_BASE_URL", "https://h.example/?a=1", "without query"),

@@ -97,6 +97,13 @@ def origin(server: Server) -> None:
         assert (answer.headers.get(allowed) == name) is known
 
 
+def rated(server: Server) -> None:
+    server.user("doc", "family-doctor", "Practitioner/d")
+    headers = server.bearer("user/*.rs", user="doc")
+    found = [server.get("Practitioner", headers=headers).status_code for _ in range(3)]
+    assert found == [200, 200, 429]
+
+
 def zone(server: Server) -> None:
     made = {"resourceType": "Observation", "status": "final", "code": {"text": "x"}}
     server.create(made | {"effectiveDateTime": "2020-01-01T23:30:00Z"})
@@ -140,7 +147,7 @@ def domain(folder: Path, value: Any) -> None:
     """It stands in what an authenticator app shows."""
     said = io.StringIO()
     with (
-        mock.patch("fhir_server.cli.user.beside"),
+        mock.patch("fhir_server.cli.user.administering", return_value="KEY"),
         mock.patch.dict(os.environ, VEHR_DOMAIN=value),
         contextlib.redirect_stdout(said),
     ):
@@ -193,7 +200,15 @@ LONG = {"resourceType": "Patient", "name": [{"text": "x" * 3000}]}
 ACTS: dict[str, tuple[Any, Act]] = {
     "data": (None, data),
     "store": (None, nothing_kept),
-    "search": ("SEARCH", only_its_default),
+    "search": (None, elsewhere("tests/elastic/test_failing.py::test_on_a_server")),
+    **{
+        name: (None, elsewhere(f"tests/elastic/test_failing.py::{test}"))
+        for name, test in (
+            ("search_secret", "test_it_shows_its_secret"),
+            ("search_secret_file", "test_it_shows_its_secret"),
+            ("search_ca", "test_certificates_are_judged"),
+        )
+    },
     "events": ("EVENTS", only_its_default),
     "models": (None, models),
     "base_url": ("https://ehr.example", seen(urls, "base_url")),
@@ -203,6 +218,28 @@ ACTS: dict[str, tuple[Any, Act]] = {
     "second_factor": (
         "required",
         elsewhere("tests/smart/test_pages.py::test_clinicians_may_be_made_to_have_one"),
+    ),
+    **{
+        name: (None, elsewhere(f"tests/workers/test_tls.py::{test}"))
+        for name, test in (
+            ("tls_cert", "test_it_serves_https_with_hsts"),
+            ("tls_key", "test_settings_that_do_not_fit_are_one_line"),
+        )
+    },
+    "proxies": (None, elsewhere("tests/http/test_rates.py::test_t19_only_proxies_are_believed")),
+    "user_rate": (2, seen(rated, "user_rate", open_=False)),
+    "client_rate": (2, seen(rated, "client_rate", open_=False)),
+    "delicate_rate": (
+        None,
+        elsewhere("tests/http/test_rates.py::test_t20_delicate_acts_have_a_limit_of_their_own"),
+    ),
+    "login_provider": (
+        None,
+        elsewhere("tests/auth/test_external.py::test_a_user_signs_in_by_the_provider"),
+    ),
+    "registration": (
+        "token",
+        elsewhere("tests/auth/test_registration.py::test_an_app_registers_and_is_used"),
     ),
     "outbound_loopback": (
         "yes",
@@ -254,6 +291,10 @@ ACTS: dict[str, tuple[Any, Act]] = {
             of_edge("max_running"),
             elsewhere(f"{ADMISSION}test_r12_beyond_the_limit_requests_are_refused_at_once"),
         ),
+    ),
+    "max_slow": (
+        2,
+        elsewhere("tests/security/test_t13_shares.py::test_t13_one_asks_dear_queries_others_go_on"),
     ),
     "max_held": (
         99,
@@ -312,6 +353,10 @@ ACTS: dict[str, tuple[Any, Act]] = {
     "backup_key": (
         None,
         elsewhere("tests/cli/test_backup.py::test_an_encrypted_backup_restores_whole"),
+    ),
+    "blobs": (
+        None,
+        elsewhere("tests/store/test_s3.py::test_a_server_keeps_large_contents_there"),
     ),
     "erase_log": (
         None,

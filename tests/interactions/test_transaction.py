@@ -91,7 +91,8 @@ def test_c58_order_and_responses(server: Server) -> None:
         assert response["etag"] == 'W/"1"' and response["lastModified"]
         assert server.get(response["location"]).status_code == 200
     assert "resource" not in shown[1]
-    assert server.get(f"Patient/{old['id']}").status_code == 410
+    assert (responses[3]["etag"], "location" in responses[3]) == ('W/"2"', False)
+    assert server.get(f"Patient/{old['id']}").headers["etag"] == 'W/"2"'
 
 
 @pytest.mark.parametrize(

@@ -13,14 +13,29 @@ import pytest
 
 from fhir_server.model.problem import TooLarge
 from fhir_server.store.blobs import BLOCK, Blob, Blobs, Damaged, LocalBlobs, MemoryBlobs
+from tests.s3 import new_bucket
 
 LIMIT = 3 * BLOCK
 Make = Callable[[], Blobs]
 
 
-@pytest.fixture(params=["local", "memory"])
+def in_s3(tmp_path: Path) -> Blobs:
+    bucket = new_bucket()
+    from fhir_server.store.s3 import S3Blobs
+
+    return S3Blobs(bucket, tmp_path / "spool", LIMIT)
+
+
+KINDS: dict[str, Callable[[Path], Blobs]] = {
+    "local": lambda tmp_path: LocalBlobs(tmp_path / "blobs", LIMIT),
+    "memory": lambda _: MemoryBlobs(LIMIT),
+    "s3": in_s3,
+}
+
+
+@pytest.fixture(params=KINDS)
 def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> Blobs:
-    return LocalBlobs(tmp_path / "blobs", LIMIT) if request.param == "local" else MemoryBlobs(LIMIT)
+    return KINDS[request.param](tmp_path)
 
 
 async def stream(*parts: bytes) -> AsyncIterator[bytes]:

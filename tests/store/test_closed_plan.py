@@ -40,12 +40,12 @@ def test_a_new_node_fails_the_type_check(tmp_path: Path) -> None:
     place = tmp_path / "fhir_server" / "search" / "plan.py"
     text = place.read_text(encoding="utf-8")
     node = "@dataclass(frozen=True, slots=True)\nclass Resembles:\n    param: str\n\n\n"
-    grown = text.replace("    | InPatient\n)", "    | InPatient\n    | Resembles\n)")
+    grown = text.replace("    | Dated\n)", "    | Dated\n    | Resembles\n)")
     assert grown != text
     place.write_text(grown.replace("Leaf: TypeAlias", node + "Leaf: TypeAlias"), encoding="utf-8")
     settings = ["--config-file", str(ROOT / "pyproject.toml"), "fhir_server/store"]
     found = subprocess.run(
         [sys.executable, "-m", "mypy", *settings], cwd=tmp_path, capture_output=True, text=True
     )
-    for store in ("memory.py", "sqlite/view.py", "sqlite/probes.py"):
+    for store in ("memory.py", "sqlite/view.py", "sqlite/probes.py", "elastic/queries.py"):
         assert f"fhir_server/store/{store}" in found.stdout, found.stdout

@@ -25,14 +25,32 @@ _URL: Final = re.compile(
     rb"|[?&](?:patient|subject)(?::Patient)?=(?:Patient(?:/|%2F))?([A-Za-z0-9\-.]{1,64})",
     re.IGNORECASE,
 )
+FAILED: Final = 400
+"""From this status on a request has failed."""
 _ID: Final = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 _PURPOSE: Final = re.compile(
     r"(?:http://terminology\.hl7\.org/CodeSystem/v3-ActReason\|)?([A-Z]{1,20})"
 )
 
 
+class Decision(msgspec.Struct, frozen=True, omit_defaults=True, array_like=True):
+    """A decision on consent, taken for a request. ``consents``: id and version of those that
+    were looked at. ``rule``: which part of them decided. ``outcome``: permit or deny.
+    ``token``: the id of the token that asked (``jti``).
+    """
+
+    patient: str
+    outcome: str
+    rule: str
+    reason: str = ""
+    purpose: str = ""
+    token: str = ""
+    consents: tuple[tuple[str, int], ...] = ()
+
+
 class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One request. ``at``: microseconds since the epoch, when it was answered.
+    """One request, or one event of the server. ``at``: microseconds since the epoch, when it was
+    answered.
 
     ``url``: path and query below the base as they came, ``form``: the parameters of a search by
     form; both without secrets, base64 in JSON. ``grant``: the end of the hash of the token.
@@ -40,6 +58,8 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     ``patients``: ids of those whose data it named or was answered with. ``writes``: rows of
     the ledger (kind ``audit``) that committed with its writes, each with its SHA-256. ``why``: a
     failure, by its issue code; of a refusal also the reason. ``job``: it ran as one, later.
+    ``person``: the user's own resource (``Type/id``). ``target``: what an act of administration
+    was about (``user/anna``). ``decisions``: on consent, taken for it.
     """
 
     at: int
@@ -60,6 +80,13 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     writes: tuple[tuple[str, str], ...] = ()
     why: str = ""
     job: bool = False
+    person: str = ""
+    target: str = ""
+    decisions: tuple[Decision, ...] = ()
+
+    @property
+    def refused(self) -> bool:
+        return self.status >= FAILED
 
 
 @dataclass(slots=True)
@@ -74,6 +101,7 @@ class Recording:
     patients: set[str] = field(default_factory=set)
     what: list[str] = field(default_factory=list)
     writes: list[tuple[str, str]] = field(default_factory=list)
+    decisions: dict[Decision, None] = field(default_factory=dict)
 
 
 def named_in(body: bytes) -> set[str]:

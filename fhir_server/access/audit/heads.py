@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import (
 
 from fhir_server.access.audit.chain import Place
 from fhir_server.store.ledger import LedgerWrite, Row
+from fhir_server.store.trail import FORMER
 
 KIND: Final = "audit-head"
 FILE: Final = "audit.key"
@@ -57,15 +58,25 @@ class HeadKey:
         }
         return LedgerWrite(KIND, place.chain, value)
 
-    def holds(self, row: Row) -> bool:
-        """Was it signed with this key, as it is?"""
-        value = row.value
-        public = Ed25519PublicKey.from_public_bytes(b64decode(self.name))
-        try:
-            public.verify(b64decode(value["signature"]), _signed_row(row))
-        except (InvalidSignature, KeyError, ValueError, TypeError):
-            return False
-        return True
+
+def names(data: Path) -> list[str]:
+    """The public keys of a data directory: its own, if it has one, and those of the directories
+    from which it was restored. Raises OSError.
+    """
+    own = [HeadKey.of(data).name] if (data / FILE).is_file() else []
+    former = (data / FORMER).read_text("ascii").split() if (data / FORMER).is_file() else []
+    return [*own, *former]
+
+
+def holds(row: Row) -> bool:
+    """Was the head signed, as it is, with the key that it names?"""
+    value = row.value
+    try:
+        public = Ed25519PublicKey.from_public_bytes(b64decode(value["key"]))
+        public.verify(b64decode(value["signature"]), _signed_row(row))
+    except (InvalidSignature, KeyError, ValueError, TypeError):
+        return False
+    return True
 
 
 def place_of(row: Row) -> Place:

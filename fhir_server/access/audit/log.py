@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -20,9 +19,8 @@ import structlog
 from fhir_server.access.audit.chain import Chain, Place, end_of
 from fhir_server.access.audit.entry import Entry, Recording
 from fhir_server.access.audit.heads import KIND, HeadKey, place_of
-from fhir_server.access.commit import Commit, committing
+from fhir_server.access.commit import Commit
 from fhir_server.model.problem import Problem, Unavailable
-from fhir_server.store.base import Store
 from fhir_server.store.ledger import Ledger
 
 log = structlog.get_logger("vehr.audit")
@@ -203,26 +201,6 @@ class AuditLog:
             with contextlib.suppress(OSError):
                 self._chain.close()
             self._chain = None
-
-
-@asynccontextmanager
-async def recording(
-    data: Path, store: Store, now: Callable[[], int], *, open_: bool
-) -> AsyncIterator[AuditLog | None]:
-    """The audit trail of this process, while it serves; an open server has none."""
-    if open_:
-        yield None
-        return
-    trail = AuditLog(data, Heads(store.ledger, committing(store), now))
-    await trail.start()
-    task = asyncio.create_task(trail.run())
-    try:
-        yield trail
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-        await trail.close()
 
 
 Trouble = Callable[[], Awaitable[str | None]]

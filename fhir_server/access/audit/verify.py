@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from fhir_server.access.audit.chain import SUFFIX, Place, bound, lines
 from fhir_server.access.audit.heads import KIND as HEADS
-from fhir_server.access.audit.heads import HeadKey, place_of
+from fhir_server.access.audit.heads import holds, names, place_of
 from fhir_server.access.audit.log import FOLDER
 from fhir_server.access.audit.writes import KIND as ROWS
 from fhir_server.access.audit.writes import digest
@@ -72,12 +72,11 @@ class _Verifying:
         self._report.faults.append(text)
 
     async def _read_heads(self) -> None:
-        key = HeadKey.of(self._data)
-        others = 0
+        known, others = names(self._data), 0
         for row in await self._ledger.scan(HEADS):
-            if row.value.get("key") != key.name:
+            if row.value.get("key") not in known:
                 others += 1
-            elif key.holds(row):
+            elif holds(row):
                 self._heads[row.key] = row
                 self._want(place_of(row), "its head in the ledger")
             else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from fhir_server.auth.exchange import Ask, PageRefusal, Reply, redirect
+from fhir_server.auth.notes import note
 from fhir_server.auth.render import catalogue, language_of, page
 from fhir_server.auth.server import AUTH, Server
 from fhir_server.auth.steps import begin, browser, check_csrf, csrf, signed_in
@@ -48,8 +49,12 @@ async def withdraw(server: Server, ask: Ask) -> Reply:
     check_csrf(server, ask, session)
     if session is None:
         return begin(server, "apps", None)
-    own = {approval.id for approval in await server.approvals.of_user(session.user.name)}
-    if ask.value("approval") not in own:
+    approvals = await server.approvals.of_user(session.user.name)
+    own = {approval.id: approval.held for approval in approvals}
+    held = own.get(ask.value("approval"))
+    if held is None:
         raise PageRefusal("bad-request", 403)
     await server.approvals.withdraw(ask.value("approval"))
+    who = {"user": session.user.name, "client": held.client, "patient": held.patient or ""}
+    await note(server, ask, "withdraw", **who)
     return redirect(f"{AUTH}/apps")

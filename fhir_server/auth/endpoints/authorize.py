@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fhir_server.auth.exchange import Ask, OAuthRefusal, RedirectRefusal, Reply
+from fhir_server.auth.notes import note
 from fhir_server.auth.requests import checked, client_for, refused
 from fhir_server.auth.server import Server
 from fhir_server.auth.steps import begin
@@ -14,6 +15,7 @@ async def authorize(server: Server, ask: Ask) -> Reply:
     try:
         asked = checked(server, ask, client, uri)
     except RedirectRefusal as refusal:
+        await note(server, ask, "authorize", "refused", client=client.id, reason=refusal.error)
         return refused(server, uri, _state(ask), refusal)
     return begin(server, "app", asked)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from fhir_server.access.roles import ROLES
-from fhir_server.auth import totp
+from typing import Any
+
 from fhir_server.auth.endpoints.consent import choose
+from fhir_server.auth.endpoints.factor import enrolment, recovery
 from fhir_server.auth.exchange import Ask, PageRefusal, Reply, redirect
+from fhir_server.auth.factors import enrolled, is_needed, key_of, passes
+from fhir_server.auth.notes import note
 from fhir_server.auth.records import digest
 from fhir_server.auth.render import page
 from fhir_server.auth.server import AUTH, Server
@@ -35,59 +38,107 @@ async def continue_(server: Server, ask: Ask) -> Reply:
     session = await signed_in(server, ask)
     fresh = step.asked is not None and step.asked.fresh
     if session is None or (fresh and session.since < step.begun):
-        return login_page(server, ask, step)
+        return await login_page(server, ask, step)
     if step.next != "app":
         return redirect(f"{AUTH}/apps" if step.next == "apps" else AUTH)
     return await choose(server, ask, step, session)
 
 
-def login_page(server: Server, ask: Ask, step: Step, key: str = "", status: int = 200) -> Reply:
-    """Name and password; the second factor for who has given those. ``key``: what was wrong."""
+async def login_page(
+    server: Server, ask: Ask, step: Step, key: str = "", status: int = 200
+) -> Reply:
+    """Name and password; the second factor, or its enrolment, for who has given those. ``key``:
+    what was wrong.
+    """
     form, cookies = browser(server, ask)
-    factor = step.passed != "" and step.browser == digest(form)
-    values = {
-        "title": "otp-title" if factor else "login-title",
-        "request": sealed(server, step),
+    tie, request = digest(form), sealed(server, step)
+    values: dict[str, Any] = {
+        "request": request,
         "csrf": csrf(server, form, None),
         "error": key,
     }
-    name = "otp" if factor else "login"
+    passed = await server.identities.users.find(step.passed) if step.browser == tie else None
+    if passed is None:
+        values |= {"title": "login-title", "provider": provider_name(server)}
+        name = "login"
+    elif passed.totp:
+        values["title"], name = "otp-title", "otp"
+    else:
+        values |= enrolment(server, passed, tie, request)
+        values["action"], name = f"{AUTH}/login", "enrol"
     return page(server, ask, name, values, status=status, cookies=cookies)
+
+
+def provider_name(server: Server) -> str:
+    return server.external.provider.name if server.external is not None else ""
 
 
 async def login(server: Server, ask: Ask) -> Reply:
     """Judges what was given: the password, and the second factor where there is one."""
     step = opened(server, ask.value("request"))
     check_csrf(server, ask, None)  # the form is made without a session, also for a new login
-    form = ask.cookies[cookie_name(server, "form")]
-    otp = ask.value("otp")
-    passed = step.passed if step.browser == digest(form) else ""
+    tie = digest(ask.cookies[cookie_name(server, "form")])
+    passed = step.passed if step.browser == tie else ""
     if passed:
+        names = await _counted(server, ask, passed)
         user = await server.identities.users.find(passed)
-        if user is None or user.disabled:
-            return login_page(server, ask, renewed(server, step), "login-wrong", 401)
-        names = await _counted(server, ask, user.name)
     else:
         names = await _counted(server, ask, ask.value("username"))
         user = await server.identities.users.authenticate(
             ask.value("username"), ask.value("password")
         )
-        if user is None:
-            return login_page(server, ask, renewed(server, step), "login-wrong", 401)
-    if _needs_factor(server, user) and not user.totp:
-        raise PageRefusal("factor-missing", 403)
-    if user.totp and not await _code_is_right(server, user, otp):
-        until = server.now + FACTOR_LIFE
-        next_ = renewed(server, step, passed=user.name, browser=digest(form), until=until)
-        if not otp:
-            return redirect(step_url(server, next_))
-        return login_page(server, ask, next_, "otp-wrong", 401)
+    if user is None or user.disabled:
+        return await _refused(server, ask, step)
+    how, codes = "password", list[str]()
+    if user.totp or is_needed(server, user):
+        how, codes = await _second(server, ask, user, tie)
+        if not how:
+            until = server.now + FACTOR_LIFE
+            next_ = renewed(server, step, passed=user.name, browser=tie, until=until)
+            return await _second_page(server, ask, next_)
     await server.identities.throttle.succeeded(*names)
+    return await sign_in(server, ask, step, user, how, codes)
+
+
+async def _second(server: Server, ask: Ask, user: User, tie: str) -> tuple[str, list[str]]:
+    """By what the user passes the second step, empty if not; recovery codes for who enrols."""
+    if user.totp:
+        return await passes(server, user, ask.value("otp")), []
+    key = key_of(server, user, tie, ask.value("enrol"))
+    codes = await enrolled(server, user, key, ask.value("otp"))
+    return ("enrolled" if codes else ""), codes
+
+
+async def _second_page(server: Server, ask: Ask, step: Step) -> Reply:
+    if not ask.value("otp"):
+        return redirect(step_url(server, step))
+    await note(server, ask, "second-factor", "refused", user=step.passed, reason="otp-wrong")
+    return await login_page(server, ask, step, "otp-wrong", 401)
+
+
+async def sign_in(
+    server: Server, ask: Ask, step: Step, user: User, how: str, codes: list[str]
+) -> Reply:
+    """A new session in the place of one before, and on to the page that is next. ``codes``:
+    recovery codes to show first.
+    """
     before = await signed_in(server, ask)
     if before is not None:
         await server.sessions.end(before.id)
-    made = await server.sessions.begin(user)
-    return redirect(step_url(server, renewed(server, step)), (cookie(server, "session", made),))
+    made = cookie(server, "session", await server.sessions.begin(user))
+    await note(server, ask, "login", user=user.name, reason=how)
+    onward = step_url(server, renewed(server, step))
+    if codes:
+        return recovery(server, ask, codes, onward, (made,))
+    return redirect(onward, (made,))
+
+
+async def _refused(server: Server, ask: Ask, step: Step) -> Reply:
+    """The same page whether or not the name is known; only the log tells a known one."""
+    known = await server.identities.users.find(ask.value("username") or step.passed)
+    name = known.name if known is not None else ""
+    await note(server, ask, "login", "refused", user=name, reason="login-wrong")
+    return await login_page(server, ask, renewed(server, step), "login-wrong", 401)
 
 
 async def _counted(server: Server, ask: Ask, name: str) -> tuple[str, str]:
@@ -99,15 +150,6 @@ async def _counted(server: Server, ask: Ask, name: str) -> tuple[str, str]:
     except TooManyRequests as refusal:
         raise PageRefusal("too-many", 429, refusal.headers) from None
     return names
-
-
-def _needs_factor(server: Server, user: User) -> bool:
-    return server.rules.required and ROLES[user.role].second_factor
-
-
-async def _code_is_right(server: Server, user: User, otp: str) -> bool:
-    step = totp.step_of(user.totp, otp, server.now) if otp else None
-    return step is not None and await server.identities.users.spend_code(user, step)
 
 
 async def logout_page(server: Server, ask: Ask) -> Reply:
@@ -124,6 +166,7 @@ async def logout(server: Server, ask: Ask) -> Reply:
     check_csrf(server, ask, session)
     if session is not None:
         await server.sessions.end(session.id)
+        await note(server, ask, "logout", user=session.user.name)
     gone = (cookie(server, "session", "", ends=True),)
     values = {"title": "logout-title", "key": "logout-done"}
     return page(server, ask, "message", values, cookies=gone)

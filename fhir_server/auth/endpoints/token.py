@@ -12,6 +12,8 @@ from fhir_server.auth.codes import BadCode, Codes
 from fhir_server.auth.exchange import Ask, OAuthRefusal, Reply, json_reply
 from fhir_server.auth.idtokens import id_token
 from fhir_server.auth.negotiation import WORDS
+from fhir_server.auth.notes import note
+from fhir_server.auth.ports import What
 from fhir_server.auth.server import Server
 from fhir_server.auth.tokens import Held
 from fhir_server.auth.users import User
@@ -38,6 +40,7 @@ async def _by_code(server: Server, ask: Ask) -> dict[str, Any]:
     except BadCode as refusal:
         raise OAuthRefusal("invalid_grant", str(refusal)) from None
     user = await _living(server, issued)
+    await _note(server, ask, "token", issued.approval.held)
     claims = {"nonce": grounds.nonce, "auth_time": int(grounds.signed_in)}
     return _response(server, client, user, issued, claims)
 
@@ -56,6 +59,7 @@ async def _by_refresh(server: Server, ask: Ask) -> dict[str, Any]:
     except SpentToken as refusal:
         raise OAuthRefusal("invalid_grant", str(refusal)) from None
     user = await _living(server, issued)
+    await _note(server, ask, "refresh", issued.approval.held)
     return _response(server, client, user, issued, {})
 
 
@@ -75,6 +79,7 @@ async def _by_service(server: Server, ask: Ask) -> dict[str, Any]:
     held = Held(" ".join(scope), client.id, audience=server.rules.face)
     access, write = identities.tokens.made(held, SERVICE_SECONDS)
     await identities.records.commit(write)
+    await _note(server, ask, "token", held)
     return {
         "access_token": access,
         "token_type": "Bearer",
@@ -88,6 +93,11 @@ GRANTS: Final[dict[str, Callable[[Server, Ask], Awaitable[dict[str, Any]]]]] = {
     "refresh_token": _by_refresh,
     "client_credentials": _by_service,
 }
+
+
+async def _note(server: Server, ask: Ask, what: What, held: Held) -> None:
+    who = {"user": held.user, "client": held.client, "patient": held.patient or ""}
+    await note(server, ask, what, **who)
 
 
 async def _living(server: Server, issued: Issued) -> User:

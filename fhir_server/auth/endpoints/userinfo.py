@@ -18,6 +18,7 @@ async def of_user(server: Server, ask: Ask) -> tuple[Grant, User]:
     user = await server.identities.users.find(grant.user) if grant.user else None
     if user is None:
         raise OAuthRefusal("insufficient_scope", "a user's token is needed", 403)
+    server.rates.spend(user.name, grant.client)
     return grant, user
 
 

@@ -25,19 +25,19 @@ BETWEEN: Final = "\x1f"
 """Stands between kind and key, and in neither."""
 
 
-def _name(kind: str, key: str) -> str:
+def name_of(kind: str, key: str) -> str:
     return kind + BETWEEN + key
 
 
-def _row(document: Document) -> Row:
+def row_of(document: Document) -> Row:
     kind, _, key = document["_id"].partition(BETWEEN)
     value: Value = msgspec.json.decode(document["c"])
     return Row(kind, key, value, document["n"], document["x"])
 
 
-def _document(write: LedgerWrite, revision: int) -> Document:
+def document_of(write: LedgerWrite, revision: int) -> Document:
     return {
-        "_id": _name(write.kind, write.key),
+        "_id": name_of(write.kind, write.key),
         "n": revision,
         "x": write.expires,
         "c": msgspec.json.encode(write.value),
@@ -65,7 +65,7 @@ class MongoLedger:
     async def insert_unique(
         self, kind: str, key: str, value: Value, expires: float | None = None
     ) -> bool:
-        made = _document(LedgerWrite(kind, key, value, expires=expires), 1)
+        made = document_of(LedgerWrite(kind, key, value, expires=expires), 1)
         with answering():
             try:
                 await self._rows.insert_one(made)
@@ -76,28 +76,28 @@ class MongoLedger:
 
     async def get(self, kind: str, key: str) -> Row | None:
         with answering():
-            found = await self._loader.get(_name(kind, key))
+            found = await self._loader.get(name_of(kind, key))
         if found is None or (found["x"] is not None and found["x"] <= self._now()):
             return None
-        return _row(found)
+        return row_of(found)
 
     async def cas(
         self, kind: str, key: str, value: Value | None, revision: int, expires: float | None = None
     ) -> bool:
-        at = {"_id": _name(kind, key), "n": revision, **self._live()}
+        at = {"_id": name_of(kind, key), "n": revision, **self._live()}
         with answering():
             if value is None:
                 return (await self._rows.delete_one(at)).deleted_count == 1
-            made = _document(LedgerWrite(kind, key, value, expires=expires), revision + 1)
+            made = document_of(LedgerWrite(kind, key, value, expires=expires), revision + 1)
             return (await self._rows.replace_one(at, made)).matched_count == 1
 
     async def scan(self, kind: str, prefix: str = "") -> list[Row]:
-        start = _name(kind, prefix)
+        start = name_of(kind, prefix)
         where = {"_id": {"$gte": start, "$lt": behind(start)}, **self._live()}
         command = {"find": "ledger", "filter": where, "sort": {"_id": 1}, "hint": "_id_"}
         with answering():
             found = await all_found(self._session, command)
-        return [_row(document) for document in found]
+        return [row_of(document) for document in found]
 
     async def expire(self) -> int:
         with answering():
@@ -115,7 +115,7 @@ class LedgerWrites:
 
     async def look(self, writes: Iterable[LedgerWrite]) -> None:
         """Reads at which revision these rows are."""
-        names = list({_name(w.kind, w.key) for w in writes})
+        names = list({name_of(w.kind, w.key) for w in writes})
         if not names:
             return
         wanted = {"_id": {"$in": names}}
@@ -129,7 +129,7 @@ class LedgerWrites:
         """Raises Stale unless every expectation holds."""
         after: dict[str, int] = {}
         for write in writes:
-            name = _name(write.kind, write.key)
+            name = name_of(write.kind, write.key)
             revision = after.get(name, self._revisions.get(name, 0))
             if write.expect not in (None, revision):
                 raise Stale()
@@ -138,10 +138,10 @@ class LedgerWrites:
     def add(self, writes: Iterable[LedgerWrite]) -> None:
         """Queues the writes of a set that was checked."""
         for write in writes:
-            name = _name(write.kind, write.key)
+            name = name_of(write.kind, write.key)
             revision = 0 if write.value is None else self._revisions.get(name, 0) + 1
             self._revisions[name] = revision
-            self._last[name] = _document(write, revision) if revision else None
+            self._last[name] = document_of(write, revision) if revision else None
 
     async def flush(self) -> None:
         made = [replaced(name, d) for name, d in self._last.items() if d is not None]

@@ -17,7 +17,7 @@ from fhir_server.model.problem import Unavailable
 from fhir_server.store.mongo.documents import Document
 from fhir_server.store.mongo.failing import answering
 from fhir_server.store.mongo.lines import Lines
-from fhir_server.store.mongo.schema import Database, migrate
+from fhir_server.store.mongo.schema import Database, migrate, require_whole
 from fhir_server.store.mongo.store import MongoStore
 from fhir_server.store.mongo.writer import DURABLE
 
@@ -84,6 +84,7 @@ async def open_store(url: str, now: Callable[[], float] = time.time) -> MongoSto
             name = database_name(url)
             database = durable(client, name)
             await migrate(database)
+            await require_whole(database)
             return await MongoStore.of(client, database, Lines.of(client, url, name), now)
     except BaseException:
         await client.close()

@@ -45,6 +45,8 @@ INDEXES: Final[dict[str, dict[str, Columns]]] = {
 }
 """Collection -> name of an index -> its fields. Every query names the index that serves it."""
 
+COPYING: Final = {"_id": "copying"}
+"""Is in ``meta`` while a copy into the database has not ended (``moving.py``)."""
 NEEDED: Final = "the index {} of {} is missing or differs from what this program needs: {}"
 
 
@@ -90,6 +92,12 @@ async def schema_version(database: Database) -> int:
             "use the newer program"
         )
     return found
+
+
+async def require_whole(database: Database) -> None:
+    """Refuses a database into which a copy has not ended. Raises Unavailable."""
+    if await database.meta.find_one(COPYING) is not None:
+        raise Unavailable("a copy into this database has not ended: run vehr copy again")
 
 
 async def _build(database: Database) -> None:

@@ -9,6 +9,7 @@ from typing import Final, assert_never
 from fhir_server.model.problem import BadRequest
 from fhir_server.model.resource import Key
 from fhir_server.search import plan
+from fhir_server.search.codings import bears_coding
 from fhir_server.search.explain import Trace, short
 from fhir_server.search.match import matches_leaf
 from fhir_server.search.plan import Predicate, Scan
@@ -338,6 +339,10 @@ class View:
                 return any(all(self.holds(p, row, e) for p in parts) for e in elements)
             case plan.TextHas(param, words, prefix) if predicate.of_body:
                 return remembered(row.body).have(param, words, prefix=prefix)
+            case plan.Coded(system, code):
+                return bears_coding(row.body, system, code)
+            case plan.EachPatient():
+                return all(self.holds(p, row) for p in map(predicate.of, row.values.patients))
             case (
                 plan.IdIn()
                 | plan.UpdatedIs()
@@ -352,6 +357,7 @@ class View:
                 | plan.Near()
                 | plan.InPatient()
                 | plan.TextHas()
+                | plan.Dated()
             ):
                 return matches_leaf(predicate, row.key.id, values, row.updated)
             case _:

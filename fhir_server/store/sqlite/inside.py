@@ -36,14 +36,18 @@ class Counts(Looks, Protocol):
 class InnerRow(Row):
     """A contained resource as a row; ``container``: that of the resource around it."""
 
-    __slots__ = ("_number", "container")
+    __slots__ = ("_key", "_number", "container")
 
     def __init__(self, container: Row, number: int, inner: ContainedValue) -> None:
         super().__init__(container.columns, container._codec)
-        self.key = Key(inner.type, inner.id)
+        self._key = Key(inner.type, inner.id)
         self.container = container
         self._values = inner.values
         self._number = number
+
+    @property
+    def key(self) -> Key:
+        return self._key
 
     @property
     def words(self) -> Words:

@@ -52,10 +52,14 @@ class Heads:
             return [whole(self._keys.everything(scan.type))]
         return Prober(self._keys, scan.type, self._looks).lists(scan.where)
 
-    def mean(self, row: Row) -> bool:
+    def mean(self, rows: list[Row]) -> bool:
         """False: a hash has collided, and only the long way tells such rows apart."""
-        wanted = self._texts.get(row.key.type)
-        return wanted is not None and bears(row, wanted)
+        texts = self._texts
+        for row in rows:
+            wanted = texts.get(row.columns[1])
+            if wanted is None or not bears(row, wanted):
+                return False
+        return True
 
 
 @cache

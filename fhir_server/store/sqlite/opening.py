@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from fhir_server.model.problem import Unavailable
+from fhir_server.store.sqlite.lane import MOST_WAITING, Lane
 from fhir_server.store.sqlite.prepared import PreparedSet
 from fhir_server.store.sqlite.remote import RemoteWriter, WriterService
 from fhir_server.store.sqlite.schema import FILE
@@ -146,9 +147,14 @@ class OpenStore(SqliteStore):
     """A store with the locks that its process holds."""
 
     def __init__(
-        self, folder: Path, writer: ElectedWriter, server: Lock | None, now: Callable[[], float]
+        self,
+        folder: Path,
+        writer: ElectedWriter,
+        server: Lock | None,
+        now: Callable[[], float],
+        lane: Lane,
     ) -> None:
-        super().__init__(folder / FILE, writer, now)
+        super().__init__(folder / FILE, writer, now, lane)
         self.writer = writer
         self._server = server
 
@@ -167,11 +173,17 @@ def server_lock(folder: Path) -> Lock:
     return lock
 
 
-async def open_store(folder: Path, role: str, now: Callable[[], float] = time.time) -> OpenStore:
+async def open_store(
+    folder: Path,
+    role: str,
+    now: Callable[[], float] = time.time,
+    most_slow: int = MOST_WAITING,
+) -> OpenStore:
     """Opens, and creates, the database of a data directory.
 
     Raises Unavailable: a second server, a schema newer than this program, no writer.
-    ``role``: one of ``ROLES``. ``now``: epoch seconds.
+    ``role``: one of ``ROLES``. ``now``: epoch seconds. ``most_slow``: slow searches of one
+    principal that wait at a time.
     """
     if role not in ROLES:
         raise ValueError(f"{role!r} is none of {ROLES}")
@@ -180,7 +192,7 @@ async def open_store(folder: Path, role: str, now: Callable[[], float] = time.ti
     writer = ElectedWriter(folder, now)
     try:
         await writer.elect()
-        return OpenStore(folder, writer, server, now)
+        return OpenStore(folder, writer, server, now, Lane(most_slow))
     except BaseException as error:
         await writer.close()
         if server is not None:

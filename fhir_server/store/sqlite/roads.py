@@ -181,13 +181,14 @@ class Roads:
         listed: Listed = []
         others: list[int] = []
         road = Road()
+        paired = _paired(prober, parts)
+        together = paired[0] if paired is not None else ()
         for number, part in enumerate(parts):
-            lists = prober.lists(part)
+            lists = None if number in together else prober.lists(part)
             if lists is not None:
                 listed.append((_rank(part), number, lists))
             else:
                 others.append(number)
-        paired = _paired(prober, parts)
         if paired is not None:
             done, road.lists = paired
         else:

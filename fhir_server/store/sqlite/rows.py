@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from time import thread_time
 from typing import Any, Final, TypeAlias
 
@@ -24,17 +25,24 @@ COLUMNS: Final = (
 class Row:
     """One version with what search knows of it; opened when it is looked into."""
 
-    __slots__ = ("_codec", "_raw", "_values", "_words", "columns", "key", "rid", "updated")
+    __slots__ = ("_codec", "_raw", "_values", "_words", "columns", "rid")
 
     def __init__(self, columns: Columns, codec: Codec) -> None:
         self.columns = columns
         self.rid: int = columns[0]
-        self.key = Key(columns[1], columns[2])
-        self.updated: int = columns[5]
         self._codec = codec
         self._raw: bytes | None = None
         self._values: IndexValues | None = None
         self._words: Words | None = None
+
+    @property
+    def key(self) -> Key:
+        return _key(self.columns[1:3])
+
+    @property
+    def updated(self) -> int:
+        updated: int = self.columns[5]
+        return updated
 
     @property
     def raw(self) -> bytes:
@@ -68,10 +76,17 @@ class Row:
         what the checksum of the frame covers, must not show one patient as another.
         """
         _, type_, id_, _, version, updated, seq, method, split, _ = self.columns
-        body = self.raw[:split]
-        if body and not _is(body, type_, id_, version):
+        body = (self._raw or self.raw)[:split]
+        if not body.startswith(
+            f'{{"resourceType":"{type_}","id":"{id_}","meta":{{"versionId":"{version}"'.encode()
+        ) and not (not body or _is(body, type_, id_, version)):
             raise Damaged(f"{self.key} version {version} is damaged: run vehr doctor --scrub")
-        return Stored(self.key, version, updated, body, seq, method)
+        return _stored((_key((type_, id_)), version, updated, body, seq, method))
+
+
+_key: Final[Callable[[Columns], Key]] = partial(tuple.__new__, Key)
+_stored: Final[Callable[[Columns], Stored]] = partial(tuple.__new__, Stored)
+"""Made of what they hold, as it is: a page has hundreds of rows."""
 
 
 def _is(body: bytes, type_: str, id_: str, version: int) -> bool:
@@ -136,7 +151,9 @@ def bears(row: Row, wanted: Sequence[tuple[bytes, ...]]) -> bool:
 
     The lists are found by hash; an id that is not in the frame would be a collision.
     """
-    raw = row.raw
+    if not wanted:
+        return True
+    raw = row._raw or row.raw
     for group in wanted:
         for needle in group:
             if needle in raw:

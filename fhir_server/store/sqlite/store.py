@@ -7,9 +7,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,6 +29,7 @@ from fhir_server.store.ledger import LedgerWrite
 from fhir_server.store.sqlite import dictionaries, schema, search
 from fhir_server.store.sqlite.erasing import superseded
 from fhir_server.store.sqlite.keys import FIRST, LAST, Keys, List
+from fhir_server.store.sqlite.lane import Lane
 from fhir_server.store.sqlite.ledger import SqliteLedger
 from fhir_server.store.sqlite.prepared import (
     SLICE,
@@ -46,6 +45,8 @@ from fhir_server.store.sqlite.writer import Writer
 
 INLINE: Final = 20_000
 """Work units (about microseconds) of a search on the loop; a longer one goes to a thread."""
+CROWDED: Final = 2_000
+"""The same for who has many searches in threads already: it may still ask what is cheap."""
 THREADED: Final = 2_000_000
 """Work units after which a search is refused as too costly."""
 THREADED_SECONDS: Final = 3.0
@@ -115,15 +116,6 @@ class Reader:
         self.codec = dictionaries.load(self.connection)
         self._long: set[List] = set()
 
-    @contextmanager
-    def view(self, budget: Budget) -> Iterator[View]:
-        """A view of one snapshot."""
-        self.connection.execute("BEGIN")
-        try:
-            yield View(self.connection, self.keys, self.codec, budget, self._long)
-        finally:
-            self.connection.execute("COMMIT")
-
     def one(self, key: Key) -> Row | None:
         """The newest version, deletions included."""
         found = self.connection.execute(FETCH_ONE, key).fetchone()
@@ -137,11 +129,16 @@ class Reader:
         return int(row[0])
 
     def run(self, wanted: Search, budget: Budget, trace: Trace | None = None) -> Page:
-        with self.view(budget) as view:
+        """One page of one snapshot."""
+        self.connection.execute("BEGIN")
+        try:
+            view = View(self.connection, self.keys, self.codec, budget, self._long)
             view.trace = trace
             if wanted.as_of is not None:
                 self._as_of(view, wanted.as_of, budget)
             return search.run(view, wanted)
+        finally:
+            self.connection.execute("COMMIT")
 
     def versions(self, history: History) -> Versions:
         since = history.since if history.since is not None else FIRST
@@ -184,11 +181,13 @@ class Reader:
 class SqliteStore:
     """A ``Store`` on one database file. ``now``: epoch seconds, for ledger expiry."""
 
-    def __init__(self, path: Path, writer: Writer, now: Callable[[], float]) -> None:
+    def __init__(
+        self, path: Path, writer: Writer, now: Callable[[], float], lane: Lane | None = None
+    ) -> None:
         self._path = path
         self._writer = writer
         self._reader = Reader(path)
-        self._threads = ThreadPoolExecutor(2, "search")
+        self._lane = lane or Lane()
         self._local = threading.local()
         self._slow: list[Reader] = []
         self._ledger = SqliteLedger(self._reader.connection, writer, now)
@@ -219,10 +218,10 @@ class SqliteStore:
             ) if search.count:
                 return self._read(Key(type_, id_), search)
         try:
-            return self._reader.run(search, Budget(INLINE, inline=True))
+            most = CROWDED if self._lane.crowded else INLINE
+            return self._reader.run(search, Budget(most, inline=True))
         except Exceeded:
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._threads, self._run_slowly, search)
+            return await self._lane.run(self._run_slowly, search)
 
     async def _explained(self, search: Search, trace: Trace) -> Page:
         """As ``run``, slower by what is noted."""
@@ -231,8 +230,7 @@ class SqliteStore:
             page = self._reader.run(search, Budget(INLINE, inline=True), trace)
         except Exceeded:
             trace.step("too much work for the event loop: begun anew in a thread", since=began)
-            loop = asyncio.get_running_loop()
-            page = await loop.run_in_executor(self._threads, self._run_slowly, search, trace)
+            page = await self._lane.run(self._run_slowly, search, trace)
         trace.step("page", actual=len(page.matches), since=began)
         if search.includes:
             trace.step("included", actual=len(page.included))
@@ -276,8 +274,7 @@ class SqliteStore:
         return None if found is None else found.stored()
 
     async def versions(self, history: History) -> Versions:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, self._versions, history)
+        return await self._lane.run(self._versions, history, limited=False)
 
     def _versions(self, history: History) -> Versions:
         return self._own_reader().versions(history)
@@ -299,8 +296,7 @@ class SqliteStore:
         return False
 
     async def formerly(self, patient: str) -> dict[Key, tuple[int, ...]]:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, self._formerly, patient)
+        return await self._lane.run(self._formerly, patient, limited=False)
 
     def _formerly(self, patient: str) -> dict[Key, tuple[int, ...]]:
         reader, found = self._own_reader(), dict[Key, tuple[int, ...]]()
@@ -362,7 +358,7 @@ class SqliteStore:
 
     async def close(self) -> None:
         """The writer's connection is the last, so that its log goes into the database file."""
-        self._threads.shutdown()
+        self._lane.close()
         for reader in (self._reader, *self._slow):
             try:
                 reader.connection.close()

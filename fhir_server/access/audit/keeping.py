@@ -1,0 +1,40 @@
+"""The audit trail of a server, from its start to its end: written, and read as AuditEvents."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from fhir_server.access.audit.log import AuditLog, Heads
+from fhir_server.access.audit.trail import Trail
+from fhir_server.access.commit import committing
+from fhir_server.access.engine import Engine
+
+
+@asynccontextmanager
+async def recording(
+    data: Path, engine: Engine, base: str, *, open_: bool
+) -> AsyncIterator[tuple[AuditLog | None, Engine]]:
+    """The audit trail of this process, while it serves, and the engine that reads it; an open
+    server has none. ``base``: the URL of the FHIR base.
+    """
+    if open_:
+        yield None, engine
+        return
+    store = engine.store
+    log = AuditLog(data, Heads(store.ledger, committing(store), engine.now))
+    trail = Trail(data, base, engine.extract)
+    await log.start()
+    task = asyncio.create_task(log.run())
+    try:
+        yield log, replace(engine, trail=trail)
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        await log.close()
+        trail.close()

@@ -1,0 +1,107 @@
+"""How often one user, and one client, may ask: RFC 6585 section 4 (429 with Retry-After).
+
+Each has an allowance of a minute's requests, which refills evenly; so a burst passes, and a
+steady stream up to the rate. It is kept by each process for itself, in memory.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import ceil
+from typing import Any, Final
+
+from fhir_server.access.principal import Principal
+from fhir_server.config import Settings
+from fhir_server.model.problem import TooManyRequests
+
+MINUTE: Final = 60.0
+REMEMBERED: Final = 10_000
+"""Names beyond which those that have all of their allowance are forgotten."""
+READS: Final = frozenset({"GET", "HEAD"})
+BREAK_GLASS: Final = "x-break-glass-reason"
+
+
+@dataclass(frozen=True, slots=True)
+class Allowances:
+    """In a minute; 0: as many as one likes. ``user``, ``client``: requests, the entries of a
+    Bundle counted. ``delicate``: of a user or address, what a person does now and then and a
+    program could do to harm: to break the glass, change consents, start exports, register apps,
+    administer.
+    """
+
+    user: int
+    client: int
+    delicate: int
+
+
+class Rates:
+    """The allowances of one process. ``clock``: seconds."""
+
+    def __init__(self, allowances: Allowances, clock: Callable[[], float] = time.monotonic) -> None:
+        self._allowances = allowances
+        self._clock = clock
+        self._full: dict[str, float] = {}
+        """Name -> when its allowance will be whole again."""
+
+    def spend(self, user: str, client: str, cost: int = 1) -> None:
+        """One request. TooManyRequests when an allowance is used up."""
+        if user:
+            self._spend(f"u {user}", self._allowances.user, cost)
+        if client:
+            self._spend(f"c {client}", self._allowances.client, cost)
+
+    def spend_delicate(self, name: str, cost: int = 1) -> None:
+        """One act of ``Allowances.delicate``, by a user or from an address."""
+        self._spend(f"d {name}", self._allowances.delicate, cost)
+
+    def request(
+        self, principal: Principal, method: str, path: bytes, headers: Mapping[str, str]
+    ) -> None:
+        """One request to a FHIR base, before its body is read."""
+        self.spend(principal.user, principal.client)
+        if principal.user and (is_delicate(method, path) or BREAK_GLASS in headers):
+            self.spend_delicate(principal.user)
+
+    def entries(self, principal: Principal, bundle: Mapping[str, Any]) -> None:
+        """The entries of a batch or transaction, each as a request."""
+        found = bundle.get("entry")
+        if not isinstance(found, list) or not found:
+            return
+        self.spend(principal.user, principal.client, len(found))
+        asked = [e.get("request") for e in found if isinstance(e, dict)]
+        delicate = [r for r in asked if isinstance(r, dict) and _is_delicate_entry(r)]
+        if delicate and principal.user:
+            self.spend_delicate(principal.user, len(delicate))
+
+    def _spend(self, name: str, allowance: int, cost: int) -> None:
+        if not allowance:
+            return
+        each, now = MINUTE / allowance, self._clock()
+        whole = max(now, self._full.get(name, now)) + each * min(cost, allowance)
+        if whole - now > MINUTE + each / 2:
+            wait = str(max(1, ceil(whole - now - MINUTE)))
+            raise TooManyRequests("too many requests; wait", headers={"Retry-After": wait})
+        if len(self._full) >= REMEMBERED:
+            self._full = {n: t for n, t in self._full.items() if t > now}
+        self._full[name] = whole
+
+
+def is_delicate(method: str, path: bytes) -> bool:
+    """Does it change a Consent, or start an export? ``path``: as it came."""
+    if b"Consent" in path and method not in READS:
+        return not path.endswith(b"/_search")
+    return path.endswith(b"$export")
+
+
+def _is_delicate_entry(request: Mapping[str, Any]) -> bool:
+    method, url = request.get("method"), request.get("url")
+    if not isinstance(method, str) or not isinstance(url, str):
+        return False
+    return is_delicate(method, url.partition("?")[0].encode())
+
+
+def rates_of(settings: Settings) -> Rates:
+    """The rates that the settings allow."""
+    return Rates(Allowances(settings.user_rate, settings.client_rate, settings.delicate_rate))

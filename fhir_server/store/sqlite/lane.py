@@ -1,0 +1,135 @@
+"""The lane of slow searches: few threads, shared fairly among those who ask.
+
+A search that is too much for the event loop waits here. Whoever has used the least time of late
+goes next, and nobody has all threads: who asks dear queries makes himself wait, not others. Who
+has too many waiting is refused (429) at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+from fhir_server.model.problem import TooManyRequests
+from fhir_server.store.asking import asking
+
+THREADS: Final = 2
+MOST_WAITING: Final = 32
+"""Slow searches of one that wait at a time."""
+HALF_LIFE: Final = 30.0
+"""Seconds in which half of what somebody has used is forgotten."""
+NOTHING: Final = 0.001
+"""Seconds of use that are forgotten altogether."""
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True, eq=False)
+class Share:
+    """Of one who asks. ``used``: seconds of threads, as of ``at``."""
+
+    waiting: deque[asyncio.Future[None]] = field(default_factory=deque)
+    running: int = 0
+    used: float = 0.0
+    at: float = 0.0
+
+    def until(self, now: float) -> float:
+        """What has been used, forgotten by and by."""
+        self.used *= 0.5 ** ((now - self.at) / HALF_LIFE)
+        self.at = now
+        return self.used
+
+
+class Lane:
+    """For one event loop. ``clock``: seconds that only rise."""
+
+    def __init__(
+        self,
+        most_waiting: int = MOST_WAITING,
+        threads: int = THREADS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._threads = ThreadPoolExecutor(threads, "search")
+        self._free = threads
+        self._most_running = max(threads - 1, 1)
+        self._most_waiting = most_waiting
+        self._clock = clock
+        self._shares: dict[str, Share] = {}
+
+    @property
+    def crowded(self) -> bool:
+        """Has who asks now as many searches waiting as there may be?"""
+        share = self._shares.get(asking.get())
+        return share is not None and len(share.waiting) >= self._most_waiting
+
+    async def run(self, work: Callable[..., T], *arguments: Any, limited: bool = True) -> T:
+        """``work`` in a thread, in its turn. ``limited`` False: it is never refused."""
+        share = self._share(asking.get())
+        if limited and len(share.waiting) >= self._most_waiting:
+            raise TooManyRequests(
+                "too many of your searches that look at many resources are waiting",
+                headers={"Retry-After": "5"},
+            )
+        loop = asyncio.get_running_loop()
+        turn: asyncio.Future[None] = loop.create_future()
+        share.waiting.append(turn)
+        self._give()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.cancelled():
+                with suppress(ValueError):
+                    share.waiting.remove(turn)
+            else:
+                self._leave(share, 0.0)
+            raise
+        began = self._clock()
+        running = loop.run_in_executor(self._threads, work, *arguments)
+        # The thread works on when its client is gone: the place is free when it has ended.
+        running.add_done_callback(lambda _: self._leave(share, self._clock() - began))
+        return await asyncio.shield(running)
+
+    def _share(self, name: str) -> Share:
+        share = self._shares.get(name)
+        if share is None:
+            now = self._clock()
+            for other, one in [*self._shares.items()]:
+                if not one.waiting and not one.running and one.until(now) < NOTHING:
+                    del self._shares[other]
+            share = self._shares[name] = Share(at=now)
+        return share
+
+    def _leave(self, share: Share, used: float) -> None:
+        share.until(self._clock())
+        share.used += used
+        share.running -= 1
+        self._free += 1
+        self._give()
+
+    def _give(self) -> None:
+        """Free threads to those who have used the least."""
+        while self._free:
+            now = self._clock()
+            able = [
+                share
+                for share in self._shares.values()
+                if share.waiting and share.running < self._most_running
+            ]
+            if not able:
+                return
+            share = min(able, key=lambda one: (one.running, one.until(now)))
+            turn = share.waiting.popleft()
+            if not turn.cancelled():
+                turn.set_result(None)
+                share.running += 1
+                self._free -= 1
+
+    def close(self) -> None:
+        """Waits for what is running."""
+        self._threads.shutdown()

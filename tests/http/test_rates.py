@@ -1,0 +1,170 @@
+"""T20: users and clients may ask so often; T19: whose word about addresses counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+
+from fhir_server.auth.rates import Allowances, Rates, is_delicate
+from fhir_server.http.middleware import client_of
+from fhir_server.model.problem import TooManyRequests
+from tests.serving import Json, Server, issue, served
+
+CONSENT: Json = {"resourceType": "Consent"}
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def spent(rates: Rates, user: str, times: int) -> int:
+    """How many of so many requests pass."""
+    passed = 0
+    for _ in range(times):
+        try:
+            rates.spend(user, "app")
+        except TooManyRequests:
+            continue
+        passed += 1
+    return passed
+
+
+def test_a_burst_passes_and_then_the_rate() -> None:
+    clock = Clock()
+    rates = Rates(Allowances(user=60, client=0, delicate=0), clock)
+    assert spent(rates, "ann", 100) == 60
+    with pytest.raises(TooManyRequests) as refused:
+        rates.spend("ann", "app")
+    assert refused.value.headers["Retry-After"] == "1"
+    clock.now += 10
+    assert spent(rates, "ann", 100) == 10
+    assert spent(rates, "bob", 60) == 60
+    clock.now += 3600
+    assert spent(rates, "ann", 100) == 60
+
+
+def test_who_waits_as_told_gets_through() -> None:
+    clock = Clock()
+    rates = Rates(Allowances(user=7, client=0, delicate=0), clock)
+    for _ in range(50):
+        try:
+            rates.spend("ann", "")
+        except TooManyRequests as refused:
+            clock.now += int(refused.headers["Retry-After"])
+            rates.spend("ann", "")
+    assert clock.now >= 1000 + 60 * 42 / 7
+
+
+def test_a_cost_above_the_allowance_can_be_paid() -> None:
+    clock = Clock()
+    rates = Rates(Allowances(user=10, client=0, delicate=0), clock)
+    rates.spend("ann", "", 1000)
+    with pytest.raises(TooManyRequests):
+        rates.spend("ann", "")
+
+
+def test_zero_is_no_limit_and_names_are_forgotten() -> None:
+    clock = Clock()
+    assert spent(Rates(Allowances(0, 0, 0), clock), "ann", 10_000) == 10_000
+    rates = Rates(Allowances(user=60, client=0, delicate=0), clock)
+    for n in range(20_000):
+        rates.spend(f"user{n}", "")
+        clock.now += 0.01
+    assert len(rates._full) < 12_000
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "delicate"),
+    [
+        ("POST", b"/fhir/Consent", True),
+        ("PUT", b"/fhir/Consent/1", True),
+        ("DELETE", b"/fhir/Consent/1", True),
+        ("GET", b"/fhir/Consent/1", False),
+        ("POST", b"/fhir/Consent/_search", False),
+        ("GET", b"/fhir/Group/1/$export", True),
+        ("POST", b"/fhir/Observation", False),
+    ],
+)
+def test_what_is_delicate(method: str, path: bytes, delicate: bool) -> None:
+    assert is_delicate(method, path) is delicate
+
+
+@pytest.fixture
+def limited(tmp_path: Path) -> Iterator[Server]:
+    rates = {"user_rate": 20, "client_rate": 30, "delicate_rate": 3}
+    with served("memory", tmp_path, open_=False, **rates) as server:
+        system = server.bearer("system/*.cruds", client="")
+        for id_ in ("a", "b"):
+            server.put(f"Patient/{id_}", {"resourceType": "Patient", "id": id_}, headers=system)
+        for name in ("ann", "bob"):
+            server.user(name, "family-doctor", "Practitioner/d")
+            server.relation(name, "a")
+        yield server
+
+
+def test_t20_a_user_and_a_client_have_limits(limited: Server) -> None:
+    ann = limited.bearer("user/*.rs", user="ann", client="app")
+    bob = limited.bearer("user/*.rs", user="bob", client="app")
+    answers = [limited.get("Patient/a", headers=ann) for _ in range(22)]
+    assert [a.status_code for a in answers] == [200] * 20 + [429] * 2
+    assert int(answers[-1].headers["retry-after"]) >= 1
+    assert issue(answers[-1])["code"] == "throttled"
+    found = [limited.get("Patient/a", headers=bob).status_code for _ in range(12)]
+    assert found == [200] * 10 + [429] * 2, "the client of both has an allowance too"
+    other = limited.bearer("user/*.rs", user="bob", client="other")
+    assert limited.get("Patient/a", headers=other).status_code == 200
+
+
+def test_t20_entries_of_bundles_count(limited: Server) -> None:
+    ann = limited.bearer("user/*.rs", user="ann", client="app")
+    entry = {"request": {"method": "GET", "url": "Patient/a"}}
+    batch = {"resourceType": "Bundle", "type": "batch", "entry": [entry] * 18}
+    assert limited.post("", batch, headers=ann).status_code == 200
+    assert limited.post("", batch, headers=ann).status_code == 429
+
+
+def test_t20_delicate_acts_have_a_limit_of_their_own(limited: Server) -> None:
+    ann = limited.bearer("user/*.cruds", user="ann", client="app")
+    found = [limited.post("Consent", CONSENT, headers=ann).status_code for _ in range(5)]
+    assert found == [403, 403, 403, 429, 429]
+    broken = {**ann, "x-break-glass-reason": "emergency"}
+    assert limited.get("Patient/b", headers=broken).status_code == 429
+    assert limited.get("Patient/a", headers=ann).status_code == 200
+    entry = {"resource": CONSENT, "request": {"method": "POST", "url": "Consent"}}
+    batch = {"resourceType": "Bundle", "type": "batch", "entry": [entry]}
+    assert limited.post("", batch, headers=ann).status_code == 429
+
+
+def test_t20_an_open_server_and_services_without_a_user_are_not_slowed(limited: Server) -> None:
+    system = limited.bearer("system/*.cruds", client="loader")
+    found = {limited.post("Consent", CONSENT, headers=system).status_code for _ in range(6)}
+    assert 429 not in found
+
+
+PROXIES = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "client"),
+    [
+        ("192.0.2.9", "198.51.100.1", "192.0.2.9"),
+        ("10.0.0.1", "", "10.0.0.1"),
+        ("10.0.0.1", "198.51.100.1", "198.51.100.1"),
+        ("10.0.0.1", "203.0.113.7, 198.51.100.1", "198.51.100.1"),
+        ("10.0.0.1", "203.0.113.7, 198.51.100.1, 10.0.0.2", "198.51.100.1"),
+        ("10.0.0.1", "203.0.113.7, nonsense", "10.0.0.1"),
+        ("fd00::1", "2001:db8::1", "2001:db8::1"),
+        ("::ffff:10.0.0.1", "198.51.100.1", "198.51.100.1"),
+        ("10.0.0.1", "10.0.0.3", "10.0.0.3"),
+    ],
+)
+def test_t19_only_proxies_are_believed(peer: str, forwarded: str, client: str) -> None:
+    headers = {"x-forwarded-for": forwarded} if forwarded else {}
+    assert client_of((peer, 1), headers, PROXIES)[0] == client
