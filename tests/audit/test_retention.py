@@ -71,7 +71,7 @@ def test_without_a_limit_everything_stays(used: Path) -> None:
 
 def test_who_removes_a_chain_by_hand_is_found(used: Path) -> None:
     """Also if others went in their time, and if the head says so without its signature."""
-    old, young = files(used)
+    _, young = files(used)
     with served("sqlite", used, open_=False) as server:
         store = server.domain.store
         key, commit = HeadKey.of(used), committing(store)
