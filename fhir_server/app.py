@@ -26,14 +26,12 @@ from fhir_server.access.policy import CompileFilter, joinless
 from fhir_server.access.reindexing import Reindexing
 from fhir_server.access.session import Session
 from fhir_server.access.upkeep import upkeep
-from fhir_server.auth.assembly import authorization_server
+from fhir_server.auth.assembly import authorization_server, rules_of
 from fhir_server.auth.clients import Origins
 from fhir_server.auth.endpoints.discovery import oauth_uris, smart_configuration
 from fhir_server.auth.identities import Identities
-from fhir_server.auth.outbound import Outbound
-from fhir_server.auth.rates import Allowances, Rates
+from fhir_server.auth.rates import Rates, rates_of
 from fhir_server.auth.routes import ENDPOINTS
-from fhir_server.auth.server import Rules
 from fhir_server.auth.tokens import Tokens
 from fhir_server.config import Settings
 from fhir_server.config_table import settings_rows
@@ -97,6 +95,7 @@ from fhir_server.store.opening import data_folder, open_blobs, open_store
 from fhir_server.store.opening import sole_server as sole_server
 from fhir_server.validation.validate import Validator
 from operations.anonymize import ROW as anonymize
+from operations.audit import audit_operations
 from operations.expunge import Expunge, expunge_operation
 from operations.matching.person import patient_keys
 from operations.meta import meta_operations
@@ -203,18 +202,11 @@ def operations(domain: Domain, runtime: Runtime, queue: Queue) -> Operations:
             anonymize,
             *record_operations(searchsets(domain.searching), domain.base),
             *meta_operations(types),
+            *audit_operations(domain.searching.zone),
             reindex_operation(queue, types),
             expunge_operation(expunging(domain, queue)),
         )
     )
-
-
-def auth_rules(settings: Settings) -> Rules:
-    return Rules(settings.domain, settings.base_url, FHIR, settings.second_factor == "required")
-
-
-def rates_of(settings: Settings) -> Rates:
-    return Rates(Allowances(settings.user_rate, settings.client_rate, settings.delicate_rate))
 
 
 def auth_site(domain: Domain, rates: Rates) -> AuthSite:
@@ -223,13 +215,12 @@ def auth_site(domain: Domain, rates: Rates) -> AuthSite:
     return AuthSite(
         authorization_server(
             domain.identities,
-            auth_rules(settings),
-            None if settings.store == "memory:" else settings.data,
-            Outbound(loopback=settings.outbound_loopback == "yes"),
+            rules_of(settings, FHIR),
             domain.system_session("login"),
             domain.definitions.resource_types,
             scope_filter(domain.searching),
             rates,
+            settings,
         )
     )
 
@@ -329,12 +320,13 @@ def interactions(
         version=software_version(),
         open=open_,
         conditional_delete=domain.settings.conditional_delete,
-        oauth=oauth_uris(auth_rules(domain.settings)),
+        oauth=oauth_uris(rules_of(domain.settings, FHIR)),
         engine="Elasticsearch" if domain.settings.search else "",
     )
     handlers["capabilities"] = capabilities(lambda: abilities)
     if not open_:
-        handlers["smart-configuration"] = document(smart_configuration(auth_rules(domain.settings)))
+        rules = rules_of(domain.settings, FHIR)
+        handlers["smart-configuration"] = document(smart_configuration(rules))
     parameters = domain.engine.parameters
     assert parameters is not None
     return informed(handlers, parameters.refresh)

@@ -282,6 +282,38 @@ class ScopePolicy:
         return _either(parts)
 
 
+class _Knowing:
+    """Of who audits, for AuditEvents: they name what there is, so a reference in them counts even
+    if what it leads to may not be seen. What is seen stays as it is.
+    """
+
+    whole = audits = True
+    erases = False
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self.allows, self.sees, self.binary = policy.allows, policy.sees, policy.binary
+
+    def exists(self, type_: str) -> Predicate:
+        return TRUE
+
+    def inside(self, type_: str) -> Predicate:
+        return TRUE
+
+    def masked(self, type_: str) -> Predicate:
+        return FALSE
+
+
+def knowing(policy: Policy) -> Policy:
+    """The policy by which AuditEvents are searched."""
+    return _Knowing(policy) if policy.audits and not policy.whole else policy
+
+
+def unknowing(policy: Policy) -> Policy:
+    """The policy itself."""
+    return policy.policy if isinstance(policy, _Knowing) else policy
+
+
 def _auditable(principal: Principal, scope: Scope, letter: str) -> bool:
     """AuditEvents are created by other systems, and never changed by anybody."""
     return letter in "rs" or (letter == "c" and scope.context == "system" and principal.system)

@@ -10,8 +10,9 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
 
-from fhir_server.access.audit.entry import Recording
+from fhir_server.access.audit.entry import Entry, Recording
 from fhir_server.access.audit.joined import Joining, concerns, traced
+from fhir_server.access.audit.narrowing import Narrow
 from fhir_server.access.audit.writes import WriteRecord
 from fhir_server.access.consent.epoch import marks
 from fhir_server.access.contents import (
@@ -29,6 +30,7 @@ from fhir_server.access.parameters import TYPE as DEFINING
 from fhir_server.access.policy import BINARY, Policy
 from fhir_server.access.principal import Principal
 from fhir_server.access.restrict import restrict, restrict_scan
+from fhir_server.access.roles import AUDIT
 from fhir_server.access.versions import VersionFilter, living, sees, tombstone
 from fhir_server.access.writing import Writing
 from fhir_server.model.exchange import Json
@@ -168,6 +170,15 @@ class Session:
     async def _traced(self, key: Key) -> Stored | None:
         """An event of the audit trail, which is no resource of the store."""
         return await traced(self._engine, self.policy, "r", key)
+
+    async def trail(self, low: int, high: int) -> AsyncIterator[Entry]:
+        """What was recorded in ``[low, high)`` (microseconds), the latest first: for who audits."""
+        self.allow("s", AUDIT)
+        if not self.policy.audits:
+            raise Forbidden("not permitted: the whole audit trail")
+        if self._engine.trail is not None:
+            async for entry in self._engine.trail.entries(Narrow(low, high)):
+                yield entry
 
     async def position(self) -> int:
         """The newest position of the change feed, for ``Search.as_of``."""

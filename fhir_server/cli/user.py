@@ -15,6 +15,7 @@ from fhir_server.app import Domain, opened
 from fhir_server.auth import totp
 from fhir_server.auth.administration import Administration
 from fhir_server.auth.identities import Identities
+from fhir_server.auth.provider import provider_of
 from fhir_server.auth.users import User
 from fhir_server.cli.recorded import trail
 from fhir_server.cli.settings import Data, lasting, settings_of
@@ -24,7 +25,9 @@ from fhir_server.model.problem import Problem
 
 T = TypeVar("T")
 
-user = typer.Typer(help="Users: add, list, disable, enable, password, otp.", no_args_is_help=True)
+user = typer.Typer(
+    help="Users: add, list, disable, enable, password, otp, link.", no_args_is_help=True
+)
 
 Name = Annotated[str, typer.Argument(help="The name that the user signs in with.")]
 FromInput = Annotated[
@@ -122,6 +125,26 @@ def password(name: Name, data: Data = None) -> None:
     given = line_of_input("password")
     administering(settings_of(data), lambda admin: admin.set_password(name, given))
     print(f"new password for {name}")
+
+
+@user.command()
+def link(
+    name: Name,
+    claim: Annotated[str, typer.Argument(help="What the external provider calls the user.")] = "",
+    remove: Annotated[bool, typer.Option("--remove", help="Take the link away.")] = False,
+    data: Data = None,
+) -> None:
+    """Let a user sign in by the external provider of VEHR_LOGIN_PROVIDER."""
+    settings = settings_of(data)
+    if bool(claim) == remove:
+        raise SettingsError("name the claim, or say --remove")
+    identity = ""
+    if claim:
+        if settings.login_provider is None:
+            raise SettingsError("VEHR_LOGIN_PROVIDER names no external provider")
+        identity = provider_of(settings.login_provider).identity(claim)
+    administering(settings, lambda admin: admin.link(name, identity))
+    print(f"{name} signs in as {claim}" if claim else f"removed from {name}")
 
 
 @user.command()
