@@ -52,6 +52,14 @@ class Policy(Protocol):
         """The resources of the type that this principal may know to exist."""
         ...
 
+    def inside(self, type_: str) -> Predicate:
+        """What may be seen of the type where it is contained in something visible."""
+        ...
+
+    def masked(self, type_: str) -> Predicate:
+        """The resources of the type that refer to something hidden."""
+        ...
+
     def binary(self, letter: str) -> Predicate:
         """The Binaries on which the interaction is permitted apart from securityContext.
 
@@ -88,6 +96,12 @@ class PermitAll:
 
     def exists(self, type_: str) -> Predicate:
         return TRUE
+
+    def inside(self, type_: str) -> Predicate:
+        return TRUE
+
+    def masked(self, type_: str) -> Predicate:
+        return FALSE
 
     def binary(self, letter: str) -> Predicate:
         return TRUE
@@ -159,6 +173,14 @@ class ScopePolicy:
             known = self._compiled(letter, type_) if plain else FALSE
             self._sees[letter, type_] = known
         return known
+
+    def inside(self, type_: str) -> Predicate:
+        """Who sees a resource sees what it contains."""
+        return TRUE
+
+    def masked(self, type_: str) -> Predicate:
+        """Scopes alone hide no words."""
+        return FALSE
 
     def binary(self, letter: str) -> Predicate:
         return self._compiled(letter, BINARY)
@@ -274,6 +296,12 @@ class _Knowing:
 
     def exists(self, type_: str) -> Predicate:
         return TRUE
+
+    def inside(self, type_: str) -> Predicate:
+        return TRUE
+
+    def masked(self, type_: str) -> Predicate:
+        return FALSE
 
 
 def knowing(policy: Policy) -> Policy:
