@@ -27,7 +27,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
-from fhir_server.access.writing import Draft
+from fhir_server.access.drafts import Draft
 from fhir_server.app import Domain, opened
 from fhir_server.config import Settings
 from fhir_server.model.problem import BadRequest

@@ -15,21 +15,23 @@ from zoneinfo import ZoneInfo
 from fhir_server.access.audit.keeping import recording
 from fhir_server.access.audit.log import AuditLog, either
 from fhir_server.access.commit import committing
+from fhir_server.access.consent.assembly import patients
+from fhir_server.access.consent.source import Here
 from fhir_server.access.engine import Engine
 from fhir_server.access.gate import Gate, system_session
+from fhir_server.access.index_form import renew_index
+from fhir_server.access.labels import Labelling, labelled, shipped_rules
 from fhir_server.access.parameters import PostedParameters
 from fhir_server.access.policy import CompileFilter, joinless
 from fhir_server.access.reindexing import Reindexing
 from fhir_server.access.session import Session
 from fhir_server.access.upkeep import upkeep
-from fhir_server.auth.assembly import authorization_server
+from fhir_server.auth.assembly import authorization_server, rules_of
 from fhir_server.auth.clients import Origins
 from fhir_server.auth.endpoints.discovery import oauth_uris, smart_configuration
 from fhir_server.auth.identities import Identities
-from fhir_server.auth.outbound import Outbound
-from fhir_server.auth.rates import Allowances, Rates
+from fhir_server.auth.rates import Rates, rates_of
 from fhir_server.auth.routes import ENDPOINTS
-from fhir_server.auth.server import Rules
 from fhir_server.auth.tokens import Tokens
 from fhir_server.config import Settings
 from fhir_server.config_table import settings_rows
@@ -44,6 +46,7 @@ from fhir_server.http.pages import Metrics, pages
 from fhir_server.http.recording import replayed
 from fhir_server.http.respond import Asgi
 from fhir_server.http.routes import ROUTES, Router
+from fhir_server.http.security import SecurityTrail
 from fhir_server.http.site import AuthSite
 from fhir_server.interactions.batch import batch
 from fhir_server.interactions.binary import (
@@ -92,6 +95,7 @@ from fhir_server.store.opening import data_folder, open_blobs, open_store
 from fhir_server.store.opening import sole_server as sole_server
 from fhir_server.validation.validate import Validator
 from operations.anonymize import ROW as anonymize
+from operations.audit import audit_operations
 from operations.expunge import Expunge, expunge_operation
 from operations.matching.person import patient_keys
 from operations.meta import meta_operations
@@ -149,11 +153,12 @@ async def assemble(settings: Settings, store: Store) -> Domain:
     schema = ExtendedSchema(load())
     parameters = PostedParameters(schema, store)
     await parameters.refresh()
+    extract = compile_extract(schema, base, further={"Patient": patient_keys})
     engine = Engine(
         store=store,
         definitions=schema.definitions,
         validate=Validator(schema.definitions).check,
-        extract=compile_extract(schema, base, further={"Patient": patient_keys}),
+        extract=labelled(extract, Labelling(shipped_rules())),
         matches=matches,
         now=micros,
         new_id=new_id,
@@ -161,6 +166,7 @@ async def assemble(settings: Settings, store: Store) -> Domain:
         parameters=parameters,
         erase_log=None if settings.store == "memory:" else EraseLog(settings.erased),
     )
+    await renew_index(engine)
     searching = Searching(
         schema=schema,
         cursors=Cursors(await cursor_key(store.ledger)),
@@ -196,19 +202,11 @@ def operations(domain: Domain, runtime: Runtime, queue: Queue) -> Operations:
             anonymize,
             *record_operations(searchsets(domain.searching), domain.base),
             *meta_operations(types),
+            *audit_operations(domain.searching.zone),
             reindex_operation(queue, types),
             expunge_operation(expunging(domain, queue)),
         )
     )
-
-
-def auth_rules(settings: Settings) -> Rules:
-    required = settings.second_factor == "required"
-    return Rules(settings.domain, settings.base_url, FHIR, required)
-
-
-def rates_of(settings: Settings) -> Rates:
-    return Rates(Allowances(settings.user_rate, settings.client_rate, settings.delicate_rate))
 
 
 def auth_site(domain: Domain, rates: Rates) -> AuthSite:
@@ -217,13 +215,12 @@ def auth_site(domain: Domain, rates: Rates) -> AuthSite:
     return AuthSite(
         authorization_server(
             domain.identities,
-            auth_rules(settings),
-            None if settings.store == "memory:" else settings.data,
-            Outbound(loopback=settings.outbound_loopback == "yes"),
+            rules_of(settings, FHIR),
             domain.system_session("login"),
             domain.definitions.resource_types,
             scope_filter(domain.searching),
             rates,
+            settings,
         )
     )
 
@@ -254,7 +251,11 @@ def fhir_base(
     open_ = audit is None
     settings, tokens = domain.settings, domain.tokens
     scopes = scope_filter(domain.searching)
-    gate = Gate(domain.engine, tokens.verify, scopes, recall=tokens.grant, open_=open_)
+    here = Here(domain.base, domain.searching.zone)
+    decide = None if open_ else patients(domain.store, domain.searching.schema, here, scopes)
+    gate = Gate(
+        domain.engine, tokens.verify, scopes, recall=tokens.grant, patients=decide, open_=open_
+    )
 
     async def reopen(job: Job) -> Session:
         return await gate.reopen(job.grant)
@@ -319,12 +320,13 @@ def interactions(
         version=software_version(),
         open=open_,
         conditional_delete=domain.settings.conditional_delete,
-        oauth=oauth_uris(auth_rules(domain.settings)),
+        oauth=oauth_uris(rules_of(domain.settings, FHIR)),
         engine="Elasticsearch" if domain.settings.search else "",
     )
     handlers["capabilities"] = capabilities(lambda: abilities)
     if not open_:
-        handlers["smart-configuration"] = document(smart_configuration(auth_rules(domain.settings)))
+        rules = rules_of(domain.settings, FHIR)
+        handlers["smart-configuration"] = document(smart_configuration(rules))
     parameters = domain.engine.parameters
     assert parameters is not None
     return informed(handlers, parameters.refresh)
@@ -351,7 +353,9 @@ async def serving(
     with data_folder(domain.settings) as folder:
         keeping = recording(folder, domain.engine, domain.base, open_=open_)
         async with keeping as (audit, engine):
-            domain = replace(domain, engine=engine)
+            log = domain.identities.log if audit is None else SecurityTrail(audit)
+            identities = replace(domain.identities, log=log)
+            domain = replace(domain, engine=engine, identities=identities)
             queue = job_queue(domain, folder / "jobs")
             rows = operations(domain, runtime, queue)
             rates = rates_of(domain.settings)

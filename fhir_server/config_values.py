@@ -11,6 +11,13 @@ from typing import Final
 from urllib.parse import parse_qsl, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+PREFIX: Final = "VEHR_"
+
+
+def of(env: str, parse: Callable[[str], object], doc: str) -> dict[str, object]:
+    """What makes a dataclass field a setting."""
+    return {"env": PREFIX + env, "parse": parse, "doc": doc}
+
 
 def as_text(value: str) -> str:
     if not value or any(ord(c) < 32 for c in value):

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Final
 
+from fhir_server.access.drafts import Draft
 from fhir_server.access.session import Session
-from fhir_server.access.writing import Draft, resource_of
+from fhir_server.access.writing import resource_of
 from fhir_server.model.exchange import Json
 from fhir_server.model.problem import BadRequest, Conflict, Forbidden, PreconditionFailed
 from fhir_server.model.resource import Key, Stored

@@ -24,9 +24,10 @@ Find: TypeAlias = Callable[[str, str, str], Awaitable[Mapping[str, Any] | None]]
 
 
 class Question(NamedTuple):
-    """``about``: the value set (``members``) or the code system of ``code``."""
+    """``about``: the value set (``members``) or the code system of ``code``. ``case``: is it
+    case-sensitive? Then the answer is the system, else it is empty."""
 
-    kind: Literal["members", "below", "above"]
+    kind: Literal["members", "below", "above", "case"]
     about: str
     code: str = ""
 
@@ -73,6 +74,10 @@ class StoredTerminology:
     async def answer(self, question: Question) -> tuple[Code, ...]:
         """In order of system and code. Raises BadRequest: unknown, not expandable, too large."""
         work = _Work(self._find, self._definitions)
+        if question.kind == "case":
+            system = await self._find("CodeSystem", question.about, "")
+            matters = system is not None and system.get("caseSensitive") is True
+            return (Code(question.about, None),) if matters else ()
         if question.kind == "members":
             codes = await work.value_set(question.about)
         else:

@@ -17,6 +17,7 @@ from fhir_server.search.plan import (
     All,
     Any,
     Chain,
+    Coded,
     Contains,
     Has,
     Not,
@@ -78,14 +79,23 @@ class _Index:
 
     def _candidates(self, type_: str, where: Predicate) -> list[Coming]:
         for part in where.parts if isinstance(where, All) else (where,):
-            if isinstance(part, TokenIs) and part.code is not None:
-                return self._codes.get((type_, part.param, part.code), [])
+            codes = [_code(one) for one in (part.parts if isinstance(part, Any) else (part,))]
+            if all(codes):
+                return [one for c in codes if c for one in self._codes.get((type_, *c), ())]
         return self._types.get(type_, [])
+
+
+def _code(part: Predicate) -> tuple[str, str] | None:
+    match part:
+        case TokenIs(param, _, str() as code):
+            return param, code
+        case _:
+            return None
 
 
 def _joins(where: Predicate) -> bool:
     match where:
-        case Chain() | Has() | Contains():
+        case Chain() | Has() | Contains() | Coded():
             return True
         case TextHas():
             return where.of_body

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from fhir_server.access.engine import Engine
+from fhir_server.access.judging import holds
 from fhir_server.access.policy import BINARY, Policy
 from fhir_server.formats.json import dumps, loads
 from fhir_server.model.exchange import Json
@@ -71,9 +72,7 @@ async def permitted(
     only those have it from whom nothing is hidden.
     """
     own = policy.binary(letter)
-    if own != TRUE and (
-        own == FALSE or not engine.matches(own, resource.get("id", ""), engine.extract(resource))
-    ):
+    if own != TRUE and (own == FALSE or not holds(engine, own, resource, engine.now())):
         return False
     context = resource.get("securityContext")
     if context is None:

@@ -10,6 +10,7 @@ from fhir_server.access.audit.trail import Trail
 from fhir_server.access.parameters import PostedParameters
 from fhir_server.definitions.registry import Definitions
 from fhir_server.model.exchange import Json
+from fhir_server.search.match import Join
 from fhir_server.search.plan import Predicate
 from fhir_server.search.values import IndexValues
 from fhir_server.store.base import Store
@@ -34,7 +35,7 @@ class Engine:
     definitions: Definitions
     validate: Callable[[Json], None]
     extract: Callable[[Json], IndexValues]
-    matches: Callable[[Predicate, str, IndexValues], bool]
+    matches: Callable[[Predicate, str, IndexValues, int, Join], bool]
     now: Callable[[], int]
     new_id: Callable[[], str]
     blobs: Blobs | None = None

@@ -15,9 +15,10 @@ from typing import Final
 
 import msgspec
 
+from fhir_server.access.consent.epoch import marks
 from fhir_server.access.contents import CONTENT, USE, is_referenced, row_key
 from fhir_server.access.engine import Engine
-from fhir_server.access.parameters import TYPE as DEFINING
+from fhir_server.access.parameters import NOTICED
 from fhir_server.access.patient_record import Gathering, Record
 from fhir_server.access.policy import BINARY
 from fhir_server.access.versions import versions_of
@@ -140,8 +141,9 @@ class Erasing:
             rows += [entry.row(), replace(entry.row(), kind=DUE, key=LOG + entry.key)]
             if erasure.key.type == BINARY:
                 rows += await self._unnamed(erasure, stored.updated)
-        if parameters is not None and any(e.key.type == DEFINING for e in erasures):
+        if parameters is not None and any(e.key.type in NOTICED for e in erasures):
             rows.append(parameters.mark)
+        rows += marks((e.key.type for e in erasures), erased=True)
         erased = await store.erase(EraseSet(tuple(erasures), tuple(rows)))
         return erased.versions
 
@@ -204,8 +206,9 @@ async def _discarded(engine: Engine, row: Row) -> bool:
     named = row.value["updated"] / 1e6 + 0.001
     try:
         return await blobs.discard(sha256, max(named, engine.now() / 1e6 - SETTLED))
-    except Unavailable:
-        return False
+    except Unavailable as problem:
+        text = f"erased, but a content is still to be removed: {problem}"
+        raise Unavailable(text, headers=problem.headers) from problem
 
 
 def keys_of(erasures: Iterable[Erasure]) -> frozenset[Key]:

@@ -8,15 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
+from fhir_server.access.audit.entry import purpose_of_use
+from fhir_server.access.consent.asking import Reader
+from fhir_server.access.consent.assembly import Patients
+from fhir_server.access.consent.codes import (
+    BREAK_GLASS,
+    OWN_REQUEST,
+    PURPOSES,
+    TREATMENT,
+    below,
+)
+from fhir_server.access.consent.policy import ConsentPolicy
 from fhir_server.access.engine import Engine
-from fhir_server.access.policy import CompileFilter, PermitAll, Policy, ScopePolicy
+from fhir_server.access.policy import CompileFilter, PermitAll, ScopePolicy
 from fhir_server.access.principal import Principal
 from fhir_server.access.roles import Standing
 from fhir_server.access.scopes import parse_rights, parse_scopes
 from fhir_server.access.session import Session
-from fhir_server.model.problem import Problem, Unauthorized
+from fhir_server.model.datatypes import FUTURE
+from fhir_server.model.problem import BadRequest, Forbidden, Problem, Unauthorized
 from fhir_server.store.asking import asking
 
 REMEMBERED: Final = 4096
@@ -27,7 +39,8 @@ REMEMBERED: Final = 4096
 class Grant:
     """What an access token stands for. ``revision`` changes whenever the grant does.
 
-    ``standing``: of the user; a user without one reaches nothing.
+    ``epoch``: the policy epoch under which it was looked up (``consent/epoch``). ``standing``: of
+    the user; a user without one reaches nothing.
     """
 
     id: str
@@ -37,6 +50,7 @@ class Grant:
     patient: str | None
     revision: int
     standing: Standing | None = None
+    epoch: int = 0
 
 
 VerifyToken = Callable[[str], Awaitable[Grant | None]]
@@ -52,8 +66,13 @@ async def forgetful(grant: str) -> Grant | None:
     return None
 
 
+class _Known(NamedTuple):
+    session: Session
+    until: int
+
+
 class Gate:
-    """One per face."""
+    """One per face. ``patients`` None: nobody has recorded a consent, and none is looked for."""
 
     def __init__(
         self,
@@ -62,19 +81,24 @@ class Gate:
         compile_filter: CompileFilter,
         *,
         recall: Recall = forgetful,
+        patients: Patients | None = None,
         open_: bool = False,
     ) -> None:
         self._engine = engine
         self._verify = verify
         self._recall = recall
         self._compile = compile_filter
+        self._patients = patients
         self.anonymous = Session(engine, ANONYMOUS, ScopePolicy(ANONYMOUS, {}, compile_filter))
         """The Session of public routes: it permits nothing."""
         self._open = Session(engine, OPEN, PermitAll()) if open_ else None
-        self._known: dict[tuple[str, int], Session] = {}
+        self._known: dict[tuple[str, int, int, str], _Known] = {}
 
-    async def admit(self, authorization: str | None) -> Session:
-        """The Session of a request by its Authorization header; Unauthorized without one."""
+    async def admit(self, authorization: str | None, purpose: str = "") -> Session:
+        """The Session of a request by its Authorization header; Unauthorized without one.
+
+        ``purpose``: why the data is wanted, as its header says; empty: as the role has it.
+        """
         if self._open is not None:
             asking.set(OPEN.id)
             return self._open
@@ -84,9 +108,9 @@ class Gate:
         grant = await self._verify(token.strip())
         if grant is None:
             raise Unauthorized("the token is not valid", headers=INVALID_TOKEN)
-        return self._session(grant)
+        return await self._session(grant, purpose)
 
-    async def reopen(self, grant_id: str) -> Session:
+    async def reopen(self, grant_id: str, purpose: str = "") -> Session:
         """The Session of work that outlives its request, judged anew by its grant
         (``Principal.grant``); Unauthorized once that does not stand any more.
         """
@@ -95,19 +119,33 @@ class Gate:
         grant = await self._recall(grant_id) if grant_id else None
         if grant is None:
             raise Unauthorized("the authorisation of this work does not stand any more")
-        return self._session(grant)
+        return await self._session(grant, purpose)
 
-    def _session(self, grant: Grant) -> Session:
+    async def _session(self, grant: Grant, purpose: str) -> Session:
         asking.set(f"{grant.client} {grant.user}")
-        key = (grant.id, grant.revision)
-        session = self._known.get(key)
-        if session is None:
+        key = (grant.id, grant.revision, grant.epoch, purpose)
+        known = self._known.get(key)
+        if known is None or known.until <= self._engine.now():
             if len(self._known) >= REMEMBERED:
                 self._known.clear()
-            session = self._known[key] = Session(self._engine, *self._judge(grant))
-        return session
+            known = self._known[key] = await self._judge(grant, purpose)
+        return known.session
 
-    def _judge(self, grant: Grant) -> tuple[Principal, Policy]:
+    async def _judge(self, grant: Grant, purpose: str) -> _Known:
+        principal = self._principal(grant, purpose)
+        compartment = self._engine.definitions.compartment("Patient")
+        policy = ScopePolicy(principal, compartment, self._compile)
+        if self._patients is None or (principal.system and principal.purpose in OPERATIONAL):
+            return _Known(Session(self._engine, principal, policy), FUTURE)
+        source, now = self._patients.source, self._engine.now()
+        rules = await source.rules(grant.epoch)
+        standing = principal.standing
+        names = await source.names(standing.fhir_user) if standing is not None else frozenset()
+        reader = Reader(names, *_own(principal), principal.purpose, now)
+        narrowed = ConsentPolicy(policy, reader, rules, self._patients.ties, _reached(principal))
+        return _Known(Session(self._engine, principal, narrowed), source.until(now))
+
+    def _principal(self, grant: Grant, purpose: str) -> Principal:
         try:
             scopes = parse_scopes(grant.scope, self._engine.definitions.resource_types)
         except Problem as problem:
@@ -116,7 +154,7 @@ class Gate:
         if grant.user and standing is None:
             standing = Standing("")
         opened = standing is not None and "fhirUser" in grant.scope.split()
-        principal = Principal(
+        return Principal(
             id=grant.user or grant.client,
             scopes=scopes,
             client=grant.client,
@@ -127,9 +165,42 @@ class Gate:
             rights=parse_rights(grant.scope),
             standing=standing,
             fhir_user=standing.fhir_user if opened and standing is not None else "",
+            purpose=purpose_stated(purpose, standing.role if standing is not None else ""),
         )
-        compartment = self._engine.definitions.compartment("Patient")
-        return principal, ScopePolicy(principal, compartment, self._compile)
+
+
+def purpose_stated(header: str, role: str) -> str:
+    """Why data is wanted (v3-ActReason): as a header says, else what is usual for the role.
+
+    BadRequest for what is no purpose of use.
+    """
+    if not header:
+        return USUAL.get(role, TREATMENT)
+    code = purpose_of_use(header)
+    if code not in PURPOSES:
+        raise BadRequest("X-Purpose-Of-Use is not a purpose of use (v3-ActReason)")
+    if code == BREAK_GLASS:
+        raise Forbidden("not permitted: break the glass")
+    return code
+
+
+def _own(principal: Principal) -> tuple[frozenset[str], frozenset[str]]:
+    """The patients who the principal is, and those for whom it acts."""
+    standing = principal.standing
+    if standing is None:
+        return frozenset({principal.patient} if principal.patient else ()), frozenset()
+    if not standing.rights.own:
+        return frozenset(), frozenset()
+    type_, _, id_ = standing.fhir_user.partition("/")
+    own = frozenset({id_} if type_ == "Patient" else ())
+    return own, frozenset(standing.patients) - own
+
+
+def _reached(principal: Principal) -> tuple[str, ...]:
+    standing = principal.standing
+    if standing is not None:
+        return standing.patients
+    return (principal.patient,) if principal.patient else ()
 
 
 def system_session(engine: Engine, purpose: str) -> Session:
@@ -137,6 +208,10 @@ def system_session(engine: Engine, purpose: str) -> Session:
     return Session(engine, Principal(id=f"system:{purpose}", system=True), PermitAll())
 
 
+USUAL: Final = {"patient": OWN_REQUEST, "researcher": "HRESCH", "admin": "HOPERAT"}
+"""What a role usually wants data for; others treat."""
+OPERATIONAL: Final = below(TREATMENT) | below("HPAYMT") | below("HOPERAT")
+"""The purposes for which a domain's own systems see the domain whole."""
 OPEN: Final = Principal(id="open", system=True)
 ANONYMOUS: Final = Principal(id="anonymous")
 CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="fhir"'}

@@ -28,6 +28,8 @@ from fhir_server.store.ledger import LedgerWrite
 log = structlog.get_logger("vehr.search")
 
 TYPE: Final = "SearchParameter"
+NOTICED: Final = frozenset({TYPE, "CodeSystem"})
+"""Types whose resources say how searches are read."""
 KIND: Final = "search-parameter"
 CHANGES: Final = "changes"
 INDEXED: Final = "indexed/"
@@ -65,6 +67,7 @@ class PostedParameters:
         async with self._loading:
             counted = await self._counted()
             if counted != self._seen:
+                self._schema.cases = {}
                 self._schema.revise(await self._load())
                 self._seen = counted
 

@@ -17,7 +17,8 @@ class Principal:
     context of ``patient/`` scopes. ``grant``: by which later work of the same principal is
     authorised again; empty if there is none. ``standing``: of the user, if there is one.
     ``fhir_user``: the user's own resource (``Type/id``), if the token opens it. ``rights``: what
-    goes beyond FHIR's interactions (``scopes.RIGHTS``).
+    goes beyond FHIR's interactions (``scopes.RIGHTS``). ``purpose``: why data is wanted, a code of
+    v3-ActReason.
     """
 
     id: str
@@ -30,3 +31,4 @@ class Principal:
     standing: Standing | None = None
     fhir_user: str = ""
     rights: frozenset[str] = frozenset()
+    purpose: str = ""

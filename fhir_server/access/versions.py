@@ -9,10 +9,10 @@ from typing import Final
 
 from fhir_server.access.contents import apart, permitted
 from fhir_server.access.engine import Engine
+from fhir_server.access.judging import holds
 from fhir_server.access.policy import Policy
 from fhir_server.access.restrict import restrict_scan
 from fhir_server.formats.json import loads
-from fhir_server.model.exchange import Json
 from fhir_server.model.resource import Key, Stored
 from fhir_server.search.plan import TRUE, History, IdIn, Predicate, Scan, Search
 from fhir_server.store.base import Store, Versions
@@ -57,8 +57,7 @@ def visible(engine: Engine, predicate: Predicate, stored: Stored) -> bool:
     """Does a predicate without joins hold for this version?"""
     if predicate == TRUE:
         return True
-    resource: Json = loads(stored.body)
-    return engine.matches(predicate, stored.key.id, engine.extract(resource))
+    return holds(engine, predicate, loads(stored.body), stored.updated)
 
 
 class VersionFilter:

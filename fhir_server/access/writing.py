@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, TypeAlias
 
 from fhir_server.access.alone import Coming, require_alone
 from fhir_server.access.audit.writes import WriteRecord
 from fhir_server.access.contents import apart, blob_of, naming, permitted, set_aside
+from fhir_server.access.drafts import Draft, Prepared, Written, at
 from fhir_server.access.engine import Engine, is_large
+from fhir_server.access.judging import holds
 from fhir_server.access.parameters import TYPE as DEFINING
 from fhir_server.access.policy import BINARY, Policy
 from fhir_server.access.principal import Principal
+from fhir_server.access.raising import carried, inherited, raised
 from fhir_server.access.references import check_references
 from fhir_server.formats.json import loads, same, stored_form
 from fhir_server.model.datatypes import format_instant
@@ -31,8 +34,7 @@ from fhir_server.model.problem import (
 from fhir_server.model.resource import Key, Stored
 from fhir_server.search.plan import TRUE, All, IdIn, Predicate, Scan, Search
 from fhir_server.search.values import IndexValues
-from fhir_server.store.base import Change, ChangeSet, Guard, Stale
-from fhir_server.store.blobs import Blob
+from fhir_server.store.base import Change, ChangeSet, Stale
 from fhir_server.store.ledger import LedgerWrite
 
 PAUSE: Final = 32
@@ -40,54 +42,6 @@ PAUSE: Final = 32
 
 ATTEMPTS: Final = 64
 """How often a write looks again before it answers that the resource is contended."""
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """What a client wants written. ``method``: POST, PUT, PATCH or DELETE.
-
-    ``key`` is complete: for a POST the server has chosen the id. ``if_match``: the version
-    that the client last saw. ``guards``: what the request relied on (conditions). ``place``:
-    where problems are said to be, for example ``Bundle.entry[3]``. ``blob``: the content of
-    a Binary that was sent as it is. ``seen``: the version that it was made from; Stale is
-    raised if another one is current. ``new``: the id must not be in use. ``alone``: finds
-    nothing else that is written with it.
-    """
-
-    method: str
-    key: Key
-    resource: Json | None = None
-    if_match: str | None = None
-    guards: tuple[Guard, ...] = ()
-    place: str = ""
-    blob: Blob | None = None
-    seen: int | None = None
-    new: bool = False
-    alone: Scan | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """``created``: the id was not in use before. ``stored`` None: nothing was there to delete.
-
-    It is the version that was current already if the draft changes nothing.
-    """
-
-    stored: Stored | None
-    created: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Prepared:
-    """A draft with what does not depend on the current version: its values, once.
-
-    ``resource``: what is stored, without the data of a large Binary, which is in ``blob``.
-    """
-
-    draft: Draft
-    values: IndexValues | None
-    resource: Json | None = None
-    blob: Blob | None = None
 
 
 Planned: TypeAlias = Change | Stored | None
@@ -122,6 +76,7 @@ class Writing:
             prepared.append(await self._prepare(draft))
             if turn % PAUSE == 0:
                 await asyncio.sleep(0)
+        prepared = await self._labelled(prepared)
         if not self._policy.whole:
             written = [(d.key, d.resource, d.place) for d in drafts if d.resource is not None]
             await check_references(self._engine, self._policy, written)
@@ -156,11 +111,11 @@ class Writing:
     def _allow(self, draft: Draft) -> None:
         letter = _LETTERS[draft.method]
         if not self._policy.allows(letter, draft.key.type):
-            raise _at(draft, Forbidden(f"not permitted: {draft.method} {draft.key.type}"))
+            raise at(draft, Forbidden(f"not permitted: {draft.method} {draft.key.type}"))
 
-    async def _prepare(self, draft: Draft) -> _Prepared:
+    async def _prepare(self, draft: Draft) -> Prepared:
         if draft.resource is None:
-            return _Prepared(draft, None)
+            return Prepared(draft, None)
         large = is_large(draft.resource)
         try:
             if large:
@@ -171,20 +126,26 @@ class Writing:
             if draft.key.type == DEFINING and self._engine.parameters is not None:
                 self._engine.parameters.check(draft.key, draft.resource)
         except Problem as problem:
-            raise _at(draft, problem) from None
+            raise at(draft, problem) from None
         kept, blob = draft.resource, draft.blob
         if draft.key.type == BINARY and blob is None:
             kept, blob = await set_aside(self._engine.blobs, kept)
         whole = {**kept, "id": draft.key.id}
         extract = self._engine.extract
         values = await asyncio.to_thread(extract, whole) if large else extract(whole)
-        return _Prepared(draft, values, kept, blob)
+        return Prepared(draft, values, kept, blob)
+
+    async def _labelled(self, prepared: list[Prepared]) -> list[Prepared]:
+        """With the labels that they should bear."""
+        items = [(p.draft.key, p.values) for p in prepared if p.values is not None]
+        more = iter(await inherited(self._engine, items))
+        return [p if p.values is None else raised(self._engine, p, next(more)) for p in prepared]
 
     def _parameters(self) -> int:
         parameters = self._engine.parameters
         return 0 if parameters is None else parameters.revision
 
-    def _extracted(self, prepared: list[_Prepared]) -> list[_Prepared]:
+    def _extracted(self, prepared: list[Prepared]) -> list[Prepared]:
         """With values by the parameters that are in force when they are committed."""
         revision = self._parameters()
         if revision == self._revision:
@@ -206,7 +167,7 @@ class Writing:
         return [None if draft.method == "POST" else next(found) for draft in drafts]
 
     async def _plan(
-        self, prepared: Sequence[_Prepared], current: Sequence[Stored | None]
+        self, prepared: Sequence[Prepared], current: Sequence[Stored | None]
     ) -> list[Planned]:
         plans: list[Planned] = []
         for turn, (item, now) in enumerate(zip(prepared, current, strict=True), 1):
@@ -223,14 +184,14 @@ class Writing:
         plain = draft.method == "POST" and draft.seen is None and draft.if_match is None
         return plain and not draft.new and self._policy.sees("c", draft.key.type) == TRUE
 
-    async def _change(self, item: _Prepared, current: Stored | None) -> Planned:
+    async def _change(self, item: Prepared, current: Stored | None) -> Planned:
         """The change that a draft makes to what is current; None if there is nothing to do."""
         try:
             return await self._judged(item, current)
         except Problem as problem:
-            raise _at(item.draft, problem) from None
+            raise at(item.draft, problem) from None
 
-    async def _judged(self, item: _Prepared, current: Stored | None) -> Planned:
+    async def _judged(self, item: Prepared, current: Stored | None) -> Planned:
         draft = item.draft
         if draft.seen is not None and (current is None or current.version != draft.seen):
             raise Stale((draft.key,))
@@ -254,13 +215,15 @@ class Writing:
             elif not self._principal.system:
                 # Hidden and unused ids give the same answer.
                 raise MethodNotAllowed("only the server chooses ids", headers={"Allow": "GET"})
+        if known is not None and item.resource is not None:
+            item = raised(self._engine, item, carried(known))
         await self._permit_result(item)
         change = self._build(item, current)
         if current is not None and await self._changes_nothing(item, change, current):
             return current
         return change
 
-    async def _changes_nothing(self, item: _Prepared, change: Change, current: Stored) -> bool:
+    async def _changes_nothing(self, item: Prepared, change: Change, current: Stored) -> bool:
         """Is the stored form that of the current version, but for its number and time?"""
         if current.deleted or item.resource is None:
             return False
@@ -299,7 +262,7 @@ class Writing:
         if not may:
             raise Forbidden(f"not permitted: {draft.method} {draft.key.type}")
 
-    async def _permit_result(self, item: _Prepared) -> None:
+    async def _permit_result(self, item: Prepared) -> None:
         """The new version must be one that the principal may write."""
         letter = _LETTERS[item.draft.method]
         needed = self._policy.sees(letter, item.draft.key.type)
@@ -309,7 +272,8 @@ class Writing:
         if apart(self._policy, letter, item.draft.key.type):
             may = await permitted(self._engine, self._policy, letter, item.resource, self._new)
         else:
-            may = self._engine.matches(needed, item.draft.key.id, item.values)
+            whole = {**item.resource, "id": item.draft.key.id}
+            may = holds(self._engine, needed, whole, self._engine.now(), item.values)
         if not may:
             raise Forbidden(f"not permitted: {item.draft.method} {item.draft.key.type}")
 
@@ -320,7 +284,7 @@ class Writing:
         page = await self._engine.store.run(Search((scan,), count=1, total="none"))
         return bool(page.matches)
 
-    def _build(self, item: _Prepared, current: Stored | None) -> Change:
+    def _build(self, item: Prepared, current: Stored | None) -> Change:
         draft = item.draft
         expect = current.version if current is not None else 0
         now = self._engine.now() // 1000 * 1000
@@ -339,7 +303,7 @@ class Writing:
         )
 
     async def _naming(
-        self, items: Sequence[_Prepared], plans: Sequence[Planned]
+        self, items: Sequence[Prepared], plans: Sequence[Planned]
     ) -> list[LedgerWrite]:
         """The ledger rows of contents in blobs; a patch of the rest keeps the content."""
         rows: list[LedgerWrite] = []
@@ -360,16 +324,12 @@ def _coming(draft: Draft, values: IndexValues) -> Coming:
     return Coming(draft.key.type, draft.key.id, values, draft.alone, draft.place)
 
 
-def _at(draft: Draft, problem: Problem) -> Problem:
-    return problem.under(draft.place) if draft.place else problem
-
-
 def _form(resource: Json, key: Key, version: int, updated: int) -> bytes:
     return stored_form(resource, key.id, str(version), format_instant(updated))
 
 
 def _written(
-    items: Sequence[_Prepared], plans: Sequence[Planned], seqs: tuple[int, ...]
+    items: Sequence[Prepared], plans: Sequence[Planned], seqs: tuple[int, ...]
 ) -> list[Written]:
     positions = iter(seqs)
     return [
@@ -378,12 +338,12 @@ def _written(
     ]
 
 
-def _one(item: _Prepared, change: Planned, seq: int) -> Written:
+def _one(item: Prepared, change: Planned, seq: int) -> Written:
     """The writer gets back what it sent, with the data that was set aside."""
     if change is None:
         return Written(None)
     body = change.body
-    if item.resource is not item.draft.resource and item.draft.resource is not None:
+    if item.blob is not None and item.draft.resource is not None:
         body = _form(item.draft.resource, change.key, change.version, change.updated)
     if isinstance(change, Stored):
         return Written(change._replace(body=body))

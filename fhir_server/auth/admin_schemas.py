@@ -64,4 +64,12 @@ NEW_RELATION: Final = _object(
     ("user", "patient", "kind"),
     {"user": _TEXT, "patient": _TEXT, "kind": _TEXT, "start": _INSTANT, "end": _INSTANT},
 )
+INVITATION: Final[Schema] = {
+    "type": "object",
+    "properties": {
+        "scope": {"type": "string", "minLength": 1, "maxLength": 8192},
+        "minutes": {"type": "integer", "minimum": 1, "maximum": 60 * 24 * 30},
+    },
+    "additionalProperties": False,
+}
 RELATION_END: Final = _object(("user", "patient"), {"user": _TEXT, "patient": _TEXT, "kind": _TEXT})

@@ -14,6 +14,7 @@ from fhir_server.auth import totp
 from fhir_server.auth.approvals import Approval, approvals_of, withdrawal
 from fhir_server.auth.clients import Client, check
 from fhir_server.auth.identities import Identities
+from fhir_server.auth.invitations import Invitations
 from fhir_server.auth.ports import COMMAND, SecurityEvent
 from fhir_server.auth.relations import Relation
 from fhir_server.auth.users import User, check_person
@@ -112,6 +113,12 @@ class Administration:
         await self._of.clients.change(id_, **made.row())
         await self._told("change", f"client/{id_}")
         return made
+
+    async def invite(self, scope: str, minutes: int) -> str:
+        """A token by which one app may register itself, with no more than this scope."""
+        token = await Invitations(self._of.records).make(scope, minutes)
+        await self._told("invite", "client/*")
+        return token
 
     async def add_relation(self, relation: Relation) -> None:
         await self._of.users.named(relation.user)

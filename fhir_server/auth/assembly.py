@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from pathlib import Path
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from fhir_server.access.policy import CompileFilter
 from fhir_server.access.session import Session
@@ -14,31 +14,45 @@ from fhir_server.auth.identities import Identities
 from fhir_server.auth.keys import Keys
 from fhir_server.auth.negotiation import Negotiation
 from fhir_server.auth.outbound import Outbound
+from fhir_server.auth.provider import External, Provider, provider_of
 from fhir_server.auth.rates import Rates
-from fhir_server.auth.server import Chart, Record, Rules, Server
+from fhir_server.auth.server import Chart, Record, Rules, Server, Visit
 from fhir_server.auth.websessions import WebSessions
+from fhir_server.config import Settings
 from fhir_server.formats.json import loads
 from fhir_server.search.plan import All, IdIn, InPatient, Scan, Search
 
+VISITS: Final = 50
+"""Encounters in the picker."""
 TOGETHER: Final = 500
 """Patients that are read at a time."""
+
+
+def rules_of(settings: Settings, face: str) -> Rules:
+    """``face``: the path of the base that tokens are for."""
+    required = settings.second_factor == "required"
+    registration = settings.registration == "token"
+    return Rules(settings.domain, settings.base_url, face, required, registration)
 
 
 def authorization_server(
     identities: Identities,
     rules: Rules,
-    keys: Path | None,
-    outbound: Outbound,
     session: Session,
     types: Collection[str],
     compile_filter: CompileFilter,
     rates: Rates,
+    settings: Settings,
 ) -> Server:
-    """``keys``: the folder of the key file, None to keep none. ``session``: a system session
-    by which names of patients are read for the pages.
+    """``session``: a system session by which names of patients are read for the pages.
+
+    SettingsError for a login provider that cannot be used.
     """
+    provider = provider_of(settings.login_provider) if settings.login_provider else None
+    inside = (urlsplit(provider.issuer).hostname or "",) if provider and provider.private else ()
+    outbound = Outbound(loopback=settings.outbound_loopback == "yes", inside=inside)
     records = identities.records
-    ring = Keys(keys, records.now)
+    ring = Keys(None if settings.store == "memory:" else settings.data, records.now)
     sessions = WebSessions(records, identities.users)
     return Server(
         rules=rules,
@@ -50,7 +64,14 @@ def authorization_server(
         negotiation=Negotiation(frozenset(types), compile_filter),
         record=_record(session),
         rates=rates,
+        external=_external(provider, outbound, records.now, rules) if provider else None,
     )
+
+
+def _external(
+    provider: Provider, outbound: Outbound, now: Callable[[], float], rules: Rules
+) -> External:
+    return External(provider, outbound, now, rules.url("external/callback"))
 
 
 def _record(session: Session) -> Record:
@@ -66,7 +87,12 @@ def _record(session: Session) -> Record:
         where = All((IdIn((encounter,)), InPatient((patient,))))
         return bool((await session.find(Scan("Encounter", where))).ids)
 
-    return Record(charts, has_encounter)
+    async def visits(patient: str) -> list[Visit]:
+        where = Scan("Encounter", InPatient((patient,)))
+        found = await session.search(Search((where,), count=VISITS, total="none"))
+        return [_visit(loads(match.body)) for match in found.matches]
+
+    return Record(charts, has_encounter, visits)
 
 
 def _chart(patient: dict[str, Any]) -> Chart:
@@ -75,3 +101,15 @@ def _chart(patient: dict[str, Any]) -> Chart:
     given = " ".join(str(part) for part in name.get("given", ()) if part)
     whole = name.get("text") or f"{given} {name.get('family', '')}".strip()
     return Chart(patient["id"], whole, str(patient.get("birthDate", "")))
+
+
+def _visit(encounter: dict[str, Any]) -> Visit:
+    types = [one.get("text") or _shown(one.get("coding", ())) for one in encounter.get("type", ())]
+    what = next(filter(None, types), "") or _shown([encounter.get("class", {})])
+    when = str(encounter.get("period", {}).get("start", ""))
+    return Visit(encounter["id"], when[:16].replace("T", " "), what)
+
+
+def _shown(codings: Sequence[dict[str, Any]]) -> str:
+    texts = (coding.get("display") or coding.get("code", "") for coding in codings)
+    return str(next(filter(None, texts), ""))

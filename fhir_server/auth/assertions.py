@@ -7,7 +7,6 @@ in the JWT itself, or at an address that is not the registered one, are never lo
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Any, Final
 
 from joserfc import jws
@@ -16,6 +15,7 @@ from joserfc.jwk import ECKey, RSAKey
 
 from fhir_server.access.ports import LedgerWrite
 from fhir_server.auth.clients import Client
+from fhir_server.auth.keysets import KeySets, rows_of
 from fhir_server.auth.outbound import Outbound, OutboundError
 from fhir_server.auth.records import Records, digest
 
@@ -31,21 +31,10 @@ LEAST_BITS: Final = 2048
 JTI: Final = "jti"
 REFUSED: Final = frozenset({"jwk", "x5c", "x5u", "crit", "b64"})
 """Header members that bring keys or change the rules."""
-KEPT: Final = 3600
-REFETCH: Final = 60
-"""Seconds: a key set is kept no longer than an hour, and fetched again for an unknown key no
-sooner than a minute after the last time."""
 
 
 class BadAssertion(Exception):
     """The text is for the client's developer; it tells nothing of other clients."""
-
-
-@dataclass(slots=True)
-class _Kept:
-    keys: list[dict[str, Any]]
-    fetched: float
-    until: float
 
 
 class Assertions:
@@ -53,9 +42,8 @@ class Assertions:
 
     def __init__(self, records: Records, outbound: Outbound, token_url: str) -> None:
         self._records = records
-        self._outbound = outbound
+        self._sets = KeySets(outbound, lambda: records.now())
         self._token_url = token_url
-        self._kept: dict[str, _Kept] = {}
 
     async def verify(self, client: Client, assertion: str) -> None:
         """BadAssertion unless this client signed it, for us, now, and for the first time."""
@@ -122,22 +110,11 @@ class Assertions:
 
     async def _keys(self, client: Client, kid: str) -> list[dict[str, Any]]:
         if not isinstance(client.keys, str):
-            return _rows(client.keys)
-        now, kept = self._records.now(), self._kept.get(client.keys)
-        if kept is not None and now < kept.until:
-            known = any(row.get("kid") == kid for row in kept.keys)
-            if known or now < kept.fetched + REFETCH:
-                return kept.keys
+            return rows_of(client.keys)
         try:
-            document = await self._outbound.get_json(client.keys)
+            return await self._sets.keys(client.keys, kid)
         except OutboundError as error:
-            known_keys = kept.keys if kept is not None and now < kept.until else []
-            self._kept[client.keys] = _Kept(known_keys, now, now + REFETCH)
             raise BadAssertion("the registered key set cannot be fetched") from error
-        rows = _rows(document.content)
-        life = min(document.max_age or REFETCH, KEPT)
-        self._kept[client.keys] = _Kept(rows, now, now + life)
-        return rows
 
 
 def issuer_of(assertion: str) -> str:
@@ -168,8 +145,3 @@ def claims_of(payload: bytes) -> dict[str, Any]:
     if not isinstance(claims, dict):
         raise BadAssertion("the payload is not an object")
     return claims
-
-
-def _rows(document: Any) -> list[dict[str, Any]]:
-    rows = document.get("keys") if isinstance(document, dict) else None
-    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []

@@ -77,6 +77,13 @@ class Clients:
         if not await self._records.commit_policy(write):
             raise Conflict(f"the client {client.id} exists")
 
+    async def register(self, client: Client, spending: LedgerWrite) -> bool:
+        """Add a client together with what is spent for it. False if that is spent already."""
+        check(client)
+        return await self._records.commit_policy(
+            LedgerWrite(KIND, client.id, client.row(), expect=0), spending
+        )
+
     async def find(self, id_: str) -> Client | None:
         row = await self._records.get(KIND, id_) if ID.fullmatch(id_) else None
         return None if row is None else _client(row)

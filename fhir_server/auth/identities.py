@@ -8,7 +8,7 @@ from typing import Final
 
 from fhir_server.access.commit import Commit
 from fhir_server.access.ports import Ledger
-from fhir_server.auth import codes, launches, tokens, websessions
+from fhir_server.auth import codes, invitations, launches, tokens, websessions
 from fhir_server.auth.clients import Clients
 from fhir_server.auth.passwords import Passwords
 from fhir_server.auth.people import People
@@ -21,7 +21,7 @@ from fhir_server.auth.users import Users
 
 TRANSIENT: Final = (
     *(tokens.KIND, tokens.MANDATE, tokens.APPROVAL),
-    *(codes.KIND, launches.KIND, websessions.KIND),
+    *(codes.KIND, launches.KIND, websessions.KIND, invitations.KIND),
 )
 """Rows that a restored backup leaves behind: what they allow may have been withdrawn since."""
 

@@ -6,8 +6,8 @@ lives five minutes, is for one user and one client, and is spent with the code t
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Final
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
 
 from fhir_server.access.ports import LedgerWrite, Row
 from fhir_server.auth.records import Records, digest, new_secret
@@ -18,13 +18,16 @@ LIFE: Final = 300
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """``intent``: what the app is to do, an agreement between EHR and app."""
+    """``intent``: what the app is to do, an agreement between EHR and app. ``context``: as
+    ``fhirContext``.
+    """
 
     user: str
     client: str
     patient: str
     encounter: str = ""
     intent: str = ""
+    context: list[dict[str, Any]] = field(default_factory=list)
 
 
 class Launches:

@@ -64,13 +64,13 @@ class Negotiation:
     """``compile_filter``: refuses search parameters of scopes that cannot be used."""
 
     def __init__(self, types: Collection[str], compile_filter: CompileFilter) -> None:
-        self._types = types
+        self.types = types
         self._compile = compile_filter
 
     def parsed(self, text: str) -> Scope | None:
         """A resource scope; None for what is none or cannot be used."""
         try:
-            scope = parse_scope(text, self._types)
+            scope = parse_scope(text, self.types)
             if scope.filters:
                 self._compile(scope.type, scope.filters)
         except (Problem, ValueError):
@@ -130,8 +130,11 @@ def chosen(offers: Iterable[Offer], ticked: Collection[str]) -> list[str] | None
     return None if left else found
 
 
+IN_CONTEXT: Final = ("launch/patient", "launch/encounter")
+
+
 def needs_patient(scopes: Iterable[str]) -> bool:
-    return any(text == "launch/patient" or text.startswith("patient/") for text in scopes)
+    return any(text in IN_CONTEXT or text.startswith("patient/") for text in scopes)
 
 
 def _narrowed(scope: Scope, system: str, code: str) -> str:

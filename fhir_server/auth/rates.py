@@ -13,6 +13,7 @@ from math import ceil
 from typing import Any, Final
 
 from fhir_server.access.principal import Principal
+from fhir_server.config import Settings
 from fhir_server.model.problem import TooManyRequests
 
 MINUTE: Final = 60.0
@@ -99,3 +100,8 @@ def _is_delicate_entry(request: Mapping[str, Any]) -> bool:
     if not isinstance(method, str) or not isinstance(url, str):
         return False
     return is_delicate(method, url.partition("?")[0].encode())
+
+
+def rates_of(settings: Settings) -> Rates:
+    """The rates that the settings allow."""
+    return Rates(Allowances(settings.user_rate, settings.client_rate, settings.delicate_rate))

@@ -12,10 +12,9 @@ from collections.abc import Callable
 from typing import Final
 
 from fhir_server.access.commit import Commit
+from fhir_server.access.consent.epoch import EPOCH, MARK, POLICY
 from fhir_server.access.ports import Ledger, LedgerWrite, Row
 
-POLICY: Final = "policy"
-EPOCH: Final = "epoch"
 ATTEMPTS: Final = 32
 
 
@@ -39,7 +38,7 @@ class Records:
 
     async def commit_policy(self, *writes: LedgerWrite) -> bool:
         """A change of who may do what; it acts on the next request, in every worker."""
-        return await self._commit((*writes, LedgerWrite(POLICY, EPOCH, {})))
+        return await self._commit((*writes, MARK))
 
     async def epoch(self) -> int:
         row = await self._ledger.get(POLICY, EPOCH)

@@ -111,9 +111,6 @@ def _scope(server: Server, values: dict[str, str], client: Client) -> tuple[str,
         raise RedirectRefusal("invalid_request", "the scope launch needs the parameter launch")
     if values["launch"] and "launch" not in scope:
         raise RedirectRefusal("invalid_request", "the parameter launch needs the scope launch")
-    if not values["launch"]:
-        # There is no picker of encounters: they come with a launch alone.
-        scope = [text for text in scope if text != "launch/encounter"]
     if not scope:
         raise RedirectRefusal("invalid_scope", "nothing of the scope may be granted")
     return tuple(scope)

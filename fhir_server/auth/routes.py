@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 
 from fhir_server.auth.admin_schemas import (
     CLIENT_CHANGE,
+    INVITATION,
     NEW_CLIENT,
     NEW_RELATION,
     NEW_USER,
@@ -17,12 +18,14 @@ from fhir_server.auth.admin_schemas import (
 from fhir_server.auth.endpoints import admin
 from fhir_server.auth.endpoints.apps import apps, withdraw
 from fhir_server.auth.endpoints.authorize import authorize
-from fhir_server.auth.endpoints.consent import consent, patient
+from fhir_server.auth.endpoints.consent import consent, encounter, patient
 from fhir_server.auth.endpoints.discovery import jwks, openid_configuration, style
+from fhir_server.auth.endpoints.external import callback, external
 from fhir_server.auth.endpoints.factor import change_factor, factor
 from fhir_server.auth.endpoints.introspect import introspect
 from fhir_server.auth.endpoints.launch import launch
 from fhir_server.auth.endpoints.login import continue_, home, login, logout, logout_page
+from fhir_server.auth.endpoints.register import register
 from fhir_server.auth.endpoints.revoke import revoke
 from fhir_server.auth.endpoints.token import token
 from fhir_server.auth.endpoints.userinfo import userinfo
@@ -107,6 +110,7 @@ ADMINISTRATION: Final = (
     _admin("POST", "clients", admin.add_client, "Register a client", NEW_CLIENT),
     _admin("GET", "clients/{id}", admin.client, "A client"),
     _admin("PATCH", "clients/{id}", admin.change_client, "Change a client", CLIENT_CHANGE),
+    _admin("POST", "invitations", admin.invite, "An initial access token", INVITATION),
     _admin("GET", "relations", admin.relations, "Care relationships (user, patient)"),
     _admin("POST", "relations", admin.add_relation, "Begin a care relationship", NEW_RELATION),
     _admin("POST", "relations/end", admin.end_relation, "End one now", RELATION_END),
@@ -129,7 +133,10 @@ ENDPOINTS: Final = (
     _form("authorize", authorize, "An app asks for access", "authorize", "nothing"),
     _page("continue", continue_, "The page that is next", asks="nothing"),
     _form("login", login, "Sign in", "login", "nothing"),
+    _page("external", external, "To the external login provider", "login", "nothing"),
+    _page("external/callback", callback, "Back from it", "login", "nothing"),
     _form("patient", patient, "Choose a patient", "authorize"),
+    _form("encounter", encounter, "Choose a visit", "authorize"),
     _form("consent", consent, "Allow or refuse", "authorize"),
     _page("", home, "Your account"),
     _page("apps", apps, "Apps with access"),
@@ -141,6 +148,7 @@ ENDPOINTS: Final = (
     _call("token", token, "Tokens for codes and keys", "token"),
     _call("introspect", introspect, "What a token is", "introspect"),
     _call("revoke", revoke, "End a token", "revoke"),
+    Endpoint("POST", "register", register, "An app registers", "bearer", False, "json", "register"),
     Endpoint("GET", "userinfo", userinfo, "Who the user is", "bearer", event="userinfo"),
     _call("userinfo", userinfo, "Who the user is", "userinfo", "bearer"),
     Endpoint("POST", "launch", launch, "Open an app", "bearer", body="json", event="launch"),

@@ -14,6 +14,7 @@ from fhir_server.auth.assertions import Assertions
 from fhir_server.auth.identities import Identities
 from fhir_server.auth.keys import Keys
 from fhir_server.auth.negotiation import Negotiation
+from fhir_server.auth.provider import External
 from fhir_server.auth.rates import Rates
 from fhir_server.auth.websessions import WebSessions
 
@@ -29,6 +30,17 @@ class Chart:
     born: str
 
 
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """How an encounter stands in the picker. ``when``: a FHIR dateTime, or empty."""
+
+    id: str
+    when: str
+    what: str
+
+
+FindVisits = Callable[[str], Awaitable[list[Visit]]]
+"""The newest encounters of a patient."""
 FindCharts = Callable[[tuple[str, ...]], Awaitable[list[Chart]]]
 """The patients of these ids that are there."""
 InChart = Callable[[str, str], Awaitable[bool]]
@@ -41,16 +53,20 @@ class Record:
 
     charts: FindCharts
     has_encounter: InChart
+    visits: FindVisits
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """``required``: clinicians and administrators sign in with a second factor."""
+    """``required``: clinicians and administrators sign in with a second factor.
+    ``registration``: apps may register themselves with an initial access token.
+    """
 
     domain: str
     base_url: str
     face: str
     required: bool
+    registration: bool = False
 
     @property
     def issuer(self) -> str:
@@ -81,6 +97,7 @@ class Server:
     negotiation: Negotiation
     record: Record
     rates: Rates
+    external: External | None = None
 
     @property
     def now(self) -> float:

@@ -28,6 +28,7 @@ PURPOSE: Final = "step"
 class Step(msgspec.Struct, array_like=True, frozen=True):
     """``next``: where it leads. ``passed``: who has given the password and not yet the second
     factor, in the browser whose cookie hashes to ``browser``. ``begun``: epoch seconds.
+    ``encounter``: None until it is chosen, empty for none.
     """
 
     next: Literal["app", "apps", "home"]
@@ -37,6 +38,7 @@ class Step(msgspec.Struct, array_like=True, frozen=True):
     patient: str = ""
     passed: str = ""
     browser: str = ""
+    encounter: str | None = None
 
 
 def step_url(server: Server, step: Step) -> str:
@@ -64,7 +66,7 @@ def opened(server: Server, text: str) -> Step:
     return step
 
 
-def renewed(server: Server, step: Step, **values: str | float) -> Step:
+def renewed(server: Server, step: Step, **values: str | float | None) -> Step:
     given = {"until": server.now + LIFE, "passed": "", "browser": "", **values}
     return msgspec.structs.replace(step, **given)
 

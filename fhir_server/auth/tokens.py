@@ -122,16 +122,17 @@ class Tokens:
 
     async def _judge(self, row: Row, epoch: int, known: _Judged | None) -> Grant | None:
         """Judge anew; the revision of the grant changes only if its meaning does."""
-        grant, until = await self._meaning(row)
+        grant, until = await self._meaning(row, epoch)
         before = known.grant if known is not None else None
         if grant is not None and before is not None:
-            grant = before if replace(grant, revision=before.revision) == before else grant
+            same = replace(grant, revision=before.revision, epoch=before.epoch) == before
+            grant = replace(before, epoch=epoch) if same else grant
         if len(self._judged) >= REMEMBERED:
             self._judged.clear()
         self._judged[row.key] = _Judged(row.revision, epoch, until, grant)
         return grant
 
-    async def _meaning(self, row: Row) -> tuple[Grant | None, float]:
+    async def _meaning(self, row: Row, epoch: int) -> tuple[Grant | None, float]:
         value, until = row.value, FOREVER
         client = await self._clients.find(value["client"])
         if client is None and not value["operator"]:
@@ -154,6 +155,7 @@ class Tokens:
             patient=value["patient"],
             revision=next(self._revisions),
             standing=standing,
+            epoch=epoch,
         )
         return grant, until
 

@@ -11,11 +11,12 @@ import typer
 
 from fhir_server.auth.clients import Client, Method, hashed_secret
 from fhir_server.auth.identities import Identities
+from fhir_server.auth.invitations import MINUTES, SCOPE
 from fhir_server.cli.settings import Data, settings_of
 from fhir_server.cli.user import administering, beside, line_of_input
 from fhir_server.config import SettingsError
 
-client = typer.Typer(help="Clients: add, list, disable, enable.", no_args_is_help=True)
+client = typer.Typer(help="Clients: add, invite, list, disable, enable.", no_args_is_help=True)
 
 Id = Annotated[str, typer.Argument(help="The client_id.", metavar="ID")]
 
@@ -58,6 +59,16 @@ def add(
         raise SettingsError("a client without --redirect needs --scope")
     administering(settings_of(data), lambda admin: admin.add_client(made))
     print(f"added {id_} ({method})")
+
+
+@client.command()
+def invite(
+    scope: Annotated[str, typer.Option(help="The most that the app may be granted.")] = SCOPE,
+    minutes: Annotated[int, typer.Option(min=1, max=60 * 24 * 30, help="Lifetime.")] = MINUTES,
+    data: Data = None,
+) -> None:
+    """Print an initial access token, by which one app may register itself."""
+    print(administering(settings_of(data), lambda admin: admin.invite(scope, minutes)))
 
 
 def keys_of(place: str) -> dict[str, Any] | str:

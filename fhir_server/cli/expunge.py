@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from fhir_server.app import expunging, opened
+from fhir_server.cli.recorded import recorded
 from fhir_server.cli.settings import Data, lasting, settings_of
 from fhir_server.config import Settings, SettingsError
 from fhir_server.model.exchange import Json
@@ -64,7 +65,10 @@ async def run(settings: Settings, type_: str, id_: str, arguments: Arguments) ->
         if type_ not in domain.definitions.resource_types:
             raise SettingsError(f"{type_!r} is not a resource type")
         session = domain.system_session("expunge")
-        return await expunging(domain).run(arguments, session, type_, id_)
+        what = f"{type_}/{id_}" if id_ else ""
+        patients = (id_,) if type_ == "Patient" and id_ else ()
+        async with recorded(domain, "expunge", target=type_, what=what, patients=patients):
+            return await expunging(domain).run(arguments, session, type_, id_)
 
 
 def _value(part: Json) -> object:

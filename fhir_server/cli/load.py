@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from fhir_server.app import opened
 from fhir_server.cli.loading import Loader, Report
+from fhir_server.cli.recorded import recorded
 from fhir_server.cli.settings import Data, lasting, settings_of
 from fhir_server.cli.sources import documents, files
 from fhir_server.config import Settings
@@ -57,7 +58,8 @@ async def run(
         TimeElapsedColumn(),
     )
     found = files(paths)
-    async with opened(settings) as domain:
+    names = " ".join(path.name for path in paths)
+    async with opened(settings) as domain, recorded(domain, "load", target=names):
         loader = Loader(domain, strict=strict)
         with Progress(*columns, console=console, transient=True) as progress:
             size = sum(path.stat().st_size for path in found)

@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from fhir_server.access.drafts import Draft
 from fhir_server.access.gate import system_session
 from fhir_server.access.ports import LedgerWrite
 from fhir_server.access.session import Session
-from fhir_server.access.writing import Draft
 from fhir_server.app import Domain
 from fhir_server.cli.mending import Mender, Notes
 from fhir_server.cli.sources import Document

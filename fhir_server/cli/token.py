@@ -9,6 +9,7 @@ import typer
 
 from fhir_server.access.scopes import parse_scopes
 from fhir_server.app import opened
+from fhir_server.cli.recorded import recorded
 from fhir_server.cli.settings import Data, lasting, settings_of
 from fhir_server.config import Settings, SettingsError
 from fhir_server.model.problem import BadRequest, NotFound
@@ -54,6 +55,9 @@ async def issue(settings: Settings, scope: str, minutes: int, holder: tuple[str,
             except NotFound as problem:
                 raise SettingsError(f"--user: {problem}") from None
             patient = patient or found.patient
-        return await domain.tokens.issue(
-            scope=scope, minutes=minutes, client=client, user=user, patient=patient or None
-        )
+        target = f"user/{user}" if user else f"client/{client}"
+        about = {"target": f"{target} {scope}", "patients": (patient,) if patient else ()}
+        async with recorded(domain, "token", **about):
+            return await domain.tokens.issue(
+                scope=scope, minutes=minutes, client=client, user=user, patient=patient or None
+            )

@@ -5,23 +5,29 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Annotated, TypeVar
 
 import typer
 
 from fhir_server.access.roles import ROLES
-from fhir_server.app import opened
+from fhir_server.app import Domain, opened
 from fhir_server.auth import totp
 from fhir_server.auth.administration import Administration
 from fhir_server.auth.identities import Identities
+from fhir_server.auth.provider import provider_of
 from fhir_server.auth.users import User
+from fhir_server.cli.recorded import trail
 from fhir_server.cli.settings import Data, lasting, settings_of
 from fhir_server.config import Settings, SettingsError
+from fhir_server.http.security import SecurityTrail
 from fhir_server.model.problem import Problem
 
 T = TypeVar("T")
 
-user = typer.Typer(help="Users: add, list, disable, enable, password, otp.", no_args_is_help=True)
+user = typer.Typer(
+    help="Users: add, list, disable, enable, password, otp, link.", no_args_is_help=True
+)
 
 Name = Annotated[str, typer.Argument(help="The name that the user signs in with.")]
 FromInput = Annotated[
@@ -31,16 +37,29 @@ FromInput = Annotated[
 
 def administering(settings: Settings, work: Callable[[Administration], Awaitable[T]]) -> T:
     """An administrator's act, in the name of who may run commands."""
-    return beside(settings, lambda identities: work(Administration(identities)))
+
+    async def worked(domain: Domain) -> T:
+        async with trail(domain) as log:
+            told = replace(domain.identities, log=SecurityTrail(log))
+            return await work(Administration(told))
+
+    return _on(settings, worked)
 
 
 def beside(settings: Settings, work: Callable[[Identities], Awaitable[T]]) -> T:
     """``work`` on the identities, beside a running server or without one."""
 
+    async def worked(domain: Domain) -> T:
+        return await work(domain.identities)
+
+    return _on(settings, worked)
+
+
+def _on(settings: Settings, work: Callable[[Domain], Awaitable[T]]) -> T:
     async def worked() -> T:
         async with opened(lasting(settings)) as domain:
             try:
-                return await work(domain.identities)
+                return await work(domain)
             except Problem as problem:
                 raise SettingsError(str(problem)) from None
 
@@ -106,6 +125,26 @@ def password(name: Name, data: Data = None) -> None:
     given = line_of_input("password")
     administering(settings_of(data), lambda admin: admin.set_password(name, given))
     print(f"new password for {name}")
+
+
+@user.command()
+def link(
+    name: Name,
+    claim: Annotated[str, typer.Argument(help="What the external provider calls the user.")] = "",
+    remove: Annotated[bool, typer.Option("--remove", help="Take the link away.")] = False,
+    data: Data = None,
+) -> None:
+    """Let a user sign in by the external provider of VEHR_LOGIN_PROVIDER."""
+    settings = settings_of(data)
+    if bool(claim) == remove:
+        raise SettingsError("name the claim, or say --remove")
+    identity = ""
+    if claim:
+        if settings.login_provider is None:
+            raise SettingsError("VEHR_LOGIN_PROVIDER names no external provider")
+        identity = provider_of(settings.login_provider).identity(claim)
+    administering(settings, lambda admin: admin.link(name, identity))
+    print(f"{name} signs in as {claim}" if claim else f"removed from {name}")
 
 
 @user.command()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
-from fhir_server.access.writing import Written
+from fhir_server.access.drafts import Written
 from fhir_server.formats.json import dumps
 from fhir_server.model.exchange import Request, Response
 from fhir_server.model.problem import BadRequest, Issue, outcome

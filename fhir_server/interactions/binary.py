@@ -14,9 +14,10 @@ from dataclasses import replace
 from typing import Final
 
 from fhir_server.access.contents import Content
+from fhir_server.access.drafts import Draft, Written
 from fhir_server.access.ports import Guard
 from fhir_server.access.session import Session
-from fhir_server.access.writing import Draft, Written, resource_of
+from fhir_server.access.writing import resource_of
 from fhir_server.interactions.answer import (
     location,
     of,

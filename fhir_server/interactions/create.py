@@ -5,8 +5,8 @@ With If-None-Exist: https://hl7.org/fhir/R4/http.html#ccreate
 
 from __future__ import annotations
 
+from fhir_server.access.drafts import Draft
 from fhir_server.access.session import Session
-from fhir_server.access.writing import Draft
 from fhir_server.interactions.answer import (
     location,
     preferred_body,

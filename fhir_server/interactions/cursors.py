@@ -38,7 +38,8 @@ class _Sealed(msgspec.Struct, array_like=True):
 @dataclass(frozen=True, slots=True)
 class Position:
     """``query`` without the cursor; ``after``: where the page begins, (): at the beginning.
-    ``rest``: of that page only what is still to be included.
+    ``rest``: of that page only what is still to be included; one without ``until``: of its first
+    match only what is behind so many.
     """
 
     query: tuple[tuple[str, str], ...]
@@ -81,7 +82,7 @@ class Cursors:
             raise NotFound("this page is not known")
         if sealed.place != place:
             raise _invalid()
-        rest = Rest(sealed.until, sealed.behind) if sealed.until else None
+        rest = Rest(sealed.until, sealed.behind) if sealed.until or sealed.behind else None
         return Position(sealed.query, sealed.after, rest)
 
 

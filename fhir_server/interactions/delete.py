@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from fhir_server.access.drafts import Draft, Written
 from fhir_server.access.session import Session
-from fhir_server.access.writing import Draft, Written
 from fhir_server.interactions.answer import refuse_parameters, version_headers
 from fhir_server.interactions.conditional import few, readable, settle
 from fhir_server.interactions.ports import Criteria, Handler

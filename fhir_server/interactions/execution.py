@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
+from fhir_server.access.drafts import Draft, Written
 from fhir_server.access.ports import Guard, LedgerWrite
 from fhir_server.access.session import Session
-from fhir_server.access.writing import Draft, Written
 from fhir_server.definitions.registry import Definitions
 from fhir_server.interactions.conditional import few, one_or_none, settle
 from fhir_server.interactions.delete import deletion

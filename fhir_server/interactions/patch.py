@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from fhir_server.access.drafts import Draft
 from fhir_server.access.session import Session
-from fhir_server.access.writing import Draft, resource_of
+from fhir_server.access.writing import resource_of
 from fhir_server.definitions.registry import Definitions
 from fhir_server.interactions.answer import refuse_parameters, written
 from fhir_server.interactions.conditional import one_or_none, readable, settle

@@ -5,24 +5,26 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import tzinfo
+from functools import partial
 from typing import Final, TypeVar
 
 from fhir_server.access.ports import Page
 from fhir_server.access.session import Session
 from fhir_server.formats.json import dumps
 from fhir_server.interactions.answer import preference
+from fhir_server.interactions.contained import alone_page
 from fhir_server.interactions.cursors import PARAMETER, Cursors
 from fhir_server.interactions.history import PageSizes
 from fhir_server.interactions.ports import Criteria, Handler
 from fhir_server.interactions.splice import bundle, search_entry
-from fhir_server.interactions.subset import Cut, Subsets, subset
+from fhir_server.interactions.subset import Cut, Subsets, subset, subset_of_included
 from fhir_server.interactions.versioned import as_referred
 from fhir_server.model.exchange import Request, Response
 from fhir_server.model.problem import BadRequest, Issue, NotFound, outcome
 from fhir_server.search.compartment import compartment_types, in_compartment
 from fhir_server.search.explain import Trace
 from fhir_server.search.link import query_string
-from fhir_server.search.parameters import Context
+from fhir_server.search.parameters import Context, defined_case
 from fhir_server.search.parse import Parsed, parse_criteria, parse_search
 from fhir_server.search.plan import Cursor, Predicate, Scan
 from fhir_server.search.schema import SearchSchema
@@ -32,6 +34,9 @@ from terminology.stored import Known, Question, Unloaded
 T = TypeVar("T")
 MOST_QUESTIONS: Final = 20
 """Value sets and hierarchies that one query may use."""
+MOST_REMEMBERED: Final = 10_000
+MOST_SYSTEMS: Final = 200
+"""Code systems that FHIR does not define, of which one query may use codes with letters."""
 EXPLAIN: Final = "_explain"
 """Asks for the plan, what drove it and what it cost; for who sees the domain whole."""
 
@@ -76,14 +81,23 @@ class Searching:
 
     async def understood(self, read: Callable[[Context], T]) -> T:
         """What ``read`` makes of a query, with the terminology that it turns out to need."""
-        known = Known()
-        context = self.context()._replace(terminology=known)
-        for _ in range(MOST_QUESTIONS):
+        known, cases = Known(), self.schema.cases
+        context = self.context()._replace(terminology=known, case_matters=partial(_case, cases))
+        left = {True: MOST_SYSTEMS, False: MOST_QUESTIONS}
+        while all(left.values()):
             try:
                 return read(context)
             except Unloaded as missing:
-                known.learn(missing.question, await self.answer(missing.question))
-        raise BadRequest(f"more than {MOST_QUESTIONS} value sets", code="too-costly")
+                question, of_case = missing.question, missing.question.kind == "case"
+                answer = await self.answer(question)
+                left[of_case] -= 1
+            if not of_case:
+                known.learn(question, answer)
+            elif len(cases) < MOST_REMEMBERED:
+                cases[question.about] = bool(answer)
+            else:
+                cases.clear()
+        raise BadRequest("too many value sets or code systems", code="too-costly")
 
     async def parse(
         self,
@@ -125,6 +139,16 @@ class Searching:
         return (None if wanted == "*" else wanted), within
 
 
+def _case(cases: Mapping[str, bool | None], system: str) -> bool | None:
+    """What FHIR says of a code system, else the one that is stored."""
+    defined = defined_case(system)
+    if defined is None:
+        if system not in cases:
+            raise Unloaded(Question("case", system))
+        return cases[system]
+    return defined
+
+
 def search(searching: Searching, subsets: Subsets) -> Handler:
     """The handler of searches in one type, in all, and in a compartment; by GET and by POST."""
 
@@ -142,6 +166,20 @@ def search(searching: Searching, subsets: Subsets) -> Handler:
             query, after, rest = position.query, position.after or None, position.rest
         strict = preference(request, "handling") == "strict"
         parsed = await searching.parse(path, query, after, strict=strict)
+        cuts = (
+            subset(subsets, parsed.summary, parsed.elements),
+            subset_of_included(subsets, parsed.summary, parsed.elements),
+        )
+        if parsed.alone is not None:
+            if trace is not None:
+                raise BadRequest(f"{EXPLAIN} goes with no _containedType=contained")
+            alone = await alone_page(parsed.search, parsed.alone, rest, session)
+            entries = alone.entries(request.base, cuts[0]) + outcomes(parsed.warnings)
+            links = [("self", _self(url, parsed, here, explain=False))]
+            if alone.next is not None:
+                sealed = searching.cursors.seal(session.principal, place, query, *alone.next)
+                links.append(("next", f"{url}?{PARAMETER}={sealed}"))
+            return Response(200, bundle("searchset", entries, total=alone.total, links=links))
         asked = parsed.search if rest is None else replace(parsed.search, rest=rest)
         found = await session.search(asked, trace)
         page = await as_referred(found, session)
@@ -150,8 +188,7 @@ def search(searching: Searching, subsets: Subsets) -> Handler:
             begin = (after if page.rest is not None else page.next) or ()
             sealed = searching.cursors.seal(session.principal, place, query, begin, page.rest)
             links.append(("next", f"{url}?{PARAMETER}={sealed}"))
-        cut = subset(subsets, parsed.summary, parsed.elements)
-        entries = _entries(request.base.encode(), page, parsed.warnings, cut)
+        entries = _entries(request.base.encode(), page, parsed.warnings, cuts)
         if trace is not None:
             entries.append(explanation(trace))
         return Response(200, bundle("searchset", entries, total=page.total, links=links))
@@ -188,15 +225,29 @@ def explanation(trace: Trace) -> bytes:
 _MORE: Final = "more is included: the next link leads to it, then to the next matches"
 
 
-def _entries(base: bytes, page: Page, warnings: tuple[str, ...], cut: Cut | None) -> list[bytes]:
+def _entries(
+    base: bytes,
+    page: Page,
+    warnings: tuple[str, ...],
+    cuts: tuple[Cut | None, Cut | None] = (None, None),
+) -> list[bytes]:
+    """``cuts``: what is left of the matches, and of what is included."""
     matches, included = page.matches, page.included
+    cut, cut_included = cuts
     if cut is not None:
-        matches, included = [cut(m) for m in matches], [cut(i) for i in included]
+        matches = [cut(m) for m in matches]
+    if cut_included is not None:
+        included = [cut_included(i) for i in included]
     entries = [search_entry(base, stored, b"match") for stored in matches]
     entries += [search_entry(base, stored, b"include") for stored in included]
+    return entries + outcomes(warnings, more=page.rest is not None)
+
+
+def outcomes(warnings: tuple[str, ...], *, more: bool = False) -> list[bytes]:
+    """The entry that says what was dropped, if there is anything to say."""
     issues = [Issue("not-supported", text, severity="warning") for text in warnings]
-    if page.rest is not None:
+    if more:
         issues.append(Issue("incomplete", _MORE, severity="information"))
-    if issues:
-        entries.append(dumps({"resource": outcome(issues), "search": {"mode": "outcome"}}))
-    return entries
+    if not issues:
+        return []
+    return [dumps({"resource": outcome(issues), "search": {"mode": "outcome"}})]

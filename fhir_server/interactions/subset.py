@@ -116,6 +116,18 @@ def subset(subsets: Subsets, summary: str, elements: tuple[str, ...]) -> Cut | N
     return lambda stored: stored._replace(body=dumps(cut(loads(stored.body))))
 
 
+def subset_of_included(subsets: Subsets, summary: str, elements: tuple[str, ...]) -> Cut | None:
+    """What is left of an included resource: "the list of elements does not apply to included
+    resources" (https://hl7.org/fhir/R4/search.html#elements), unless it names their type.
+    """
+    typed = tuple(name for name in elements if "." in name)
+    cut = subset(subsets, "" if elements else summary, typed)
+    if cut is None or not typed:
+        return cut
+    types = {name.partition(".")[0] for name in typed}
+    return lambda stored: cut(stored) if stored.key.type in types else stored
+
+
 PARTS: Final = ("_summary", "_elements")
 
 

@@ -5,8 +5,8 @@ By a search: https://hl7.org/fhir/R4/http.html#cond-update
 
 from __future__ import annotations
 
+from fhir_server.access.drafts import Draft
 from fhir_server.access.session import Session
-from fhir_server.access.writing import Draft
 from fhir_server.interactions.answer import refuse_parameters, written
 from fhir_server.interactions.conditional import one_or_none, readable, settle
 from fhir_server.interactions.ports import Criteria, Handler

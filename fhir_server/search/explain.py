@@ -10,7 +10,7 @@ from typing import TypeVar, assert_never
 from fhir_server.model.datatypes import format_instant
 from fhir_server.search import plan
 from fhir_server.search.plan import Include, Predicate, Scan, Search, SortKey
-from fhir_server.search.values import DATE_MAX, DATE_MIN
+from fhir_server.search.values import DATE_MAX, DATE_MIN, FOLDED
 
 T = TypeVar("T")
 
@@ -130,6 +130,10 @@ def lines_of(predicate: Predicate, depth: int = 0) -> list[str]:
             return [f"{head}contains", *scan_lines(scan, depth + 1)]
         case plan.Has(source, param, _):
             return [f"{head}is referred to by {param} of", *scan_lines(source, depth + 1)]
+        case plan.Coded(system, code):
+            return [f"{head}has the code {'' if system is None else f'{system}|'}{code}"]
+        case plan.EachPatient(rules):
+            return [f"{head}each of its patients permits it ({len(rules)} with rules)"]
         case plan.Composite(param, parts):
             return [f"{head}one element of {param}", *_inner(parts, depth)]
         case _:
@@ -138,6 +142,11 @@ def lines_of(predicate: Predicate, depth: int = 0) -> list[str]:
 
 def _inner(parts: tuple[Predicate, ...], depth: int) -> list[str]:
     return [line for part in parts for line in lines_of(part, depth + 1)]
+
+
+def _code_text(code: str) -> str:
+    folded = " in any case" if code.endswith(FOLDED) else ""
+    return code.removesuffix(FOLDED).replace("\0", " of ") + folded
 
 
 def leaf_text(leaf: plan.Leaf) -> str:
@@ -149,7 +158,7 @@ def leaf_text(leaf: plan.Leaf) -> str:
             return f"_lastUpdated {prefix} {_span(lo, hi)}"
         case plan.TokenIs(param, system, code):
             where = "" if system is None else f"{system or '(no system)'}|"
-            return f"{param} is {where}{'(any code)' if code is None else code}"
+            return f"{param} is {where}{'(any code)' if code is None else _code_text(code)}"
         case plan.StringIs(param, text, mode):
             return f"{param} {mode} {text!r}"
         case plan.DateIs(param, prefix, lo, hi):
@@ -170,6 +179,8 @@ def leaf_text(leaf: plan.Leaf) -> str:
             return f"{param} within {metres} m of {latitude}, {longitude}"
         case plan.TextHas(param, words, prefix):
             return f"{param} has {' '.join(words) + ('*' if prefix else '')!r}"
+        case plan.Dated(lo, hi):
+            return f"its date is in {_span(lo, hi)}"
         case plan.InPatient(ids):
             return f"in the compartment of Patient {', '.join(ids[:5])}"
         case _:

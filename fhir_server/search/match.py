@@ -14,6 +14,7 @@ from typing import assert_never
 from fhir_server.model.datatypes import COMPARE_NUMBERS, COMPARE_SPANS
 from fhir_server.search import plan
 from fhir_server.search.values import (
+    DATE_MIN,
     IndexValues,
     QuantityValue,
     ReferenceValue,
@@ -24,7 +25,7 @@ from fhir_server.search.values import (
 )
 from fhir_server.search.words import has_words
 
-Joined = plan.Chain | plan.Has | plan.Contains | plan.TextHas
+Joined = plan.Chain | plan.Has | plan.Contains | plan.TextHas | plan.Coded
 Join = Callable[[Joined], bool]
 """Answers a predicate that needs other resources, or the body; a store hands it in."""
 
@@ -51,13 +52,16 @@ def matches(
             return any(matches(part, id, values, updated, join) for part in parts)
         case plan.Not(part):
             return not matches(part, id, values, updated, join)
-        case plan.Chain() | plan.Has() | plan.Contains():
+        case plan.Chain() | plan.Has() | plan.Contains() | plan.Coded():
             return join(predicate)
         case plan.TextHas(param="_text" | "_content"):
             return join(predicate)
         case plan.Composite(param, parts):
             groups = [group.values for group in values.groups if group.param == param]
             return any(all(matches(p, id, g, updated, join) for p in parts) for g in groups)
+        case plan.EachPatient():
+            of = map(predicate.of, values.patients)
+            return all(matches(rule, id, values, updated, join) for rule in of)
         case _:
             return matches_leaf(predicate, id, values, updated)
 
@@ -67,6 +71,8 @@ def matches_leaf(leaf: plan.Leaf, id: str, values: IndexValues, updated: int = 0
     match leaf:
         case plan.IdIn(ids):
             return id in ids
+        case plan.Dated(lo, hi):
+            return lo <= (updated if values.date == DATE_MIN else values.date) < hi
         case plan.UpdatedIs(prefix, lo, hi):
             return COMPARE_SPANS[prefix](lo, hi, updated, updated + 1)
         case plan.TokenIs():
@@ -176,7 +182,11 @@ def _quantity(leaf: plan.QuantityIs, value: QuantityValue) -> bool:
 
 
 def _reference(leaf: plan.ReferenceIs, value: ReferenceValue) -> bool:
-    if value.param != leaf.param or leaf.version not in ("", value.version):
+    if value.param != leaf.param:
+        return False
+    if leaf.version not in ("", value.version) and not (
+        leaf.below and value.version.startswith(f"{leaf.version}.")
+    ):
         return False
     if leaf.id is None:
         return value.url == leaf.url != ""
@@ -194,5 +204,7 @@ def _uri(leaf: plan.UriIs, value: UriValue) -> bool:
             return (value.uri + "/").startswith(leaf.uri.rstrip("/") + "/")
         case "above":
             return (leaf.uri + "/").startswith(value.uri.rstrip("/") + "/")
+        case "version":
+            return (value.uri + ".").startswith(leaf.uri + ".")
         case _:
             assert_never(leaf.mode)

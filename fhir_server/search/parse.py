@@ -25,6 +25,7 @@ Pairs = Iterable[tuple[str, str]]
 MOST_PARAMETERS: Final = 100
 ELSEWHERE: Final = frozenset({"_format", "_pretty", "_cursor"})
 """Read by the interaction or the HTTP layer, no part of the search."""
+_EMPTY: Final = "{}: the value is empty"
 REFUSED: Final = frozenset({"_query", "_score"})
 """Defined by FHIR for every type and not supported."""
 
@@ -35,7 +36,8 @@ class Parsed:
 
     ``applied``: the parameters that took effect, for the ``self`` link. ``warnings``: one text
     for each parameter that was dropped. ``summary`` true, text or data, or ``elements``: the
-    parts of the resources that are wanted.
+    parts of the resources that are wanted. ``alone``: what is sought; of a match the contained
+    resources that this finds are wanted, and the match itself if it is found as well.
     """
 
     search: Search
@@ -43,6 +45,7 @@ class Parsed:
     warnings: tuple[str, ...] = ()
     summary: str = ""
     elements: tuple[str, ...] = ()
+    alone: Scan | None = None
 
 
 def parse_search(
@@ -75,7 +78,12 @@ def parse_search(
         code, _, modifier = name.partition(":")
         if code in ELSEWHERE:
             continue
-        if type is None and name == "_type":
+        if not value:
+            # https://hl7.org/fhir/R4/search.html#errors: no error, but to be ignored.
+            if strict:
+                raise BadRequest(_EMPTY.format(name[:100]))
+            warnings.append(_EMPTY.format(name[:100]))
+        elif type is None and name == "_type":
             applied.append((name, value))
         elif code in RESULTS:
             applied.append((name, _apply(result, code, modifier, value, seen)))
@@ -91,11 +99,12 @@ def parse_search(
                 where[t].append(predicate)
             applied.append((name, value))
     scans = tuple(Scan(t, _conjunction(where[t])) for t in types)
+    alone = scans[0] if result.contained_alone and result.contained != "false" else None
     scans = within_containers(schema, result, scans, everywhere=within is None)
     search = _search(result, scans, after)
     if search.count and "_count" not in seen:
         applied.append(("_count", str(search.count)))
-    return Parsed(search, tuple(applied), tuple(warnings), result.summary, result.elements)
+    return Parsed(search, tuple(applied), tuple(warnings), result.summary, result.elements, alone)
 
 
 def parse_criteria(schema: SearchSchema, type: str, query: Pairs, context: Context) -> Scan:
@@ -138,7 +147,7 @@ def _criterion(criteria: Criteria, type: str, name: str, value: str) -> Predicat
     if code in REFUSED:
         not_supported(f"the search parameter {code!r} is not supported")
     if not value:
-        raise BadRequest(f"{name[:100]}: the value is empty")
+        raise BadRequest(_EMPTY.format(name[:100]))
     if name == "_filter":
         return compile_filter(criteria, type, value)
     return criteria.compile(type, name, value)
@@ -151,7 +160,7 @@ def _conjunction(parts: list[Predicate]) -> Predicate:
 def _types(
     criteria: Criteria, pairs: list[tuple[str, str]], within: Mapping[str, Predicate] | None
 ) -> tuple[str, ...]:
-    named = [value for name, value in pairs if name == "_type"]
+    named = [value for name, value in pairs if name == "_type" and value]
     if not named:
         return tuple(sorted(criteria.schema.types if within is None else within))
     types = dict.fromkeys(type for value in named for type in value.split(","))
@@ -169,8 +178,6 @@ def _apply(result: Result, code: str, modifier: str, value: str, seen: set[str])
     if code in seen and not row.repeats:
         raise BadRequest(f"{code} is given more than once")
     seen.add(code)
-    if not value:
-        raise BadRequest(f"{code}: the value is empty")
     return row.apply(result, modifier, value)
 
 

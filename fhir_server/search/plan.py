@@ -10,6 +10,7 @@ Sources: https://hl7.org/fhir/R4/search.html; prefixes as in its table.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -116,23 +117,24 @@ class QuantityIs:
 
 @dataclass(frozen=True, slots=True)
 class ReferenceIs:
-    """Refers to ``type``/``id`` (``type`` None: that id in any type), or to ``url``.
-
-    ``version`` "" matches every version of the reference.
-    """
+    """Refers to ``type``/``id`` (``type`` None: that id in any type), or to ``url``. ``version`` ""
+    matches every version of the reference; ``below``: also ``1.2`` for ``1``."""
 
     param: str
     type: str | None
     id: str | None
     url: str = ""
     version: str = ""
+    below: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class UriIs:
+    """``below``, ``above``: by path segments. ``version``: ``url|1`` means ``url|1.2`` too."""
+
     param: str
     uri: str
-    mode: Literal["exact", "below", "above"] = "exact"
+    mode: Literal["exact", "below", "above", "version"] = "exact"
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +172,35 @@ class InPatient:
     """In the compartment of one of these patients."""
 
     ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Dated:
+    """The main date, or ``meta.lastUpdated`` of what has none, is in ``[lo, hi)``."""
+
+    lo: int
+    hi: int
+
+
+@dataclass(frozen=True, slots=True)
+class Coded:
+    """Some Coding anywhere in the body; ``system`` None: of any system."""
+
+    system: str | None
+    code: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EachPatient:
+    """For every patient in whose compartment the resource is, that patient's predicate holds
+    (without joins). ``params``: indexes whose references to a Patient put it there."""
+
+    rules: Mapping[str, Predicate]
+    otherwise: Predicate
+    params: tuple[str, ...] = ()
+
+    def of(self, patient: str) -> Predicate:
+        return self.rules.get(patient, self.otherwise)
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,8 +271,10 @@ Leaf: TypeAlias = (
     | Near
     | TextHas
     | InPatient
+    | Dated
 )
-Predicate: TypeAlias = All | Any | Not | Leaf | Chain | Has | Contains | Composite
+Node: TypeAlias = Chain | Has | Contains | Composite | Coded | EachPatient
+Predicate: TypeAlias = All | Any | Not | Leaf | Node
 
 TRUE = All()
 FALSE = Any()

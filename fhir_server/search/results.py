@@ -36,6 +36,7 @@ class Result:
     elements: tuple[str, ...] = ()
     includes: list[Include] = field(default_factory=list)
     contained: Literal["false", "true", "both"] = "false"
+    contained_alone: bool = False
     named_includes: int = 0
 
 
@@ -120,11 +121,10 @@ def _contained(result: Result, _modifier: str, value: str) -> str:
     return value
 
 
-def _contained_type(_result: Result, _modifier: str, value: str) -> str:
-    if value == "contained":
-        not_supported("_containedType: only the container can be returned")
-    if value != "container":
+def _contained_type(result: Result, _modifier: str, value: str) -> str:
+    if value not in ("container", "contained"):
         raise BadRequest(f"_containedType: {value[:100]!r} is not container or contained")
+    result.contained_alone = value == "contained"
     return value
 
 
@@ -204,8 +204,6 @@ def _add_all(
 def _revinclude(result: Result, modifier: str, value: str) -> str:
     name = "_revinclude"
     if value == "*":
-        if modifier:
-            raise BadRequest(f"{name}:{modifier}=* asks for too much", code="too-costly")
         _add_all(result, sorted(result.criteria.schema.types), modifier, reverse=True)
         return value
     source, code, wanted = _segments(name, value)
@@ -296,8 +294,8 @@ RESULTS: Final[dict[str, ResultParameter]] = {
         ),
         ResultParameter(
             "_containedType",
-            "container: what is returned for a contained resource",
-            "Patient?_contained=true&_containedType=container",
+            "container, or contained: what is returned for a contained resource",
+            "Patient?_contained=true&_containedType=contained",
             _contained_type,
         ),
         ResultParameter(

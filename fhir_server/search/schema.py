@@ -19,6 +19,7 @@ from fhir_server.search.paths import Path, Resolver, components
 
 COLUMNS: Final = ("_id", "_lastUpdated")
 """Parameters that a store holds as columns, not as index values."""
+MIME_TYPES: Final = "http://hl7.org/fhir/ValueSet/mimetypes"
 SPECIAL_VALUES: Final = "http://terminology.hl7.org/CodeSystem/special-values"
 
 # Clinical dates, the most telling first: the first of these that a resource has is its main date.
@@ -81,6 +82,9 @@ class SearchSchema:
         self.revision = 0
         """Rises when parameters change: what was compiled before is to be compiled anew."""
         self.of = cache(self._of)
+        self.cases: dict[str, bool | None] = {}
+        """Whether case matters in the codes of a system, as far as the CodeSystems that are
+        stored have been asked; another dict when they change."""
 
     @cached_property
     def types(self) -> frozenset[str]:
@@ -158,6 +162,7 @@ def _named(
             and indexes[0] != names[definition.type, frozenset(paths)],
             canonical=bool(paths) and all(p.type != "Reference" for p in paths),
             systems=systems_of(paths, definitions),
+            mime=bool(paths) and all(path.binding == MIME_TYPES for path in paths),
             types=frozenset(path.type for path in paths),
             url=definition.url,
             description=definition.description,

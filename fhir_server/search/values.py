@@ -28,6 +28,27 @@ class TokenValue(NamedTuple):
     code: str
 
 
+FOLDED: Final = "\0"
+"""Ends the code of a second token, of a code with capitals without them: where case does not
+matter, a code is looked for as it is without capitals and with this behind it."""
+
+
+def tokens_of(param: str, system: str, code: str) -> tuple[TokenValue, ...]:
+    """A code as it is written, and folded if that is another.
+
+    Whether case matters is decided when it is searched for: code systems come and go.
+    https://hl7.org/fhir/R4/search.html#token
+    """
+    folded = code.casefold()
+    if folded == code:
+        return (TokenValue(param, system, code),)
+    return TokenValue(param, system, code), TokenValue(param, system, folded + FOLDED)
+
+
+PART: Final = FOLDED
+"""Ends a string that is a part of another: it is found by its beginning, but is no whole."""
+
+
 class StringValue(NamedTuple):
     param: str
     text: str

@@ -15,6 +15,7 @@ from typing import Protocol, TypeVar, assert_never
 from fhir_server.model.problem import BadRequest
 from fhir_server.model.resource import Key, Stored
 from fhir_server.search import plan
+from fhir_server.search.codings import bears_coding
 from fhir_server.search.explain import Trace
 from fhir_server.search.match import matches_leaf
 from fhir_server.search.plan import Cursor, History, Predicate, Rest, Scan, Search
@@ -98,6 +99,11 @@ class World:
                 return any(all(self.holds(p, element) for p in parts) for element in elements)
             case plan.TextHas(param, words, prefix) if predicate.of_body:
                 return remembered(entry.stored.body).have(param, words, prefix=prefix)
+            case plan.Coded(system, code):
+                return bears_coding(entry.stored.body, system, code)
+            case plan.EachPatient():
+                of = map(predicate.of, entry.values.patients)
+                return all(self.holds(rule, entry) for rule in of)
             case (
                 plan.IdIn()
                 | plan.UpdatedIs()
@@ -112,6 +118,7 @@ class World:
                 | plan.Near()
                 | plan.TextHas()
                 | plan.InPatient()
+                | plan.Dated()
             ):
                 stored = entry.stored
                 return matches_leaf(predicate, stored.key.id, entry.values, stored.updated)

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias, assert_never
 
 from fhir_server.model.resource import Key
 from fhir_server.search.plan import Cursor, SortKey
-from fhir_server.search.values import IndexValues, fold
+from fhir_server.search.values import FOLDED, PART, IndexValues, fold
 
 Scalar: TypeAlias = int | float | str
 
@@ -36,9 +36,11 @@ def sort_value(by: SortKey, key: Key, updated: int, values: IndexValues) -> Scal
         case "date":
             return _pick(by, (v.lo for v in values.dates if v.param in names))
         case "string":
-            return _pick(by, (fold(v.text) for v in values.strings if v.param in names))
+            texts = (v.text for v in values.strings if v.param in names)
+            return _pick(by, (fold(text) for text in texts if not text.endswith(PART)))
         case "token":
-            return _pick(by, (v.code for v in values.tokens if v.param in names))
+            codes = (v.code for v in values.tokens if v.param in names)
+            return _pick(by, (code for code in codes if not code.endswith(FOLDED)))
         case "number":
             return _pick(by, (v.lo for v in values.numbers if v.param in names))
         case "quantity":

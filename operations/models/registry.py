@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from fhir_server.access.drafts import Draft
 from fhir_server.access.session import Session
-from fhir_server.access.writing import Draft
 from fhir_server.model.exchange import Json
 from fhir_server.model.problem import Gone, NotFound, Unavailable
 from fhir_server.model.resource import Key

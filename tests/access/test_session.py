@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from fhir_server.access.drafts import Draft
 from fhir_server.access.engine import Engine
 from fhir_server.access.policy import PermitAll, ScopePolicy
 from fhir_server.access.principal import Principal
 from fhir_server.access.scopes import parse_scopes
 from fhir_server.access.session import Session
-from fhir_server.access.writing import Draft
 from fhir_server.definitions.registry import load
 from fhir_server.formats.json import loads
 from fhir_server.model.problem import (

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from fhir_server.access.writing import Draft
+from fhir_server.access.drafts import Draft
 from fhir_server.app import opened
 from fhir_server.cli.doctor import examined
 from fhir_server.cli.reindex import run

@@ -107,6 +107,13 @@ def tokens(value: Any) -> Iterator[tuple[str, str]]:
                 yield system if ":" in system else "", code
 
 
+def same(one: str, other: str, system: str) -> bool:
+    """Case matters in the codes of a system that says so; else it is in doubt."""
+    if load().code_system_case_sensitive(system):
+        return one == other
+    return one.casefold() == other.casefold()
+
+
 def systems(value: Any) -> set[str]:
     """Also of a coding without a code."""
     if not isinstance(value, dict):
@@ -132,7 +139,10 @@ def ask_tokens(rows: list[Row], _: SearchParameter) -> Iterator[Asked]:
         said = escaped(code)
 
         def has(value: Any, system: str = system, code: str = code, any_: bool = False) -> bool:
-            return any(c == code and (any_ or not system or s == system) for s, c in tokens(value))
+            return any(
+                same(c, code, "" if any_ else s) and (any_ or not system or s == system)
+                for s, c in tokens(value)
+            )
 
         text = f"{escaped(system)}|{said}" if system else said
         yield Asked("", text, some(has))
@@ -164,14 +174,25 @@ def flat(value: Any, *names: str) -> Iterator[str]:
             yield from inner if isinstance(inner, list) else [inner] if inner else []
 
 
-def ask_strings(rows: list[Row], _: SearchParameter) -> Iterator[Asked]:
+def beginnings(value: Any, code: str) -> Iterator[str]:
+    """What may begin as is asked: also each part of a family name."""
+    yield from strings(value)
+    for family in flat(value, "family") if isinstance(value, dict) or code == "family" else ():
+        yield from family.replace("-", " ").split()
+
+
+def ask_strings(rows: list[Row], parameter: SearchParameter) -> Iterator[Asked]:
     yield from missing(rows)
+
+    def starts(value: Any) -> Iterator[str]:
+        return beginnings(value, parameter.code)
+
     for text in picked(rows, strings):
         start, middle = text[:4].strip(), text[1:5].strip()
         if not fold(middle):
             continue
         yield Asked("", escaped(start), some(
-            lambda v, s=start: any(fold(t).startswith(fold(s)) for t in strings(v))))  # fmt: skip
+            lambda v, s=start: any(fold(t).startswith(fold(s)) for t in starts(v))))  # fmt: skip
         yield Asked(":contains", escaped(middle), some(
             lambda v, s=middle: any(fold(s) in fold(t) for t in strings(v))))  # fmt: skip
         yield Asked(":exact", escaped(text), some(lambda v, s=text: s in strings(v)))

@@ -11,6 +11,7 @@ from fhir_server.search.parameters import Parameter
 from fhir_server.search.parameters.escape import escape
 from fhir_server.search.schema import SearchSchema
 from fhir_server.search.values import (
+    FOLDED,
     DateValue,
     IndexValues,
     NumberValue,
@@ -53,6 +54,8 @@ def _own(parameter: Parameter, value: Value) -> bool:
 
 def _pair(code: str, value: Value) -> tuple[str, str] | None:
     match value:
+        case TokenValue(code=text) | StringValue(text=text) if text.endswith(FOLDED):
+            return None  # for another way of asking
         case TokenValue(_, system, text):
             return code, f"{escape(system)}|{escape(text)}"
         case StringValue(_, text):

@@ -139,7 +139,8 @@ ROWS: list[tuple[str, set[str]]] = [
     ("Condition?code=|heart", {"odd"}),
     (f"Condition?code={KINDS}|", {"heart", "infarct", "pneumonia", "lung"}),
     # 40: identifiers and codes by their case
-    ("Condition?code=HEART", set()),
+    ("Condition?code=HEART", {"heart", "odd"}),
+    (f"Condition?code={KINDS}|HEART", {"heart"}),
     ("Patient?identifier=urn:MRN|7", set()),
     # 41: also without the element; not if any coding is the code
     (f"Condition?code:not={SCT}|22298006", CONDITIONS - {"infarct"}),
@@ -227,3 +228,64 @@ REFUSED = [
 @pytest.mark.parametrize(("query", "named"), REFUSED)
 def test_c42_what_cannot_be_answered_is_refused(record: Both, query: str, named: str) -> None:
     record.refused(query, named)
+
+
+VERSIONS = [
+    {
+        "resourceType": "QuestionnaireResponse",
+        "id": id,
+        "status": "completed",
+        "questionnaire": f"http://example.org/Questionnaire/q{version}",
+        "meta": {"profile": [f"{PROFILE}p{version}"]},
+    }
+    for id, version in (
+        ("v0", ""), ("v1", "|1"), ("v10", "|1.0"), ("v11", "|1.1-b"), ("v2", "|2.0"),
+        ("v12", "|12"),
+    )
+] + [
+    {
+        "resourceType": "DocumentReference",
+        "id": id,
+        "status": "current",
+        "content": [{"attachment": {"contentType": type_}}],
+    }
+    for id, type_ in (
+        ("plain", "text/xml"),
+        ("utf", "text/xml; charset=UTF-8"),
+        ("shout", "TEXT/XML;charset=utf-8"),
+        ("html", "text/html"),
+    )
+]  # fmt: skip
+Q, P = "http://example.org/Questionnaire/q", f"{PROFILE}p"
+EVERY_VERSION = {"v0", "v1", "v10", "v11", "v2", "v12"}
+
+
+@pytest.fixture(scope="module")
+def versions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
+    with both(tmp_path_factory.mktemp("versions")) as servers:
+        servers.put(*VERSIONS)
+        yield servers
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        (f"QuestionnaireResponse?questionnaire={Q}", EVERY_VERSION),
+        (f"QuestionnaireResponse?questionnaire={Q}|1", {"v1"}),
+        (f"QuestionnaireResponse?questionnaire:below={Q}", EVERY_VERSION),
+        (f"QuestionnaireResponse?questionnaire:below={Q}|1", {"v1", "v10", "v11"}),
+        (f"QuestionnaireResponse?questionnaire:below={Q}|1.1", set()),
+        (f"QuestionnaireResponse?questionnaire:below={Q}|2,{Q}|12", {"v2", "v12"}),
+        (f"QuestionnaireResponse?_profile:below={P}", EVERY_VERSION),
+        (f"QuestionnaireResponse?_profile:below={P}|1", {"v1", "v10", "v11"}),
+        (f"QuestionnaireResponse?_profile={P}|1", {"v1"}),
+        ("DocumentReference?contenttype=text/xml", {"plain"}),
+        ("DocumentReference?contenttype:below=text/xml", {"plain", "utf", "shout"}),
+        ("DocumentReference?contenttype:below=text/html", {"html"}),
+        ("DocumentReference?contenttype:below=text", set()),
+    ],
+)
+def test_c48_c49_below_a_version_and_a_mime_type(
+    versions: Both, query: str, expected: set[str]
+) -> None:
+    assert versions.found(query) == expected

@@ -289,12 +289,27 @@ def test_c30_a_count_over_the_most_is_clamped_and_says_so(record: Both) -> None:
     assert "_count=1000" in (link(record.bundle("Patient?_count=1000000"), "self") or "")
 
 
-def test_c31_includes_are_subset_too(record: Both) -> None:
-    bundle = record.bundle("Observation?_id=q3&_include=Observation:subject&_elements=id,status")
+@pytest.mark.parametrize(
+    ("wanted", "cut"),
+    [
+        ("_elements=status", {"q3"}),  # "does not apply to included resources"
+        ("_elements=status,Patient.gender", {"q3", "b"}),
+        ("_elements=Patient.gender", {"q3", "b"}),
+        ("_summary=true", {"q3", "b"}),
+        ("_summary=data", {"q3", "b"}),
+    ],
+)
+def test_c31_what_is_left_of_includes(record: Both, wanted: str, cut: set[str]) -> None:
+    bundle = record.bundle(f"Observation?_id=q3&_include=Observation:subject&{wanted}")
     shown = {e["resource"]["id"]: e["resource"] for e in bundle["entry"]}
-    assert "name" not in shown["b"] and "code" in shown["q3"]
-    tags = [t["code"] for r in shown.values() for t in r["meta"]["tag"]]
-    assert tags.count("SUBSETTED") == 2
+    tagged = {
+        id
+        for id, found in shown.items()
+        if any(tag["code"] == "SUBSETTED" for tag in found["meta"].get("tag", ()))
+    }
+    assert tagged == cut and set(shown) == {"q3", "b"}
+    assert ("name" in shown["b"]) == ("_elements" not in wanted or "b" not in cut)
+    assert "code" in shown["q3"]
 
 
 @pytest.mark.parametrize(

@@ -233,6 +233,14 @@ ACTS: dict[str, tuple[Any, Act]] = {
         None,
         elsewhere("tests/http/test_rates.py::test_t20_delicate_acts_have_a_limit_of_their_own"),
     ),
+    "login_provider": (
+        None,
+        elsewhere("tests/auth/test_external.py::test_a_user_signs_in_by_the_provider"),
+    ),
+    "registration": (
+        "token",
+        elsewhere("tests/auth/test_registration.py::test_an_app_registers_and_is_used"),
+    ),
     "outbound_loopback": (
         "yes",
         elsewhere("tests/smart/test_g_backend.py::test_g24_key_sets_by_url"),

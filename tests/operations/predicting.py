@@ -9,13 +9,13 @@ import itertools
 from decimal import Decimal
 from typing import Any
 
+from fhir_server.access.drafts import Draft
 from fhir_server.access.engine import Engine
 from fhir_server.access.gate import system_session
 from fhir_server.access.policy import ScopePolicy
 from fhir_server.access.principal import Principal
 from fhir_server.access.scopes import parse_scopes
 from fhir_server.access.session import Session
-from fhir_server.access.writing import Draft
 from fhir_server.definitions.registry import load as load_definitions
 from fhir_server.model.datatypes import parse_instant
 from fhir_server.model.resource import Key

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from fhir_server.access.drafts import Draft
 from fhir_server.access.reindexing import Reindexing, State
-from fhir_server.access.writing import Draft
 from fhir_server.app import assemble
 from fhir_server.config import Settings
 from fhir_server.formats.json import loads

@@ -20,9 +20,11 @@ from fhir_server.search.parse import parse_criteria, parse_search
 from fhir_server.search.plan import (
     DEFAULT_SORT,
     TRUE,
+    Any,
     IdIn,
     Include,
     InPatient,
+    Not,
     Scan,
     Search,
     SortKey,
@@ -117,7 +119,7 @@ def test_common_parameters_on_every_type() -> None:
     for type in SCHEMA.types:
         for name in ("_id", "_lastUpdated", "_tag", "_profile", "_security", "_source"):
             assert name in SCHEMA.of(type).parameters
-    assert parse("Basic", "_tag=urn:x|y").search.scans[0].where == TokenIs("_tag", "urn:x", "y")
+    assert parse("Basic", "_tag=urn:x|1").search.scans[0].where == TokenIs("_tag", "urn:x", "1")
 
 
 def test_conditional_criteria() -> None:
@@ -239,3 +241,15 @@ def test_what_is_not_text_is_refused(text: str) -> None:
             parse_search(SCHEMA, "Patient", [pair], Context(BASE))
         with pytest.raises(BadRequest):
             parse_criteria(SCHEMA, "Patient", [pair], Context(BASE))
+
+
+def test_case_is_not_in_doubt_in_a_scope() -> None:
+    """A scope permits no more than it says, and `:not` excludes as much as it may mean."""
+    scope = Context(BASE)._replace(bodies=False)
+    exact = TokenIs("code", "urn:x", "Y")
+    folded = Any((TokenIs("code", "urn:x", "y"), TokenIs("code", "urn:x", "y\0")))
+    query = [("code", "urn:x|Y")]
+    assert parse_criteria(SCHEMA, "Observation", query, scope).where == exact
+    assert parse_criteria(SCHEMA, "Observation", query, Context(BASE)).where == folded
+    query = [("code:not", "urn:x|Y")]
+    assert parse_criteria(SCHEMA, "Observation", query, scope).where == Not(folded)

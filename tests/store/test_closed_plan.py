@@ -40,7 +40,7 @@ def test_a_new_node_fails_the_type_check(tmp_path: Path) -> None:
     place = tmp_path / "fhir_server" / "search" / "plan.py"
     text = place.read_text(encoding="utf-8")
     node = "@dataclass(frozen=True, slots=True)\nclass Resembles:\n    param: str\n\n\n"
-    grown = text.replace("    | InPatient\n)", "    | InPatient\n    | Resembles\n)")
+    grown = text.replace("    | Dated\n)", "    | Dated\n    | Resembles\n)")
     assert grown != text
     place.write_text(grown.replace("Leaf: TypeAlias", node + "Leaf: TypeAlias"), encoding="utf-8")
     settings = ["--config-file", str(ROOT / "pyproject.toml"), "fhir_server/store"]

@@ -30,12 +30,8 @@ FLOORS = [
     {"fhir_server.workers"},
     {"fhir_server.cli"},
 ]
-EVERYWHERE = {
-    "fhir_server",
-    "fhir_server.config",
-    "fhir_server.config_table",
-    "fhir_server.config_values",
-}
+SETTINGS = {"config", "config_limits", "config_table", "config_values"}
+EVERYWHERE = {"fhir_server", *(f"fhir_server.{name}" for name in SETTINGS)}
 STORE_READERS = {"fhir_server.access", "fhir_server.app", "fhir_server.store"}
 
 

@@ -245,6 +245,9 @@ async def _resolved(engine: Engine, predicate: Predicate) -> Predicate:
             | plan.Present()
             | plan.Near()
             | plan.InPatient()
+            | plan.Dated()
+            | plan.Coded()
+            | plan.EachPatient()
         ):
             return predicate
         case _:

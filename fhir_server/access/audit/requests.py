@@ -35,6 +35,7 @@ _DATA: Final = ("2", "System Object", "4", "Domain Resource")
 _QUERY: Final = ("2", "System Object", "24", "Query")
 _TARGET: Final = ("2", "System Object", "13", "Security Resource")
 _OPERATION: Final = re.compile(rb"/\$([a-z][a-z0-9-]{0,63})(?:$|\?)")
+_LOG: Final = re.compile(rb"/fhir/(?:AuditEvent|Patient/[^/?]+/(?:AuditEvent|\$access-log))\b")
 _BREAK_GLASS: Final = "BTG"
 
 
@@ -72,6 +73,8 @@ def _subtypes(entry: Entry, act: codes.Act | None, code: str) -> Iterator[codes.
         yield codes.OWN, f"${name}", f"${name}"
         if name in codes.OPERATIONS:
             yield codes.OPERATIONS[name]
+    if _LOG.match(entry.url):
+        yield codes.LOG_USED
     if entry.purpose == _BREAK_GLASS:
         yield codes.EMERGENCY
 

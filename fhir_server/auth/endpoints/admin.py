@@ -15,6 +15,7 @@ import jsonschema
 
 from fhir_server.auth.admin_schemas import (
     CLIENT_CHANGE,
+    INVITATION,
     NEW_CLIENT,
     NEW_RELATION,
     NEW_USER,
@@ -26,6 +27,7 @@ from fhir_server.auth.approvals import Approval
 from fhir_server.auth.clients import Client, Method, hashed_secret
 from fhir_server.auth.endpoints.userinfo import of_user
 from fhir_server.auth.exchange import Ask, OAuthRefusal, Reply, json_reply
+from fhir_server.auth.invitations import MINUTES, SCOPE
 from fhir_server.auth.negotiation import ADMINISTRATION
 from fhir_server.auth.ports import SecurityEvent
 from fhir_server.auth.relations import FOREVER, Relation
@@ -111,8 +113,15 @@ async def change_user(server: Server, ask: Ask, admin: Administration) -> Reply:
     if "secondFactor" in body:
         await admin.remove_factor(name)
     if "identity" in body:
-        await admin.link(name, body["identity"])
+        await admin.link(name, _identity(server, body["identity"]))
     return json_reply(_user(await server.identities.users.named(name)))
+
+
+def _identity(server: Server, value: str) -> str:
+    """A claim of the configured provider; empty unlinks."""
+    if value and server.external is None:
+        raise BadRequest("there is no external login provider")
+    return server.external.provider.identity(value) if value and server.external else ""
 
 
 async def clients(server: Server, ask: Ask, admin: Administration) -> Reply:
@@ -161,6 +170,13 @@ def _changed(known: Client, body: dict[str, Any]) -> Client:
         keys=found,
         disabled=body.get("disabled", known.disabled),
     )
+
+
+async def invite(server: Server, ask: Ask, admin: Administration) -> Reply:
+    """A token by which one app may register itself."""
+    body = _given(ask, INVITATION)
+    token = await admin.invite(body.get("scope", SCOPE), body.get("minutes", MINUTES))
+    return json_reply({"token": token}, 201)
 
 
 async def relations(server: Server, ask: Ask, admin: Administration) -> Reply:

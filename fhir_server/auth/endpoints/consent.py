@@ -13,7 +13,7 @@ from fhir_server.auth.negotiation import chosen, needs_patient
 from fhir_server.auth.notes import note
 from fhir_server.auth.render import catalogue, language_of, page
 from fhir_server.auth.requests import Asked, answered, refused
-from fhir_server.auth.server import Server
+from fhir_server.auth.server import Server, Visit
 from fhir_server.auth.steps import (
     Step,
     browser,
@@ -43,6 +43,12 @@ async def choose(server: Server, ask: Ask, step: Step, session: WebSession) -> R
         return refused(server, asked.redirect, asked.state, refusal)
     if patient is None:
         return await _picker(server, ask, step, session)
+    if _asks_encounter(asked) and step.encounter is None:
+        visits = await server.record.visits(patient)
+        if visits:
+            return await _visits(
+                server, ask, renewed(server, step, patient=patient), session, visits
+            )
     return await _consent(server, ask, renewed(server, step, patient=patient), session)
 
 
@@ -108,6 +114,41 @@ async def patient(server: Server, ask: Ask) -> Reply:
     if wanted not in await server.identities.people.patients(session.user):
         raise PageRefusal("not-your-patient", 403)
     return redirect(step_url(server, renewed(server, step, patient=wanted)))
+
+
+def _asks_encounter(asked: Asked) -> bool:
+    """A standalone app that wants an encounter; with a launch it is the EHR's."""
+    return "launch/encounter" in asked.scope and not asked.launch
+
+
+async def _visits(
+    server: Server, ask: Ask, step: Step, session: WebSession, visits: list[Visit]
+) -> Reply:
+    form, cookies = browser(server, ask)
+    charts = await server.record.charts((step.patient,))
+    values = {
+        "title": "encounter-title",
+        "request": sealed(server, step),
+        "csrf": csrf(server, form, session),
+        "patient": charts[0].name if charts else step.patient,
+        "visits": visits,
+    }
+    return page(server, ask, "encounter", values, cookies=cookies)
+
+
+async def encounter(server: Server, ask: Ask) -> Reply:
+    """Takes the choice of an encounter, or of none."""
+    step = opened(server, ask.value("request"))
+    session = await signed_in(server, ask)
+    check_csrf(server, ask, session)
+    if session is None:
+        return redirect(step_url(server, renewed(server, step)))
+    wanted = ask.value("encounter")
+    if step.patient not in await server.identities.people.patients(session.user):
+        raise PageRefusal("not-your-patient", 403)
+    if wanted and not await server.record.has_encounter(wanted, step.patient):
+        raise PageRefusal("not-your-patient", 403)
+    return redirect(step_url(server, renewed(server, step, encounter=wanted)))
 
 
 async def _consent(server: Server, ask: Ask, step: Step, session: WebSession) -> Reply:
@@ -176,7 +217,7 @@ async def _decided(server: Server, ask: Ask, step: Step, session: WebSession) ->
         session.user.name,
         wanted or None,
         server.rules.face,
-        context=_context(server, scope, launch[0] if launch and wanted else None, wanted),
+        context=_context(server, scope, await _open(server, step, launch, wanted), wanted),
     )
     grounds = Grounds(asked.redirect, asked.challenge, asked.nonce, session.id, session.since, held)
     code, write = Codes(server.identities.records, server.approvals).made(grounds)
@@ -185,6 +226,20 @@ async def _decided(server: Server, ask: Ask, step: Step, session: WebSession) ->
     if not await server.identities.records.commit(write, *spent):
         raise RedirectRefusal("invalid_request", "launch was used before")
     return code, held
+
+
+async def _open(
+    server: Server, step: Step, launch: tuple[Launch, Row] | None, patient: str
+) -> Launch | None:
+    """What is open beside the patient: of the launch, or as the user chose."""
+    if not patient:
+        return None
+    if launch is not None:
+        return launch[0]
+    chosen_ = step.encounter if step.patient == patient else ""
+    if not chosen_ or not await server.record.has_encounter(chosen_, patient):
+        return None
+    return Launch("", "", patient, chosen_)
 
 
 def _context(
@@ -201,4 +256,6 @@ def _context(
         found["encounter"] = launch.encounter
     if launch.intent:
         found["intent"] = launch.intent
+    if launch.context:
+        found["fhirContext"] = launch.context
     return found

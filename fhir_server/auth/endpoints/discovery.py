@@ -26,6 +26,7 @@ CAPABILITIES: Final = (
     "context-ehr-patient",
     "context-ehr-encounter",
     "context-standalone-patient",
+    "context-standalone-encounter",
     "permission-offline",
     "permission-online",
     "permission-patient",
@@ -73,6 +74,7 @@ def _shared(rules: Rules) -> dict[str, Any]:
         "code_challenge_methods_supported": ["S256"],
         "scopes_supported": list(SCOPES),
         "authorization_response_iss_parameter_supported": True,
+        **({"registration_endpoint": rules.url("register")} if rules.registration else {}),
     }
 
 
@@ -87,13 +89,14 @@ def smart_configuration(rules: Rules) -> dict[str, Any]:
 
 def oauth_uris(rules: Rules) -> dict[str, str]:
     """What the CapabilityStatement names (extension oauth-uris)."""
-    return {
+    found = {
         "authorize": rules.url("authorize"),
         "token": rules.url("token"),
         "introspect": rules.url("introspect"),
         "revoke": rules.url("revoke"),
         "manage": rules.url("apps"),
     }
+    return found | ({"register": rules.url("register")} if rules.registration else {})
 
 
 async def openid_configuration(server: Server, ask: Ask) -> Reply:

@@ -11,6 +11,7 @@ from fhir_server.auth.idtokens import fhir_user
 from fhir_server.auth.negotiation import INTROSPECTION
 from fhir_server.auth.server import Server
 
+CONTEXT = ("encounter", "intent", "fhirContext")
 INACTIVE = {"active": False}
 
 
@@ -56,8 +57,7 @@ async def _about(server: Server, row: Row) -> dict[str, Any]:
         "iss": server.rules.issuer,
         "aud": server.rules.base_url + value["audience"],
     }
-    if "encounter" in value["context"]:
-        found["encounter"] = value["context"]["encounter"]
+    found |= {name: value["context"][name] for name in CONTEXT if name in value["context"]}
     if value["patient"] is not None:
         found["patient"] = value["patient"]
     user = await server.identities.users.find(value["user"]) if value["user"] else None

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+from fhir_server.auth.contexts import checked_context
 from fhir_server.auth.endpoints.userinfo import of_user
 from fhir_server.auth.exchange import Ask, OAuthRefusal, Reply, json_reply
 from fhir_server.auth.launches import Launch, Launches
 from fhir_server.auth.notes import note
 from fhir_server.auth.server import Server
 
-MEMBERS = ("client_id", "patient", "encounter", "intent")
+TEXTS = ("client_id", "patient", "encounter", "intent")
+CONTEXT = "fhirContext"
 LONGEST = 256
 
 
 async def launch(server: Server, ask: Ask) -> Reply:
-    """``{client_id, patient, encounter?, intent?}`` with a user's token -> ``{launch}``.
+    """``{client_id, patient, encounter?, intent?, fhirContext?}`` with a user's token gives
+    ``{launch}``.
 
     A patient whom the user cannot reach is as one who is not there (403 for both).
     """
     _, user = await of_user(server, ask)
     body = ask.body or {}
-    if set(body) - set(MEMBERS):
-        raise OAuthRefusal("invalid_request", f"a launch has {', '.join(MEMBERS)}")
-    values = {name: body.get(name, "") for name in MEMBERS}
+    if set(body) - {*TEXTS, CONTEXT}:
+        raise OAuthRefusal("invalid_request", f"a launch has {', '.join((*TEXTS, CONTEXT))}")
+    values = {name: body.get(name, "") for name in TEXTS}
     if not all(isinstance(v, str) and len(v) <= LONGEST for v in values.values()):
         raise OAuthRefusal("invalid_request", "the members of a launch are short strings")
     client = await server.identities.clients.find(values["client_id"])
@@ -32,7 +35,8 @@ async def launch(server: Server, ask: Ask) -> Reply:
     encounter, patient = values["encounter"], values["patient"]
     if encounter and not await server.record.has_encounter(encounter, patient):
         raise OAuthRefusal("access_denied", "the encounter is not one of this patient", 403)
-    made = Launch(user.name, client.id, patient, encounter, values["intent"])
+    context = checked_context(body.get(CONTEXT, []), server.negotiation.types)
+    made = Launch(user.name, client.id, patient, encounter, values["intent"], context)
     handle = await Launches(server.identities.records).begin(made)
     await note(server, ask, "launch", user=user.name, client=client.id, patient=patient)
     return json_reply({"launch": handle}, 201)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fhir_server.auth.endpoints.consent import choose
 from fhir_server.auth.endpoints.factor import enrolment, recovery
 from fhir_server.auth.exchange import Ask, PageRefusal, Reply, redirect
@@ -50,16 +52,25 @@ async def login_page(
     """
     form, cookies = browser(server, ask)
     tie, request = digest(form), sealed(server, step)
-    values = {"request": request, "csrf": csrf(server, form, None), "error": key}
+    values: dict[str, Any] = {
+        "request": request,
+        "csrf": csrf(server, form, None),
+        "error": key,
+    }
     passed = await server.identities.users.find(step.passed) if step.browser == tie else None
     if passed is None:
-        values["title"], name = "login-title", "login"
+        values |= {"title": "login-title", "provider": provider_name(server)}
+        name = "login"
     elif passed.totp:
         values["title"], name = "otp-title", "otp"
     else:
         values |= enrolment(server, passed, tie, request)
         values["action"], name = f"{AUTH}/login", "enrol"
     return page(server, ask, name, values, status=status, cookies=cookies)
+
+
+def provider_name(server: Server) -> str:
+    return server.external.provider.name if server.external is not None else ""
 
 
 async def login(server: Server, ask: Ask) -> Reply:

@@ -17,6 +17,7 @@ from .kind import (
     Parameter,
     Site,
     Terminology,
+    defined_case,
 )
 from .number import NUMBER
 from .quantity import QUANTITY
@@ -43,4 +44,5 @@ __all__ = [
     "Parameter",
     "Site",
     "Terminology",
+    "defined_case",
 ]

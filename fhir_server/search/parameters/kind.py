@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias
 
+from fhir_server.definitions.registry import load
 from fhir_server.model.problem import BadRequest
 from fhir_server.search.plan import Predicate
 from fhir_server.search.values import IndexValues
@@ -48,8 +49,8 @@ class Parameter:
     always one; parameters with equal expressions share one. ``targets``: resource types that
     a reference may have. ``narrowed``: the index holds references to other types too.
     ``canonical``: its values are canonical urls, not references. ``systems``: code systems
-    that are implied, for codes that are written without one. ``types``: datatypes of the
-    elements that it reads. ``components``: the parts of a composite.
+    that are implied, for codes that are written without one. ``mime``: the codes are mime types.
+    ``types``: datatypes of the elements that it reads. ``components``: the parts of a composite.
     """
 
     code: str
@@ -59,6 +60,7 @@ class Parameter:
     narrowed: bool = False
     canonical: bool = False
     systems: frozenset[str] = frozenset()
+    mime: bool = False
     types: frozenset[str] = frozenset()
     components: tuple[Component, ...] = ()
     url: str = ""
@@ -127,11 +129,22 @@ class Limits(NamedTuple):
 LIMITS: Final = Limits()
 
 
+CASED: Final = frozenset({"http://unitsofmeasure.org"})
+"""Code systems that are said to be case-sensitive elsewhere than in a definition of FHIR:
+https://ucum.org/ucum"""
+
+
+def defined_case(system: str) -> bool | None:
+    """What the definitions of FHIR say of a code system."""
+    return True if system in CASED else load().code_system_case_sensitive(system)
+
+
 class Context(NamedTuple):
     """What the meaning of a search value depends on besides itself.
 
     ``base`` and ``zone``: as of Site. ``now``: microseconds since the epoch, for ``ap``.
     ``bodies``: whether the criteria are judged where the bodies of the resources are at hand.
+    ``case_matters``: in the codes of this system; None is not known.
     """
 
     base: str = ""
@@ -140,6 +153,7 @@ class Context(NamedTuple):
     terminology: Terminology = NoTerminology()
     bodies: bool = True
     limits: Limits = LIMITS
+    case_matters: Callable[[str], bool | None] = defined_case
 
 
 @dataclass(slots=True)

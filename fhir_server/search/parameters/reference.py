@@ -10,8 +10,9 @@ from typing import Final, NamedTuple
 
 from fhir_server.search.parameters.escape import split, unescape
 from fhir_server.search.parameters.kind import Criterion, Emit, Kind, Site
-from fhir_server.search.plan import FALSE, All, Any, Predicate, ReferenceIs, TokenIs
-from fhir_server.search.values import IndexValues, ReferenceValue, TokenValue
+from fhir_server.search.parameters.token import code_is
+from fhir_server.search.plan import FALSE, All, Any, Predicate, ReferenceIs
+from fhir_server.search.values import IndexValues, ReferenceValue, tokens_of
 
 _LOCAL = re.compile(
     r"(?P<type>[A-Z][A-Za-z]{1,63})/(?P<id>[A-Za-z0-9\-.]{1,64})"
@@ -63,7 +64,7 @@ def _reference(index: str, site: Site) -> Emit:
         out.references.append(ReferenceValue(index, *target(literal or "", base)))
         known = value.get("identifier")
         if known is not None and ("system" in known or "value" in known):
-            out.tokens.append(TokenValue(named, known.get("system", ""), known.get("value", "")))
+            out.tokens += tokens_of(named, known.get("system", ""), known.get("value", ""))
 
     return emit
 
@@ -93,7 +94,7 @@ def _identified(criterion: Criterion, value: str) -> Predicate:
     if len(parts) > 2 or not any(parts):
         raise criterion.bad(value, "is not value, system|value, |value or system|")
     system, wanted = parts if len(parts) == 2 else (None, parts[0])
-    return TokenIs(f"{criterion.index}:identifier", system, wanted or None)
+    return code_is(criterion, system, wanted, f"{criterion.index}:identifier")
 
 
 def _sought(criterion: Criterion, value: str) -> Predicate:
@@ -101,10 +102,11 @@ def _sought(criterion: Criterion, value: str) -> Predicate:
     if criterion.modifier == "identifier":
         return _identified(criterion, value)
     if parameter.canonical:
-        if criterion.modifier:
+        if criterion.modifier not in ("", "below"):
             raise criterion.bad(criterion.modifier, "is no modifier of a canonical")
         url, *version = [unescape(part) for part in split(value, "|")]
-        return _versioned(ReferenceIs(criterion.index, None, None, url), "".join(version[:1]))
+        leaf = ReferenceIs(criterion.index, None, None, url, below=criterion.modifier == "below")
+        return _versioned(leaf, "".join(version[:1]))
     text = unescape(value)
     if criterion.modifier and criterion.modifier not in parameter.targets:
         raise criterion.bad(criterion.modifier, "is not a type that it refers to")
@@ -124,8 +126,13 @@ def _sought(criterion: Criterion, value: str) -> Predicate:
 
 
 def _versioned(leaf: ReferenceIs, version: str) -> Predicate:
-    """That version only; what the plain reference finds is what is looked through."""
-    return All((leaf, replace(leaf, version=version))) if version else leaf
+    """That version only; what the plain reference finds is what is looked through.
+
+    https://hl7.org/fhir/R4/search.html#versions: ``:below`` of a canonical means the versions that
+    begin so, of a canonical without a version all of them.
+    """
+    plain = replace(leaf, below=False)
+    return All((plain, replace(leaf, version=version))) if version else plain
 
 
 def _by_id(index: str, types: tuple[str, ...], id: str) -> Predicate:
@@ -138,8 +145,11 @@ REFERENCE = Kind(
     name="reference",
     description="A reference: id, Type/id, an absolute url; :Type names the type of a bare id",
     example="Observation?subject=Patient/1",
-    modifiers=("[type]", "identifier"),
-    modifier_types={"identifier": frozenset({"Reference"})},
+    modifiers=("[type]", "identifier", "below"),
+    modifier_types={
+        "identifier": frozenset({"Reference"}),
+        "below": frozenset({"canonical", "uri", "url"}),
+    },
     compile=compile_reference,
     sortable=False,
     readers={

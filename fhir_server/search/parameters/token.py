@@ -10,7 +10,14 @@ from fhir_server.search.parameters.escape import split, unescape
 from fhir_server.search.parameters.kind import Criterion, Emit, Kind, Site
 from fhir_server.search.plan import FALSE, Any, Not, Predicate, StringIs, TextHas, TokenIs
 from fhir_server.search.textual import parse_text
-from fhir_server.search.values import IndexValues, StringValue, TokenValue, fold
+from fhir_server.search.values import (
+    FOLDED,
+    IndexValues,
+    StringValue,
+    TokenValue,
+    fold,
+    tokens_of,
+)
 from terminology.codes import Code
 
 _SYSTEMATIC: Final = frozenset({"Coding", "CodeableConcept"})
@@ -22,7 +29,7 @@ def _coding(index: str, _site: Site) -> Emit:
     def emit(value: Value, out: IndexValues) -> None:
         system, code = value.get("system", ""), value.get("code", "")
         if system or code:
-            out.tokens.append(TokenValue(index, system, code))
+            out.tokens += tokens_of(index, system, code)
         if "display" in value:
             out.strings.append(StringValue(text, value["display"]))
 
@@ -48,7 +55,7 @@ def _identifier(index: str, _site: Site) -> Emit:
     def emit(value: Value, out: IndexValues) -> None:
         system, code = value.get("system", ""), value.get("value", "")
         if system or code:
-            out.tokens.append(TokenValue(index, system, code))
+            out.tokens += tokens_of(index, system, code)
         kind = value.get("type")
         if kind is None:
             return
@@ -56,7 +63,7 @@ def _identifier(index: str, _site: Site) -> Emit:
             out.strings.append(StringValue(text, kind["text"]))
         for one in kind.get("coding", ()) if code else ():
             typed = _typed(one.get("code", ""), code)
-            out.tokens.append(TokenValue(of_type, one.get("system", ""), typed))
+            out.tokens += tokens_of(of_type, one.get("system", ""), typed)
 
     return emit
 
@@ -71,12 +78,26 @@ def _contact(index: str, _site: Site) -> Emit:
 
     def emit(value: Value, out: IndexValues) -> None:
         if "value" in value:
-            out.tokens.append(TokenValue(index, "", value["value"]))
+            out.tokens += tokens_of(index, "", value["value"])
 
     return emit
 
 
 def _plain(index: str, _site: Site) -> Emit:
+    base = f"{index}:base"
+
+    def emit(value: Value, out: IndexValues) -> None:
+        out.tokens += tokens_of(index, "", value)
+        if ";" in value:
+            # Of a mime type, what is before its parameters.
+            out.tokens += tokens_of(base, "", value.partition(";")[0].rstrip())
+
+    return emit
+
+
+def _exact(index: str, _site: Site) -> Emit:
+    """An id or a uri: case always matters."""
+
     def emit(value: Value, out: IndexValues) -> None:
         out.tokens.append(TokenValue(index, "", value))
 
@@ -102,17 +123,38 @@ def compile_token(criterion: Criterion) -> Predicate:
 
 def _token(criterion: Criterion, value: str) -> Predicate:
     parts = [unescape(part) for part in split(value, "|")]
-    index = criterion.index
     if len(parts) == 1:
-        return TokenIs(index, None, parts[0])
+        return code_is(criterion, None, parts[0])
     if len(parts) > 2 or parts == ["", ""]:
         raise criterion.bad(value, "is not code, system|code, |code or system|")
     system, code = parts
     implied = criterion.parameter.systems
     if implied and system:
         # The element holds bare codes: the system is the one that its definition implies.
-        return TokenIs(index, "", code or None) if system in implied else FALSE
-    return TokenIs(index, system, code or None)
+        return code_is(criterion, "", code) if system in implied else FALSE
+    return code_is(criterion, system, code)
+
+
+def code_is(criterion: Criterion, system: str | None, code: str, index: str = "") -> Predicate:
+    """The code in any case, unless it is known that case matters in its system. No code is any.
+
+    A scope (``bodies`` False) is not widened by doubt.
+    """
+    index = index or criterion.index
+    folded = code.casefold()
+    if folded == code == code.upper() or _case_matters(criterion, system or ""):
+        return TokenIs(index, system, code or None)
+    return Any((TokenIs(index, system, folded), TokenIs(index, system, folded + FOLDED)))
+
+
+def _case_matters(criterion: Criterion, system: str) -> bool:
+    parameter, context = criterion.parameter, criterion.context
+    if parameter.types and parameter.types <= _LITERAL:
+        return True
+    systems = parameter.systems or ({system} if system else frozenset[str]())
+    if not systems or not all(map(context.case_matters, systems)):
+        return not context.bodies and not criterion.modifier.startswith("not")
+    return True
 
 
 def _text(criterion: Criterion, value: str) -> Predicate:
@@ -134,7 +176,7 @@ def _of_type(criterion: Criterion, value: str) -> Predicate:
     if len(parts) != 3 or not all(parts):
         raise criterion.bad(value, "is not type system|type code|value")
     system, code, wanted = parts
-    return TokenIs(f"{criterion.index}:of-type", system, _typed(code, wanted))
+    return code_is(criterion, system, _typed(code, wanted), f"{criterion.index}:of-type")
 
 
 def _members(criterion: Criterion, value: str) -> Predicate:
@@ -143,8 +185,16 @@ def _members(criterion: Criterion, value: str) -> Predicate:
 
 
 def _related(criterion: Criterion, value: str) -> Predicate:
-    """``:below``: the code or one that it subsumes; ``:above``: or one that subsumes it."""
+    """``:below``: the code or one that it subsumes; ``:above``: or one that subsumes it.
+
+    Mime types have no system: https://hl7.org/fhir/R4/search.html#mimetype
+    """
     parts = [unescape(part) for part in split(value, "|")]
+    if criterion.modifier == "below" and criterion.parameter.mime:
+        if len(parts) != 1:
+            raise criterion.bad(value, "is not a mime type")
+        found = code_is(criterion, None, parts[0])
+        return Any((found, code_is(criterion, None, parts[0], f"{criterion.index}:base")))
     if len(parts) == 1 and len(criterion.parameter.systems) == 1:
         parts.insert(0, *criterion.parameter.systems)
     if len(parts) != 2 or not all(parts):
@@ -155,12 +205,13 @@ def _related(criterion: Criterion, value: str) -> Predicate:
 
 
 def _any_of(criterion: Criterion, codes: tuple[Code, ...]) -> Predicate:
-    parameter, index = criterion.parameter, criterion.index
+    parameter = criterion.parameter
     if parameter.systems:
         codes = tuple(Code("", c.code) for c in codes if c.system in parameter.systems)
     elif not parameter.types & _SYSTEMATIC:
         codes = tuple(Code("", c.code) for c in codes)
-    return Any(tuple(TokenIs(index, c.system, c.code) for c in dict.fromkeys(codes)))
+    found = (code_is(criterion, c.system, c.code or "") for c in dict.fromkeys(codes))
+    return Any(tuple(found))
 
 
 _READ: Final[Mapping[str, Callable[[Criterion, str], Predicate]]] = {
@@ -177,6 +228,8 @@ _READ: Final[Mapping[str, Callable[[Criterion, str], Predicate]]] = {
 """How a value reads under each modifier."""
 
 _CODES: Final = _SYSTEMATIC | {"code"}
+_LITERAL: Final = frozenset({"boolean", "id", "uri", "url", "canonical"})
+"""Case matters in these, whatever they stand for."""
 
 TOKEN = Kind(
     name="token",
@@ -197,5 +250,6 @@ TOKEN = Kind(
         "ContactPoint": _contact,
         "boolean": _boolean,
     }
-    | dict.fromkeys(("code", "string", "id", "uri", "url", "canonical"), _plain),
+    | dict.fromkeys(("code", "string"), _plain)
+    | dict.fromkeys(("id", "uri", "url", "canonical"), _exact),
 )

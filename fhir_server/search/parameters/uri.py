@@ -6,7 +6,7 @@ from typing import Any as Value
 
 from fhir_server.search.parameters.escape import unescape
 from fhir_server.search.parameters.kind import Criterion, Emit, Kind, Site
-from fhir_server.search.plan import Any, Predicate, UriIs
+from fhir_server.search.plan import All, Any, Predicate, UriIs
 from fhir_server.search.values import IndexValues, UriValue
 
 
@@ -35,11 +35,15 @@ def compile_uri(criterion: Criterion) -> Predicate:
     return parts[0] if len(parts) == 1 else Any(parts)
 
 
-def _sought(criterion: Criterion, uri: str) -> UriIs:
+def _sought(criterion: Criterion, uri: str) -> Predicate:
     match criterion.modifier:
         case "":
             return UriIs(criterion.index, uri)
         case "below":
+            url, _, version = uri.partition("|")
+            if version and "canonical" in criterion.parameter.types:
+                of_url = UriIs(criterion.index, url)
+                return All((of_url, UriIs(criterion.index, uri, "version")))
             _hierarchical(criterion, uri)
             return UriIs(criterion.index, uri, "below")
         case _:

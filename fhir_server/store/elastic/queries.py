@@ -78,6 +78,9 @@ def compiled(type_: str, predicate: Predicate, known: Collection[str]) -> Query:
             | plan.Has()
             | plan.Contains()
             | plan.Composite()
+            | plan.Dated()
+            | plan.Coded()
+            | plan.EachPatient()
         ):
             return UNKNOWN
         case _:

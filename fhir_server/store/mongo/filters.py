@@ -176,6 +176,8 @@ class Filters:
                 if predicate.of_body:
                     return UNKNOWN
                 return Test(starting(self._keys.texts(self._type, param)), exact=False)
+            case plan.Dated() | plan.Coded() | plan.EachPatient():
+                return UNKNOWN
             case (
                 plan.TokenIs()
                 | plan.StringIs()
@@ -260,7 +262,7 @@ class Filters:
                 return self._quantity(leaf)
             case plan.Present():
                 return self._present(leaf)
-            case plan.IdIn() | plan.UpdatedIs() | plan.Near() | plan.TextHas():
+            case plan.IdIn() | plan.UpdatedIs() | plan.Near() | plan.TextHas() | plan.Dated():
                 return self.test(leaf)
             case _:
                 assert_never(leaf)
@@ -284,7 +286,7 @@ class Filters:
         match leaf.mode:
             case "exact":
                 return posted(self._keys.uri(self._type, leaf.param, leaf.uri))
-            case "below":
+            case "below" | "version":
                 text = start + head(leaf.uri.rstrip("/"))
                 return Test(starting(text), exact=False, by="s")
             case "above":

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple, Protocol, assert_never
 
 from fhir_server.search import plan
+from fhir_server.search.values import DATE_MIN
 from fhir_server.store.sqlite.keys import (
     DURATIONS,
     FIRST,
@@ -53,6 +54,7 @@ _ONE: Final = (
     "EXISTS (SELECT 1 FROM posting q"
     " WHERE q.h = ? AND q.s = ? AND q.date = p.date AND q.rid = p.rid)"
 )
+_DATED: Final = "iif(p.date = ?, r.updated, p.date) BETWEEN ? AND ? - 1"
 _STRETCH: Final = "".join(("(p.date BETWEEN ? AND ? AND ", _ONE, ")"))
 _UPDATED: Final[dict[plan.Prefix, str]] = {
     "eq": "(r.updated >= :lo AND r.updated < :hi)",
@@ -111,6 +113,14 @@ class Prober:
                 if system is None:
                     return self._spread(h)
                 return [whole((h, self._keys.system(system)))]
+            case plan.ReferenceIs(), plan.Any(parts) if parts:
+                found: dict[List, None] = {}
+                for part in parts:
+                    lists = self.pair(one, part)
+                    if lists is None:
+                        return None
+                    found.update(dict.fromkeys(lists))
+                return list(found)
             case _:
                 return None
 
@@ -156,6 +166,8 @@ class Prober:
                 return Probe("".join(("r.id IN (", marks, ")")), ids)
             case plan.UpdatedIs(prefix, lo, hi):
                 return _updated(prefix, lo, hi)
+            case plan.Dated(lo, hi):
+                return Probe(_DATED, (DATE_MIN, lo, hi))
             case (
                 plan.TokenIs()
                 | plan.ReferenceIs()
@@ -175,6 +187,8 @@ class Prober:
                 | plan.Chain()
                 | plan.Contains()
                 | plan.Has()
+                | plan.Coded()
+                | plan.EachPatient()
             ):
                 return None
             case _:

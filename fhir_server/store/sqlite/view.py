@@ -11,6 +11,7 @@ from typing import Final, assert_never
 
 from fhir_server.model.resource import Key
 from fhir_server.search import plan
+from fhir_server.search.codings import bears_coding
 from fhir_server.search.explain import Trace, short
 from fhir_server.search.match import matches_leaf
 from fhir_server.search.plan import Predicate, Scan
@@ -53,10 +54,8 @@ def place(order: Order, row: Row) -> Place:
 
 
 class View:
-    """One snapshot. Not for concurrent use; ``connection`` is in a transaction.
-
-    ``long``: posting lists known to be long, kept from one view to the next.
-    """
+    """One snapshot. Not for concurrent use; ``connection`` is in a transaction. ``long``: posting
+    lists known to be long, kept from one view to the next."""
 
     def __init__(
         self,
@@ -191,9 +190,7 @@ class View:
         if not road.texts and not road.residual:
             return True
         self._budget.spend(TESTED)
-        if not bears(row, road.texts):
-            return False
-        return not road.residual or all(self.holds(p, row) for p in road.residual)
+        return bears(row, road.texts) and all(self.holds(p, row) for p in road.residual)
 
     def _named(self, scan: Scan, ids: Iterable[str], order: Order) -> list[Row]:
         """Of these ids: each is looked up and tested."""
@@ -312,10 +309,13 @@ class View:
             case plan.TextHas(param, words, prefix) if predicate.of_body:
                 self._budget.spend(text.COST)
                 return row.words.have(param, words, prefix=prefix)
-            case plan.IdIn(ids):
-                return row.key.id in ids
+            case plan.Coded(system, code):
+                return bears_coding(row.raw[: row.columns[8]], system, code)
+            case plan.EachPatient():
+                return all(self.holds(p, row) for p in map(predicate.of, row.values.patients))
             case (
-                plan.UpdatedIs()
+                plan.IdIn()
+                | plan.UpdatedIs()
                 | plan.TokenIs()
                 | plan.StringIs()
                 | plan.DateIs()
@@ -327,6 +327,7 @@ class View:
                 | plan.Near()
                 | plan.TextHas()
                 | plan.InPatient()
+                | plan.Dated()
             ):
                 return matches_leaf(predicate, row.key.id, row.values, row.updated)
             case _:

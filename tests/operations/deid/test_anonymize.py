@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from fhir_server.access.drafts import Draft
 from fhir_server.access.engine import Engine
 from fhir_server.access.policy import PermitAll
 from fhir_server.access.principal import Principal
 from fhir_server.access.session import Session
-from fhir_server.access.writing import Draft
 from fhir_server.definitions.registry import load
 from fhir_server.formats.json import dumps
 from fhir_server.model.exchange import Json

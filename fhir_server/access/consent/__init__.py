@@ -1,0 +1,1 @@
+"""Consent: what a patient's recorded decisions permit, and to whom."""

@@ -1,0 +1,44 @@
+"""How patients decide in one record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+from fhir_server.access.consent.policy import Ties
+from fhir_server.access.consent.source import Here, PolicySource
+from fhir_server.access.policy import CompileFilter
+from fhir_server.access.roles import ABOUT
+from fhir_server.search.plan import Predicate
+from fhir_server.search.schema import SearchSchema
+from fhir_server.store.base import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Patients:
+    """Their consents, and how resources are tied to them."""
+
+    source: PolicySource
+    ties: Ties
+
+
+def patients(store: Store, schema: SearchSchema, here: Here, scopes: CompileFilter) -> Patients:
+    """Of a store. ``scopes``: compiles the parameter by which a type names a patient."""
+    compartment = schema.definitions.compartment("Patient")
+
+    def params(type_: str) -> tuple[str, ...] | None:
+        return schema.of(type_).patient if type_ in compartment else None
+
+    def named(type_: str, patient: str) -> Predicate:
+        return scopes(type_, ((ABOUT[type_][0], f"Patient/{patient}"),))
+
+    @cache
+    def leads(type_: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        found: dict[str, set[str]] = {}
+        for parameter in schema.of(type_).parameters.values():
+            if parameter.targets and not parameter.canonical:
+                for index in parameter.indexes:
+                    found.setdefault(index, set()).update(parameter.targets)
+        return tuple((index, tuple(sorted(targets))) for index, targets in found.items())
+
+    return Patients(PolicySource(store, schema, here), Ties(params, named, leads))

@@ -1,0 +1,147 @@
+"""A policy that consents narrow: what scopes, role and relationship reach, and patients permit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from fhir_server.access.consent.asking import Reader
+from fhir_server.access.consent.compiled import Compiler, either, every, negated
+from fhir_server.access.consent.decision import Rules
+from fhir_server.access.policy import Policy
+from fhir_server.access.roles import ABOUT, AUDIT
+from fhir_server.search.plan import FALSE, TRUE, Chain, EachPatient, Predicate, Scan, both
+
+HIDDEN: Final = frozenset({AUDIT, "Consent"})
+"""Types that tell by their shape what is withheld: only the patients themselves read theirs, and
+who audits the trail."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ties:
+    """How the resources of a type are tied to patients. ``params``: the indexes that put them into
+    the compartment; None for a type without one. ``named``: (type, patient) -> what names the
+    patient outside of it (``roles.ABOUT``). ``leads``: the indexes of references of a type, with
+    the types that they lead to."""
+
+    params: Callable[[str], tuple[str, ...] | None]
+    named: Callable[[str, str], Predicate]
+    leads: Callable[[str], tuple[tuple[str, tuple[str, ...]], ...]]
+
+
+class ConsentPolicy:
+    """``inner``: scopes, role and relationship; ``reached``: the patients whom these reach."""
+
+    def __init__(
+        self,
+        inner: Policy,
+        reader: Reader,
+        rules: Rules,
+        ties: Ties,
+        reached: tuple[str, ...] = (),
+    ) -> None:
+        self._inner = inner
+        self._reader = reader
+        self._rules = rules
+        self._ties = ties
+        self._reached = reached
+        self._permitted: dict[tuple[str, str], Predicate] = {}
+        self._masked: dict[str, Predicate] = {}
+
+    def allows(self, letter: str, type_: str) -> bool:
+        return self._inner.allows(letter, type_)
+
+    def sees(self, letter: str, type_: str) -> Predicate:
+        return self._narrowed(self._inner.sees(letter, type_), letter, type_)
+
+    def exists(self, type_: str) -> Predicate:
+        return self._narrowed(self._inner.exists(type_), "r", type_)
+
+    def inside(self, type_: str) -> Predicate:
+        return self._narrowed(TRUE, "r", type_)
+
+    def masked(self, type_: str) -> Predicate:
+        known = self._masked.get(type_)
+        if known is None:
+            known = self._masked[type_] = either(self._led(type_))
+        return known
+
+    def _led(self, type_: str) -> Iterator[Predicate]:
+        for param, targets in self._ties.leads(type_):
+            hidden = [(target, negated(self.exists(target))) for target in targets]
+            scans = tuple(Scan(target, where) for target, where in hidden if where != FALSE)
+            if scans:
+                yield Chain(param, scans)
+
+    def binary(self, letter: str) -> Predicate:
+        return self._inner.binary(letter)
+
+    @property
+    def whole(self) -> bool:
+        return False
+
+    @property
+    def erases(self) -> bool:
+        return self._inner.erases
+
+    @property
+    def audits(self) -> bool:
+        return self._inner.audits
+
+    def _narrowed(self, reached: Predicate, letter: str, type_: str) -> Predicate:
+        if reached == FALSE:
+            return FALSE
+        known = self._permitted.get((letter, type_))
+        if known is None:
+            known = self._permitted[letter, type_] = self._compiled(letter, type_)
+        return both(reached, known)
+
+    def _compiled(self, letter: str, type_: str) -> Predicate:
+        # To record something about a patient is a matter of role and relationship: a rule about
+        # labels or codes cannot keep a fact from being written down.
+        if letter == "c" or (type_ == AUDIT and self._inner.audits):
+            return TRUE
+        own = self._reader.own | self._reader.acts_for
+        params = self._ties.params(type_)
+        if type_ in HIDDEN and letter in "rs":
+            return EachPatient(dict.fromkeys(own, TRUE), FALSE, params or ())
+        compiler = Compiler(type_, letter, self._reader, self._rules)
+        if params is not None:
+            named = own | self._rules.consents.keys()
+            return EachPatient(Permitted(compiler, named), compiler.unrecorded(), params)
+        return every(self._beside(compiler, type_)) if type_ in ABOUT else TRUE
+
+    def _beside(self, compiler: Compiler, type_: str) -> Iterator[Predicate]:
+        """Of a type outside of the compartment: for each patient whom a resource may name."""
+        by: dict[Predicate, list[Predicate]] = {}
+        for patient in self._reached:
+            names = self._ties.named(type_, patient)
+            by.setdefault(compiler.of_patient(patient), []).append(names)
+        for rule, any_of in by.items():
+            yield either((negated(either(any_of)), rule))
+
+
+class Permitted(Mapping[str, Predicate]):
+    """By patient, what that patient permits; compiled when it is first asked for."""
+
+    def __init__(self, compiler: Compiler, named: frozenset[str]) -> None:
+        self._compiler = compiler
+        self._named = named
+        self._known: dict[str, Predicate] = {}
+        self._same: dict[Predicate, Predicate] = {}
+
+    def __getitem__(self, patient: str) -> Predicate:
+        known = self._known.get(patient)
+        if known is None:
+            if patient not in self._named:
+                raise KeyError(patient)
+            fresh = self._compiler.of_patient(patient)
+            known = self._known[patient] = self._same.setdefault(fresh, fresh)
+        return known
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._named)
+
+    def __len__(self) -> int:
+        return len(self._named)

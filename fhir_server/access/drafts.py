@@ -1,0 +1,66 @@
+"""What a client wants written, and what comes of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fhir_server.model.exchange import Json
+from fhir_server.model.problem import Problem
+from fhir_server.model.resource import Key, Stored
+from fhir_server.search.plan import Scan
+from fhir_server.search.values import IndexValues
+from fhir_server.store.base import Guard
+from fhir_server.store.blobs import Blob
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a client wants written. ``method``: POST, PUT, PATCH or DELETE.
+
+    ``key`` is complete: for a POST the server has chosen the id. ``if_match``: the version
+    that the client last saw. ``guards``: what the request relied on (conditions). ``place``:
+    where problems are said to be, for example ``Bundle.entry[3]``. ``blob``: the content of
+    a Binary that was sent as it is. ``seen``: the version that it was made from; Stale is
+    raised if another one is current. ``new``: the id must not be in use. ``alone``: finds
+    nothing else that is written with it.
+    """
+
+    method: str
+    key: Key
+    resource: Json | None = None
+    if_match: str | None = None
+    guards: tuple[Guard, ...] = ()
+    place: str = ""
+    blob: Blob | None = None
+    seen: int | None = None
+    new: bool = False
+    alone: Scan | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """``created``: the id was not in use before. ``stored`` None: nothing was there to delete.
+
+    It is the version that was current already if the draft changes nothing.
+    """
+
+    stored: Stored | None
+    created: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A draft with what does not depend on the current version: its values, once.
+
+    ``resource``: what is stored, without the data of a large Binary, which is in ``blob``.
+    """
+
+    draft: Draft
+    values: IndexValues | None
+    resource: Json | None = None
+    blob: Blob | None = None
+
+
+def at(draft: Draft, problem: Problem) -> Problem:
+    """A problem of this draft, said to be where it is."""
+    return problem.under(draft.place) if draft.place else problem

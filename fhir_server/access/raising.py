@@ -1,0 +1,117 @@
+"""Labels only rise: what is written bears the labels of its contents, of what it belongs to, and
+of its former versions.
+
+They go into ``meta.security`` of what is stored, so that history and copies keep them. Labels
+that new rules find are put into the index alone by a reindex.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+from fhir_server.access.consent.codes import (
+    CONFIDENTIALITY,
+    RESTRICTED,
+    Code,
+)
+from fhir_server.access.drafts import Prepared
+from fhir_server.access.engine import Engine
+from fhir_server.access.labels import LABEL, effective, own_labels
+from fhir_server.formats.json import loads
+from fhir_server.model.resource import Key, Stored
+from fhir_server.search.plan import All, IdIn, Present, Scan, Search
+from fhir_server.search.values import IndexValues
+
+INHERITED: Final[Mapping[str, frozenset[str]]] = {
+    "*": frozenset({"encounter", "context"}),
+    "AuditEvent": frozenset({"entity"}),
+    "DetectedIssue": frozenset({"implicated"}),
+    "DocumentManifest": frozenset({"item"}),
+    "MedicationAdministration": frozenset({"context"}),
+    "Observation": frozenset({"derived-from", "encounter"}),
+    "Provenance": frozenset({"target"}),
+    "RiskAssessment": frozenset({"encounter", "condition"}),
+    "Task": frozenset({"focus", "encounter"}),
+}
+"""Indexes by which a resource inherits the labels of what it refers to: the encounter in which it
+arose, what it is derived from, what it is about."""
+
+Item = tuple[Key, IndexValues]
+
+
+def labels_of(values: IndexValues) -> frozenset[Code]:
+    """The labels in the index values."""
+    return frozenset(Code(t.system, t.code) for t in values.tokens if t.param == LABEL)
+
+
+def parents(item: Item) -> list[Key]:
+    """What the resource inherits from."""
+    key, values = item
+    params = INHERITED.get(key.type, INHERITED["*"])
+    return [Key(r.type, r.id) for r in values.references if r.param in params and r.id]
+
+
+async def inherited(engine: Engine, items: Sequence[Item]) -> list[frozenset[Code]]:
+    """What each inherits, from what is stored and from what is written with it."""
+    above = [parents(item) for item in items]
+    if not any(above):
+        return [frozenset()] * len(items)
+    known = {key: labels_of(values) for key, values in items}
+    outside = {parent for keys in above for parent in keys if parent not in known}
+    known |= await _stored(engine, outside)
+    found: list[frozenset[Code]] = [frozenset()] * len(items)
+    changed = True
+    while changed:
+        changed = False
+        for place, (key, _) in enumerate(items):
+            gained = frozenset(c for parent in above[place] for c in known.get(parent, ()))
+            if not gained <= found[place]:
+                found[place] |= gained
+                known[key] |= gained
+                changed = True
+    return found
+
+
+async def _stored(engine: Engine, keys: Iterable[Key]) -> dict[Key, frozenset[Code]]:
+    """The labels of what is stored, of those that have any."""
+    by: dict[str, list[str]] = {}
+    for key in keys:
+        by.setdefault(key.type, []).append(key.id)
+    if not by:
+        return {}
+    labelled = Present(LABEL, "token")
+    scans = tuple(Scan(type_, All((IdIn(tuple(ids)), labelled))) for type_, ids in by.items())
+    most = sum(map(len, by.values()))
+    page = await engine.store.run(Search(scans, count=most, total="none"))
+    return {match.key: _borne(match) for match in page.matches}
+
+
+def _borne(stored: Stored) -> frozenset[Code]:
+    """The labels of a version that the index says has some; R if they are only there."""
+    return own_labels(loads(stored.body)) or frozenset({Code(CONFIDENTIALITY, RESTRICTED)})
+
+
+def raised(engine: Engine, item: Prepared, more: frozenset[Code]) -> Prepared:
+    """With the labels that it should bear in ``meta.security``."""
+    assert item.values is not None and item.resource is not None
+    wanted = labels_of(item.values) | more
+    if not wanted:
+        return item
+    lacking = effective(wanted) - own_labels(item.resource)
+    if not lacking:
+        return item
+    meta = item.resource.get("meta", {})
+    added = [{"system": system, "code": code} for system, code in sorted(lacking)]
+    marked = {**meta, "security": [*meta.get("security", ()), *added]}
+    resource = {**item.resource, "meta": marked}
+    values = engine.extract({**resource, "id": item.draft.key.id})
+    return replace(item, resource=resource, values=values)
+
+
+def carried(current: Stored) -> frozenset[Code]:
+    """The labels of the version before, which the next one keeps."""
+    if current.deleted or b'"security":[' not in current.body:
+        return frozenset()
+    return own_labels(loads(current.body))
