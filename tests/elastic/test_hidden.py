@@ -10,6 +10,7 @@ from unittest import mock
 import pytest
 
 from fhir_server.store.elastic import index, searching
+from fhir_server.store.elastic.store import SearchedStore
 from tests.elastic.engine import Engine
 from tests.serving import Json, Server, served
 
@@ -30,6 +31,7 @@ def condition(id_: str, patient: str, day: int, label: str = "N") -> Json:
 
 @contextmanager
 def hospital(folder: Path, backend: str = "memory", **settings: str) -> Iterator[Server]:
+    """An engine has followed all but the last of what is hidden and of what is not."""
     with served(backend, folder, open_=False, **settings) as server:
         server.headers = server.bearer("system/*.cruds")
         for patient in ("own", "other"):
@@ -40,9 +42,19 @@ def hospital(folder: Path, backend: str = "memory", **settings: str) -> Iterator
             one = condition(f"own{number}", "own", 1 + number, label)
             assert server.put(f"Condition/own{number}", one).status_code == 201
         for number in range(HIDDEN):
+            if number == HIDDEN - 1:
+                follow(server)
             one = condition(f"other{number}", "other", 1 + number % 28)
             assert server.put(f"Condition/other{number}", one).status_code == 201
+        last = condition("own0", "own", 20)
+        assert server.put("Condition/own0", last).status_code == 200
         yield server
+
+
+def follow(server: Server) -> None:
+    store = server.domain.store
+    if isinstance(store, SearchedStore):
+        server.run(store.follower.follow())
 
 
 QUERIES = (
@@ -76,7 +88,7 @@ def answers(server: Server) -> list[object]:
         headers = server.bearer(**reader)
         for query in QUERIES:
             url = query
-            for _ in range(12):
+            for _ in range(3):
                 bundle = server.get(url, headers=headers).json()
                 names = [e["resource"].get("id") for e in bundle.get("entry", ())]
                 found.append((reader["scope"], query, names, bundle.get("total")))
@@ -88,7 +100,7 @@ def answers(server: Server) -> list[object]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("backend", "page"), [("memory", 2), ("sqlite", 3), ("mongo", 1001)])
+@pytest.mark.parametrize(("backend", "page"), [("sqlite", 3), ("mongo", 1001)])
 def test_the_same_answers_as_without(
     engine: Engine, tmp_path: Path, backend: str, page: int
 ) -> None:
@@ -97,14 +109,12 @@ def test_the_same_answers_as_without(
     limits = mock.patch.object(index, "PAGE", page), mock.patch.object(searching, "PAGE", page)
     with limits[0], limits[1], hospital(tmp_path / "beside", backend, search=engine.url) as beside:
         assert answers(beside) == expected
-        beside.run(beside.domain.store.follower.follow())  # type: ignore[attr-defined]
-        assert answers(beside) == expected
 
 
 def test_what_is_hidden_is_not_named(engine: Engine, tmp_path: Path) -> None:
     """Else it could use up a limit, or the time of the answer would tell of it."""
     with hospital(tmp_path, search=engine.url) as server:
-        server.run(server.domain.store.follower.follow())  # type: ignore[attr-defined]
+        follow(server)
         for reader, names in (
             (READERS[0], OWN),
             (READERS[1], OWN // 2),
