@@ -21,7 +21,10 @@ from bench.baseline import echo
 from bench.data import bundles, demo, observation
 from fhir_server.app import Domain, assemble, serving
 from fhir_server.config import Settings
+from fhir_server.store.base import Store
+from fhir_server.store.mongo.opening import open_store as open_mongo
 from fhir_server.store.sqlite.opening import open_store
+from tests.mongodb import new_url
 
 Batch = Callable[[], Awaitable[int]]
 """Runs one batch; how many units it was."""
@@ -162,14 +165,14 @@ async def figures(domain: Domain, app: Any, secured: Any, batches: int) -> dict[
         "read": await best(lambda: record.read(record.client), 2 * batches),
         "read, token": await best(lambda: record.read(record.bearing), 2 * batches),
         "create, 16 at once": await best(record.create, batches),
+        "create, 1 client": await best(lambda: record.create(clients=1, rounds=60), batches),
         "transaction, per resource": await best(record.transaction, batches),
         "search, page of 20": await best(record.search, batches),
         "$everything": await best(record.everything, batches),
     }
 
 
-async def measured(folder: Path, batches: int) -> dict[str, float]:
-    store = await open_store(folder, "serve")
+async def measured(store: Store, folder: Path, batches: int) -> dict[str, float]:
     domain = await assemble(replace(Settings(), data=folder), store)
     try:
         async with serving(domain, open_=True) as app, serving(domain) as secured:
@@ -178,14 +181,28 @@ async def measured(folder: Path, batches: int) -> dict[str, float]:
         await store.close()
 
 
+async def on(backend: str, batches: int) -> dict[str, float]:
+    """The figures on one of the stores; its server, if it has one, is a process of its own."""
+    with TemporaryDirectory() as folder:
+        if backend == "sqlite":
+            store: Store = await open_store(Path(folder), "serve")
+        else:
+            store = await open_mongo(new_url())
+        return await measured(store, Path(folder), batches)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bench.micro", description=__doc__)
     parser.add_argument("--batches", type=int, default=10, help="the best of so many counts")
+    parser.add_argument("--backend", choices=("sqlite", "mongo"), default="sqlite")
     arguments = parser.parse_args()
-    with TemporaryDirectory() as folder:
-        found = asyncio.run(measured(Path(folder), arguments.batches))
+    found = asyncio.run(on("sqlite", arguments.batches))
+    other = asyncio.run(on("mongo", arguments.batches)) if arguments.backend == "mongo" else {}
     for name, micros in found.items():
-        print(f"{name:26} {micros:9.1f} us {micros / found['echo']:8.1f} echoes")
+        line = f"{name:26} {micros:9.1f} us {micros / found['echo']:8.1f} echoes"
+        if other:
+            line += f"   mongo {other[name]:9.1f} us {other[name] / micros:6.2f} of sqlite"
+        print(line)
 
 
 if __name__ == "__main__":

@@ -95,6 +95,7 @@ from fhir_server.store.opening import data_folder, open_blobs, open_store
 from fhir_server.store.opening import sole_server as sole_server
 from fhir_server.validation.validate import Validator
 from operations.anonymize import ROW as anonymize
+from operations.audit import audit_operations
 from operations.expunge import Expunge, expunge_operation
 from operations.matching.person import patient_keys
 from operations.meta import meta_operations
@@ -201,6 +202,7 @@ def operations(domain: Domain, runtime: Runtime, queue: Queue) -> Operations:
             anonymize,
             *record_operations(searchsets(domain.searching), domain.base),
             *meta_operations(types),
+            *audit_operations(domain.searching.zone),
             reindex_operation(queue, types),
             expunge_operation(expunging(domain, queue)),
         )

@@ -62,6 +62,8 @@ class Operation:
     """The input that a body which is not a Parameters resource stands for."""
     searches: bool = False
     """Takes search parameters of its type as well (``Arguments.criteria``)."""
+    needs: tuple[str, ...] = ()
+    """Types of which the caller reads some instead of that of the URL."""
     asynchronous: bool = False
     """It always answers 202 with the status URL of a job, whatever is preferred."""
 

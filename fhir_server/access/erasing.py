@@ -206,8 +206,9 @@ async def _discarded(engine: Engine, row: Row) -> bool:
     named = row.value["updated"] / 1e6 + 0.001
     try:
         return await blobs.discard(sha256, max(named, engine.now() / 1e6 - SETTLED))
-    except Unavailable:
-        return False
+    except Unavailable as problem:
+        text = f"erased, but a content is still to be removed: {problem}"
+        raise Unavailable(text, headers=problem.headers) from problem
 
 
 def keys_of(erasures: Iterable[Erasure]) -> frozenset[Key]:

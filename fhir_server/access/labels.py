@@ -123,6 +123,8 @@ class Labelling:
             stack = [{name: child for name, child in resource.items() if name != "contained"}]
         while stack:
             node = stack.pop()
+            if "reference" in node:
+                continue  # what it says of another resource is told by the labels of that
             for name, child in node.items():
                 kind = type(child)
                 if kind is dict:
@@ -186,6 +188,7 @@ def labelled(extract: Extract, label: Label) -> Extract:
         values.tokens += label(resource)
         for inner, found in zip(resource.get("contained", ()), values.contained, strict=False):
             found.values.tokens.extend(label(inner))
+            found.values.patients = found.values.patients or values.patients
         if len(values.patients) > 1:
             values.tokens.append(SHARED)
         return values

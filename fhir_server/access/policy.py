@@ -52,6 +52,14 @@ class Policy(Protocol):
         """The resources of the type that this principal may know to exist."""
         ...
 
+    def inside(self, type_: str) -> Predicate:
+        """What may be seen of the type where it is contained in something visible."""
+        ...
+
+    def masked(self, type_: str) -> Predicate:
+        """The resources of the type that refer to something hidden."""
+        ...
+
     def binary(self, letter: str) -> Predicate:
         """The Binaries on which the interaction is permitted apart from securityContext.
 
@@ -88,6 +96,12 @@ class PermitAll:
 
     def exists(self, type_: str) -> Predicate:
         return TRUE
+
+    def inside(self, type_: str) -> Predicate:
+        return TRUE
+
+    def masked(self, type_: str) -> Predicate:
+        return FALSE
 
     def binary(self, letter: str) -> Predicate:
         return TRUE
@@ -159,6 +173,14 @@ class ScopePolicy:
             known = self._compiled(letter, type_) if plain else FALSE
             self._sees[letter, type_] = known
         return known
+
+    def inside(self, type_: str) -> Predicate:
+        """Who sees a resource sees what it contains."""
+        return TRUE
+
+    def masked(self, type_: str) -> Predicate:
+        """Scopes alone hide no words."""
+        return FALSE
 
     def binary(self, letter: str) -> Predicate:
         return self._compiled(letter, BINARY)
@@ -258,6 +280,38 @@ class ScopePolicy:
         if unworn:
             parts.append(self._compile(type_, ((f"{param}:missing", "true"),)))
         return _either(parts)
+
+
+class _Knowing:
+    """Of who audits, for AuditEvents: they name what there is, so a reference in them counts even
+    if what it leads to may not be seen. What is seen stays as it is.
+    """
+
+    whole = audits = True
+    erases = False
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self.allows, self.sees, self.binary = policy.allows, policy.sees, policy.binary
+
+    def exists(self, type_: str) -> Predicate:
+        return TRUE
+
+    def inside(self, type_: str) -> Predicate:
+        return TRUE
+
+    def masked(self, type_: str) -> Predicate:
+        return FALSE
+
+
+def knowing(policy: Policy) -> Policy:
+    """The policy by which AuditEvents are searched."""
+    return _Knowing(policy) if policy.audits and not policy.whole else policy
+
+
+def unknowing(policy: Policy) -> Policy:
+    """The policy itself."""
+    return policy.policy if isinstance(policy, _Knowing) else policy
 
 
 def _auditable(principal: Principal, scope: Scope, letter: str) -> bool:

@@ -13,7 +13,8 @@ from dataclasses import replace
 from typing import assert_never
 
 from fhir_server.access.consent.pinning import pinned
-from fhir_server.access.policy import Policy
+from fhir_server.access.policy import Policy, knowing, unknowing
+from fhir_server.access.roles import AUDIT
 from fhir_server.search.plan import (
     FALSE,
     TRUE,
@@ -59,13 +60,16 @@ def restrict(search: Search, policy: Policy, letter: str = "s") -> Search:
 
 def restrict_scan(scan: Scan, policy: Policy, letter: str = "s") -> Scan:
     """The permitted part of one Scan, its inner scans restricted too."""
-    where = both(policy.sees(letter, scan.type), restrict_predicate(scan.where, policy))
+    policy = knowing(policy) if scan.type == AUDIT else unknowing(policy)
+    where = both(policy.sees(letter, scan.type), restrict_predicate(scan.where, policy, scan.type))
     return Scan(scan.type, pinned(scan.type, where))
 
 
 def _contained(scan: Scan, policy: Policy) -> Scan:
     """Who sees a resource sees what it contains; what that refers to is another matter."""
-    return Scan(scan.type, restrict_predicate(scan.where, policy))
+    policy = unknowing(policy)
+    where = restrict_predicate(scan.where, policy, scan.type)
+    return Scan(scan.type, both(policy.inside(scan.type), where))
 
 
 def _include(include: Include, policy: Policy) -> Include:
@@ -76,15 +80,15 @@ def _include(include: Include, policy: Policy) -> Include:
     )
 
 
-def restrict_predicate(predicate: Predicate, policy: Policy) -> Predicate:
+def restrict_predicate(predicate: Predicate, policy: Policy, type_: str) -> Predicate:
     """Rewrite one predicate; what the policy says is not itself rewritten again."""
     match predicate:
         case All(parts):
-            return All(tuple(restrict_predicate(p, policy) for p in parts))
+            return All(tuple(restrict_predicate(p, policy, type_) for p in parts))
         case Any(parts):
-            return Any(tuple(restrict_predicate(p, policy) for p in parts))
+            return Any(tuple(restrict_predicate(p, policy, type_) for p in parts))
         case Not(part):
-            return Not(restrict_predicate(part, policy))
+            return Not(restrict_predicate(part, policy, type_))
         case Chain(targets=targets, inside=inside):
             return replace(
                 predicate,
@@ -96,14 +100,15 @@ def restrict_predicate(predicate: Predicate, policy: Policy) -> Predicate:
         case Has(source):
             return replace(predicate, source=restrict_scan(source, policy))
         case Composite(param, parts):
-            return Composite(param, tuple(restrict_predicate(p, policy) for p in parts))
+            return Composite(param, tuple(restrict_predicate(p, policy, type_) for p in parts))
         case ReferenceIs():
             return _reference(predicate, policy)
         case Present(_, "reference", _):
             return _present(predicate, policy)
-        case TextHas():
-            # The words of a resource leave out what its references say (search/words.py).
-            return predicate
+        case TextHas() if predicate.of_body:
+            return _unmasked(predicate, policy, type_)
+        case TokenIs(param=param) if param.endswith(":identifier"):
+            return _unmasked(predicate, policy, type_)
         case (
             IdIn()
             | UpdatedIs()
@@ -113,6 +118,7 @@ def restrict_predicate(predicate: Predicate, policy: Policy) -> Predicate:
             | NumberIs()
             | QuantityIs()
             | UriIs()
+            | TextHas()
             | Present()
             | Near()
             | InPatient()
@@ -123,6 +129,13 @@ def restrict_predicate(predicate: Predicate, policy: Policy) -> Predicate:
             return predicate
         case _:
             assert_never(predicate)
+
+
+def _unmasked(leaf: Predicate, policy: Policy, type_: str) -> Predicate:
+    """A leaf that may read what is masked does not count where anything is. (The words of a
+    resource leave out what its references say, but a narrative may say it again.)"""
+    masked = policy.masked(type_)
+    return leaf if masked == FALSE else All((leaf, Not(masked)))
 
 
 def _reference(leaf: ReferenceIs, policy: Policy) -> Predicate:

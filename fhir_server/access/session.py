@@ -10,8 +10,9 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
 
-from fhir_server.access.audit.entry import Recording
+from fhir_server.access.audit.entry import Entry, Recording
 from fhir_server.access.audit.joined import Joining, concerns, traced
+from fhir_server.access.audit.narrowing import Narrow
 from fhir_server.access.audit.writes import WriteRecord
 from fhir_server.access.consent.epoch import marks
 from fhir_server.access.contents import (
@@ -23,11 +24,13 @@ from fhir_server.access.contents import (
 from fhir_server.access.drafts import Draft, Written
 from fhir_server.access.engine import Engine, is_large
 from fhir_server.access.erasing import Erasing
+from fhir_server.access.masking import Masking
 from fhir_server.access.parameters import NOTICED
 from fhir_server.access.parameters import TYPE as DEFINING
 from fhir_server.access.policy import BINARY, Policy
 from fhir_server.access.principal import Principal
 from fhir_server.access.restrict import restrict, restrict_scan
+from fhir_server.access.roles import AUDIT
 from fhir_server.access.versions import VersionFilter, living, sees, tombstone
 from fhir_server.access.writing import Writing
 from fhir_server.model.exchange import Json
@@ -75,7 +78,7 @@ class Session:
         self.allow("r", key.type)
         current = await living(self._engine, self.policy, "r", key)
         if current is not None:
-            return current
+            return await self._shown(current)
         latest = await tombstone(self._engine, self.policy, "r", key)
         if latest is not None:
             raise Gone(f"{key} was deleted", headers={"ETag": latest.etag})
@@ -93,7 +96,11 @@ class Session:
             raise NotFound(f"{key} has no version {version}")
         if stored.deleted:
             raise Gone(f"{key} was deleted in version {version}", headers={"ETag": stored.etag})
-        return stored
+        return await self._shown(stored)
+
+    async def _shown(self, stored: Stored) -> Stored:
+        """As this principal may see it."""
+        return (await Masking(self._engine, self.policy).masked((stored,)))[0]
 
     async def history(self, history: History) -> Versions:
         """Versions of one resource, of a type or of everything, newest first.
@@ -117,6 +124,8 @@ class Session:
         else:
             shown = VersionFilter(self._engine, self.policy, letter, allowed)
             versions = await shown.page(history, key)
+            masked = await Masking(self._engine, self.policy).masked(versions.entries)
+            versions = replace(versions, entries=masked)
         if history.type in (None, BINARY):
             versions = replace(versions, entries=[in_bundle(e) for e in versions.entries])
         return versions
@@ -140,6 +149,12 @@ class Session:
         if trace is not None:
             trace.search = restricted
         page = await self._page(restricted, trace)
+        if not self.policy.whole:
+            masked = await Masking(self._engine, self.policy).masked(
+                [*page.matches, *page.included]
+            )
+            found = len(page.matches)
+            page = replace(page, matches=masked[:found], included=masked[found:])
         if any(scan.type == BINARY for scan in scans):
             page = replace(page, matches=[in_bundle(match) for match in page.matches])
         if page.included:
@@ -155,6 +170,15 @@ class Session:
     async def _traced(self, key: Key) -> Stored | None:
         """An event of the audit trail, which is no resource of the store."""
         return await traced(self._engine, self.policy, "r", key)
+
+    async def trail(self, low: int, high: int) -> AsyncIterator[Entry]:
+        """What was recorded in ``[low, high)`` (microseconds), the latest first: for who audits."""
+        self.allow("s", AUDIT)
+        if not self.policy.audits:
+            raise Forbidden("not permitted: the whole audit trail")
+        if self._engine.trail is not None:
+            async for entry in self._engine.trail.entries(Narrow(low, high)):
+                yield entry
 
     async def position(self) -> int:
         """The newest position of the change feed, for ``Search.as_of``."""

@@ -18,6 +18,8 @@ log = structlog.get_logger("vehr")
 
 EVERY: Final = 3600
 """Seconds."""
+SOON: Final = 60
+"""Seconds; how soon it is tried again to settle an erase."""
 ORPHAN_AGE: Final = 86_400
 """Seconds; far longer than any request takes between its upload and its commit."""
 
@@ -32,11 +34,15 @@ async def upkeep(engine: Engine) -> None:
 
 async def _tidy(engine: Engine) -> None:
     while True:
-        try:
-            await settle(engine)
-        except Unavailable as problem:
-            log.warning("an erase is not settled", error=str(problem))
-        await asyncio.sleep(EVERY)
+        for _ in range(EVERY // SOON):
+            settled = False
+            try:
+                settled = await settle(engine)
+            except Unavailable as problem:
+                log.warning("an erase is not settled", error=str(problem))
+            await asyncio.sleep(EVERY if settled else SOON)
+            if settled:
+                break
         try:
             await sweep(engine, time.time() - ORPHAN_AGE)
         except (OSError, Unavailable) as error:

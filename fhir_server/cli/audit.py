@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Annotated
 from zoneinfo import ZoneInfo
@@ -16,12 +16,17 @@ from fhir_server.access.audit.chain import SUFFIX, lines
 from fhir_server.access.audit.entry import Entry
 from fhir_server.access.audit.events import audit_events
 from fhir_server.access.audit.log import FOLDER
+from fhir_server.access.audit.report import Report as AccessReport
+from fhir_server.access.audit.report import Rules, table
 from fhir_server.access.audit.verify import Report, verify
 from fhir_server.app import FHIR, opened
 from fhir_server.cli.settings import Data, lasting, settings_of
 from fhir_server.config import Settings, SettingsError
 from fhir_server.formats.json import dumps
 from fhir_server.model.datatypes import format_instant
+from fhir_server.model.fresh import micros
+from fhir_server.model.problem import BadRequest
+from operations.access_report import window
 
 audit = typer.Typer(help="The audit trail: verify, show.", no_args_is_help=True)
 
@@ -68,6 +73,36 @@ def show(
         for event in audit_events(entry, settings.base_url + FHIR):
             if not patient or f"Patient/{patient}" in (_what(e) for e in event["entity"]):
                 print(dumps(event).decode())
+
+
+@audit.command()
+def report(
+    since: Annotated[str, typer.Option(help="First day; default: 30 days ago.")] = "",
+    until: Annotated[str, typer.Option(help="Last day; default: today.")] = "",
+    begin: Annotated[str, typer.Option(help="When working hours begin.")] = "07:00",
+    finish: Annotated[str, typer.Option(help="When they end.")] = "20:00",
+    patients: Annotated[int, typer.Option(help="Patients of one user in a day.", min=1)] = 100,
+    json: Annotated[bool, typer.Option("--json", help="As JSON, one finding a line.")] = False,
+    data: Data = None,
+) -> None:
+    """Unauthorised access: failed logins, refusals, odd hours, break-glass, many patients."""
+    settings = settings_of(data)
+    zone = ZoneInfo(settings.time_zone)
+    try:
+        low, high = window(since or None, until or None, micros(), zone)
+        hours = time.fromisoformat(begin), time.fromisoformat(finish)
+    except (ValueError, BadRequest) as error:
+        raise SettingsError(str(error)) from None
+    made = AccessReport(Rules(zone, *hours, patients))
+    made.take(entry for entry in entries(settings.data) if low <= entry.at < high)
+    found = made.findings()
+    if json:
+        for one in found:
+            print(dumps(one.members()).decode())
+        return
+    print(f"{made.lines:,} lines, {len(found):,} findings")
+    if found:
+        print(table(found))
 
 
 def entries(data: Path) -> Iterator[Entry]:

@@ -12,7 +12,7 @@ import typer
 from fhir_server.access.ports import ArchiveError, SealError
 from fhir_server.cli.archives import take_backup
 from fhir_server.cli.recorded import noted
-from fhir_server.cli.settings import Data, embedded, settings_of
+from fhir_server.cli.settings import Data, lasting, settings_of
 from fhir_server.config import SettingsError
 
 Place = Annotated[Path, typer.Argument(help="A new folder, or a new file that ends in .tar.")]
@@ -26,7 +26,7 @@ def backup(place: Place, key_file: KeyFile = None, data: Data = None) -> None:
     """Back up the data. Without a key the backup is not encrypted: keep it where the data may
     lie. With one it is a single encrypted file.
     """
-    settings = embedded(settings_of(data))
+    settings = lasting(settings_of(data))
     if key_file is not None:
         settings = replace(settings, backup_key=key_file)
     try:

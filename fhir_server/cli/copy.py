@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from fhir_server.access.ports import SEARCH, Moved, MoveError, Place, Tell
+from fhir_server.access.ports import Moved, MoveError, Place, Tell
 from fhir_server.access.ports import copy as copied
-from fhir_server.auth.identities import TRANSIENT
+from fhir_server.cli.archives import LEFT
 from fhir_server.cli.settings import settings_of
 from fhir_server.config import SettingsError
 from fhir_server.config_values import as_bucket, as_path
-from fhir_server.jobs.queue import KIND as JOB
-from fhir_server.jobs.queue import SLOT
 
-LEFT: Final = (*TRANSIENT, JOB, SLOT, *SEARCH)
-"""Kinds of ledger rows that stay behind: everybody signs in again, a search engine reads anew."""
 URL = "sqlite:DIRECTORY or mongodb://HOST/NAME"
 From = Annotated[str, typer.Option("--from", help=f"{URL}; it may be in use.", show_default=False)]
 To = Annotated[str, typer.Option("--to", help=f"{URL}; it must be empty.", show_default=False)]

@@ -13,7 +13,7 @@ from fhir_server.access.ports import ArchiveError, EraseLogError, Restored, Seal
 from fhir_server.cli.archives import use_backup
 from fhir_server.cli.backup import KeyFile
 from fhir_server.cli.recorded import noted
-from fhir_server.cli.settings import Data, embedded, settings_of
+from fhir_server.cli.settings import Data, lasting, settings_of
 from fhir_server.config import SettingsError
 
 Place = Annotated[Path, typer.Argument(help="What vehr backup has made.")]
@@ -29,7 +29,7 @@ def restore(
     """Restore a backup into an empty data directory. Tokens and jobs do not come back, nor does
     what was erased after the backup, by the erase log beside the data directory.
     """
-    settings = embedded(settings_of(data))
+    settings = lasting(settings_of(data))
     if key_file is not None:
         settings = replace(settings, backup_key=key_file)
     if erased is not None and not erased.is_file():

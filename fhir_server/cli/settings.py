@@ -33,13 +33,3 @@ def lasting(settings: Settings) -> Settings:
     if settings.store == "memory:":
         raise SettingsError("VEHR_STORE=memory: keeps nothing that another process could use")
     return settings
-
-
-def embedded(settings: Settings) -> Settings:
-    """Refuses a store that is not in the data directory."""
-    if settings.on_mongodb:
-        raise SettingsError(
-            "this copies the embedded store; for MongoDB use mongodump --oplog or mongorestore,"
-            " and copy the folder of blobs"
-        )
-    return lasting(settings)

@@ -67,7 +67,7 @@ def deferring(rows: Operations, handler_of: HandlerOf, defer: Defer) -> Defer:
 
 def _permit(session: Session, row: Operation, type_: str) -> None:
     """Whoever may read nothing of the kind may not use the operation either."""
-    types = (type_,) if type_ else row.types
+    types = row.needs or ((type_,) if type_ else row.types)
     if not any(session.policy.allows("r", one) for one in types):
         raise Forbidden(f"not permitted: ${row.code}")
 

@@ -12,6 +12,7 @@ import gc
 import resource
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ from fhir_server.workers.tls import Certificate, certificate
 
 FINISH_SECONDS: Final = 10
 """For answers that are under way when the server stops; jobs have up to 15 more."""
+SWITCH_SECONDS: Final = 0.0005
+"""How long a thread that computes keeps the event loop from its turn: a request needs many
+turns, and with the 5 ms of the interpreter one slow search makes all others slow."""
 COLLECT: Final = (50_000, 20, 50)
 """Garbage is looked for less often: requests leave almost no cycles."""
 DRAIN_SECONDS: Final = 30
@@ -120,6 +124,7 @@ async def _serve(work: Work, told: Told, supervisor: int | None) -> None:
         server = Server(config, leaving, settings.leave_seconds, tls)
         if supervisor is not None:
             asyncio.get_running_loop().add_reader(supervisor, server.leave, 0)
+        sys.setswitchinterval(SWITCH_SECONDS)
         gc.collect()
         gc.freeze()
         gc.set_threshold(*COLLECT)

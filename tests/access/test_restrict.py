@@ -331,7 +331,7 @@ async def test_restricted_everything_equals_a_world_without_the_hidden() -> None
 
 MUTANTS = {
     "composite": (
-        "Composite(param, tuple(restrict_predicate(p, policy) for p in parts))",
+        "Composite(param, tuple(restrict_predicate(p, policy, type_) for p in parts))",
         "predicate",
     ),
     "nothing restricted": ("both(policy.sees(letter, scan.type), ", "both(TRUE, "),
@@ -351,16 +351,16 @@ MUTANTS = {
     "inside of a chain": ("inside=tuple(_contained(t, policy) for t in inside)", "inside=inside"),
     "contained": ("Contains(_contained(scan, policy))", "predicate"),
     "contained as if it stood alone": (
-        "Scan(scan.type, restrict_predicate(scan.where, policy))",
+        "Scan(scan.type, both(policy.inside(scan.type), where))",
         "restrict_scan(scan, policy)",
     ),
-    "inside Not": ("Not(restrict_predicate(part, policy))", "Not(part)"),
+    "inside Not": ("Not(restrict_predicate(part, policy, type_))", "Not(part)"),
     "inside Any": (
-        "Any(tuple(restrict_predicate(p, policy) for p in parts))",
+        "Any(tuple(restrict_predicate(p, policy, type_) for p in parts))",
         "Any(parts)",
     ),
     "inside All": (
-        "All(tuple(restrict_predicate(p, policy) for p in parts))",
+        "All(tuple(restrict_predicate(p, policy, type_) for p in parts))",
         "All(parts)",
     ),
     "hidden reference": ("return leaf if leaf.id in known.ids else FALSE", "return leaf"),

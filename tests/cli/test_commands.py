@@ -80,7 +80,11 @@ def counts(data: Path) -> dict[str, int]:
     [
         (("serve",), {"VEHR_NOTHING": "1"}),
         (("serve",), {"VEHR_STORE": "mongodb://h/"}),
-        (("backup", "copy"), {"VEHR_STORE": "mongodb://h/db"}),
+        (("backup", "copy"), {"VEHR_STORE": "memory:"}),
+        (("copy", "--from", "memory:", "--to", "sqlite:x"), {}),
+        (("copy", "--from", "sqlite:", "--to", "sqlite:x"), {}),
+        (("copy", "--from", "sqlite:none", "--to", "sqlite:none"), {}),
+        (("copy", "--from", "sqlite:a", "--to", "sqlite:b", "--to-blobs", "s3:/x"), {}),
         (("serve", "--open", "--host", "0.0.0.0"), {}),
         (("serve", "--workers", "2"), {"VEHR_STORE": "memory:"}),
         (("serve", "--host", "192.0.2.1"), {}),

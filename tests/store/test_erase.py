@@ -21,11 +21,14 @@ from fhir_server.search.plan import History, Scan, Search
 from fhir_server.search.values import StringValue, TokenValue
 from fhir_server.store.base import Change, ChangeSet, EraseSet, Erasure, Stale
 from fhir_server.store.ledger import LedgerWrite
-from fhir_server.store.sqlite import schema
+from fhir_server.store.sqlite import erasing, schema
+from fhir_server.store.sqlite import store as sqlite_store
+from fhir_server.store.sqlite import writer as writer_module
 from fhir_server.store.sqlite.erasing import cut_log, scrub
 from fhir_server.store.sqlite.opening import open_store
 from fhir_server.store.sqlite.schema import FILE
 from fhir_server.store.sqlite.store import Reader
+from fhir_server.store.sqlite.writer import LocalWriter
 from tests.faults.points import ERASING
 from tests.store.building import Bench, key, names, to, values, walk
 from tests.store.test_apply import feed
@@ -253,6 +256,33 @@ def test_the_files_hold_no_byte_of_it(tmp_path: Path) -> None:
         assert bench.do(store.counts()) == {"Patient": 400}
         runner.run(store.close())
     assert not any(piece in files(tmp_path) for piece in looked)
+
+
+def test_a_large_database_is_rewritten_at_a_quiet_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Writes are not held up while they come; after a day they are."""
+    monkeypatch.setattr(erasing, "QUICKLY", 0)
+    monkeypatch.setattr(sqlite_store, "SCRUB_PAUSE", 0.0)
+    with asyncio.Runner() as runner:
+        store = runner.run(open_store(tmp_path, "serve"))
+        bench = Bench(store, runner)
+        writer = store.writer._writer
+        assert isinstance(writer, LocalWriter)
+        bench.put("Patient/p", *named("Canary"), patients=("p",))
+        erased(bench, ("Patient/p", 1, None))
+        assert not runner.run(store.scrub())
+        writer._changed -= writer_module.QUIET_SECONDS
+        assert runner.run(store.scrub())
+        bench.put("Patient/q", *named("Other"), patients=("q",))
+        assert not runner.run(store.scrub())
+        assert writer._put_off is not None
+        writer._put_off -= writer_module.PUT_OFF_SECONDS
+        assert runner.run(store.scrub())
+        monkeypatch.setattr(erasing, "QUICKLY", 1 << 30)
+        bench.put("Patient/r", *named("Other"), patients=("r",))
+        assert runner.run(store.scrub())
+        runner.run(store.close())
 
 
 def test_a_rewrite_leaves_nothing_in_unused_parts_of_pages(tmp_path: Path) -> None:

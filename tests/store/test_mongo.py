@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pymongo import AsyncMongoClient, monitoring
+from bson import decode
+from pymongo import AsyncMongoClient
 
 from fhir_server.model.problem import TooLarge, Unavailable
 from fhir_server.model.resource import Key
@@ -24,6 +25,7 @@ from fhir_server.store.ledger import LedgerWrite
 from fhir_server.store.mongo.opening import database_name, open_store
 from fhir_server.store.mongo.schema import INDEXES, MIGRATIONS
 from fhir_server.store.mongo.store import MongoStore
+from fhir_server.store.mongo.wire import Line, Part
 from tests.mongodb import new_url, start
 from tests.store.building import prepared_change, to, values
 
@@ -159,26 +161,31 @@ def test_the_core_starts_without_the_driver() -> None:
 # --- what is sent -----------------------------------------------------------------------
 
 
-class Commands(monitoring.CommandListener):
-    """Everything that clients send while it listens."""
+class Commands:
+    """Everything that connections send while it listens."""
 
     def __init__(self) -> None:
         self.sent: list[Any] = []
         self.listening = False
+        self._send = Line.send
 
-    def started(self, event: monitoring.CommandStartedEvent) -> None:
-        if self.listening:
-            self.sent.append(event.command)
-
-    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
-        return
-
-    def failed(self, event: monitoring.CommandFailedEvent) -> None:
-        return
+    async def send(self, line: Line, command: Any, *parts: Part) -> Any:
+        if self.listening and "hello" not in command:
+            behind = {part.name: [decode(d) for d in part.documents] for part in parts}
+            self.sent.append({**command, **behind})
+        return await self._send(line, command, *parts)
 
 
 COMMANDS = Commands()
-monitoring.register(COMMANDS)
+
+
+@pytest.fixture(autouse=True)
+def _heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def send(line: Line, command: Any, *parts: Part) -> Any:
+        return await COMMANDS.send(line, command, *parts)
+
+    monkeypatch.setattr(Line, "send", send)
+
 
 HOSTILE = ('{"$gt": ""}', "$where", "$ne", "a.b", "x$y", ".*", "$k", "\x00", "\ud800")
 

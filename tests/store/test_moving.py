@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import pymongo
 import pytest
 
-from fhir_server.cli.copy import LEFT
+from fhir_server.cli.archives import LEFT
 from fhir_server.model.problem import Unavailable
 from fhir_server.model.resource import Stored
 from fhir_server.search.plan import TRUE, History, Scan, Search
@@ -227,7 +227,7 @@ def test_contents_go_into_a_bucket_and_back(source: Path, tmp_path: Path) -> Non
 
 KILLED = """
     import asyncio, os, pathlib, sys
-    from fhir_server.cli.copy import LEFT
+    from fhir_server.cli.archives import LEFT
     from fhir_server.store import places
     from fhir_server.store.sqlite import moving
     from fhir_server.store.mongo import moving as mongo

@@ -411,7 +411,9 @@ def test_without_its_object_store_a_server_says_503(bucket: Bucket, tmp_path: Pa
             assert answer.status_code == 503 and answer.headers["retry-after"]
             assert issue(answer)["code"] == "transient"
         assert server.post("Patient", {"resourceType": "Patient"}).status_code == 201
-        assert server.post(f"{gone}/$expunge", EVERYTHING).status_code == 200
+        erased = server.post(f"{gone}/$expunge", EVERYTHING)
+        assert erased.status_code == 503 and "erased, but" in issue(erased)["diagnostics"]
+        assert server.get(gone).status_code == 404
     assert len(keys(bucket)) == 2
     with served("sqlite", tmp_path, blobs=bucket) as server:
         while not server.run(settle(server.domain.engine)):  # beside the server's own

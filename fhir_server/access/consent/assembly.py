@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 from fhir_server.access.consent.policy import Ties
 from fhir_server.access.consent.source import Here, PolicySource
@@ -31,4 +32,13 @@ def patients(store: Store, schema: SearchSchema, here: Here, scopes: CompileFilt
     def named(type_: str, patient: str) -> Predicate:
         return scopes(type_, ((ABOUT[type_][0], f"Patient/{patient}"),))
 
-    return Patients(PolicySource(store, schema, here), Ties(params, named))
+    @cache
+    def leads(type_: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        found: dict[str, set[str]] = {}
+        for parameter in schema.of(type_).parameters.values():
+            if parameter.targets and not parameter.canonical:
+                for index in parameter.indexes:
+                    found.setdefault(index, set()).update(parameter.targets)
+        return tuple((index, tuple(sorted(targets))) for index, targets in found.items())
+
+    return Patients(PolicySource(store, schema, here), Ties(params, named, leads))

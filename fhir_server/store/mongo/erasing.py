@@ -7,10 +7,7 @@ The replication log of the servers keeps what was written until it rolls over.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
-from pymongo import UpdateOne
-from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import OperationFailure
 
 from fhir_server.model.resource import Key
@@ -19,6 +16,7 @@ from fhir_server.store.mongo.documents import OLD, Document, Row, name
 from fhir_server.store.mongo.group import count
 from fhir_server.store.mongo.ledger import MongoLedger
 from fhir_server.store.mongo.schema import Database
+from fhir_server.store.mongo.sessions import Session, all_found, put
 from fhir_server.store.mongo.tables import Tables
 
 MAY_BE_REFUSED = frozenset({13, 59, 115, 20})
@@ -28,8 +26,7 @@ MAY_BE_REFUSED = frozenset({13, 59, 115, 20})
 class Erasing:
     """Within a transaction that has taken the counter."""
 
-    def __init__(self, tables: Tables, session: AsyncClientSession) -> None:
-        self._tables = tables
+    def __init__(self, session: Session) -> None:
         self._session = session
 
     async def erase(self, erase_set: EraseSet, ledger: MongoLedger) -> Erased:
@@ -53,8 +50,8 @@ class Erasing:
     async def _current(self, keys: Iterable[Key]) -> dict[str, Document]:
         wanted = {"_id": {"$in": [name(key) for key in keys]}}
         fields = {"v": 1, "q": 1, "u": 1, "y": 1}
-        found = self._tables.resource.find(wanted, fields, session=self._session)
-        return {document["_id"]: document async for document in found}
+        command = {"find": "resource", "filter": wanted, "projection": fields}
+        return {d["_id"]: d for d in await all_found(self._session, command)}
 
     async def _erase(self, erasure: Erasure, newest: Document | None) -> int:
         """The number of versions that went."""
@@ -63,29 +60,32 @@ class Erasing:
         where: Document = {"o": newest["_id"]}
         if erasure.versions is not None:
             where["v"] = {"$in": list(erasure.versions)}
-        gone = (await self._tables.version.delete_many(where, session=self._session)).deleted_count
+        gone = await self._delete("version", where, 0)
         if erasure.versions is not None:
             await self._join(newest)
             return gone
-        await self._tables.resource.delete_one({"_id": newest["_id"]}, session=self._session)
+        await self._delete("resource", {"_id": newest["_id"]}, 1)
         if "y" in newest:
-            await count(self._tables, self._session, {newest["y"]: -1}, {})
+            await count(self._session, {newest["y"]: -1}, {})
         return gone + 1
+
+    async def _delete(self, collection: str, where: Document, limit: int) -> int:
+        """How many went. ``limit`` 0: all."""
+        command = {"delete": collection, "deletes": [{"q": where, "limit": limit}]}
+        return int((await self._session.run(command))["n"])
 
     async def _join(self, newest: Document) -> None:
         """A version that stays is current until the next one that stays."""
         fields = {"v": 1, "q": 1, "u": 1, "e": 1}
-        found = self._tables.version.find(
-            {"o": newest["_id"]}, fields, session=self._session, hint="o_v"
-        )
-        following, changes = newest, list[Any]()
-        async for old in found.sort("v", -1):
+        command = {"find": "version", "filter": {"o": newest["_id"]}, "projection": fields}
+        command |= {"sort": {"v": -1}, "hint": "o_v"}
+        following, changes = newest, list[Document]()
+        for old in await all_found(self._session, command):
             if old["e"] != following["q"]:
                 until = {"e": following["q"], "w": following["u"]}
-                changes.append(UpdateOne({"_id": old["_id"]}, {"$set": until}))
+                changes.append({"q": {"_id": old["_id"]}, "u": {"$set": until}})
             following = old
-        if changes:
-            await self._tables.version.bulk_write(changes, session=self._session)
+        await put(self._session, {"update": "version"}, "updates", changes)
 
 
 async def formerly(tables: Tables, patient: str) -> dict[Key, tuple[int, ...]]:

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple, TypeAlias
-
-from pymongo import ReplaceOne, ReturnDocument
-from pymongo.asynchronous.client_session import AsyncClientSession
+from typing import Final, NamedTuple, TypeAlias
 
 from fhir_server.model.resource import Key
 from fhir_server.store.base import Change, Committed, Guard, Stale
@@ -19,6 +16,7 @@ from fhir_server.store.ledger import LedgerWrite
 from fhir_server.store.mongo.documents import VERSION, Document, name, superseded
 from fhir_server.store.mongo.ledger import MongoLedger
 from fhir_server.store.mongo.search import guard_holds
+from fhir_server.store.mongo.sessions import Session, all_found, put, replaced
 from fhir_server.store.mongo.tables import Tables
 from fhir_server.store.mongo.view import View
 
@@ -37,7 +35,7 @@ class PreparedSet(NamedTuple):
 class Group:
     """Within a transaction that has taken the counter."""
 
-    def __init__(self, tables: Tables, ledger: MongoLedger, session: AsyncClientSession) -> None:
+    def __init__(self, tables: Tables, ledger: MongoLedger, session: Session) -> None:
         self._tables = tables
         self._ledger = ledger.writes(session)
         self._session = session
@@ -72,10 +70,9 @@ class Group:
         if not names:
             return
         fields = {**VERSION, "t": 1, "y": 1}
-        found = self._tables.resource.find(
-            {"_id": {"$in": list(names)}}, fields, session=self._session
-        )
-        self._current = {document["_id"]: document async for document in found}
+        wanted = {"_id": {"$in": list(names)}}
+        command = {"find": "resource", "filter": wanted, "projection": fields}
+        self._current = {d["_id"]: d for d in await all_found(self._session, command)}
 
     async def _add(self, prepared: PreparedSet) -> Committed:
         """Checks a set and queues its documents, or raises Stale and leaves nothing of it."""
@@ -119,45 +116,33 @@ class Group:
 
     async def _flush(self) -> None:
         """Writes what is queued."""
-        if self._old:
-            await self._tables.version.insert_many(self._old, session=self._session)
-            self._old = []
-        if self._touched:
-            writes: list[Any] = [
-                ReplaceOne({"_id": place}, document, upsert=True)
-                for place, document in self._touched.items()
-            ]
-            await self._tables.resource.bulk_write(writes, session=self._session)
-            self._touched = {}
+        await put(self._session, {"insert": "version"}, "documents", self._old)
+        touched = (replaced(place, document) for place, document in self._touched.items())
+        await put(self._session, {"update": "resource"}, "updates", touched)
+        self._old, self._touched = [], {}
 
     async def _count(self) -> None:
         """Puts the numbers of this transaction into the counter."""
         if self._moved:
             numbers = {"seq": self._seq, "rid": self._rid}
-            await count(self._tables, self._session, self._live, numbers)
+            await count(self._session, self._live, numbers)
 
 
-async def take(tables: Tables, session: AsyncClientSession, transaction: bytes) -> Document | None:
+async def take(session: Session, transaction: bytes) -> Document | None:
     """Takes the counter, which no other transaction then can, and answers with what it was.
     None: a transaction of this name has committed before, so nothing is to be written.
     """
     push = {"$each": [transaction], "$slice": -REMEMBERED}
-    found = await tables.meta.find_one_and_update(
-        COUNTER,
-        {"$push": {"done": push}},
-        return_document=ReturnDocument.BEFORE,
-        session=session,
-    )
-    assert found is not None  # made with the schema
+    command: Document = {"findAndModify": "meta", "query": COUNTER}
+    reply = await session.run({**command, "update": {"$push": {"done": push}}})
+    found: Document = reply["value"]  # as it was; it is made with the schema
     return None if transaction in found["done"] else found
 
 
-async def count(
-    tables: Tables, session: AsyncClientSession, live: Mapping[str, int], numbers: Document
-) -> None:
+async def count(session: Session, live: Mapping[str, int], numbers: Document) -> None:
     """``live``: by how many the current resources of each type have changed."""
     changed = {f"live.{type_}": n for type_, n in live.items() if n}
     parts = {"$set": numbers, "$inc": changed}
     change = {operator: fields for operator, fields in parts.items() if fields}
     if change:
-        await tables.meta.update_one(COUNTER, change, session=session)
+        await session.run({"update": "meta", "updates": [{"q": COUNTER, "u": change}]})

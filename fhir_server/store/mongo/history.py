@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Final
 
-from pymongo.asynchronous.client_session import AsyncClientSession
-
 from fhir_server.model.resource import Key, Stored
 from fhir_server.search.plan import TOTAL_LIMIT, History
 from fhir_server.store.base import Versions
 from fhir_server.store.mongo.documents import OLD, VERSION, Document, Row, name
-from fhir_server.store.mongo.tables import MILLISECONDS, Collection, Tables
+from fhir_server.store.mongo.sessions import Session, all_found, one_found
+from fhir_server.store.mongo.tables import Tables
 
 SOME: Final = 200
 """Versions of the change feed that are read at once."""
@@ -20,41 +19,32 @@ SOME: Final = 200
 class Branch:
     """One of the two collections as a history sees it. ``at``: the field of the position."""
 
-    def __init__(
-        self,
-        rows: Collection,
-        where: Document,
-        at: str,
-        hint: str,
-        session: AsyncClientSession | None,
-    ) -> None:
+    def __init__(self, session: Session, rows: str, where: Document, at: str, hint: str) -> None:
+        self._session = session
         self._rows = rows
         self._where = where
         self._at = at
         self._hint = hint
-        self._session = session
 
     async def newest(self, before: int | None, count: int) -> list[Document]:
         where = dict(self._where)
         if before is not None:
             where[self._at] = {"$lt": before}
         fields = OLD if self._at == "_id" else VERSION
-        found = self._rows.find(where, fields, session=self._session, hint=self._hint)
-        return await found.sort(self._at, -1).limit(count).max_time_ms(MILLISECONDS).to_list()
+        command: Document = {"find": self._rows, "filter": where, "projection": fields}
+        command |= {"sort": {self._at: -1}, "hint": self._hint, "limit": count}
+        return await all_found(self._session, command)
 
     async def count(self, limit: int | None) -> int:
         stages: list[Document] = [{"$match": self._where}]
         if limit is not None:
             stages.append({"$limit": limit})
-        cursor = await self._rows.aggregate(
-            [*stages, {"$count": "n"}], session=self._session, hint=self._hint
-        )
-        return next((int(d["n"]) for d in await cursor.to_list()), 0)
+        stages.append({"$count": "n"})
+        command = {"aggregate": self._rows, "pipeline": stages, "cursor": {}, "hint": self._hint}
+        return next((int(d["n"]) for d in await all_found(self._session, command)), 0)
 
 
-def _branches(
-    tables: Tables, history: History, session: AsyncClientSession | None
-) -> tuple[Branch, Branch]:
+def _branches(session: Session, history: History) -> tuple[Branch, Branch]:
     now: Document = {}
     hints = ("q", "_id_")
     if history.type is not None and history.id is not None:
@@ -75,15 +65,13 @@ def _branches(
     if history.at is not None:
         old["w"] = {"$gt": history.at[0]}
     return (
-        Branch(tables.resource, now, "q", hints[0], session),
-        Branch(tables.version, old, "_id", hints[1], session),
+        Branch(session, "resource", now, "q", hints[0]),
+        Branch(session, "version", old, "_id", hints[1]),
     )
 
 
-async def versions(
-    tables: Tables, history: History, session: AsyncClientSession | None
-) -> Versions:
-    branches = _branches(tables, history, session)
+async def versions(tables: Tables, history: History, session: Session) -> Versions:
+    branches = _branches(session, history)
     want = history.count + 1
     found = [d for b in branches for d in await b.newest(history.before, want)]
     found.sort(key=lambda document: document["q"], reverse=True)
@@ -97,27 +85,33 @@ async def versions(
     )
 
 
-async def version(tables: Tables, key: Key, number: int) -> Stored | None:
+async def version(tables: Tables, key: Key, number: int, session: Session) -> Stored | None:
     """One version, the newest or a superseded one."""
-    found = await tables.resource.find_one({"_id": name(key)}, VERSION)
+    where: Document = {"_id": name(key)}
+    command = {"find": "resource", "filter": where, "projection": VERSION}
+    found = await one_found(session, command)
     if found is None or found["v"] < number:
         return None
     if found["v"] != number:
         # A write between the two looks only adds superseded versions.
-        found = await tables.version.find_one({"o": name(key), "v": number}, OLD)
+        where = {"o": name(key), "v": number}
+        command = {"find": "version", "filter": where, "projection": OLD}
+        found = await one_found(session, command)
     return None if found is None else Row(found, tables.codec).stored()
 
 
-async def feed(tables: Tables, since: int, last: int) -> AsyncIterator[Stored]:
+async def feed(tables: Tables, since: int, last: int, session: Session) -> AsyncIterator[Stored]:
     """What was written behind ``since`` up to ``last``, in order of commit."""
     at = since
     while at < last:
         upto = min(at + SOME, last)
         # Superseded ones last: a version may move there in between, never back.
         span = {"$gt": at, "$lte": upto}
-        found = await tables.resource.find({"q": span}, VERSION, hint="q").to_list()
-        old = await tables.version.find({"_id": span}, OLD, hint="_id_").to_list()
-        known = {document["q"]: document for document in (*old, *found)}
+        now = {"find": "resource", "filter": {"q": span}, "projection": VERSION, "hint": "q"}
+        old = {"find": "version", "filter": {"_id": span}, "projection": OLD, "hint": "_id_"}
+        found = await all_found(session, now)
+        known = {document["q"]: document for document in await all_found(session, old)}
+        known |= {document["q"]: document for document in found}
         for seq in sorted(known):
             yield Row(known[seq], tables.codec).stored()
         at = upto

@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 import msgspec
-from pymongo import DeleteOne, ReplaceOne
-from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import DuplicateKeyError
 
 from fhir_server.store.base import Stale
@@ -20,6 +18,7 @@ from fhir_server.store.mongo.documents import Document
 from fhir_server.store.mongo.failing import answering
 from fhir_server.store.mongo.keys import behind
 from fhir_server.store.mongo.loading import Loader
+from fhir_server.store.mongo.sessions import Session, all_found, put, replaced
 from fhir_server.store.mongo.tables import Collection
 
 BETWEEN: Final = "\x1f"
@@ -48,14 +47,17 @@ def document_of(write: LedgerWrite, revision: int) -> Document:
 class MongoLedger:
     """``now``: epoch seconds."""
 
-    def __init__(self, rows: Collection, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, rows: Collection, session: Session, now: Callable[[], float] = time.time
+    ) -> None:
         self._rows = rows
         self._now = now
-        self._loader = Loader(rows)
+        self._session = session
+        self._loader = Loader(session, "ledger")
 
-    def writes(self, session: AsyncClientSession) -> LedgerWrites:
+    def writes(self, session: Session) -> LedgerWrites:
         """For one transaction."""
-        return LedgerWrites(self._rows, session, self._now)
+        return LedgerWrites(session, self._now)
 
     def _live(self) -> Document:
         return {"$or": [{"x": None}, {"x": {"$gt": self._now()}}]}
@@ -92,8 +94,9 @@ class MongoLedger:
     async def scan(self, kind: str, prefix: str = "") -> list[Row]:
         start = name_of(kind, prefix)
         where = {"_id": {"$gte": start, "$lt": behind(start)}, **self._live()}
+        command = {"find": "ledger", "filter": where, "sort": {"_id": 1}, "hint": "_id_"}
         with answering():
-            found = await self._rows.find(where).sort("_id", 1).to_list()
+            found = await all_found(self._session, command)
         return [row_of(document) for document in found]
 
     async def expire(self) -> int:
@@ -104,14 +107,11 @@ class MongoLedger:
 class LedgerWrites:
     """The ledger rows of one transaction: checked set by set, written together."""
 
-    def __init__(
-        self, rows: Collection, session: AsyncClientSession, now: Callable[[], float]
-    ) -> None:
-        self._rows = rows
+    def __init__(self, session: Session, now: Callable[[], float]) -> None:
         self._session = session
         self._now = now
         self._revisions: dict[str, int] = {}
-        self._last: dict[str, ReplaceOne[Document] | DeleteOne] = {}
+        self._last: dict[str, Document | None] = {}
 
     async def look(self, writes: Iterable[LedgerWrite]) -> None:
         """Reads at which revision these rows are."""
@@ -120,7 +120,8 @@ class LedgerWrites:
             return
         wanted = {"_id": {"$in": names}}
         now = self._now()
-        async for row in self._rows.find(wanted, {"n": 1, "x": 1}, session=self._session):
+        command = {"find": "ledger", "filter": wanted, "projection": {"n": 1, "x": 1}}
+        for row in await all_found(self._session, command):
             if row["x"] is None or row["x"] > now:
                 self._revisions[row["_id"]] = row["n"]
 
@@ -140,14 +141,11 @@ class LedgerWrites:
             name = name_of(write.kind, write.key)
             revision = 0 if write.value is None else self._revisions.get(name, 0) + 1
             self._revisions[name] = revision
-            if revision:
-                self._last[name] = ReplaceOne(
-                    {"_id": name}, document_of(write, revision), upsert=True
-                )
-            else:
-                self._last[name] = DeleteOne({"_id": name})
+            self._last[name] = document_of(write, revision) if revision else None
 
     async def flush(self) -> None:
-        if self._last:
-            await self._rows.bulk_write(list(self._last.values()), session=self._session)
-            self._last = {}
+        made = [replaced(name, d) for name, d in self._last.items() if d is not None]
+        gone = [{"q": {"_id": name}, "limit": 1} for name, d in self._last.items() if d is None]
+        await put(self._session, {"update": "ledger"}, "updates", made)
+        await put(self._session, {"delete": "ledger"}, "deletes", gone)
+        self._last = {}

@@ -14,28 +14,40 @@ from typing import TypeAlias
 from pymongo.errors import PyMongoError
 
 from fhir_server.store.mongo.documents import Document
-from fhir_server.store.mongo.tables import MILLISECONDS, Collection
+from fhir_server.store.mongo.sessions import Session, all_found
 
 Found: TypeAlias = asyncio.Future[Document | None]
 
 
 class Loader:
-    """Documents of one collection by ``_id``. ``fields``: the projection; None: all."""
+    """Documents of one collection by ``_id``. ``fields``: the projection; none: all."""
 
-    def __init__(self, rows: Collection, fields: Mapping[str, int] | None = None) -> None:
-        self._rows = rows
-        self._fields = fields
+    def __init__(
+        self, session: Session, collection: str, fields: Mapping[str, int] | None = None
+    ) -> None:
+        self._session = session
+        self._find: Document = {"find": collection, "filter": {}, "projection": fields or {}}
         self._wanted: dict[str, Found] = {}
         self._task: asyncio.Task[None] | None = None
+        self._reading = False
 
     async def get(self, id_: str) -> Document | None:
         """The document, or None; raises what the driver raises."""
+        if self._task is None and not self._reading:
+            return await self._alone(id_)
         found = self._wanted.get(id_)
         if found is None:
             found = self._wanted[id_] = asyncio.get_running_loop().create_future()
-        if self._task is None:
-            self._task = asyncio.create_task(self._run())
         return await asyncio.shield(found)
+
+    async def _alone(self, id_: str) -> Document | None:
+        self._reading = True
+        try:
+            return (await self._read([id_])).get(id_)
+        finally:
+            self._reading = False
+            if self._wanted:
+                self._task = asyncio.create_task(self._run())
 
     async def _run(self) -> None:
         try:
@@ -57,8 +69,6 @@ class Loader:
             found.set_result(there.get(id_))
 
     async def _read(self, ids: list[str]) -> dict[str, Document]:
-        if len(ids) == 1:
-            one = await self._rows.find_one({"_id": ids[0]}, self._fields)
-            return {} if one is None else {ids[0]: one}
-        cursor = self._rows.find({"_id": {"$in": ids}}, self._fields).max_time_ms(MILLISECONDS)
-        return {document["_id"]: document async for document in cursor}
+        wanted = {"_id": ids[0] if len(ids) == 1 else {"$in": ids}}
+        there = await all_found(self._session, {**self._find, "filter": wanted})
+        return {document["_id"]: document for document in there}

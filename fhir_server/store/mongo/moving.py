@@ -21,6 +21,7 @@ from fhir_server.store.ledger import LedgerWrite, Row
 from fhir_server.store.mongo import documents, ledger
 from fhir_server.store.mongo.documents import OLD, VERSION, Document, indexed, name
 from fhir_server.store.mongo.failing import answering
+from fhir_server.store.mongo.lines import Lines
 from fhir_server.store.mongo.opening import (
     connect,
     database_name,
@@ -195,7 +196,9 @@ async def open_source(url: str) -> MongoSource:
         with answering():
             if await schema_version(database) != len(MIGRATIONS):
                 raise MoveError("the source is empty or of an older program: start it once")
-            return MongoSource(client, database, await tables(database))
+            return MongoSource(
+                client, database, await tables(database, Lines(client, database.name))
+            )
     except BaseException:
         await client.close()
         raise
@@ -207,7 +210,9 @@ async def open_target(url: str) -> MongoTarget:
     try:
         with answering():
             await migrate(database)
-            return MongoTarget(client, database, await tables(database))
+            return MongoTarget(
+                client, database, await tables(database, Lines(client, database.name))
+            )
     except BaseException:
         await client.close()
         raise

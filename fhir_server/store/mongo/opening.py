@@ -16,6 +16,7 @@ from pymongo.uri_parser import parse_uri
 from fhir_server.model.problem import Unavailable
 from fhir_server.store.mongo.documents import Document
 from fhir_server.store.mongo.failing import answering
+from fhir_server.store.mongo.lines import Lines
 from fhir_server.store.mongo.schema import Database, migrate, require_whole
 from fhir_server.store.mongo.store import MongoStore
 from fhir_server.store.mongo.writer import DURABLE
@@ -80,10 +81,11 @@ async def open_store(url: str, now: Callable[[], float] = time.time) -> MongoSto
     try:
         with answering():
             await require_transactions(client)
-            database = durable(client, database_name(url))
+            name = database_name(url)
+            database = durable(client, name)
             await migrate(database)
             await require_whole(database)
-            return await MongoStore.of(client, database, now)
+            return await MongoStore.of(client, database, Lines.of(client, url, name), now)
     except BaseException:
         await client.close()
         raise

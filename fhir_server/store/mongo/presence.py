@@ -14,7 +14,6 @@ import time
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
-from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import PyMongoError
 
 from fhir_server.store.mongo.documents import Document
@@ -41,9 +40,9 @@ class Presence:
         self._seen: dict[str, Seen] = {}
         self._looked = 0.0
 
-    async def announce(self, session: AsyncClientSession) -> None:
-        """Tells the others of the session in which this process is about to write."""
-        lsid = session.session_id["id"]
+    async def announce(self, session: Document) -> None:
+        """Tells the others of the session (``lsid``) in which this process is about to write."""
+        lsid = session["id"]
         if lsid != self._announced:
             made = {"_id": KIND + bytes(lsid).hex(), "lsid": lsid, "beats": 0}
             await self._database.meta.replace_one({"_id": made["_id"]}, made, upsert=True)

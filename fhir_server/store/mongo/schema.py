@@ -20,6 +20,7 @@ from fhir_server.model.problem import Unavailable
 from fhir_server.store.codec import Codec, shipped
 from fhir_server.store.mongo.documents import Document
 from fhir_server.store.mongo.keys import Keys
+from fhir_server.store.mongo.lines import Lines
 from fhir_server.store.mongo.roads import Counts
 from fhir_server.store.mongo.tables import Tables
 
@@ -137,7 +138,7 @@ def _partial(index: dict[str, Any]) -> bool:
     return any(option in index for option in ("partialFilterExpression", "sparse", "collation"))
 
 
-async def tables(database: Database) -> Tables:
+async def tables(database: Database, lines: Lines) -> Tables:
     """The collections with the secret and the dictionaries of this database."""
     rows = await database.meta.find(
         {"_id": {"$gte": "dictionary/", "$lt": "dictionary0"}}
@@ -152,4 +153,5 @@ async def tables(database: Database) -> Tables:
         Keys(bytes(secret["value"])),
         Codec(dictionaries),
         Counts(),
+        lines,
     )

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from pymongo import AsyncMongoClient, UpdateOne
-from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import OperationFailure
 
 from fhir_server.model.problem import Unavailable
@@ -29,11 +28,14 @@ from fhir_server.store.mongo.documents import VERSION, Document, Row, indexed, n
 from fhir_server.store.mongo.erasing import formerly, scrub
 from fhir_server.store.mongo.failing import SNAPSHOT_GONE, answering
 from fhir_server.store.mongo.ledger import MongoLedger
+from fhir_server.store.mongo.lines import Lines
 from fhir_server.store.mongo.loading import Loader
 from fhir_server.store.mongo.presence import Presence
 from fhir_server.store.mongo.schema import Database, tables, wrong_indexes
+from fhir_server.store.mongo.sessions import Plain, Session, Snapshot, all_found, one_found
 from fhir_server.store.mongo.tables import Tables
 from fhir_server.store.mongo.view import View
+from fhir_server.store.mongo.wire import Line
 from fhir_server.store.mongo.writer import Writer
 
 T = TypeVar("T")
@@ -53,35 +55,40 @@ class MongoStore:
         self._database = database
         self._tables = tables
         self._ledger = ledger
-        self._loader = Loader(tables.resource, VERSION)
-        self._writer = Writer(client, self._tables, self._ledger, Presence(database))
+        self._plain = Plain(tables.lines)
+        self._loader = Loader(self._plain, "resource", VERSION)
+        self._writer = Writer(self._tables, self._ledger, Presence(database))
 
     @classmethod
     async def of(
         cls,
         client: AsyncMongoClient[Document],
         database: Database,
+        lines: Lines,
         now: Callable[[], float] = time.time,
     ) -> MongoStore:
         """Over a database whose schema is up to date. ``now``: epoch seconds."""
-        ledger = MongoLedger(database.ledger, now)
-        return cls(client, database, await tables(database), ledger)
+        ledger = MongoLedger(database.ledger, Plain(lines), now)
+        return cls(client, database, await tables(database, lines), ledger)
 
     @property
     def ledger(self) -> MongoLedger:
         return self._ledger
 
-    async def _snapshot(self, work: Callable[[AsyncClientSession], Awaitable[T]]) -> T:
+    async def _snapshot(self, work: Callable[[Session], Awaitable[T]]) -> T:
         """Reads at one point; once more if the database no longer has it."""
+        lines = self._tables.lines
+
+        async def read(line: Line) -> T:
+            return await work(Snapshot(lines, line))
+
         with answering():
             try:
-                async with self._client.start_session(snapshot=True) as session:
-                    return await work(session)
+                return await lines.read(read)
             except OperationFailure as error:
                 if error.code not in SNAPSHOT_GONE:
                     raise
-            async with self._client.start_session(snapshot=True) as session:
-                return await work(session)
+            return await lines.read(read)
 
     async def run(self, wanted: Search, trace: Trace | None = None) -> Page:
         match wanted:
@@ -90,7 +97,7 @@ class MongoStore:
             ) if wanted.count and trace is None:
                 return await self._read(Key(type_, id_), wanted)
 
-        async def page(session: AsyncClientSession) -> Page:
+        async def page(session: Session) -> Page:
             view = View(self._tables, session)
             view.trace = trace
             return await search.run(view, wanted)
@@ -111,19 +118,21 @@ class MongoStore:
         return Page(found, total=None if wanted.total == "none" else len(found))
 
     async def current(self, keys: Sequence[Key]) -> list[Stored | None]:
-        rows, names = self._tables.resource, [wanted(*key) for key in keys]
+        names = [wanted(*key) for key in keys]
         with answering():
             if len(names) == 1:
                 one = await self._loader.get(names[0])
                 found = [] if one is None else [one]
             else:
-                found = await rows.find({"_id": {"$in": names}}, VERSION).to_list()
+                where = {"_id": {"$in": names}}
+                command = {"find": "resource", "filter": where, "projection": VERSION}
+                found = await all_found(self._plain, command)
         there = {d["_id"]: Row(d, self._tables.codec).stored() for d in found}
         return [there.get(n) for n in names]
 
     async def version(self, key: Key, version: int) -> Stored | None:
         with answering():
-            return await history.version(self._tables, key, version)
+            return await history.version(self._tables, key, version, self._plain)
 
     async def versions(self, wanted: History) -> Versions:
         return await self._snapshot(lambda session: history.versions(self._tables, wanted, session))
@@ -168,12 +177,14 @@ class MongoStore:
     async def changes(self, since: int) -> AsyncIterator[Stored]:
         last = await self.position()
         with answering():
-            async for stored in history.feed(self._tables, max(since, 0), last):
+            async for stored in history.feed(self._tables, max(since, 0), last, self._plain):
                 yield stored
 
     async def _counter(self, field: str) -> Document:
         with answering():
-            return await self._tables.meta.find_one({"_id": "counter"}, {field: 1}) or {}
+            where = {"_id": "counter"}
+            command = {"find": "meta", "filter": where, "projection": {field: 1}}
+            return await one_found(self._plain, command) or {}
 
     async def position(self) -> int:
         return int((await self._counter("seq"))["seq"])
@@ -191,4 +202,5 @@ class MongoStore:
 
     async def close(self) -> None:
         await self._writer.close()
+        await self._tables.lines.close()
         await self._client.close()

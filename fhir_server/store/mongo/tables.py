@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from pymongo.asynchronous.collection import AsyncCollection
 
@@ -10,16 +10,14 @@ from fhir_server.model.problem import BadRequest
 from fhir_server.store.codec import Codec
 from fhir_server.store.mongo.documents import Document, Row
 from fhir_server.store.mongo.keys import Keys
+from fhir_server.store.mongo.lines import Lines
 from fhir_server.store.mongo.roads import Counts, Order
 
 Collection: TypeAlias = AsyncCollection[Document]
 
-MILLISECONDS: Final = 20_000
-"""What a single command may take."""
-
 
 class Tables(NamedTuple):
-    """The collections of a database, and what opens their documents."""
+    """The collections of a database, what opens their documents, and the connections."""
 
     resource: Collection
     version: Collection
@@ -27,6 +25,7 @@ class Tables(NamedTuple):
     keys: Keys
     codec: Codec
     counts: Counts
+    lines: Lines
 
 
 def too_costly() -> BadRequest:

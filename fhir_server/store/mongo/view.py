@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import aclosing
 from typing import Final, assert_never
-
-from pymongo.asynchronous.client_session import AsyncClientSession
 
 from fhir_server.model.problem import BadRequest
 from fhir_server.model.resource import Key
@@ -30,7 +29,8 @@ from fhir_server.store.mongo.joining import (
     urls,
 )
 from fhir_server.store.mongo.roads import BY_DATE, FEW, Order, Planner, Road, Way
-from fhir_server.store.mongo.tables import MILLISECONDS, Tables, place, too_costly
+from fhir_server.store.mongo.sessions import Session, all_found, found, one_found
+from fhir_server.store.mongo.tables import Tables, place, too_costly
 
 JOINED: Final = 1000
 """Chains and ``_has`` drive by up to this many resources on the other side."""
@@ -44,7 +44,7 @@ BATCH: Final = 200
 class View:
     """One snapshot, by its ``session``; not for concurrent use."""
 
-    def __init__(self, tables: Tables, session: AsyncClientSession | None) -> None:
+    def __init__(self, tables: Tables, session: Session) -> None:
         self._tables = tables
         self._session = session
         self._joined = Joined({}, {})
@@ -60,9 +60,9 @@ class View:
         """Looks at the versions that were current at this position of the feed."""
         self._at = at
         behind = {"e": {"$gt": at}, "q": {"$lte": at}}
-        cursor = self._tables.version.find(behind, OLD, session=self._session)
-        found = cursor.limit(CHANGED + 1).max_time_ms(MILLISECONDS)
-        self._overlay = [Row(document, self._tables.codec) async for document in found]
+        command = {"find": "version", "filter": behind, "projection": OLD, "limit": CHANGED + 1}
+        found = await all_found(self._session, command)
+        self._overlay = [Row(document, self._tables.codec) for document in found]
         if len(self._overlay) > CHANGED:
             raise BadRequest("too much has changed since then: start anew", code="too-costly")
         self._overlay = [row for row in self._overlay if not row.deleted]
@@ -73,17 +73,18 @@ class View:
         """What a scan finds, in this order, at most ``want``."""
         scan = await self._narrowed(scan)
         road = await self._road(scan, order)
-        found: list[Row] = []
-        async for batch in self._candidates(road, order, want):
-            await self._join(scan.type, road.residual, batch)
-            found += [row for row in batch if self._passes(road, row)]
-            if want is not None and len(found) >= want:
-                break
+        rows: list[Row] = []
+        async with aclosing(self._candidates(road, order, want)) as batches:
+            async for batch in batches:
+                await self._join(scan.type, road.residual, batch)
+                rows += [row for row in batch if self._passes(road, row)]
+                if want is not None and len(rows) >= want:
+                    break
         if not self._overlay:
-            return found[:want]
-        found += await self._overlaid(scan, order)
-        found.sort(key=lambda row: place(order, row), reverse=order.descending)
-        return found[:want]
+            return rows[:want]
+        rows += await self._overlaid(scan, order)
+        rows.sort(key=lambda row: place(order, row), reverse=order.descending)
+        return rows[:want]
 
     async def _narrowed(self, scan: Scan) -> Scan:
         return Scan(scan.type, await narrowed(scan.where, scan.type, self._contains))
@@ -125,45 +126,33 @@ class View:
         stages: list[Document] = [{"$match": query}]
         if limit is not None:
             stages.append({"$limit": limit})
-        cursor = await self._tables.resource.aggregate(
-            [*stages, {"$count": "n"}],
-            session=self._session,
-            hint=index,
-            maxTimeMS=MILLISECONDS,
-        )
-        return next((int(d["n"]) for d in await cursor.to_list()), 0)
+        stages.append({"$count": "n"})
+        command = {"aggregate": "resource", "pipeline": stages, "cursor": {}, "hint": index}
+        return next((int(d["n"]) for d in await all_found(self._session, command)), 0)
 
     async def _candidates(
         self, road: Road, order: Order, want: int | None
-    ) -> AsyncIterator[list[Row]]:
+    ) -> AsyncGenerator[list[Row], None]:
         """What the filter lets pass, in batches."""
         more = [] if self._at is None else [{"q": {"$lte": self._at}}]
         query = road.filter(*order.condition(), *more)
-        cursor = self._tables.resource.find(query, VERSION, session=self._session)
-        cursor.sort(order.sort()).hint(road.way.index).max_time_ms(MILLISECONDS)
+        command: Document = {"find": "resource", "filter": query, "projection": VERSION}
+        command |= {"sort": dict(order.sort()), "hint": road.way.index}
         whole = want is not None and not road.residual and not self._overlay
         if whole:
-            cursor.limit(want or 0)
-        size = BATCH if want is None else min(max(want, 1), BATCH)
-        cursor.batch_size(size + whole)
+            command["limit"] = want
+        # One more than is asked for, so that the last batch is known to be it.
+        few = max(want or BATCH, 1) if whole else min(max(want or BATCH, 1), BATCH)
+        command["batchSize"] = few + 1
         step = None
         if self.trace is not None:
             step = self.trace.step("candidates that pass the filter", actual=0)
-        batch: list[Row] = []
-        try:
-            async for document in cursor:
-                batch.append(Row(document, self._tables.codec))
-                if len(batch) >= size:
-                    self._look(len(batch))
-                    yield batch
-                    batch, size = [], BATCH
+        async with aclosing(found(self._session, command)) as batches:
+            async for batch in batches:
                 if step is not None:
-                    step.actual = (step.actual or 0) + 1
-            if batch:
+                    step.actual = (step.actual or 0) + len(batch)
                 self._look(len(batch))
-                yield batch
-        finally:
-            await cursor.close()
+                yield [Row(document, self._tables.codec) for document in batch]
 
     def _look(self, rows: int) -> None:
         self._looked += rows
@@ -313,9 +302,8 @@ class View:
 
     async def _live(self) -> dict[str, int]:
         """Current resources per type."""
-        found = await self._tables.meta.find_one(
-            {"_id": "counter"}, {"live": 1}, session=self._session
-        )
+        command = {"find": "meta", "filter": {"_id": "counter"}, "projection": {"live": 1}}
+        found = await one_found(self._session, command)
         live: dict[str, int] = (found or {}).get("live", {})
         return live
 

@@ -18,11 +18,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple, TypeAlias, TypeVar
 
-from pymongo import AsyncMongoClient
-from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
-from pymongo.read_concern import ReadConcern
-from pymongo.read_preferences import ReadPreference
 from pymongo.write_concern import WriteConcern
 
 from fhir_server.model.problem import Unavailable
@@ -33,10 +29,12 @@ from fhir_server.store.mongo.failing import RETRY, Uncertain, answering, transie
 from fhir_server.store.mongo.group import Group, PreparedSet, Result, take
 from fhir_server.store.mongo.ledger import MongoLedger
 from fhir_server.store.mongo.presence import Presence
+from fhir_server.store.mongo.sessions import Session, Transaction, Writing
 from fhir_server.store.mongo.tables import Tables
+from fhir_server.store.mongo.wire import Line
 
 T = TypeVar("T")
-Work: TypeAlias = Callable[[AsyncClientSession, Document], Awaitable[T]]
+Work: TypeAlias = Callable[[Session, Document], Awaitable[T]]
 """What a transaction does after it has taken the counter."""
 
 DURABLE: Final = WriteConcern("majority", j=True)
@@ -58,16 +56,14 @@ class Writer:
 
     def __init__(
         self,
-        client: AsyncMongoClient[Document],
         tables: Tables,
         ledger: MongoLedger,
         presence: Presence,
     ) -> None:
-        self._client = client
         self._tables = tables
         self._ledger = ledger
         self._presence = presence
-        self._session: AsyncClientSession | None = None
+        self._session: Writing | None = None
         self._alone = asyncio.Lock()
         self._waiting: deque[Waiting] = deque()
         self._task: asyncio.Task[None] | None = None
@@ -97,7 +93,6 @@ class Writer:
         if self._session is not None:
             with suppress(PyMongoError):
                 await self._presence.leave()
-            await self._give_up_session()
 
     async def _run(self) -> None:
         try:
@@ -134,7 +129,7 @@ class Writer:
         _answer(group, results)
 
     async def _commit(self, group: Sequence[PreparedSet]) -> list[Committed | Exception]:
-        async def write(session: AsyncClientSession, counter: Document) -> list[Result]:
+        async def write(session: Session, counter: Document) -> list[Result]:
             transaction = Group(self._tables, self._ledger, session)
             transaction.starting_from(counter)
             return await transaction.write(group)
@@ -144,8 +139,8 @@ class Writer:
     async def erase(self, erase_set: EraseSet) -> Erased:
         """Raises Stale, Uncertain or another Problem."""
 
-        async def erase(session: AsyncClientSession, _: Document) -> Erased:
-            return await Erasing(self._tables, session).erase(erase_set, self._ledger)
+        async def erase(session: Session, _: Document) -> Erased:
+            return await Erasing(session).erase(erase_set, self._ledger)
 
         with answering():
             return await self._transaction(erase)
@@ -167,7 +162,7 @@ class Writer:
                 return await self._once(work, name, results, deadline)
             except PyMongoError as error:
                 if not isinstance(error, OperationFailure):
-                    await self._give_up_session()
+                    self._session = None  # what is left of it is ended by whom it holds up
                 if time.monotonic() > deadline:
                     raise _given_up(error) from error
                 if not (transient(error) or isinstance(error, ConnectionFailure)):
@@ -178,38 +173,45 @@ class Writer:
     async def _once(self, work: Work[T], name: bytes, results: list[T], deadline: float) -> T:
         session = self._session
         if session is None:
-            session = self._session = self._client.start_session()
-        await self._presence.announce(session)
-        await session.start_transaction(ReadConcern("snapshot"), DURABLE, ReadPreference.PRIMARY)
+            session = self._session = Writing()
+        await self._presence.announce(session.lsid)
+        lines = self._tables.lines
+
+        async def tried(line: Line) -> T:
+            transaction = Transaction(lines, line, session)
+            try:
+                return await self._within(transaction, work, name, results, deadline)
+            finally:
+                await transaction.abort()
+
+        return await lines.use(tried)
+
+    async def _within(
+        self,
+        transaction: Transaction,
+        work: Work[T],
+        name: bytes,
+        results: list[T],
+        deadline: float,
+    ) -> T:
         try:
-            counter = await take(self._tables, session, name)
+            counter = await take(transaction, name)
         except PyMongoError as error:
             if transient(error):
-                await session.abort_transaction()
+                await transaction.abort()
                 await self._presence.turned_away()
             raise
-        try:
-            if counter is not None:
-                results.append(await work(session, counter))
-                await _finish(session, deadline)
-            return results[-1]
-        finally:
-            if session.in_transaction:
-                await session.abort_transaction()
-
-    async def _give_up_session(self) -> None:
-        """After a lost connection: what is left of its transaction ends with it, or is ended by
-        whoever it stands in the way of."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.end_session()
+        if counter is not None:
+            results.append(await work(transaction, counter))
+            await _finish(transaction, deadline)
+        return results[-1]
 
 
-async def _finish(session: AsyncClientSession, deadline: float) -> None:
+async def _finish(transaction: Transaction, deadline: float) -> None:
     """Commits, again while it is not known whether that was done."""
     while True:
         try:
-            await session.commit_transaction()
+            await transaction.commit()
             return
         except PyMongoError as error:
             if not uncertain(error) or time.monotonic() > deadline:

@@ -20,7 +20,10 @@ from fhir_server.store.sqlite.rows import index_rows
 from fhir_server.store.sqlite.schema import RID, SEQ, hold
 
 MOST_REWRITTEN: Final = 2 << 30
-"""Bytes of a database that is rewritten whole after an erase; a larger one is not."""
+"""Bytes of a database that is rewritten whole after an erase; a larger one is not: a backup that
+is restored is free of what it leaves."""
+QUICKLY: Final = 256 << 20
+"""Bytes that are rewritten in a few seconds; a larger database waits for a quiet moment."""
 
 UNINDEX: Final = {
     "postings": "DELETE FROM posting WHERE h = ? AND s = ? AND date = ? AND rid = ?",
@@ -132,9 +135,7 @@ def scrub(connection: sqlite3.Connection) -> bool:
     False if somebody still reads from the log. Not in a transaction. The connection does not
     wait for others afterwards.
     """
-    (pages,) = connection.execute("PRAGMA page_count").fetchone()
-    (size,) = connection.execute("PRAGMA page_size").fetchone()
-    if pages * size <= MOST_REWRITTEN:
+    if _size(connection) <= MOST_REWRITTEN:
         text.merge(connection)
         connection.execute("PRAGMA temp_store = FILE")
         try:
@@ -142,6 +143,17 @@ def scrub(connection: sqlite3.Connection) -> bool:
         finally:
             connection.execute("PRAGMA temp_store = MEMORY")
     return cut_log(connection)
+
+
+def takes_long(connection: sqlite3.Connection) -> bool:
+    """Would a ``scrub`` hold up writes for more than a few seconds?"""
+    return QUICKLY < _size(connection) <= MOST_REWRITTEN
+
+
+def _size(connection: sqlite3.Connection) -> int:
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    (size,) = connection.execute("PRAGMA page_size").fetchone()
+    return int(pages * size)
 
 
 def cut_log(connection: sqlite3.Connection) -> bool:

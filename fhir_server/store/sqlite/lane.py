@@ -19,7 +19,7 @@ from typing import Any, Final, TypeVar
 from fhir_server.model.problem import TooManyRequests
 from fhir_server.store.asking import asking
 
-THREADS: Final = 3
+THREADS: Final = 2
 MOST_WAITING: Final = 32
 """Slow searches of one that wait at a time."""
 HALF_LIFE: Final = 30.0

@@ -21,7 +21,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from fhir_server.model.problem import Problem, Unavailable
 from fhir_server.store.base import Committed, Stale
 from fhir_server.store.sqlite import dictionaries, schema, wal
-from fhir_server.store.sqlite.erasing import scrub
+from fhir_server.store.sqlite.erasing import scrub, takes_long
 from fhir_server.store.sqlite.follower import Follower
 from fhir_server.store.sqlite.group import Group
 from fhir_server.store.sqlite.keys import Keys
@@ -35,6 +35,10 @@ MOST_CHANGES: Final = 2048
 PATIENCE: Final = 0.002
 """Seconds that a group waits at most for those who are expected to join it."""
 
+QUIET_SECONDS: Final = 20.0
+"""Without a change to the record; then a rewrite of the database holds up nobody who is there."""
+PUT_OFF_SECONDS: Final = 86_400.0
+"""How long a rewrite waits for a quiet moment."""
 BUSY_SECONDS: Final = 5.0
 """How long the writer waits for a program that is not of this server and holds the database."""
 TROUBLES: Final = {
@@ -101,6 +105,8 @@ class LocalWriter:
         self._worker: asyncio.Task[None] | None = None
         self._closed = False
         self._expected = 1
+        self._changed = -QUIET_SECONDS
+        self._put_off: float | None = None
         self._complete: asyncio.Future[None] | None = None
         self.kept: Kept = {}
         self.trouble: str | None = None
@@ -192,6 +198,8 @@ class LocalWriter:
         except BaseException:
             self._fail(waiting, RuntimeError("the writer was interrupted"))
             raise
+        if group.next_seq - 1 > self._seq:
+            self._changed = time.monotonic()
         if group.next_seq - 1 > self._seq or any(i.prepared.follow < 0 for i in waiting):
             self._follower.wake()
         self._rid, self._seq, self.trouble = group.next_rid - 1, group.next_seq - 1, None
@@ -222,7 +230,17 @@ class LocalWriter:
         await group.flush()
         return group, results
 
+    def _quiet(self) -> bool:
+        """Is it a moment at which writes may be held up? After a day every one is."""
+        now = time.monotonic()
+        if self._put_off is None:
+            self._put_off = now
+        return now > self._changed + QUIET_SECONDS or now > self._put_off + PUT_OFF_SECONDS
+
     async def _scrub(self) -> bool:
+        if takes_long(self._connection) and not self._quiet():
+            return False
+        self._put_off = None
         loop = asyncio.get_running_loop()
         try:
             return await loop.run_in_executor(self._thread, scrub, self._connection)

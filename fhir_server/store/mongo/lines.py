@@ -1,0 +1,187 @@
+"""The connections of this process: opened when they are needed, kept, to one server that may
+write. PyMongo knows which one that is at present.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import random
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
+
+from bson import Timestamp
+from pymongo import AsyncMongoClient
+from pymongo.errors import AutoReconnect, NotPrimaryError
+from pymongo.uri_parser import parse_uri
+
+from fhir_server.model.problem import Unavailable
+from fhir_server.store.mongo.authentication import Credentials, authenticate, credentials
+from fhir_server.store.mongo.documents import Document
+from fhir_server.store.mongo.wire import Line
+
+T = TypeVar("T")
+
+MOST: Final = 100
+"""Connections at the same time."""
+CONNECTING: Final = 5.0
+"""Seconds."""
+_CLIENT: Final = {
+    "driver": {"name": "vehr", "version": "1"},
+    "os": {"type": platform.system()},
+    "application": {"name": "vehr"},
+}
+UNKNOWN: Final = ("compressors", "loadbalanced", "proxyhost", "tlscrlfile", "autoencryptionopts")
+
+
+def encryption(options: Document) -> ssl.SSLContext | None:
+    """The TLS of a connection; None: there is none."""
+    if not options.get("tls"):
+        return None
+    context = ssl.create_default_context(cafile=options.get("tlscafile"))
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    insecure = options.get("tlsinsecure")
+    if insecure or options.get("tlsallowinvalidhostnames"):
+        context.check_hostname = False
+    if insecure or options.get("tlsallowinvalidcertificates"):
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    certificate = options.get("tlscertificatekeyfile")
+    if certificate:
+        password = options.get("tlscertificatekeyfilepassword")
+        context.load_cert_chain(certificate, password=password)
+    return context
+
+
+class Lines:
+    """A pool of connections. Not for several event loops."""
+
+    def __init__(
+        self,
+        client: AsyncMongoClient[Document],
+        database: str,
+        who: Credentials | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self.database = database
+        self._client = client
+        self._who = who
+        self._tls = tls
+        self._free: list[Line] = []
+        self._places = asyncio.Semaphore(MOST)
+        self._time: Document | None = None
+        self._newest = Timestamp(0, 0)
+
+    @classmethod
+    def of(cls, client: AsyncMongoClient[Document], url: str, database: str) -> Lines:
+        """As ``url`` wants them. Raises Unavailable for options that this program lacks."""
+        parsed = parse_uri(url, warn=False)
+        options = {name.lower(): value for name, value in parsed["options"].items()}
+        for name in UNKNOWN:
+            if options.get(name):
+                raise Unavailable(f"the MongoDB option {name} is not supported")
+        who = credentials(parsed["username"], parsed["password"], _sourced(parsed, options))
+        return cls(client, database, who, encryption(options))
+
+    async def read(self, work: Callable[[Line], Awaitable[T]]) -> T:
+        """Something without effects, once more if its connection or its server is lost."""
+        try:
+            return await self.use(work)
+        except AutoReconnect:
+            return await self.use(work)
+
+    async def use(self, work: Callable[[Line], Awaitable[T]]) -> T:
+        """``work`` with a connection of its own."""
+        async with self._places:
+            line = self._free.pop() if self._free else None
+            if line is None or line.lost:
+                line = await self._connected()
+            try:
+                return await work(line)
+            except NotPrimaryError:
+                self._forget()
+                line.close()
+                raise
+            finally:
+                if not line.lost:
+                    self._free.append(line)
+
+    def _forget(self) -> None:
+        for line in self._free:
+            line.close()
+        self._free = []
+
+    async def _connected(self) -> Line:
+        """A new connection; while the servers elect a primary, it is waited for a little."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + CONNECTING
+        while True:
+            try:
+                return await self._reached()
+            except NotPrimaryError:
+                if loop.time() > deadline:
+                    raise
+                await asyncio.sleep(0.2)
+
+    async def _reached(self) -> Line:
+        host, port = await self._address()
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(CONNECTING):
+                if host.endswith(".sock"):
+                    _, line = await loop.create_unix_connection(Line, host)
+                else:
+                    _, line = await loop.create_connection(Line, host, port, ssl=self._tls)
+                await self._greet(line)
+                return line
+        except (OSError, TimeoutError) as error:
+            raise AutoReconnect(f"no connection to {host}:{port}: {error}") from error
+
+    async def _greet(self, line: Line) -> None:
+        hello = await line.send({"hello": 1, "client": _CLIENT, "$db": "admin"})
+        if not hello.get("isWritablePrimary"):
+            line.close()
+            raise NotPrimaryError("the server is not the primary")
+        if self._who is not None:
+            await authenticate(line.send, self._who)
+
+    async def _address(self) -> tuple[str, int]:
+        """Of the primary, or of one of the routers of a cluster."""
+        routers = _routers(self._client)
+        if routers:
+            return random.choice(routers)
+        primary = await self._client.address
+        if primary is None:
+            raise AutoReconnect("there is no primary")
+        return primary
+
+    # --- the time of a cluster ------------------------------------------------------
+
+    def stamp(self, command: Document) -> Document:
+        """With the newest time that any server told: a router then reads no older state."""
+        if self._time is not None:
+            command["$clusterTime"] = self._time
+        return command
+
+    def heard(self, reply: Document) -> None:
+        told = reply.get("$clusterTime")
+        if told is not None and told["clusterTime"] > self._newest:
+            self._time, self._newest = told, told["clusterTime"]
+
+    async def close(self) -> None:
+        self._forget()
+
+
+def _sourced(parsed: Any, options: Document) -> Document:
+    """The database of the URL knows its user, unless the URL names another."""
+    return {"authsource": parsed.get("database"), **options}
+
+
+def _routers(client: AsyncMongoClient[Document]) -> list[tuple[str, int]]:
+    description = client.topology_description
+    if description.topology_type_name != "Sharded":
+        return []
+    servers = description.server_descriptions().values()
+    routers = [s.address for s in servers if s.server_type_name == "Mongos"]
+    return [(host, port or 27017) for host, port in routers]
