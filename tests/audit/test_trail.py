@@ -329,6 +329,9 @@ def test_what_costs_too_much_is_refused(used: Clinic, monkeypatch: pytest.Monkey
     refused = used.server.get("AuditEvent?_sort=date", headers=used.auditor)
     assert refused.status_code == 400
     assert refused.json()["issue"][0]["code"] == "too-costly"
+    for narrow in (f"patient={used.other}", "outcome=4", "type=110114", "_id=none"):
+        narrowed = f"AuditEvent?{narrow}&date=lt{used.until}&_sort=date&_total=accurate"
+        assert used.server.get(narrowed, headers=used.auditor).status_code == 200, narrow
     latest = used.server.get("AuditEvent?_count=2&_total=none", headers=used.auditor)
     assert latest.status_code == 200 and len(latest.json()["entry"]) == 2
     unknown = used.server.get("AuditEvent?_count=2", headers=used.auditor).json()

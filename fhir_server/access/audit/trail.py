@@ -201,7 +201,8 @@ class _Paging:
         self._judged = self._matched = 0
         self._cut = False
         self._found: list[tuple[Cursor, Traced]] = []
-        self._narrow = reduce(Narrow.either, (narrowed(s.where) for s in wish.scans), NOTHING)
+        needed = [narrowed(scan.where) for scan in wish.scans]
+        self._narrow = reduce(Narrow.either, needed) if needed else NOTHING
         first = wish.sort[0] if wish.sort else None
         self._timely = first is not None and first.descending and _is_time(first)
 
