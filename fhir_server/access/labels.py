@@ -78,7 +78,7 @@ def tokens(labels: Iterable[Code]) -> list[TokenValue]:
 
 @dataclass(frozen=True, slots=True)
 class Sensitivity:
-    """The rules of one label. ``codes``: by system; ``words``: beginnings of words, folded."""
+    """The rules of one label. ``codes``: by system; ``words``: beginnings of words."""
 
     code: str
     codes: Mapping[str, tuple[str, ...]]
@@ -103,7 +103,7 @@ class Labelling:
             for word in rule.words:
                 words.setdefault(fold(word), set()).add(rule.code)
         self._words = words
-        joined = "|".join(sorted(map(re.escape, words), key=len, reverse=True))
+        joined = "|".join(map(_beginning, sorted(words, key=len, reverse=True)))
         self._pattern = re.compile(rf"(?<!\w)(?:{joined})") if joined else None
         self._of_code = lru_cache(REMEMBERED)(self._coded)
         self._of_text = lru_cache(REMEMBERED)(self._written)
@@ -152,6 +152,13 @@ class Labelling:
         return frozenset(label for hit in hits for label in self._words[hit])
 
 
+def _beginning(word: str) -> str:
+    """A short word is the whole one: "hiv" does not begin "hive"."""
+    return re.escape(word) + (r"(?!\w)" if len(word) <= WHOLE else "")
+
+
+WHOLE: Final = 4
+"""Letters of a word that does not stand for those that begin with it."""
 SHORT: Final = 120
 """Characters of a text that is worth remembering: many resources say the same."""
 REMEMBERED: Final = 16_384
