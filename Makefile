@@ -48,7 +48,7 @@ format: $(VENV)/dev
 
 # Rewrites the lock files from requirements/*.in: hashes, no download addresses.
 lock: $(VENV)/dev
-	for set in core dev; do $(BIN)/uv pip compile --quiet --generate-hashes --universal \
+	for set in core server dev; do $(BIN)/uv pip compile --quiet --generate-hashes --universal \
 	  --python-version 3.11 --no-emit-index-url --no-header \
 	  --output-file requirements/$$set.txt requirements/$$set.in; done
 

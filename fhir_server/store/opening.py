@@ -12,6 +12,7 @@ from fhir_server.config import Settings
 from fhir_server.model.problem import BadRequest, Unavailable
 from fhir_server.store.base import Store
 from fhir_server.store.blobs import Blobs, LocalBlobs, MemoryBlobs
+from fhir_server.store.erase_log import Entry, EraseLog, EraseLogError
 from fhir_server.store.memory import MemoryStore
 from fhir_server.store.sqlite import opening as sqlite
 
@@ -32,17 +33,24 @@ async def _open_store(settings: Settings, role: str) -> Store:
     if settings.store == "memory:":
         return MemoryStore()
     if settings.on_mongodb:
-        return await mongo_opener()(settings.store)
+        return await mongo_opener()(settings.store, _erased(settings))
     return await sqlite.open_store(settings.data, role, most_slow=settings.max_slow)
 
 
-def mongo_opener() -> Callable[[str], Coroutine[Any, Any, Store]]:
+def _erased(settings: Settings) -> list[Entry]:
+    try:
+        return EraseLog(settings.erased).entries()
+    except (EraseLogError, OSError) as error:
+        raise Unavailable(f"the erase log cannot be read: {error}") from None
+
+
+def mongo_opener() -> Callable[[str, list[Entry]], Coroutine[Any, Any, Store]]:
     """Raises Unavailable without the driver, which only this store needs."""
     try:
-        from fhir_server.store.mongo.opening import open_store
+        from fhir_server.store.mongo.opening import open_kept
     except ImportError:
         raise Unavailable("a MongoDB store needs its driver: install vehr[mongo]") from None
-    return open_store
+    return open_kept
 
 
 def search_opener() -> Callable[[Store, Settings], Store]:

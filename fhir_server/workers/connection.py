@@ -88,7 +88,15 @@ class Connection(Protocol):
 
     def on_headers_complete(self) -> None:
         self.arriving, self._in_head = None, False
+        if self.url[:1] != b"/" and b"://" in self.url:
+            self._take_host()
         super().on_headers_complete()
+
+    def _take_host(self) -> None:
+        """A target that is a whole URL names the host, not the header (RFC 9112 3.2.2)."""
+        rest = self.url.partition(b"://")[2]
+        host = rest.partition(b"/")[0].partition(b"?")[0]
+        self.headers[:] = [*(pair for pair in self.headers if pair[0] != b"host"), (b"host", host)]
 
     def on_message_complete(self) -> None:
         self.arriving, self._whole = None, True

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -30,11 +31,7 @@ def bench(engine: Engine) -> Iterator[Bench]:
         yield Bench(Told(MemoryStore(), connect(engine.url)), runner)
 
 
-Made = Callable[[], Bench]
-
-
-@pytest.fixture(params=["small", "real"])
-def place(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
+def engine_place(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
     """(URL, secret) of the small engine, and of a real one where there is one."""
     if request.param == "small":
         with started() as engine:
@@ -43,6 +40,9 @@ def place(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
     if REAL not in os.environ:
         pytest.skip(f"no Elasticsearch: set {REAL} (and {SECRET})")
     yield os.environ[REAL], os.environ.get(SECRET, "")
+
+
+place = pytest.fixture(params=["small", "real"])(engine_place)
 
 
 @pytest.fixture
@@ -54,8 +54,9 @@ def anywhere(place: tuple[str, str]) -> Iterator[Bench]:
         runner.run(dropped(store))
 
 
-async def dropped(store: Told) -> None:
+async def dropped(store: Any) -> None:
     """Leaves nothing behind in the engine."""
+    await store.follower.close()
     kept = await store.follower.states.read()
     await store.follower.drop(kept.state.names if kept.state is not None else ())
     await store.close()

@@ -151,13 +151,15 @@ class Index:
 
 
 class Engine:
-    """``answers``: (method, path) of what was asked. ``fault``: what it does instead of its
+    """``asked``: (method, path) of every request. ``named``: how many names it has given.
+    ``fault``: what it does instead of its
     work. ``secret``: what the header Authorization must be, if anything."""
 
     def __init__(self) -> None:
         self.indices: dict[str, Index] = {}
         self.aliases: dict[str, str] = {}
         self.asked: list[tuple[str, str]] = []
+        self.named = 0
         self.wrong: list[str] = []
         self.fault = ""
         self.secret = ""
@@ -270,6 +272,7 @@ class Engine:
             {"_index": name, "_id": r[0], "_version": r[1], "_score": None, "sort": key}
             for key, r in keyed[: body["size"]]
         ]
+        self.named += len(hits)
         failed = 1 if self.fault == "shard" else 0
         return {
             "took": 1,

@@ -6,7 +6,6 @@ engine has come and however small its pages are.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from random import Random
 from typing import Any
 from unittest import mock
@@ -21,7 +20,7 @@ from fhir_server.store.elastic import follower, index, searching
 from fhir_server.store.elastic.cluster import connect
 from fhir_server.store.memory import MemoryStore
 from tests.elastic.building import Told
-from tests.elastic.engine import Engine, started
+from tests.elastic.conftest import dropped, engine_place
 from tests.store.building import Bench
 from tests.store.test_differential import (
     PARAMS,
@@ -72,17 +71,14 @@ asked = st.builds(
 )
 
 
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    with started() as found:
-        yield found
+places = pytest.fixture(scope="module", name="place", params=["small", "real"])(engine_place)
 
 
 @pytest.mark.parametrize("page", [1, 3, 1001])
 @settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 10**9), come=st.integers(0, 3), some=st.lists(asked, min_size=8))
 def test_the_same_as_alone(
-    engine: Engine, page: int, seed: int, come: int, some: list[Search]
+    place: tuple[str, str], page: int, seed: int, come: int, some: list[Search]
 ) -> None:
     chance = Random(seed)
     limits: list[Any] = [
@@ -97,7 +93,7 @@ def test_the_same_as_alone(
         for limit in limits:
             limit.start()
         try:
-            beside = Bench(Told(MemoryStore(), connect(engine.url), PARAMS), runner)
+            beside = Bench(Told(MemoryStore(), connect(*place), PARAMS), runner)
             alone = Bench(MemoryStore(), runner)
             cuts = sorted(chance.randrange(len(history) + 1) for _ in range(come))
             live: dict[str, set[str]] = {"beside": set(), "alone": set()}
@@ -108,11 +104,7 @@ def test_the_same_as_alone(
                     assert runner.run(beside.store.follower.follow())  # type: ignore[attr-defined]
             for search in some:
                 assert all_pages(beside, search) == all_pages(alone, search), search
-            runner.run(beside.store.close())
+            runner.run(dropped(beside.store))
         finally:
             for limit in limits:
                 limit.stop()
-    with engine.lock:
-        engine.indices.clear()
-        engine.aliases.clear()
-        assert not engine.wrong, engine.wrong

@@ -41,8 +41,8 @@ def search(where: Any = BONE, count: int = 50) -> Search:
     return Search((Scan("Condition", where),), count=count, total="exact")
 
 
-def searched(bench: Bench) -> Told:
-    assert isinstance(bench.store, Told)
+def searched(bench: Bench) -> SearchedStore:
+    assert isinstance(bench.store, SearchedStore)
     return bench.store
 
 
@@ -255,7 +255,6 @@ def test_it_is_made_anew_beside_the_one_in_use(bench: Bench, engine: Engine) -> 
         position = bench.do(searched(bench).rebuild(lambda *at: told.append(at)))
     assert position == 21 and told[-1] == (21, 21)
     assert set(engine.aliases) == {name} and len(engine.index.seen) == 21
-    assert isinstance(bench.store, SearchedStore)
 
 
 def test_what_is_erased_meanwhile_is_gone_from_both(bench: Bench, engine: Engine) -> None:

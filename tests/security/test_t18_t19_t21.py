@@ -106,6 +106,27 @@ async def test_t19_hosts(lines: tuple[str, ...]) -> None:
         outcome(await (await host.send(text.encode())).rest(), 400)
 
 
+@pytest.mark.parametrize(
+    ("target", "host", "status"),
+    [
+        ("http://evil.example/fhir/metadata", "localhost", 400),
+        ("http://localhost@evil.example/fhir/metadata", "localhost", 400),
+        ("http://evil.example?/fhir/metadata", "localhost", 400),
+        ("http://localhost/fhir/metadata", "evil.example", 200),
+        ("http://localhost:8080/fhir/metadata", "localhost", 200),
+    ],
+)
+async def test_t19_targets_that_are_whole_urls(target: str, host: str, status: int) -> None:
+    """Their host counts, not the header's (RFC 9112 3.2.2)."""
+    async with hosted() as host_:
+        lines = (f"GET {target} HTTP/1.1", f"Host: {host}", "Connection: close", "", "")
+        answer = await (await host_.send("\r\n".join(lines).encode())).rest()
+        if status == 400:
+            outcome(answer, 400)
+        else:
+            assert answer.startswith(b"HTTP/1.1 200")
+
+
 INSIDE = re.compile(
     r"Traceback|File \"|\.py\b|sqlite|SELECT |line \d+, in|site-packages|0x[0-9a-f]{6}"
 )

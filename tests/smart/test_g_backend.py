@@ -63,7 +63,6 @@ def test_g02_g03_other_grants_and_types(backend: Server) -> None:
     assert ask(backend, signed(claims()), client_id="other").status_code == 401
 
 
-NOW = int(time.time())
 BAD_CLAIMS: list[Json] = [
     {"iss": "nobody"},
     {"iss": None},
@@ -73,25 +72,28 @@ BAD_CLAIMS: list[Json] = [
     {"aud": "http://127.0.0.1:8080/auth"},
     {"aud": None},
     {"aud": TOKEN_URL + "/"},
-    {"exp": NOW - 60},
-    {"exp": NOW + 3600},
+    {"exp": lambda now: now - 60},
+    {"exp": lambda now: now + 3600},
     {"exp": 10**12},
-    {"exp": str(NOW + 200)},
+    {"exp": lambda now: str(now + 200)},
     {"exp": True},
-    {"exp": float(NOW + 200)},
+    {"exp": lambda now: float(now + 200)},
     {"exp": None},
     {"jti": None},
     {"jti": ""},
     {"jti": 7},
-    {"nbf": NOW + 600},
-    {"iat": NOW + 600},
+    {"nbf": lambda now: now + 600},
+    {"iat": lambda now: now + 600},
     {"iat": "now"},
 ]
+"""A function is given the time of the test: names that hold a time differ between processes."""
 
 
-@pytest.mark.parametrize("changed", BAD_CLAIMS, ids=str)
-def test_g04_to_g12_claims(backend: Server, changed: Json) -> None:
-    answer = ask(backend, signed(claims(**changed)))
+@pytest.mark.parametrize("number", range(len(BAD_CLAIMS)))
+def test_g04_to_g12_claims(backend: Server, number: int) -> None:
+    [(name, value)] = BAD_CLAIMS[number].items()
+    value = value(int(time.time())) if callable(value) else value
+    answer = ask(backend, signed(claims(**{name: value})))
     assert answer.status_code == 401 and answer.json()["error"] == "invalid_client"
     assert "access_token" not in answer.text
 
@@ -107,7 +109,7 @@ def test_g11_a_jti_is_good_once_also_after_a_restart(tmp_path: Path) -> None:
         assert ask(server, signed(claims())).status_code == 200
 
 
-def test_g13_to_g21_signatures_and_headers(backend: Server) -> None:
+def test_g13_to_g22_signatures_and_headers(backend: Server) -> None:
     secret = json.dumps(RSA.as_dict(private=False)).encode()
     header = {"alg": "HS256", "kid": "rsa", "typ": "JWT"}
     unsigned = raw(header, claims()).rsplit(".", 1)[0]

@@ -337,8 +337,16 @@ class Windows:
             return Page((), total=total)
         named = replace(search, scans=narrowed(search.scans, self._found), total="none")
         page = await self._store.run(named, trace)
-        moved = any(self._found.get(s.key) != s.seq for s in page.matches)
-        return None if moved else replace(page, total=total)
+        return None if self._moved(page) else replace(page, total=total)
+
+    def _moved(self, page: Page) -> bool:
+        """Has something of it left its place since it was found?"""
+        if self._search.rest is not None:
+            return False
+        more = len(self._found) > self._search.count
+        whole = len(page.matches) == min(len(self._found), self._search.count)
+        stays = all(self._found.get(s.key) == s.seq for s in page.matches)
+        return not (whole and stays and (page.next is not None) == more)
 
     def _full(self, upto: int | None) -> bool:
         """Is the page known, when all up to this place is?"""

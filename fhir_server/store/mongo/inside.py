@@ -1,22 +1,22 @@
 """Contained resources: https://hl7.org/fhir/R4/references.html#contained
 
 A document says which types its resource contains; what a scan asks of them is judged on its
-values. A search that asks more of them than that is refused.
+values.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
+from typing import assert_never
 
-from fhir_server.model.problem import BadRequest
 from fhir_server.model.resource import Key
 from fhir_server.search import plan
 from fhir_server.search.plan import Predicate, Scan
 from fhir_server.search.values import ContainedValue, IndexValues
 from fhir_server.search.words import contained_body
 from fhir_server.store.mongo.documents import Row
-from fhir_server.store.mongo.joining import joins
+from fhir_server.store.mongo.joining import Join, joins
 
 Contained = Callable[[str, str], Awaitable[bool]]
 """(type, type): does some resource of the first contain one of the second?"""
@@ -25,10 +25,11 @@ Contained = Callable[[str, str], Awaitable[bool]]
 class InnerRow(Row):
     """A contained resource as a row."""
 
-    __slots__ = ("_inner",)
+    __slots__ = ("_inner", "container")
 
     def __init__(self, container: Row, number: int, inner: ContainedValue) -> None:
         super().__init__(container.document, container._codec)
+        self.container = container
         self.key = Key(inner.type, inner.id)
         self._values = inner.values
         self._inner = contained_body(container.body, number)
@@ -39,7 +40,9 @@ class InnerRow(Row):
 
 
 def contained(row: Row) -> list[InnerRow]:
-    return [InnerRow(row, number, one) for number, one in enumerate(row.values.contained)]
+    """What a resource contains; for what is contained itself, that and what lies beside it."""
+    top = row.container if isinstance(row, InnerRow) else row
+    return [InnerRow(top, number, one) for number, one in enumerate(top.values.contained)]
 
 
 def led(row: Row, values: IndexValues, param: str) -> list[InnerRow]:
@@ -49,10 +52,7 @@ def led(row: Row, values: IndexValues, param: str) -> list[InnerRow]:
 
 
 async def narrowed(predicate: Predicate, type_: str, some: Contained) -> Predicate:
-    """The predicate of a scan without the contained resources that there are none of.
-
-    Raises BadRequest if it asks what those that there are refer to.
-    """
+    """The predicate of a scan without the contained resources that there are none of."""
     match predicate:
         case plan.All(parts):
             return plan.All(tuple([await narrowed(part, type_, some) for part in parts]))
@@ -66,25 +66,40 @@ async def narrowed(predicate: Predicate, type_: str, some: Contained) -> Predica
             return plan.Not(await narrowed(part, type_, some))
         case plan.Chain(inside=inside) if inside:
             there = [scan for scan in inside if await some(type_, scan.type)]
-            return replace(predicate, inside=tuple(map(_judged, there)))
+            return replace(predicate, inside=tuple(there))
         case plan.Contains(scan):
-            return plan.Contains(_judged(scan)) if await some(type_, scan.type) else plan.FALSE
+            return predicate if await some(type_, scan.type) else plan.FALSE
         case _:
             return predicate
 
 
-def _judged(scan: Scan) -> Scan:
-    if any(True for _ in joins(scan.where)) or _contains(scan.where):
-        text = "what a contained resource refers to is not searched on MongoDB"
-        raise BadRequest(text, code="not-supported")
-    return scan
-
-
-def _contains(predicate: Predicate) -> bool:
+def asked(predicate: Predicate) -> Iterator[tuple[str, Join]]:
+    """The joins that are asked of contained resources and of what contains them, with the type
+    that each is asked of."""
     match predicate:
-        case plan.All(parts) | plan.Any(parts):
-            return any(map(_contains, parts))
+        case plan.All(parts) | plan.Any(parts) | plan.Composite(_, parts):
+            for part in parts:
+                yield from asked(part)
         case plan.Not(part):
-            return _contains(part)
+            yield from asked(part)
+        case plan.Chain(inside=scans):
+            for scan in scans:
+                yield from _asked_inside(scan)
+        case plan.Contains(scan):
+            yield from _asked_inside(scan)
         case _:
-            return isinstance(predicate, plan.Contains)
+            return
+
+
+def _asked_inside(scan: Scan) -> Iterator[tuple[str, Join]]:
+    yield from asked(scan.where)
+    for node in joins(scan.where):
+        match node:
+            case plan.Chain():
+                yield scan.type, node
+            case plan.Has(source):
+                # Only the container can refer to what it contains.
+                yield from ((source.type, inner) for inner in joins(source.where))
+                yield from asked(source.where)
+            case _:
+                assert_never(node)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from bson.codec_options import CodecOptions
@@ -14,9 +14,11 @@ from pymongo.read_preferences import ReadPreference
 from pymongo.uri_parser import parse_uri
 
 from fhir_server.model.problem import Unavailable
+from fhir_server.store.erase_log import Entry
 from fhir_server.store.mongo.documents import Document
 from fhir_server.store.mongo.failing import answering
 from fhir_server.store.mongo.lines import Lines
+from fhir_server.store.mongo.reapplying import reapply
 from fhir_server.store.mongo.schema import Database, migrate, require_whole
 from fhir_server.store.mongo.store import MongoStore
 from fhir_server.store.mongo.writer import DURABLE
@@ -89,3 +91,15 @@ async def open_store(url: str, now: Callable[[], float] = time.time) -> MongoSto
     except BaseException:
         await client.close()
         raise
+
+
+async def open_kept(url: str, log: Iterable[Entry]) -> MongoStore:
+    """The same; what the erase log names and the database does not know to be erased, because it
+    is an older copy of it, is erased first."""
+    store = await open_store(url)
+    try:
+        await reapply(store, log)
+    except BaseException:
+        await store.close()
+        raise
+    return store

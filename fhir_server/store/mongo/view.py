@@ -17,7 +17,7 @@ from fhir_server.search.values import CANONICAL, IndexValues
 from fhir_server.search.words import remembered
 from fhir_server.store.mongo.documents import OLD, VERSION, Document, Row, name
 from fhir_server.store.mongo.filters import Filters, Joined
-from fhir_server.store.mongo.inside import InnerRow, contained, led, narrowed
+from fhir_server.store.mongo.inside import InnerRow, asked, contained, led, narrowed
 from fhir_server.store.mongo.joining import (
     Join,
     canonically,
@@ -106,8 +106,7 @@ class View:
         return [r for r in older if self.holds(scan.where, r)]
 
     async def _road(self, scan: Scan, order: Order) -> Road:
-        for node in joins(scan.where):
-            await self._resolve(node, scan.type)
+        await self._resolved(scan)
         tables = self._tables
         filters = Filters(tables.keys, scan.type, self._joined)
         planner = Planner(tables.keys, scan, filters, tables.counts, self._length)
@@ -176,6 +175,12 @@ class View:
 
     # --- joins ----------------------------------------------------------------------
 
+    async def _resolved(self, scan: Scan) -> None:
+        for node in joins(scan.where):
+            await self._resolve(node, scan.type)
+        for type_, node in asked(scan.where):
+            await self._resolve(node, type_)
+
     async def _resolve(self, node: Join, type_: str) -> None:
         """Finds the other side of a join, if that is not too much."""
         if (type_, node) in self._open:
@@ -225,11 +230,13 @@ class View:
 
     async def _join(self, type_: str, parts: Iterable[Predicate], rows: list[Row]) -> None:
         """Answers the joins that were too large to be found at once, for these rows."""
-        for node in dict.fromkeys(n for part in parts for n in joins(part)):
+        inner = {node for part in parts for _, node in asked(part)}
+        for node in dict.fromkeys((*(n for part in parts for n in joins(part)), *inner)):
             match node:
                 case plan.Chain() if node not in self._joined.chains:
+                    held = [c for r in rows for c in contained(r)] if node in inner else []
                     for target in node.targets:
-                        await self._look_up(target, node, rows)
+                        await self._look_up(target, node, [*rows, *held])
                 case plan.Has() if (type_, node) not in self._joined.has:
                     for row in rows:
                         if (node, row.key) not in self._known:
@@ -327,6 +334,10 @@ class View:
                 if names is not None:
                     return not names.keys().isdisjoint(to)
                 return any(self._known[t, n] for n in to for t in targets)
+            case plan.Has() if isinstance(row, InnerRow):
+                top = row.container
+                mine = [one.key for one in led(top, top.values, predicate.param)]
+                return row.key in mine and self._in(predicate.source, top)
             case plan.Has():
                 ids = self._joined.has.get((row.key.type, predicate))
                 if ids is not None:
@@ -365,11 +376,10 @@ class View:
 
     def _inside(self, rows: list[InnerRow], scans: Sequence[Scan]) -> bool:
         """Is one of these contained resources what one of the scans finds?"""
-        return any(
-            row.key.type == scan.type and self.holds(scan.where, row)
-            for row in rows
-            for scan in scans
-        )
+        return any(self._in(scan, row) for row in rows for scan in scans)
+
+    def _in(self, scan: Scan, row: Row) -> bool:
+        return row.key.type == scan.type and self.holds(scan.where, row)
 
     async def select(self, scan: Scan, rows: list[Row]) -> list[Row]:
         """Those of these rows that a scan finds."""
@@ -377,7 +387,6 @@ class View:
         if scan.where == plan.TRUE or not some:
             return some
         scan = await self._narrowed(scan)
-        for node in joins(scan.where):
-            await self._resolve(node, scan.type)
+        await self._resolved(scan)
         await self._join(scan.type, [scan.where], some)
         return [row for row in some if self.holds(scan.where, row)]
