@@ -15,7 +15,9 @@ import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import sha256
 from importlib.resources import files
+from pathlib import Path
 from typing import Any, Final
 
 from fhir_server.access.consent.codes import (
@@ -30,6 +32,7 @@ from fhir_server.access.consent.codes import (
     level,
 )
 from fhir_server.model.exchange import Json
+from fhir_server.model.problem import Unavailable
 from fhir_server.search.values import IndexValues, TokenValue, fold
 
 LABEL: Final = "_label"
@@ -167,8 +170,23 @@ _WRITTEN: Final = frozenset({"text", "display", "description", "title", "conclus
 
 
 def shipped_rules() -> tuple[Sensitivity, ...]:
-    """The rules of ``sensitivity.toml``, which a domain may extend."""
+    """The rules of ``sensitivity.toml``."""
     return parse_rules((files(__package__) / "sensitivity.toml").read_text(encoding="utf-8"))
+
+
+def sensitivity_rules(further: Path | None) -> tuple[Sensitivity, ...]:
+    """The shipped rules, and those of a domain's own file. Unavailable for one that is none."""
+    try:
+        own = parse_rules(further.read_text(encoding="utf-8")) if further is not None else ()
+    except (OSError, ValueError) as error:
+        raise Unavailable(f"the rules of sensitivity in {further}: {error}") from None
+    return (*shipped_rules(), *own)
+
+
+def digest_of(rules: Iterable[Sensitivity]) -> str:
+    """Names a set of rules: what was labelled by others is labelled anew."""
+    told = [(r.code, sorted((s, *c) for s, c in r.codes.items()), r.words) for r in rules]
+    return sha256(repr(told).encode()).hexdigest()
 
 
 def parse_rules(text: str) -> tuple[Sensitivity, ...]:
