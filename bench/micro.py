@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import time
 from collections.abc import Awaitable, Callable
@@ -26,6 +27,7 @@ from fhir_server.config import Settings
 from fhir_server.store.base import Store
 from fhir_server.store.mongo.opening import open_store as open_mongo
 from fhir_server.store.sqlite.opening import open_store
+from fhir_server.workers.process import COLLECT
 from tests.mongodb import new_url
 
 SMALL = 12
@@ -183,6 +185,9 @@ async def figures(
     while len(record.patients) < 6:
         await record.transaction()
     await record.create(rounds=rounds)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*COLLECT)
     await IDLE.look()
     return {
         "echo": await best(lambda: echoed(raw), batches),

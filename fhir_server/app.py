@@ -351,7 +351,8 @@ async def serving(
 
     https, token = domain.settings.base_url.startswith("https:"), domain.settings.metrics_token
     with data_folder(domain.settings) as folder:
-        keeping = recording(folder, domain.engine, domain.base, open_=open_)
+        days = domain.settings.audit_days
+        keeping = recording(folder, domain.engine, domain.base, open_=open_, days=days)
         async with keeping as (audit, engine):
             log = domain.identities.log if audit is None else SecurityTrail(audit)
             identities = replace(domain.identities, log=log)

@@ -142,6 +142,14 @@ class LimitSettings:
         default=24,
         metadata=of("JOB_HOURS", as_positive, "How long ended jobs and their files stay."),
     )
+    audit_days: int = field(
+        default=0,
+        metadata=of(
+            "AUDIT_DAYS",
+            as_count,
+            "Days that the audit trail is kept; older chains go with their rows; 0: for ever.",
+        ),
+    )
     user_rate: int = field(
         default=6000,
         metadata=of(

@@ -62,7 +62,14 @@ NEW_CLIENT: Final = _object(("id",), {"id": _TEXT, **_OF_CLIENT})
 CLIENT_CHANGE: Final = _object((), _OF_CLIENT)
 NEW_RELATION: Final = _object(
     ("user", "patient", "kind"),
-    {"user": _TEXT, "patient": _TEXT, "kind": _TEXT, "start": _INSTANT, "end": _INSTANT},
+    {
+        "user": _TEXT,
+        "patient": _TEXT,
+        "kind": _TEXT,
+        "start": _INSTANT,
+        "end": _INSTANT,
+        "untilAge": {"type": "integer", "minimum": 1, "maximum": 150},
+    },
 )
 INVITATION: Final[Schema] = {
     "type": "object",

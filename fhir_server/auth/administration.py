@@ -100,6 +100,7 @@ class Administration:
         return user
 
     async def add_client(self, client: Client) -> None:
+        _usable(client)
         await self._of.clients.add(client)
         await self._told("add", f"client/{client.id}")
 
@@ -110,6 +111,7 @@ class Administration:
             raise NotFound(f"the client {id_!r} is not known")
         made = replace(change(found), id=id_)
         check(made)
+        _usable(made)
         await self._of.clients.change(id_, **made.row())
         await self._told("change", f"client/{id_}")
         return made
@@ -181,3 +183,9 @@ class Administration:
             "admin", "success", patient=patient, reason=act, target=target, **actor
         )
         await self._of.log.record(event)
+
+
+def _usable(client: Client) -> None:
+    """BadRequest for a client that could never get a token."""
+    if client.method == "public" and not client.redirects:
+        raise BadRequest("a public client needs an address to redirect to")

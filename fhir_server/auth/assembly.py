@@ -32,7 +32,8 @@ def rules_of(settings: Settings, face: str) -> Rules:
     """``face``: the path of the base that tokens are for."""
     required = settings.second_factor == "required"
     registration = settings.registration == "token"
-    return Rules(settings.domain, settings.base_url, face, required, registration)
+    zone = settings.time_zone
+    return Rules(settings.domain, settings.base_url, face, required, registration, zone)
 
 
 def authorization_server(
@@ -62,7 +63,7 @@ def authorization_server(
         approvals=Approvals(records, identities.tokens, sessions, ring.seals),
         assertions=Assertions(records, outbound, rules.url("token")),
         negotiation=Negotiation(frozenset(types), compile_filter),
-        record=_record(session),
+        record=record_of(session),
         rates=rates,
         external=_external(provider, outbound, records.now, rules) if provider else None,
     )
@@ -74,7 +75,9 @@ def _external(
     return External(provider, outbound, now, rules.url("external/callback"))
 
 
-def _record(session: Session) -> Record:
+def record_of(session: Session) -> Record:
+    """The record as a system session sees it."""
+
     async def charts(patients: tuple[str, ...]) -> list[Chart]:
         found: list[Chart] = []
         for start in range(0, len(patients), TOGETHER):

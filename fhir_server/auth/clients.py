@@ -137,8 +137,6 @@ def check(client: Client) -> None:
         raise BadRequest("a client that signs needs its keys")
     if client.method == "secret" and not client.secret:
         raise BadRequest("a client with a secret needs it")
-    if client.method == "public" and not client.redirects:
-        raise BadRequest("a public client needs an address to redirect to")
     for uri in client.redirects:
         check_redirect(uri)
 

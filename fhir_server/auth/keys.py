@@ -36,8 +36,14 @@ class Keys:
         self._stamp: tuple[int, int] = (0, 0)
         self._ring: dict[str, Any] = {}
         self._keys: list[RSAKey] = []
+        self._seals = Seals(b"")
         self._read()
-        self.seals = Seals(b64decode(self._ring["secret"]))
+
+    @property
+    def seals(self) -> Seals:
+        """Under the secret of the file, and for a while under the one before."""
+        self._read()
+        return self._seals
 
     def signing(self) -> RSAKey:
         """The newest key."""
@@ -70,6 +76,14 @@ class Keys:
             _write(self._path, self._ring)
         return str(made["key"]["kid"])
 
+    def reseal(self) -> None:
+        """A new secret behind sealed values; pages that people have open still work."""
+        self._read()
+        former = self._ring["secret"]
+        self._take({**self._ring, "secret": _new_secret(), "former": former})
+        if self._path is not None:
+            _write(self._path, self._ring)
+
     def _read(self) -> None:
         if self._path is None:
             if not self._ring:
@@ -87,6 +101,8 @@ class Keys:
 
     def _take(self, ring: dict[str, Any]) -> None:
         self._ring = ring
+        secrets_ = [ring[name] for name in ("secret", "former") if name in ring]
+        self._seals.rekey(*map(b64decode, secrets_))
         self._keys = [RSAKey.import_key(row["key"]) for row in ring["keys"]]
 
 
@@ -96,7 +112,11 @@ def _new_key(now: float) -> dict[str, Any]:
 
 
 def _new_ring(now: float) -> dict[str, Any]:
-    return {"secret": b64encode(os.urandom(32)).decode(), "keys": [_new_key(now)]}
+    return {"secret": _new_secret(), "keys": [_new_key(now)]}
+
+
+def _new_secret() -> str:
+    return b64encode(os.urandom(32)).decode()
 
 
 def _write_once(path: Path, ring: dict[str, Any]) -> None:

@@ -6,8 +6,11 @@ A row, not a flag: it has a start and an end, and what has ended is kept.
 from __future__ import annotations
 
 import re
+from calendar import isleap
 from dataclasses import dataclass
+from datetime import date, datetime
 from typing import Final
+from zoneinfo import ZoneInfo
 
 from fhir_server.access.ports import LedgerWrite, Row
 from fhir_server.auth.records import Records
@@ -21,8 +24,9 @@ _WORD = re.compile(r"[a-z][a-z0-9-]{0,31}")
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """``kind``: registration, referral, episode, care-team, delegate, … ``start`` and ``end``:
-    epoch seconds; in force from ``start`` to before ``end``.
+    """``kind``: registration, referral, episode, care-team, delegate (who acts for the patient: a
+    parent, a guardian), … ``start`` and ``end``: epoch seconds; in force from ``start`` to before
+    ``end``.
     """
 
     user: str
@@ -70,6 +74,20 @@ class Relations:
 
     async def all(self) -> list[Relation]:
         return [_relation(row) for row in await self._records.scan(KIND)]
+
+
+def birthday(born: str, age: int, zone: str) -> float:
+    """The epoch second at which somebody becomes so old; of a birth date that is not whole, the
+    earliest that it could be. BadRequest without one.
+    """
+    try:
+        year, month, day = (int(part) for part in f"{born}-01-01"[:10].split("-"))
+        # Who is born on 29 February is of age on 1 March of other years.
+        leap = (month, day) == (2, 29) and not isleap(year + age)
+        found = date(year + age, 3, 1) if leap else date(year + age, month, day)
+    except ValueError:
+        raise BadRequest("the patient has no birth date to count from") from None
+    return datetime(found.year, found.month, found.day, tzinfo=ZoneInfo(zone)).timestamp()
 
 
 def _write(relation: Relation) -> LedgerWrite:

@@ -67,6 +67,7 @@ class Rules:
     face: str
     required: bool
     registration: bool = False
+    time_zone: str = "UTC"
 
     @property
     def issuer(self) -> str:

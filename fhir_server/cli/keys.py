@@ -10,13 +10,23 @@ import typer
 from fhir_server.auth.keys import Keys
 from fhir_server.cli.settings import Data, lasting, settings_of
 
-keys = typer.Typer(help="Signing keys: rotate, list.", no_args_is_help=True)
+keys = typer.Typer(help="Keys: rotate, reseal, list.", no_args_is_help=True)
 
 
 @keys.command()
 def rotate(data: Data = None) -> None:
     """Sign with a new key from now on; the old one stays published for a day."""
     print(Keys(lasting(settings_of(data)).data, time.time).rotate())
+
+
+@keys.command()
+def reseal(data: Data = None) -> None:
+    """Replace the secret behind pages and derived tokens; the one before is still understood.
+
+    Twice: nothing that was sealed until now is.
+    """
+    Keys(lasting(settings_of(data)).data, time.time).reseal()
+    print("replaced the sealing secret")
 
 
 @keys.command("list")

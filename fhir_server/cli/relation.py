@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated
@@ -9,11 +10,13 @@ from zoneinfo import ZoneInfo
 
 import typer
 
+from fhir_server.app import opened
+from fhir_server.auth.assembly import record_of
 from fhir_server.auth.identities import Identities
-from fhir_server.auth.relations import FOREVER, Relation
-from fhir_server.cli.settings import Data, settings_of
+from fhir_server.auth.relations import FOREVER, Relation, birthday
+from fhir_server.cli.settings import Data, lasting, settings_of
 from fhir_server.cli.user import administering, beside
-from fhir_server.config import SettingsError
+from fhir_server.config import Settings, SettingsError
 
 relation = typer.Typer(help="Care relationships: add, list, end.", no_args_is_help=True)
 
@@ -25,9 +28,12 @@ Patient = Annotated[str, typer.Option(help="Id of the patient.")]
 def add(
     user: User,
     patient: Patient,
-    kind: Annotated[str, typer.Option(help="registration, referral, episode, care-team, …")],
+    kind: Annotated[str, typer.Option(help="registration, referral, care-team, delegate, …")],
     since: Annotated[str, typer.Option("--from", help="First day; default now.")] = "",
     until: Annotated[str, typer.Option(help="Last day; default open.")] = "",
+    until_age: Annotated[
+        int, typer.Option("--until-age", min=0, max=150, help="To this birthday of the patient.")
+    ] = 0,
     data: Data = None,
 ) -> None:
     """Begin a care relationship, or change its end."""
@@ -36,10 +42,21 @@ def add(
     start = _day(since, zone).timestamp() if since else 0.0
     end = (_day(until, zone) + timedelta(days=1)).timestamp() if until else FOREVER
 
+    if until_age:
+        end = min(end, birthday(_born(settings, patient), until_age, settings.time_zone))
     begin = start or time.time()
     made = Relation(user, patient, kind, begin, end)
     administering(settings, lambda admin: admin.add_relation(made))
     print(f"{user} cares for Patient/{patient} ({kind})")
+
+
+def _born(settings: Settings, patient: str) -> str:
+    async def found() -> str:
+        async with opened(lasting(settings)) as domain:
+            record = record_of(domain.system_session("relations"))
+            return "".join(chart.born for chart in await record.charts((patient,)))
+
+    return asyncio.run(found())
 
 
 def _day(text: str, zone: ZoneInfo) -> datetime:

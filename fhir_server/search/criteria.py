@@ -33,6 +33,8 @@ from fhir_server.search.textual import parse_text
 from fhir_server.search.words import CONTENT, TEXT
 
 _CONTRARY: Final = {"true": "false", "false": "true"}
+_ESCAPED: Final = re.compile(r"\\[\\,|$]")
+"""https://hl7.org/fhir/R4/search.html#escaping: ``xx\\xx`` is illegal."""
 _ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 
 
@@ -100,6 +102,8 @@ class Criteria:
             raise BadRequest(f"{what} (VEHR_MAX_CHAIN)", code="too-costly")
 
     def _alternatives(self, name: str, value: str) -> tuple[str, ...]:
+        if "\\" in value and "\\" in _ESCAPED.sub("", value):
+            raise BadRequest(f"{name}: a backslash stands only before one of , | $ \\")
         values = split(value, ",")
         most = self.context.limits.values
         if len(values) > most:

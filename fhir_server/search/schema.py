@@ -170,8 +170,10 @@ def _named(
     for code, (definition, paths) in found.items():
         if definition.type == "composite":
             parts = _parts(definition, paths, parameters, found, definitions)
-            parameters[code] = replace(parameters[code], components=parts)
-    used = {name for p in parameters.values() for name in p.indexes} - set(COLUMNS)
+            flat = all(not path.hops for path in paths) and all(part.outer for part in parts)
+            parameters[code] = replace(parameters[code], components=parts, flat=flat)
+    read = [p for p in parameters.values() if not p.flat]
+    used = {name for p in read for name in p.indexes} - set(COLUMNS)
     return parameters, tuple(
         Index(code, found[code][0].type, found[code][1]) for code in sorted(used)
     )

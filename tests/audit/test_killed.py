@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import httpx
+import pytest
 from typer.testing import CliRunner
 
 from fhir_server.app import opened
@@ -27,10 +28,12 @@ async def _token(data: Path) -> str:
         return await domain.tokens.issue(scope="system/*.cruds", minutes=60, client="killed")
 
 
-def _started(data: Path, port: int) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "fhir_server", "serve", "--port", str(port)]
+def _started(data: Path, port: int, *more: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "fhir_server", "serve", "--port", str(port), *more]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("VEHR_")}
-    process = subprocess.Popen([*command, "--data", str(data)], env=environment)
+    process = subprocess.Popen(
+        [*command, "--data", str(data)], env=environment, start_new_session=True
+    )
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
@@ -83,3 +86,43 @@ def test_what_was_answered_is_recorded(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b'"status":201', b'"status":404', 1))
     code, told = run("verify")
     assert code == 1 and "line 2 or the one before it was changed" in told
+
+
+@pytest.mark.slow
+def test_several_workers_are_killed(tmp_path: Path) -> None:
+    """Each has a chain; the next server finds every answer of all of them."""
+    data, port = tmp_path / "data", _free_port()
+    token = asyncio.run(_token(data))
+    headers = {"authorization": f"Bearer {token}"}
+    server = _started(data, port, "--workers", "2")
+    base = f"http://127.0.0.1:{port}/fhir"
+    answered = 0
+    try:
+        made = httpx.post(f"{base}/Patient", json=patient(), headers=headers).json()["id"]
+        for n in range(READS):
+            # A connection of its own each, so that both workers get some.
+            if n % 4:
+                answer = httpx.get(f"{base}/Patient/{made}", headers=headers)
+            else:
+                answer = httpx.post(f"{base}/Observation", json=observation(made), headers=headers)
+            answered += answer.is_success
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+    assert answered == READS
+    lines = [line for line in entries(data) if line["n"]]
+    assert len(lines) == READS + 1
+    verified = CliRunner().invoke(app, ["audit", "verify", "--data", str(data)])
+    assert verified.exit_code == 0, verified.output
+    server = _started(data, port, "--workers", "2")
+    try:
+        # Both workers are asked: they share the index.
+        for _ in range(4):
+            url = f"{base}/AuditEvent?patient={made}&subtype=read,create&_summary=count"
+            found = httpx.get(url, headers=headers, timeout=20)
+            assert found.json()["total"] == READS + 1, found.text
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait()
+    verified = CliRunner().invoke(app, ["audit", "verify", "--data", str(data)])
+    assert verified.exit_code == 0, verified.output

@@ -124,6 +124,7 @@ def sent(secured: Server, route: Route, headers: dict[str, str]) -> tuple[int, s
 
 @pytest.mark.parametrize("name", TOKENS)
 def test_every_route_denies(secured: Server, name: str) -> None:
+    """C16, C17: also a token for another face of the domain."""
     planted(secured)
     headers = authorization(secured, name)
     for route in ROUTES:

@@ -350,6 +350,10 @@ ACTS: dict[str, tuple[Any, Act]] = {
             elsewhere("tests/jobs/test_queue.py::test_ended_jobs_are_forgotten_with_their_files"),
         ),
     ),
+    "audit_days": (
+        400,
+        elsewhere("tests/audit/test_retention.py::test_a_server_removes_what_is_too_old"),
+    ),
     "backup_key": (
         None,
         elsewhere("tests/cli/test_backup.py::test_an_encrypted_backup_restores_whole"),

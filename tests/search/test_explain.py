@@ -24,7 +24,7 @@ QUERIES = (
     ("_id=1,2", "_id in 1, 2"),
     ("code:missing=true", "has a token"),
     ("patient=Patient/1&_include=Observation:subject", "include Observation:subject"),
-    ("code-value-quantity=a$5", "element"),
+    ("component-code-value-quantity=a$5", "element"),
     ("_sort=_lastUpdated", "sort _lastUpdated"),
 )
 

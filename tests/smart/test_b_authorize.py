@@ -247,6 +247,7 @@ def launch_of(server: Server, user: str = "doc", **body: str) -> str:
 
 
 def test_b16_ehr_launch(lasting: Server) -> None:
+    """C13 too: banner, style, intent."""
     scope = "launch openid fhirUser patient/*.rs"
     launch = launch_of(lasting, patient="b", encounter="e-b", intent="reconcile")
     tokens = tokens_for(App(lasting), scope, request={"launch": launch})

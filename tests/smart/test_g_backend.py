@@ -109,7 +109,7 @@ def test_g11_a_jti_is_good_once_also_after_a_restart(tmp_path: Path) -> None:
         assert ask(server, signed(claims())).status_code == 200
 
 
-def test_g13_to_g21_signatures_and_headers(backend: Server) -> None:
+def test_g13_to_g22_signatures_and_headers(backend: Server) -> None:
     secret = json.dumps(RSA.as_dict(private=False)).encode()
     header = {"alg": "HS256", "kid": "rsa", "typ": "JWT"}
     unsigned = raw(header, claims()).rsplit(".", 1)[0]

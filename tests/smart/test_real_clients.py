@@ -263,3 +263,28 @@ def test_pypi_fhirclient_and_fhirpy(other_python: str, hospital: Hospital) -> No
     assert found["patient"] == found["again"] == "a"
     assert found["observations"] == 3 and found["refreshed"] is True
     assert found["found"] == 1 and found["left"] == 0 and found["sync"] is True
+
+
+@pytest.mark.parametrize("language", ["en", "uk", "ru"])
+def test_every_page_at_desktop_and_phone_width(
+    node: Path, chromium: str, hospital: Hospital, tmp_path: Path, language: str
+) -> None:
+    """axe-core (WCAG 2 A and AA) finds nothing, nothing is wider than the screen. The pictures
+    are left in ``VEHR_TEST_SHOTS`` if that names a folder."""
+    if not (node / "node_modules" / "axe-core").exists():
+        missing("axe-core")
+    given = {
+        "chromium": chromium,
+        "root": hospital.root,
+        "client": "page",
+        "redirect": f"{hospital.app}/cb",
+        "scope": f"{SCOPE} launch/encounter user/Practitioner.rs",
+        "user": "doc",
+        "password": WORD,
+        "patient": "a",
+        "language": language,
+        "shots": os.environ.get("VEHR_TEST_SHOTS", str(tmp_path)),
+    }
+    found = run(["node", "pages.mjs"], given, node)
+    assert found["wrong"] == [] and found["token"] == 200
+    assert len(found["seen"]) == 19 and "consent-open" in found["seen"]

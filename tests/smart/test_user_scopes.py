@@ -166,7 +166,7 @@ def test_fhir_user_opens_the_users_own_resource_and_no_other(hospital: Server) -
 
 @pytest.mark.parametrize("role", list(ROLES))
 def test_every_role_by_letter(smart: Server, role: str) -> None:
-    """T04: the table of roles against the requests that use each letter."""
+    """T04, F09: the table of roles against the requests that use each letter."""
     system = smart.bearer("system/*.cruds")
     smart.put("Patient/a", {"resourceType": "Patient", "id": "a"}, headers=system)
     put(smart, "Observation", "o", "a", status="final", code={"text": "x"})

@@ -55,7 +55,8 @@ def _agents(entry: Entry, decision: Decision, view: View) -> list[Json]:
         "network": network(entry, view),
     }
     # The profile wants a user: a client that acts for itself is that.
-    person = user(entry) if entry.user else _client_itself(entry)
+    mine = user(entry, decision.patient, view) if entry.user else None
+    person = mine or _client_itself(entry)
     organisation: Json = {
         "type": codes.concept(codes.PROVIDER),
         "who": {"display": view.base},

@@ -40,6 +40,8 @@ class Chain:
         moment = time.strftime("%Y%m%dT%H%M%S.", time.gmtime(at / 1_000_000))
         self.id = f"{moment}{at % 1_000_000:06}-{os.getpid()}-{secrets.token_hex(4)}"
         self.n = -1
+        self.size = 0
+        self.begun = at
         self.hash = ""
         self._path = folder / (self.id + SUFFIX)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -67,6 +69,7 @@ class Chain:
         if os.write(self._file, whole) != len(whole):
             raise OSError("a line was cut")
         self.n += 1
+        self.size += len(whole)
         self.hash = found
 
     def sync(self) -> None:

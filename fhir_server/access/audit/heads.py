@@ -45,9 +45,11 @@ class HeadKey:
             _write_once(path, b64encode(os.urandom(32)))
             return cls(b64decode(path.read_bytes()))
 
-    def row(self, place: Place, at: int, *, closed: bool) -> LedgerWrite:
-        """The head as a row of the ledger, in place of the one before."""
-        signed = _signed(place, at, closed=closed)
+    def row(self, place: Place, at: int, *, closed: bool, removed: bool = False) -> LedgerWrite:
+        """The head as a row of the ledger, in place of the one before. ``removed``: the chain
+        itself went, for it was old.
+        """
+        signed = _signed(place, at, closed=closed, removed=removed)
         value = {
             "n": place.n,
             "hash": place.hash,
@@ -55,7 +57,7 @@ class HeadKey:
             "closed": closed,
             "key": self.name,
             "signature": b64encode(self._private.sign(signed)).decode(),
-        }
+        } | ({"removed": True} if removed else {})
         return LedgerWrite(KIND, place.chain, value)
 
 
@@ -83,13 +85,19 @@ def place_of(row: Row) -> Place:
     return Place(row.key, row.value["n"], row.value["hash"])
 
 
-def _signed(place: Place, at: int, *, closed: bool) -> bytes:
-    return msgspec.json.encode((*place, at, closed))
+def is_removed(row: Row) -> bool:
+    """Did the chain of this head go in its time?"""
+    return row.value.get("removed") is True
+
+
+def _signed(place: Place, at: int, *, closed: bool, removed: bool) -> bytes:
+    return msgspec.json.encode((*place, at, closed, *(["removed"] if removed else [])))
 
 
 def _signed_row(row: Row) -> bytes:
     value: dict[str, Any] = row.value
-    return _signed(place_of(row), value["at"], closed=value["closed"])
+    closed = value["closed"]
+    return _signed(place_of(row), value["at"], closed=closed, removed=is_removed(row))
 
 
 def _write_once(path: Path, content: bytes) -> None:

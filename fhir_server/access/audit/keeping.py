@@ -17,16 +17,16 @@ from fhir_server.access.engine import Engine
 
 @asynccontextmanager
 async def recording(
-    data: Path, engine: Engine, base: str, *, open_: bool
+    data: Path, engine: Engine, base: str, *, open_: bool, days: int = 0
 ) -> AsyncIterator[tuple[AuditLog | None, Engine]]:
     """The audit trail of this process, while it serves, and the engine that reads it; an open
-    server has none. ``base``: the URL of the FHIR base.
+    server has none. ``base``: the URL of the FHIR base. ``days``: how long chains are kept.
     """
     if open_:
         yield None, engine
         return
     store = engine.store
-    log = AuditLog(data, Heads(store.ledger, committing(store), engine.now))
+    log = AuditLog(data, Heads(store.ledger, committing(store), engine.now, days))
     trail = Trail(data, base, engine.extract)
     await log.start()
     task = asyncio.create_task(log.run())

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +19,8 @@ import structlog
 
 from fhir_server.access.audit.chain import Chain, Place, end_of
 from fhir_server.access.audit.entry import Entry, Recording
-from fhir_server.access.audit.heads import KIND, HeadKey, place_of
+from fhir_server.access.audit.heads import KIND, HeadKey, is_removed, place_of
+from fhir_server.access.audit.retention import expire
 from fhir_server.access.commit import Commit
 from fhir_server.model.problem import Problem, Unavailable
 from fhir_server.store.ledger import Ledger
@@ -29,8 +31,14 @@ FOLDER: Final = "audit"
 SYNC_SECONDS: Final = 0.5
 ANCHOR_TICKS: Final = 120
 """Syncs between two heads: a minute."""
-LARGEST: Final = 1_000_000
-"""Lines of a chain; then another one begins."""
+LARGEST: Final = 256_000_000
+"""Bytes of a chain; then another one begins."""
+LASTS: Final = 86_400_000_000
+"""Microseconds after which another one begins, if there is something in it."""
+TOGETHER: Final = 1000
+"""Patients that one line names; those of more are in several."""
+EXPIRY_TICKS: Final = 60
+"""Anchors between two looks for chains that are too old: an hour."""
 KNOWN: Final = 8
 """Heads that a new chain names."""
 
@@ -41,11 +49,12 @@ _ENCODE = msgspec.json.Encoder().encode
 
 @dataclass(frozen=True, slots=True)
 class Heads:
-    """Where heads are anchored."""
+    """Where heads are anchored. ``days``: how long chains are kept; 0: for ever."""
 
     ledger: Ledger
     commit: Commit
     now: Callable[[], int]
+    days: int = 0
 
 
 class AuditLog:
@@ -78,7 +87,8 @@ class AuditLog:
         """
         try:
             chain = self._ready()
-            chain.append(_ENCODE(entry))
+            for part in _parts(entry):
+                chain.append(_ENCODE(part))
         except OSError as error:
             problem = self._failed(error)
         except Unavailable as error:
@@ -92,7 +102,7 @@ class AuditLog:
     def _ready(self) -> Chain:
         """The chain; after trouble or when one has become long, another one."""
         chain = self._chain
-        if chain is not None and chain.n < LARGEST:
+        if chain is not None and chain.size < LARGEST:
             return chain
         try:
             self._leave()
@@ -107,7 +117,8 @@ class AuditLog:
         chain = Chain(self._data / FOLDER, self._key.name, known, self._heads.now())
         self._chain, self._anchored, self._synced, self._begun = chain, -1, 0, 0
         for entry in self._unwritten:
-            chain.append(_ENCODE(entry))
+            for part in _parts(entry):
+                chain.append(_ENCODE(part))
         self._unwritten.clear()
         if self.trouble is not None:
             log.warning("the audit trail goes on", chain=chain.id)
@@ -135,7 +146,7 @@ class AuditLog:
 
     async def start(self) -> None:
         """Begin, knowing the chains before; what cannot be written now is trouble."""
-        rows = await self._heads.ledger.scan(KIND)
+        rows = [row for row in await self._heads.ledger.scan(KIND) if not is_removed(row)]
         rows.sort(key=lambda row: row.value["at"])
         heads = [place_of(row) for row in rows[-KNOWN:]]
         self._known = [end_of(self._data / FOLDER, head) or head for head in heads]
@@ -187,13 +198,37 @@ class AuditLog:
 
     async def run(self) -> None:
         """For ever."""
-        while True:
+        for tick in count():
+            if self._heads.days and tick % EXPIRY_TICKS == 0:
+                await self.expire()
             for _ in range(ANCHOR_TICKS):
                 await asyncio.sleep(SYNC_SECONDS)
                 await self.sync()
                 if self._left or (self._chain is not None and self._anchored < 0):
                     break
+            self._turn()
             await self.anchor()
+
+    def _turn(self) -> None:
+        """A chain of yesterday is left, so that it can be closed, and go in its time."""
+        chain = self._chain
+        if chain is not None and chain.n > 0 and self._heads.now() - chain.begun > LASTS:
+            self._leave()
+            with contextlib.suppress(Unavailable):
+                self._ready()
+
+    async def expire(self) -> None:
+        """Chains that are too old go. What fails is tried again."""
+        heads, key = self._heads, self._key
+        if key is None:
+            return
+        try:
+            gone = await expire(self._data / FOLDER, key, heads.ledger, heads.commit, heads.days)
+        except (OSError, Problem) as error:
+            log.warning("old chains of the audit trail are not removed", error=str(error))
+            return
+        if gone:
+            log.info("old chains of the audit trail went", chains=gone, days=heads.days)
 
     async def close(self) -> None:
         await self.anchor(closed=True)
@@ -201,6 +236,19 @@ class AuditLog:
             with contextlib.suppress(OSError):
                 self._chain.close()
             self._chain = None
+
+
+def _parts(entry: Entry) -> Iterator[Entry]:
+    """The lines of an entry: one, unless it names very many patients."""
+    if len(entry.patients) <= TOGETHER:
+        yield entry
+        return
+    for start in range(0, len(entry.patients), TOGETHER):
+        some = entry.patients[start : start + TOGETHER]
+        if start == 0:
+            yield msgspec.structs.replace(entry, patients=some)
+        else:
+            yield msgspec.structs.replace(entry, patients=some, writes=(), decisions=())
 
 
 Trouble = Callable[[], Awaitable[str | None]]

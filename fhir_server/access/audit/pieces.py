@@ -47,14 +47,15 @@ def network(entry: Entry, view: View) -> Json:
     return {"type": "2"}
 
 
-def user(entry: Entry) -> Json:
-    """The person that asks, with role."""
+def user(entry: Entry, patient: str | None, view: View) -> Json:
+    """The person that asks, with role; one who is a patient too is no reference for others."""
     found: Json = {"type": codes.concept(codes.RECIPIENT)}
     if entry.role:
         role = {"system": codes.ROLES, "code": entry.role}
         found["role"] = [{"coding": [role], "text": entry.role}]
     who = named(entry.user)
-    if entry.person:
+    other = entry.person.startswith("Patient/") and entry.person != f"Patient/{patient}"
+    if entry.person and (view.whole or not other):
         who = {"reference": entry.person} | who
     return found | {"who": who, "name": entry.user, "requestor": True}
 

@@ -54,7 +54,7 @@ def request_event(entry: Entry, patient: str | None, view: View) -> Json:
     event["outcome"] = outcome(entry.status)
     if entry.why:
         event["outcomeDesc"] = f"{entry.status} {_why(entry, view)}"
-    event["agent"] = _agents(entry, action, view, act)
+    event["agent"] = _agents(entry, action, view, patient, act)
     event["source"] = source(view, WEB if act is None else SECURITY)
     event["entity"] = _entities(entry, action, view, patient, act)
     return event
@@ -83,7 +83,9 @@ def _why(entry: Entry, view: View) -> str:
     return entry.why if view.whole else entry.why.partition(":")[0]
 
 
-def _agents(entry: Entry, action: str, view: View, act: codes.Act | None) -> list[Json]:
+def _agents(
+    entry: Entry, action: str, view: View, patient: str | None, act: codes.Act | None
+) -> list[Json]:
     client, server = codes.AGENTS[action]
     if act is not None:
         client, server = codes.APPLICATION, codes.OAUTH
@@ -105,7 +107,7 @@ def _agents(entry: Entry, action: str, view: View, act: codes.Act | None) -> lis
         },
     ]
     if entry.user:
-        agents.append(user(entry))
+        agents.append(user(entry, patient, view))
     if entry.purpose:
         agents[-1 if entry.user else 0]["purposeOfUse"] = [purpose(entry.purpose)]
     return agents

@@ -30,7 +30,7 @@ from fhir_server.auth.exchange import Ask, OAuthRefusal, Reply, json_reply
 from fhir_server.auth.invitations import MINUTES, SCOPE
 from fhir_server.auth.negotiation import ADMINISTRATION
 from fhir_server.auth.ports import SecurityEvent
-from fhir_server.auth.relations import FOREVER, Relation
+from fhir_server.auth.relations import FOREVER, Relation, birthday
 from fhir_server.auth.server import Server
 from fhir_server.auth.users import User
 from fhir_server.model.problem import BadRequest, Conflict, NotFound
@@ -190,6 +190,9 @@ async def add_relation(server: Server, ask: Ask, admin: Administration) -> Reply
     body = _given(ask, NEW_RELATION)
     start = _moment(body["start"]) if "start" in body else server.now
     end = _moment(body["end"]) if "end" in body else FOREVER
+    if "untilAge" in body:
+        born = "".join(chart.born for chart in await server.record.charts((body["patient"],)))
+        end = min(end, birthday(born, body["untilAge"], server.rules.time_zone))
     made = Relation(body["user"], body["patient"], body["kind"], start, end)
     await admin.add_relation(made)
     return json_reply(_relation(made), 201)

@@ -37,7 +37,10 @@ def compile_composite(criterion: Criterion) -> Predicate:
 
 
 def _sought(criterion: Criterion, value: str) -> Predicate:
-    """The element, and what the whole resource must have then: that is where indexes help."""
+    """The element, and what the whole resource must have then: that is where indexes help.
+
+    Where the element is the resource, that is all.
+    """
     components = criterion.parameter.components
     parts = split(value, "$")
     if len(parts) != len(components) or not all(parts):
@@ -48,6 +51,8 @@ def _sought(criterion: Criterion, value: str) -> Predicate:
         if component.inner is not None:
             inner.append(_part(criterion, component, str(number), part))
         outer += _outer(criterion, component, part)
+    if criterion.parameter.flat:
+        return All(tuple(outer))
     return All((*outer, Composite(criterion.index, tuple(inner))))
 
 

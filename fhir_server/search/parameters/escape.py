@@ -1,7 +1,7 @@
 r"""Splitting and unescaping of search values: ``\,`` ``\|`` ``\$`` ``\\``.
 
 https://hl7.org/fhir/R4/search.html#escaping, applied after percent-decoding. A backslash
-before any other character, or at the end, stands for itself.
+before any other character, or at the end, stands for itself here; a criterion refuses it.
 """
 
 from __future__ import annotations

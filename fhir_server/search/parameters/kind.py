@@ -50,7 +50,8 @@ class Parameter:
     a reference may have. ``narrowed``: the index holds references to other types too.
     ``canonical``: its values are canonical urls, not references. ``systems``: code systems
     that are implied, for codes that are written without one. ``mime``: the codes are mime types.
-    ``types``: datatypes of the elements that it reads. ``components``: the parts of a composite.
+    ``types``: datatypes of the elements that it reads. ``components``: the parts of a composite;
+    ``flat``: they are of the resource itself, so that its own parameters say all.
     """
 
     code: str
@@ -63,6 +64,7 @@ class Parameter:
     mime: bool = False
     types: frozenset[str] = frozenset()
     components: tuple[Component, ...] = ()
+    flat: bool = False
     url: str = ""
     description: str = ""
 
