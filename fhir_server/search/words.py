@@ -46,6 +46,10 @@ _INLINE = re.compile(f"</?(?:{_ENDS_NOTHING})(?:\\s[^>]*)?/?>|<!--.*?-->", re.DO
 _TAG = re.compile("<[^>]*>")
 
 
+# Most text is ASCII, where letters and digits are words and all else is between them.
+_SPACED: Final = "".join(chr(c) if chr(c).isalnum() else " " for c in range(128))
+
+
 class Words(NamedTuple):
     """Folded words, each between spaces; a line feed stands between elements.
 
@@ -68,6 +72,8 @@ def split_words(text: str) -> list[str]:
 
 def _found(text: str) -> list[str]:
     """Words and breaks."""
+    if text.isascii() and not ("'" in text or "`" in text or _BREAK in text):
+        return text.lower().translate(_SPACED).split()
     return _WORD.findall(plain(_INVISIBLE.sub("", text)))
 
 
@@ -166,8 +172,15 @@ class _Written:
         look_up = _table(at).get
         for name, child in value.items():
             to = look_up(name)
-            if to is not None:
-                for one in child if type(child) is list else (child,):
+            if to is None:
+                continue
+            if type(child) is str and to != _NARRATIVE:
+                self.texts.append(child.replace(_BREAK, " "))
+                continue
+            for one in child if type(child) is list else (child,):
+                if type(one) is dict and to != _RESOURCE:
+                    self._below(one, to)
+                else:
                     self._one(one, to)
 
     def _one(self, value: Any, to: str) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fhir_server.search.words import resource_words, split_words
 
@@ -114,6 +116,12 @@ def test_words() -> None:
     assert found == ["obriens", "e", "mail", "ab", "c", "1", "5"]
     assert split_words("'quoted' — ...") == ["quoted"]
     assert split_words("हिन्दी") == split_words("  हिन्दी!")
+
+
+@given(st.text(st.characters(max_codepoint=127)))
+def test_a_letter_of_another_script_changes_no_other_word(text: str) -> None:
+    """ASCII has a way of its own; with one letter more a text goes the general one."""
+    assert split_words(f"{text} \u044f") == [*split_words(text), "\u044f"]
 
 
 def test_what_is_not_known_has_no_words() -> None:
