@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 import msgspec
 
+from fhir_server.definitions.additions import ADDITIONS
 from fhir_server.definitions.elements import (
     Element,
     OperationDefinition,
@@ -36,8 +37,9 @@ class Definitions:
         self.resource_types = frozenset(
             t.name for t in package.types if t.kind == "resource" and not t.abstract
         )
-        self._parameters = _parameters_by_base(package.search_parameters)
-        self._parameters_by_url = {p.url: p for p in package.search_parameters}
+        parameters = (*package.search_parameters, *ADDITIONS)
+        self._parameters = _parameters_by_base(parameters)
+        self._parameters_by_url = {p.url: p for p in parameters}
         self._compartments = package.compartments
         self._value_sets = package.value_sets
         self._code_systems = package.code_systems

@@ -88,6 +88,8 @@ def test_each_parameter(used: Clinic) -> None:
     assert count(used, "outcome:not=0") == 2
     assert count(used, "type=rest&outcome=4") == 2
     assert count(used, "type=110114") == 0
+    assert count(used, "purpose=TREAT") == 2 and count(used, "purpose=BTG") == 0
+    assert count(used, "purpose:not=TREAT") == count(used, "") - 2
     assert count(used, "address=127&agent:identifier=few") == 1
     assert count(used, "entity-type=24") == count(used, "entity-type=none") == 0
     until = f"action=R&date=lt{used.until}"
