@@ -3,6 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONHASHSEED ?= 0
+# Suites that run on MongoDB too, beside those that always do (store, conformance, faults).
+ON_MONGODB := tests/search tests/access tests/operations/record tests/operations/test_meta.py \
+  tests/operations/test_reindex.py tests/operations/deid/test_anonymize_http.py \
+  tests/http/test_async.py tests/http/test_protocol.py tests/smart/test_f_scopes.py
 
 .PHONY: run check test prove bench format lock definitions models golden clean
 
@@ -35,6 +39,8 @@ test: $(VENV)/dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -m "not prove" -n 2 --dist loadfile
+	VEHR_TEST_BACKENDS=mongo $(BIN)/python -m pytest -m "not prove and not slow" -k mongo \
+	  -n 2 --dist loadfile $(ON_MONGODB)
 
 prove: $(VENV)/dev
 	$(BIN)/python -m pytest -m prove

@@ -16,11 +16,12 @@ from fhir_server.access.audit.keeping import recording
 from fhir_server.access.audit.log import AuditLog, either
 from fhir_server.access.commit import committing
 from fhir_server.access.consent.assembly import patients
+from fhir_server.access.consent.domain import as_implicit
 from fhir_server.access.consent.source import Here
 from fhir_server.access.engine import Engine
 from fhir_server.access.gate import Gate, system_session
 from fhir_server.access.index_form import renew_index
-from fhir_server.access.labels import Labelling, labelled, shipped_rules
+from fhir_server.access.labels import Labelling, digest_of, labelled, sensitivity_rules
 from fhir_server.access.parameters import PostedParameters
 from fhir_server.access.policy import CompileFilter, joinless
 from fhir_server.access.reindexing import Reindexing
@@ -153,12 +154,13 @@ async def assemble(settings: Settings, store: Store) -> Domain:
     schema = ExtendedSchema(load())
     parameters = PostedParameters(schema, store)
     await parameters.refresh()
+    rules = sensitivity_rules(settings.sensitivity)
     extract = compile_extract(schema, base, further={"Patient": patient_keys})
     engine = Engine(
         store=store,
         definitions=schema.definitions,
         validate=Validator(schema.definitions).check,
-        extract=labelled(extract, Labelling(shipped_rules())),
+        extract=labelled(extract, Labelling(rules)),
         matches=matches,
         now=micros,
         new_id=new_id,
@@ -166,7 +168,7 @@ async def assemble(settings: Settings, store: Store) -> Domain:
         parameters=parameters,
         erase_log=None if settings.store == "memory:" else EraseLog(settings.erased),
     )
-    await renew_index(engine)
+    await renew_index(engine, digest_of(rules))
     searching = Searching(
         schema=schema,
         cursors=Cursors(await cursor_key(store.ledger)),
@@ -251,7 +253,7 @@ def fhir_base(
     open_ = audit is None
     settings, tokens = domain.settings, domain.tokens
     scopes = scope_filter(domain.searching)
-    here = Here(domain.base, domain.searching.zone)
+    here = Here(domain.base, domain.searching.zone, as_implicit(settings.unrecorded_consent))
     decide = None if open_ else patients(domain.store, domain.searching.schema, here, scopes)
     gate = Gate(
         domain.engine, tokens.verify, scopes, recall=tokens.grant, patients=decide, open_=open_

@@ -102,6 +102,23 @@ class Settings(LimitSettings):
     models: Path | None = field(
         default=None, metadata=of("MODELS", as_models, "Folder with further model packages.")
     )
+    sensitivity: Path | None = field(
+        default=None,
+        metadata=of(
+            "SENSITIVITY",
+            as_path,
+            "File (TOML) of further rules that label what is sensitive.",
+        ),
+    )
+    unrecorded_consent: str = field(
+        default="basic-normal",
+        metadata=of(
+            "UNRECORDED_CONSENT",
+            one_of("basic-normal", "all-normal", "break-glass-only", "deny"),
+            "What holds for patients who have recorded no consent (policies of IHE PCF): normal"
+            " data for treatment, payment and operations; for all purposes; nothing.",
+        ),
+    )
     base_url: str = field(
         default="http://127.0.0.1:8080",
         metadata=of(

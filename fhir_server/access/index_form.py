@@ -24,14 +24,16 @@ KIND: Final = "index"
 KEY: Final = "form"
 
 
-async def renew_index(engine: Engine) -> None:
-    """Indexes everything anew if the database has an older form.
+async def renew_index(engine: Engine, labels: str = "") -> None:
+    """Indexes everything anew if the database has an older form, or was labelled by other rules
+    than those that ``labels`` names.
 
     It goes on from the beginning after a crash. Raises Unavailable for a newer form.
     """
     row = await engine.store.ledger.get(KIND, KEY)
     found = 1 if row is None else int(row.value["form"])
-    if found == FORM:
+    known = "" if row is None else row.value.get("labels", "")
+    if found == FORM and known == labels:
         return
     if found > FORM:
         raise Unavailable(
@@ -39,7 +41,7 @@ async def renew_index(engine: Engine) -> None:
         )
     if await engine.store.position():
         await _reindex(engine)
-    write = LedgerWrite(KIND, KEY, {"form": FORM})
+    write = LedgerWrite(KIND, KEY, {"form": FORM, "labels": labels})
     await engine.store.apply(ChangeSet(ledger=(write,)))
 
 

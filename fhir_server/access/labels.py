@@ -15,7 +15,9 @@ import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import sha256
 from importlib.resources import files
+from pathlib import Path
 from typing import Any, Final
 
 from fhir_server.access.consent.codes import (
@@ -30,6 +32,7 @@ from fhir_server.access.consent.codes import (
     level,
 )
 from fhir_server.model.exchange import Json
+from fhir_server.model.problem import Unavailable
 from fhir_server.search.values import IndexValues, TokenValue, fold
 
 LABEL: Final = "_label"
@@ -78,7 +81,7 @@ def tokens(labels: Iterable[Code]) -> list[TokenValue]:
 
 @dataclass(frozen=True, slots=True)
 class Sensitivity:
-    """The rules of one label. ``codes``: by system; ``words``: beginnings of words, folded."""
+    """The rules of one label. ``codes``: by system; ``words``: beginnings of words."""
 
     code: str
     codes: Mapping[str, tuple[str, ...]]
@@ -103,7 +106,7 @@ class Labelling:
             for word in rule.words:
                 words.setdefault(fold(word), set()).add(rule.code)
         self._words = words
-        joined = "|".join(sorted(map(re.escape, words), key=len, reverse=True))
+        joined = "|".join(map(_beginning, sorted(words, key=len, reverse=True)))
         self._pattern = re.compile(rf"(?<!\w)(?:{joined})") if joined else None
         self._of_code = lru_cache(REMEMBERED)(self._coded)
         self._of_text = lru_cache(REMEMBERED)(self._written)
@@ -152,6 +155,13 @@ class Labelling:
         return frozenset(label for hit in hits for label in self._words[hit])
 
 
+def _beginning(word: str) -> str:
+    """A short word is the whole one: "hiv" does not begin "hive"."""
+    return re.escape(word) + (r"(?!\w)" if len(word) <= WHOLE else "")
+
+
+WHOLE: Final = 4
+"""Letters of a word that does not stand for those that begin with it."""
 SHORT: Final = 120
 """Characters of a text that is worth remembering: many resources say the same."""
 REMEMBERED: Final = 16_384
@@ -160,8 +170,23 @@ _WRITTEN: Final = frozenset({"text", "display", "description", "title", "conclus
 
 
 def shipped_rules() -> tuple[Sensitivity, ...]:
-    """The rules of ``sensitivity.toml``, which a domain may extend."""
+    """The rules of ``sensitivity.toml``."""
     return parse_rules((files(__package__) / "sensitivity.toml").read_text(encoding="utf-8"))
+
+
+def sensitivity_rules(further: Path | None) -> tuple[Sensitivity, ...]:
+    """The shipped rules, and those of a domain's own file. Unavailable for one that is none."""
+    try:
+        own = parse_rules(further.read_text(encoding="utf-8")) if further is not None else ()
+    except (OSError, ValueError) as error:
+        raise Unavailable(f"the rules of sensitivity in {further}: {error}") from None
+    return (*shipped_rules(), *own)
+
+
+def digest_of(rules: Iterable[Sensitivity]) -> str:
+    """Names a set of rules: what was labelled by others is labelled anew."""
+    told = [(r.code, sorted((s, *c) for s, c in r.codes.items()), r.words) for r in rules]
+    return sha256(repr(told).encode()).hexdigest()
 
 
 def parse_rules(text: str) -> tuple[Sensitivity, ...]:

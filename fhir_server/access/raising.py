@@ -23,6 +23,7 @@ from fhir_server.formats.json import loads
 from fhir_server.model.resource import Key, Stored
 from fhir_server.search.plan import All, IdIn, Present, Scan, Search
 from fhir_server.search.values import IndexValues
+from fhir_server.store.base import Change
 
 INHERITED: Final[Mapping[str, frozenset[str]]] = {
     "*": frozenset({"encounter", "context"}),
@@ -46,10 +47,15 @@ def labels_of(values: IndexValues) -> frozenset[Code]:
     return frozenset(Code(t.system, t.code) for t in values.tokens if t.param == LABEL)
 
 
+def inheriting(type_: str) -> frozenset[str]:
+    """The indexes of a type by which it inherits."""
+    return INHERITED.get(type_, INHERITED["*"])
+
+
 def parents(item: Item) -> list[Key]:
     """What the resource inherits from."""
     key, values = item
-    params = INHERITED.get(key.type, INHERITED["*"])
+    params = inheriting(key.type)
     return [Key(r.type, r.id) for r in values.references if r.param in params and r.id]
 
 
@@ -85,12 +91,13 @@ async def _stored(engine: Engine, keys: Iterable[Key]) -> dict[Key, frozenset[Co
     scans = tuple(Scan(type_, All((IdIn(tuple(ids)), labelled))) for type_, ids in by.items())
     most = sum(map(len, by.values()))
     page = await engine.store.run(Search(scans, count=most, total="none"))
-    return {match.key: _borne(match) for match in page.matches}
+    return {match.key: _borne(engine, match) for match in page.matches}
 
 
-def _borne(stored: Stored) -> frozenset[Code]:
+def _borne(engine: Engine, stored: Stored) -> frozenset[Code]:
     """The labels of a version that the index says has some; R if they are only there."""
-    return own_labels(loads(stored.body)) or frozenset({Code(CONFIDENTIALITY, RESTRICTED)})
+    found = labels_of(engine.extract(loads(stored.body)))
+    return found or frozenset({Code(CONFIDENTIALITY, RESTRICTED)})
 
 
 def raised(engine: Engine, item: Prepared, more: frozenset[Code]) -> Prepared:
@@ -115,3 +122,15 @@ def carried(current: Stored) -> frozenset[Code]:
     if current.deleted or b'"security":[' not in current.body:
         return frozenset()
     return own_labels(loads(current.body))
+
+
+def rising(plans: Iterable[object], current: Iterable[Stored | None]) -> list[Key]:
+    """The resources that changes label with what their current versions do not bear."""
+    return [
+        change.key
+        for change, now in zip(plans, current, strict=True)
+        if isinstance(change, Change)
+        and change.values is not None
+        and (labels := labels_of(change.values))
+        and (now is None or not labels <= carried(now))
+    ]

@@ -16,6 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from fhir_server.access.engine import Engine
+from fhir_server.access.propagating import propagate, with_inherited
 from fhir_server.formats.json import loads
 from fhir_server.model.exchange import Json
 from fhir_server.model.problem import Problem, ServerError, Unprocessable
@@ -163,4 +164,8 @@ class Reindexing:
             fresh.append(Reindexed(stored.key, stored.version, values))
             if number % TURN == 0:
                 await asyncio.sleep(0)
-        return await self._engine.store.reindex(fresh)
+        labelled = await with_inherited(self._engine, fresh)
+        renewed = await self._engine.store.reindex(fresh)
+        if labelled:
+            await propagate(self._engine, labelled)
+        return renewed

@@ -233,7 +233,15 @@ class Session:
         ledger = (*ledger, *marks(draft.key.type for draft in drafts))
         record = WriteRecord(self._recording, self.principal) if self._recording else None
         writing = Writing(self._engine, self.principal, self.policy, record)
-        return await writing.run(drafts, ledger)
+        return await self._told(await writing.run(drafts, ledger))
+
+    async def _told(self, written: list[Written]) -> list[Written]:
+        """What was written, as its author may see it."""
+        rows = [one.stored for one in written if one.stored is not None]
+        if self.policy.whole or not rows:
+            return written
+        masked = iter(await Masking(self._engine, self.policy).masked(rows))
+        return [one if one.stored is None else replace(one, stored=next(masked)) for one in written]
 
     def erasing(self, types: Iterable[str]) -> Erasing:
         """Erases resources of these types for good. Forbidden without the right to it, or

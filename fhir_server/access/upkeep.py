@@ -11,6 +11,7 @@ import structlog
 from fhir_server.access.contents import sweep
 from fhir_server.access.engine import Engine
 from fhir_server.access.erasing import settle
+from fhir_server.access.propagating import settle_labels
 from fhir_server.model.problem import Unavailable
 from fhir_server.store.opening import following
 
@@ -37,9 +38,10 @@ async def _tidy(engine: Engine) -> None:
         for _ in range(EVERY // SOON):
             settled = False
             try:
+                await settle_labels(engine)
                 settled = await settle(engine)
             except Unavailable as problem:
-                log.warning("an erase is not settled", error=str(problem))
+                log.warning("not everything is settled", error=str(problem))
             await asyncio.sleep(EVERY if settled else SOON)
             if settled:
                 break

@@ -19,8 +19,10 @@ from fhir_server.access.judging import holds
 from fhir_server.access.parameters import TYPE as DEFINING
 from fhir_server.access.policy import BINARY, Policy
 from fhir_server.access.principal import Principal
-from fhir_server.access.raising import carried, inherited, raised
+from fhir_server.access.propagating import due, propagate
+from fhir_server.access.raising import carried, inherited, raised, rising
 from fhir_server.access.references import check_references
+from fhir_server.access.unmasking import completed
 from fhir_server.formats.json import loads, same, stored_form
 from fhir_server.model.datatypes import format_instant
 from fhir_server.model.exchange import Json
@@ -92,6 +94,8 @@ class Writing:
             if not changes and not ledger:
                 return _written(prepared, plans, ())
             rows = await self._naming(prepared, plans) if binary else []
+            risen = rising(plans, current)
+            rows += due(risen)
             if self._record is not None:
                 rows.append(self._record.row(changes, current, self._engine.now()))
             try:
@@ -105,6 +109,8 @@ class Writing:
                 continue
             if self._record is not None:
                 self._record.committed()
+            if risen:
+                await propagate(self._engine, risen)
             return _written(prepared, plans, committed.seqs)
         raise Unavailable("the resource is being written by others", headers={"Retry-After": "1"})
 
@@ -216,6 +222,8 @@ class Writing:
                 # Hidden and unused ids give the same answer.
                 raise MethodNotAllowed("only the server chooses ids", headers={"Allow": "GET"})
         if known is not None and item.resource is not None:
+            if not (known.deleted or self._policy.whole):
+                item = await completed(self._engine, self._policy, item, known)
             item = raised(self._engine, item, carried(known))
         await self._permit_result(item)
         change = self._build(item, current)

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from fhir_server.app import FHIR, sole_server
+from fhir_server.auth.provider import provider_of
 from fhir_server.cli.settings import Data, lasting, settings_of
 from fhir_server.config import Settings, SettingsError
 from fhir_server.model.problem import Problem
@@ -47,6 +48,8 @@ def serve(
     elif tls_key is not None:
         settings = replace(settings, tls_key=tls_key)
     certificate(settings)
+    if settings.login_provider is not None:
+        provider_of(settings.login_provider)
     if workers > 1:
         lasting(settings)
     try:

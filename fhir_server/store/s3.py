@@ -58,6 +58,7 @@ LIMITS: Final = Config(
     response_checksum_validation="when_required",
     user_agent="vehr",
 )
+NOT_OFFERED: Final = frozenset({"NotImplemented", "MethodNotAllowed", "501", "405"})
 MISSING: Final = frozenset({"404", "NoSuchKey", "NoSuchUpload"})
 
 
@@ -155,7 +156,7 @@ class S3Blobs:
 
     async def sweep(self, is_referenced: IsReferenced, before: float) -> int:
         """Also ends uploads that were given up, and removes all but the newest of old copies."""
-        swept = int(await self._call(self._give_up, before))
+        swept = int(await self._call(self._given_up, before))
         for sha256, group in await self._call(lambda: self._grouped()):
             copies = sorted(group, key=lambda copy: copy.stored)
             newest = copies[-1]
@@ -233,6 +234,15 @@ class S3Blobs:
 
     def _remove(self, copy: Copy) -> None:
         self._client.delete_object(Bucket=self._bucket, Key=copy.key)
+
+    def _given_up(self, before: float) -> int:
+        try:
+            return self._give_up(before)
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in NOT_OFFERED:
+                raise
+            log.info("the object store does not list its uploads: give it a rule that ends them")
+            return 0
 
     def _give_up(self, before: float) -> int:
         pages = self._client.get_paginator("list_multipart_uploads")

@@ -175,7 +175,7 @@ def test_c10_only_who_may_read_is_told_of_a_deletion(secured: Server) -> None:
         ]
         assert bare(answers[0]) == bare(answers[1])
     assert secured.get(f"Patient/{theirs['id']}", headers=everything).status_code == 200
-    headers = secured.bearer("patient/Patient.rd", patient=mine["id"])
+    headers = secured.bearer("system/Patient.rd")
     assert secured.delete(f"Patient/{mine['id']}", headers=headers).headers["etag"] == 'W/"2"'
 
 

@@ -224,8 +224,8 @@ def test_erasing_waits_for_an_engine_that_is_down(bench: Bench, engine: Engine) 
 def test_what_was_read_before_an_erase_and_written_after_it_stays_out(
     bench: Bench, engine: Engine
 ) -> None:
-    say(bench, "a", "bone secretword")
     say(bench, "b", "liver")
+    say(bench, "a", "bone secretword")  # the last of the feed, so its position is the erase's
     one = searched(bench).follower
     made = bench.do(one._piece(0, 2))
     bench.do(one._ready(2))

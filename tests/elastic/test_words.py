@@ -120,6 +120,12 @@ def test_codes_have_one_key_each() -> None:
     assert coded("p", "s", "\ud800") == coded("p", "s", "?")
 
 
+def test_names_are_a_tuple_that_knows_its_members() -> None:
+    names = searching.Names(("a", "b"))
+    assert names == ("a", "b") and hash(names) == hash(("a", "b"))
+    assert "a" in names and "c" not in names and None not in names
+
+
 def test_elements_are_apart() -> None:
     assert elements(" a b \n c \n\n ") == ["a b", "c"]
     assert elements(" " + "x" * 300 + " ") == ["x" * LONGEST]

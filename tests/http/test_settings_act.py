@@ -209,6 +209,11 @@ ACTS: dict[str, tuple[Any, Act]] = {
             ("search_ca", "test_certificates_are_judged"),
         )
     },
+    "sensitivity": (None, elsewhere("tests/consent/test_settings.py::test_own_rules_label")),
+    "unrecorded_consent": (
+        None,
+        elsewhere("tests/consent/test_settings.py::test_what_holds_without_a_consent"),
+    ),
     "events": ("EVENTS", only_its_default),
     "models": (None, models),
     "base_url": ("https://ehr.example", seen(urls, "base_url")),

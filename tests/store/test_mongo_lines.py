@@ -25,8 +25,9 @@ from fhir_server.search.plan import Scan, Search
 from fhir_server.store.base import Change, ChangeSet
 from fhir_server.store.mongo import wire
 from fhir_server.store.mongo.lines import Lines
-from fhir_server.store.mongo.opening import database_name, open_store
+from fhir_server.store.mongo.opening import database_name, open_store, require_transactions
 from fhir_server.store.mongo.sessions import Plain, all_found, found
+from fhir_server.store.mongo.sharding import distribute
 from fhir_server.store.mongo.wire import Line
 from tests.mongodb import new_url, start
 from tests.store.building import prepared_change, values
@@ -289,3 +290,48 @@ def test_what_an_answer_says(reply: dict[str, Any], kind: type[Exception], label
 def test_sessions_are_version_4_uuids() -> None:
     lsid = Line().lsid["id"]
     assert isinstance(lsid, Binary) and lsid.subtype == 4 and len(lsid) == 16
+
+
+# --- a cluster --------------------------------------------------------------------------
+
+
+class Cluster:
+    """The router of a cluster, as far as it is asked before it is used."""
+
+    def __init__(self, **hello: Any) -> None:
+        self.hello = hello
+        self.sent: list[tuple[str, Any, dict[str, Any]]] = []
+        self.admin = self
+
+    def __getitem__(self, name: str) -> Cluster:
+        return self
+
+    async def command(self, name: str, of: Any = 1, **more: Any) -> Any:
+        self.sent.append((name, of, more))
+        return self.hello if name == "hello" else {"ok": 1}
+
+
+async def test_a_cluster_spreads_what_grows_by_hashed_id() -> None:
+    router: Any = Cluster(msg="isdbgrid")
+    assert await require_transactions(router) is True
+    assert await require_transactions(Cluster(setName="rs")) is False  # type: ignore[arg-type]
+    router.sent.clear()
+    await distribute(router, "vehr")
+    key = {"_id": "hashed"}
+    index = {"indexes": [{"key": key, "name": "_id_hashed"}]}
+    assert router.sent == [
+        ("createIndexes", "resource", index),
+        ("shardCollection", "vehr.resource", {"key": key}),
+        ("createIndexes", "version", index),
+        ("shardCollection", "vehr.version", {"key": key}),
+    ]
+
+
+async def test_a_cluster_that_refuses_is_told_in_one_line() -> None:
+    class Refusing(Cluster):
+        async def command(self, name: str, of: Any = 1, **more: Any) -> Any:
+            raise OperationFailure("not\nauthorized", 13, {"errmsg": "not authorized"})
+
+    with pytest.raises(Unavailable, match="resource cannot be sharded") as problem:
+        await distribute(Refusing(), "vehr")  # type: ignore[arg-type]
+    assert "\n" not in str(problem.value)

@@ -19,7 +19,7 @@ import pytest
 pytest.importorskip("botocore")
 
 from botocore.config import Config
-from botocore.exceptions import EndpointConnectionError
+from botocore.exceptions import ClientError, EndpointConnectionError
 
 from fhir_server.access.erasing import settle
 from fhir_server.config import Settings, SettingsError, read
@@ -187,6 +187,24 @@ async def test_uploads_that_were_given_up_are_swept(bucket: Bucket, tmp_path: Pa
     blobs = S3Blobs(bucket, tmp_path)
     assert await blobs.sweep(never, 999.0) == 0 and uploads(bucket) == 1
     assert await blobs.sweep(never, 1001.0) == 1 and uploads(bucket) == 0
+
+
+async def test_a_store_that_does_not_list_uploads_is_swept(
+    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some of those that speak S3 do not; another refusal is a failure."""
+    blobs = S3Blobs(bucket, tmp_path)
+    await blobs.put(stream(b"content"))
+    code = ["AccessDenied"]
+
+    def refused(*_: Any, **__: Any) -> None:
+        raise ClientError({"Error": {"Code": code[0]}}, "ListMultipartUploads")
+
+    monkeypatch.setattr(blobs, "_give_up", refused)
+    with pytest.raises(Unavailable):
+        await blobs.sweep(never, time.time() + DAY)
+    code[0] = "NotImplemented"
+    assert await blobs.sweep(never, time.time() + DAY) == 1
 
 
 async def test_one_prefix_does_not_see_another(bucket: Bucket, tmp_path: Path) -> None:

@@ -13,6 +13,12 @@ from fhir_server.access.consent.codes import OWN_REQUEST, below
 
 Implicit: TypeAlias = Literal["basic-normal", "all-normal", "break-glass-only", "deny"]
 
+_POLICIES: Final[dict[str, Implicit]] = {
+    "basic-normal": "basic-normal",
+    "all-normal": "all-normal",
+    "break-glass-only": "break-glass-only",
+    "deny": "deny",
+}
 _USUAL: Final = below("TREAT") | below("HPAYMT") | below("HOPERAT") | {OWN_REQUEST}
 
 
@@ -32,3 +38,8 @@ def fits(scope: str, purpose: str) -> bool:
     if scope == "research":
         return purpose in below("HRESCH")
     return scope not in ("treatment", "adr")
+
+
+def as_implicit(name: str) -> Implicit:
+    """A policy by its name; what is none denies."""
+    return _POLICIES.get(name, "deny")

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Final
 
 from fhir_server.model.exchange import Json
@@ -98,13 +99,24 @@ class Window:
         return narrowed(scans, self.found)
 
 
+class Names(tuple[str, ...]):
+    """Ids, of which there may be thousands: whether one is among them is known at once."""
+
+    @cached_property
+    def _members(self) -> frozenset[str]:
+        return frozenset(self)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._members
+
+
 def narrowed(scans: Iterable[Scan], found: Iterable[Key]) -> tuple[Scan, ...]:
     """The scans, of these resources only."""
     ids: dict[str, list[str]] = {}
     for key in found:
         ids.setdefault(key.type, []).append(key.id)
     some = [(scan, ids.get(scan.type, [])) for scan in scans]
-    return tuple(Scan(s.type, plan.both(plan.IdIn(tuple(i)), s.where)) for s, i in some)
+    return tuple(Scan(s.type, plan.both(plan.IdIn(Names(i)), s.where)) for s, i in some)
 
 
 class Reading:

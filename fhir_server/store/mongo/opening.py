@@ -20,6 +20,7 @@ from fhir_server.store.mongo.failing import answering
 from fhir_server.store.mongo.lines import Lines
 from fhir_server.store.mongo.reapplying import reapply
 from fhir_server.store.mongo.schema import Database, migrate, require_whole
+from fhir_server.store.mongo.sharding import distribute
 from fhir_server.store.mongo.store import MongoStore
 from fhir_server.store.mongo.writer import DURABLE
 
@@ -63,14 +64,16 @@ def durable(client: AsyncMongoClient[Document], name: str) -> Database:
     )
 
 
-async def require_transactions(client: AsyncMongoClient[Document]) -> None:
-    """Refuses a server that knows no transactions."""
+async def require_transactions(client: AsyncMongoClient[Document]) -> bool:
+    """Refuses a server that knows no transactions; whether it is the router of a cluster."""
     hello = await client.admin.command("hello")
-    if "setName" not in hello and hello.get("msg") != "isdbgrid":
+    cluster: bool = hello.get("msg") == "isdbgrid"
+    if "setName" not in hello and not cluster:
         raise Unavailable(
             "this MongoDB is a standalone server, which has no transactions: start it with "
             "--replSet NAME and run rs.initiate() once"
         )
+    return cluster
 
 
 async def open_store(url: str, now: Callable[[], float] = time.time) -> MongoStore:
@@ -82,10 +85,12 @@ async def open_store(url: str, now: Callable[[], float] = time.time) -> MongoSto
     client = connect(url)
     try:
         with answering():
-            await require_transactions(client)
+            cluster = await require_transactions(client)
             name = database_name(url)
             database = durable(client, name)
             await migrate(database)
+            if cluster:
+                await distribute(client, name)
             await require_whole(database)
             return await MongoStore.of(client, database, Lines.of(client, url, name), now)
     except BaseException:

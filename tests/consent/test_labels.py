@@ -1,0 +1,163 @@
+"""Labels: computed when written, inherited, kept by later versions, found by new rules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fhir_server.access.consent.codes import CONFIDENTIALITY, SENSITIVITY, level
+from fhir_server.access.labels import LABEL, Labelling, own_labels, parse_rules, shipped_rules
+from tests.consent.worlds import coded, to
+from tests.serving import BACKENDS, Server, served
+
+Json = dict[str, Any]
+ICD = "http://hl7.org/fhir/sid/icd-10"
+LABELLING = Labelling(shipped_rules())
+
+
+@pytest.fixture(params=list(BACKENDS))
+def hospital(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
+    with served(request.param, tmp_path, open_=False) as server:
+        put(server, {"resourceType": "Patient", "id": "p"})
+        put(server, {"resourceType": "Practitioner", "id": "d"})
+        server.user("d", "family-doctor", "Practitioner/d")
+        server.relation("d", "p")
+        yield server
+
+
+def put(server: Server, resource: Json) -> Json:
+    url = f"{resource['resourceType']}/{resource['id']}"
+    answer = server.put(url, resource, headers=server.bearer("system/*.cruds"))
+    assert answer.status_code in (200, 201), answer.text
+    found: Json = answer.json()
+    return found
+
+
+def encounter(**more: Any) -> Json:
+    return {
+        "resourceType": "Encounter",
+        "id": "e",
+        "status": "finished",
+        "class": {"code": "AMB"},
+        "subject": to("Patient/p"),
+        **more,
+    }
+
+
+def observation(id_: str, **more: Any) -> Json:
+    return {
+        "resourceType": "Observation",
+        "id": id_,
+        "status": "final",
+        "code": {"text": "x"},
+        "subject": to("Patient/p"),
+        **more,
+    }
+
+
+def seen(server: Server, name: str) -> bool:
+    answer = server.get(name, headers=server.bearer("user/*.rs", user="d"))
+    assert answer.status_code in (200, 404)
+    return answer.status_code == 200
+
+
+PSYCHIATRY = {"reasonCode": [coded(ICD, "F32.1")]}
+
+
+def test_a_code_labels_and_the_label_is_in_the_bytes(hospital: Server) -> None:
+    stored = put(hospital, encounter(**PSYCHIATRY))
+    labels = {(s["system"], s["code"]) for s in stored["meta"]["security"]}
+    assert labels == {(SENSITIVITY, "PSY"), (CONFIDENTIALITY, "R")}
+    assert not seen(hospital, "Encounter/e")
+
+
+def test_what_arose_in_an_encounter_inherits(hospital: Server) -> None:
+    put(hospital, encounter(**PSYCHIATRY))
+    put(hospital, observation("o", encounter=to("Encounter/e")))
+    put(hospital, observation("derived", derivedFrom=[to("Observation/o")]))
+    put(hospital, observation("free"))
+    assert [seen(hospital, f"Observation/{i}") for i in ("o", "derived", "free")] == [
+        False,
+        False,
+        True,
+    ]
+
+
+def test_it_inherits_in_whatever_order_they_come(hospital: Server) -> None:
+    put(hospital, observation("o", encounter=to("Encounter/e")))
+    put(hospital, observation("derived", derivedFrom=[to("Observation/o")]))
+    assert seen(hospital, "Observation/o") and seen(hospital, "Observation/derived")
+    put(hospital, encounter())
+    assert seen(hospital, "Observation/o")
+    put(hospital, encounter(**PSYCHIATRY))
+    assert not seen(hospital, "Observation/o") and not seen(hospital, "Observation/derived")
+
+
+def test_within_one_transaction_too(hospital: Server) -> None:
+    entries = [observation("o", encounter=to("Encounter/e")), encounter(**PSYCHIATRY)]
+    bundle = {
+        "resourceType": "Bundle",
+        "type": "transaction",
+        "entry": [
+            {"request": {"method": "PUT", "url": f"{r['resourceType']}/{r['id']}"}, "resource": r}
+            for r in entries
+        ],
+    }
+    answer = hospital.post("", bundle, headers=hospital.bearer("system/*.cruds"))
+    assert answer.status_code == 200, answer.text
+    assert not seen(hospital, "Observation/o")
+
+
+def test_l36_a_label_of_one_version_is_one_of_all(hospital: Server) -> None:
+    put(hospital, observation("o"))
+    put(hospital, observation("o", code=coded("http://loinc.org", "25836-8")))
+    put(hospital, observation("o", note=[{"text": "corrected"}]))
+    for name in ("Observation/o", *(f"Observation/o/_history/{n}" for n in (1, 2, 3))):
+        assert not seen(hospital, name), name
+
+
+def test_a_reindex_keeps_what_is_inherited(hospital: Server) -> None:
+    put(hospital, observation("o", encounter=to("Encounter/e")))
+    put(hospital, encounter(**PSYCHIATRY))
+    answer = hospital.post("$reindex", headers=hospital.bearer("system/*.cruds"))
+    assert answer.status_code in (200, 202), answer.text
+    assert not seen(hospital, "Observation/o")
+
+
+@pytest.mark.parametrize(
+    ("security", "expected"),
+    [
+        ([], "N"),
+        ([{"system": CONFIDENTIALITY, "code": "L"}], "L"),
+        ([{"system": CONFIDENTIALITY, "code": "V"}, {"system": SENSITIVITY, "code": "HIV"}], "V"),
+        ([{"system": SENSITIVITY, "code": "HIV"}], "R"),
+        ([{"system": "urn:own", "code": "VIP"}], "R"),
+        ([{"system": SENSITIVITY, "code": "REDACT"}], "N"),
+        ([{"system": "http://terminology.hl7.org/CodeSystem/v3-ActReason", "code": "HTEST"}], "N"),
+    ],
+)
+def test_what_labels_mean(security: list[Json], expected: str) -> None:
+    assert level(own_labels({"meta": {"security": security}})) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["HIV-1 viral load", "ВІЛ-інфекція", "ВИЧ", "Psychiatric consultation", "Суїцид"]
+)
+def test_words_label(text: str) -> None:
+    assert LABELLING(observation("o", code={"text": text})), text
+
+
+@pytest.mark.parametrize("text", ["Shiver", "Hive", "archive", "Total cholesterol"])
+def test_words_within_words_do_not(text: str) -> None:
+    assert not LABELLING(observation("o", code={"text": text})), text
+
+
+def test_rules_are_data_and_bad_ones_are_refused() -> None:
+    rules = parse_rules('[label.GDIS]\nwords = ["brca"]\n[label.GDIS.codes]\n"urn:x" = ["1*"]\n')
+    found = Labelling(rules)(observation("o", code=coded("urn:x", "12")))
+    assert {(token.param, token.code) for token in found} == {(LABEL, "GDIS"), (LABEL, "R")}
+    with pytest.raises(ValueError, match="NOSUCH"):
+        parse_rules('[label.NOSUCH]\nwords = ["x"]\n')

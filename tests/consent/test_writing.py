@@ -1,0 +1,133 @@
+"""Writes by a reader from whom something is hidden (ruling 4: they work on the masked view)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.consent.worlds import SENSITIVITY, Json, Twin, to, twins
+from tests.serving import BACKENDS
+
+PATCHES = {"content-type": "application/json-patch+json"}
+
+
+@pytest.fixture(params=list(BACKENDS))
+def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Twin, Twin]]:
+    with twins(request.param, tmp_path) as both:
+        yield both
+
+
+def whole(twin: Twin, name: str) -> Json:
+    """As the hospital sees it."""
+    found: Json = twin.server.get(name, headers=twin.system).json()
+    return found
+
+
+def test_a_put_keeps_what_its_author_could_not_see(pair: tuple[Twin, Twin]) -> None:
+    for twin in pair:
+        report = twin.server.get("DiagnosticReport/v1", headers=twin.doctor).json()
+        assert "text" not in report and report["result"] == [to("Observation/v2")]
+        report["conclusion"] = "all is well"
+        answer = twin.server.put("DiagnosticReport/v1", report, headers=twin.doctor)
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["result"] == [to("Observation/v2")]
+    stored = whole(pair[0], "DiagnosticReport/v1")
+    assert stored["conclusion"] == "all is well" and "viral load" in stored["text"]["div"]
+    assert {r["reference"] for r in stored["result"]} == {"Observation/v2", "Observation/h1"}
+
+
+def test_a_patch_keeps_it_too(pair: tuple[Twin, Twin]) -> None:
+    operations = [{"op": "add", "path": "/title", "value": "Work"}]
+    for twin in pair:
+        answer = twin.server.send(
+            "PATCH", "List/l", headers={**twin.doctor, **PATCHES}, json=operations
+        )
+        assert answer.status_code == 200, answer.text
+        assert [e["item"] for e in answer.json()["entry"]] == [to("Observation/v2")]
+    entries = whole(pair[0], "List/l")["entry"]
+    assert [e["item"]["reference"] for e in entries] == ["Observation/v2", "Condition/h2"]
+
+
+def test_the_same_again_makes_no_version(pair: tuple[Twin, Twin]) -> None:
+    for twin in pair:
+        report = twin.server.get("DiagnosticReport/v5", headers=twin.doctor).json()
+        answer = twin.server.put("DiagnosticReport/v5", report, headers=twin.doctor)
+        assert answer.status_code == 200 and answer.headers["etag"] == 'W/"1"', answer.text
+
+
+def test_l67_labels_only_rise_and_subjects_stay(pair: tuple[Twin, Twin]) -> None:
+    twin = pair[0]
+    hidden = whole(twin, "Observation/h1")
+    assert {(s["system"], s["code"]) for s in hidden["meta"]["security"]} >= {(SENSITIVITY, "HIV")}
+    seen = twin.server.get("Observation/v2", headers=twin.doctor).json()
+    moved = {**seen, "subject": to("Patient/p2")}
+    assert twin.server.put("Observation/v2", moved, headers=twin.doctor).status_code == 403
+    labels = [{"system": SENSITIVITY, "code": "TBOO"}]
+    marked = {**seen, "meta": {**seen["meta"], "security": labels}}
+    assert twin.server.put("Observation/v2", marked, headers=twin.system).status_code == 200
+    lowered = {**seen, "meta": {"security": []}}
+    del lowered["meta"]
+    kept = twin.server.put("Observation/v2", lowered, headers=twin.patient)
+    assert kept.status_code in (403, 405)
+    again = twin.server.put("Observation/v2", lowered, headers=twin.system)
+    assert again.json()["meta"]["security"][0]["code"] == "TBOO"
+    for resource in (
+        {"resourceType": "Consent", "status": "active", "patient": to("Patient/p1")},
+        {"resourceType": "AuditEvent", "recorded": "2024-01-01T00:00:00Z"},
+    ):
+        type_ = resource["resourceType"]
+        assert twin.server.post(str(type_), resource, headers=twin.doctor).status_code == 403
+
+
+def test_l48_conditions_do_not_find_the_hidden(pair: tuple[Twin, Twin]) -> None:
+    for twin in pair:
+        if twin.full:
+            marked = {**whole(twin, "Observation/h1"), "identifier": [{"value": "n1"}]}
+            assert twin.server.put("Observation/h1", marked, headers=twin.system).status_code == 200
+    body = {
+        "resourceType": "Observation",
+        "status": "final",
+        "code": {"text": "x"},
+        "subject": to("Patient/p1"),
+        "identifier": [{"value": "n1"}],
+    }
+    deleted = [t.ask("DELETE", "Observation?identifier=n1") for t in pair]
+    assert deleted[0] == deleted[1]
+    created = [
+        t.ask("POST", "Observation", body, **{"If-None-Exist": "identifier=n1"}) for t in pair
+    ]
+    assert [c[0] for c in created] == [201, 201]
+
+
+def test_l50_l52_a_bundle_says_the_same(pair: tuple[Twin, Twin]) -> None:
+    bundle = {
+        "resourceType": "Bundle",
+        "type": "batch",
+        "entry": [
+            {"request": {"method": "GET", "url": url}}
+            for url in ("Observation/h1", "Observation/u")
+        ],
+    }
+    answers = [twin.ask("POST", "", bundle) for twin in pair]
+    assert answers[0] == answers[1]
+    conditional = {
+        "resourceType": "Bundle",
+        "type": "transaction",
+        "entry": [
+            {
+                "fullUrl": "urn:uuid:7b9d0e3c-4f5a-4d8e-9a51-0d6f4bb7b3a1",
+                "request": {"method": "POST", "url": "Observation"},
+                "resource": {
+                    "resourceType": "Observation",
+                    "status": "final",
+                    "code": {"text": "x"},
+                    "subject": to("Patient/p1"),
+                    "encounter": to("Encounter?_id=h4"),
+                },
+            }
+        ],
+    }
+    answers = [twin.ask("POST", "", conditional) for twin in pair]
+    assert answers[0] == answers[1] and answers[0][0] >= 400
