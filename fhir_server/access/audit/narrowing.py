@@ -19,6 +19,8 @@ FINENESS: Final = 1000
 """Microseconds that ``recorded`` leaves out: it is written in milliseconds."""
 
 _OUTCOMES: Final = {"4": "s:4", "8": "s:5"}
+NOBODY: Final = "unknown"
+"""How events call a client that is not known."""
 Names = frozenset[str]
 
 
@@ -79,6 +81,8 @@ def narrowed(predicate: plan.Predicate) -> Narrow:
             return _names("p", (id_,))
         case plan.ReferenceIs("agent", str(type_), str(id_)):
             return _names("a", (f"{type_}/{id_}",))
+        case plan.TokenIs("agent:identifier", _, str(name)) if name != NOBODY:
+            return _names("a", (name,))
         case plan.TokenIs("outcome", _, code) if code in _OUTCOMES:
             # A decision against somebody is an event of outcome 4, whatever was answered.
             also = ("d:",) if code == "4" else ()
