@@ -16,6 +16,7 @@ from fhir_server.search.values import plain
 from fhir_server.store.elastic import documents, index, searching
 from fhir_server.store.elastic.cluster import connect
 from fhir_server.store.elastic.documents import LONGEST, coded, elements, mapping
+from fhir_server.store.elastic.names import Names
 from fhir_server.store.elastic.opening import searched
 from fhir_server.store.elastic.queries import compiled
 from fhir_server.store.elastic.store import SearchedStore
@@ -121,7 +122,7 @@ def test_codes_have_one_key_each() -> None:
 
 
 def test_names_are_a_tuple_that_knows_its_members() -> None:
-    names = searching.Names(("a", "b"))
+    names = Names(("a", "b"))
     assert names == ("a", "b") and hash(names) == hash(("a", "b"))
     assert "a" in names and "c" not in names and None not in names
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Final
 
 from fhir_server.model.exchange import Json
@@ -26,6 +25,7 @@ from fhir_server.store.base import Page, Store
 from fhir_server.store.elastic.cluster import RETRY, Cluster, Missing
 from fhir_server.store.elastic.follower import Follower, Read
 from fhir_server.store.elastic.index import PAGE, Hit, Index
+from fhir_server.store.elastic.names import Names
 from fhir_server.store.elastic.queries import Indexed, Query, behind, compiled
 
 LOOKED: Final = 50_000
@@ -97,17 +97,6 @@ class Window:
 
     def narrow(self, scans: Iterable[Scan]) -> tuple[Scan, ...]:
         return narrowed(scans, self.found)
-
-
-class Names(tuple[str, ...]):
-    """Ids, of which there may be thousands: whether one is among them is known at once."""
-
-    @cached_property
-    def _members(self) -> frozenset[str]:
-        return frozenset(self)
-
-    def __contains__(self, key: object) -> bool:
-        return key in self._members
 
 
 def narrowed(scans: Iterable[Scan], found: Iterable[Key]) -> tuple[Scan, ...]:
