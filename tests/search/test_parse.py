@@ -25,6 +25,8 @@ from fhir_server.search.plan import (
     Include,
     InPatient,
     Not,
+    NumberIs,
+    QuantityIs,
     Scan,
     Search,
     SortKey,
@@ -253,3 +255,14 @@ def test_case_is_not_in_doubt_in_a_scope() -> None:
     assert parse_criteria(SCHEMA, "Observation", query, Context(BASE)).where == folded
     query = [("code:not", "urn:x|Y")]
     assert parse_criteria(SCHEMA, "Observation", query, scope).where == Not(folded)
+
+
+@pytest.mark.parametrize(
+    "number", ["181.53208606062282", "5.9596609930952145", "0.1", "100", "1e2"]
+)
+def test_a_number_is_within_its_own_range(number: str) -> None:
+    """Also one with as many digits as float64 has: Synthea writes such values."""
+    for type, code in (("RiskAssessment", "probability"), ("Observation", "value-quantity")):
+        leaf = parse(type, f"{code}={number}").search.scans[0].where
+        assert isinstance(leaf, NumberIs | QuantityIs)
+        assert leaf.lo <= leaf.value < leaf.hi

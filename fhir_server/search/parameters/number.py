@@ -51,9 +51,13 @@ class Sought(NamedTuple):
     range: Interval
 
     def floats(self) -> tuple[float, float, float]:
-        """Value, lo and hi; the end of an ``ap`` range belongs to it."""
-        lo, hi = float(self.range.lo), float(self.range.hi)
-        return float(self.value), lo, math.nextafter(hi, math.inf) if self.prefix == "ap" else hi
+        """Value, lo and hi; the end of an ``ap`` range belongs to it.
+
+        The value itself is within: a range of 17 digits is less than one float64 wide.
+        """
+        value, lo, hi = float(self.value), float(self.range.lo), float(self.range.hi)
+        beyond = hi if self.prefix == "ap" else value
+        return value, lo, max(hi, math.nextafter(beyond, math.inf))
 
 
 def sought(text: str) -> Sought:
