@@ -114,3 +114,28 @@ def test_includes_that_one_answer_does_not_hold(
                     break
         assert matches == [f"c{number}" for number in range(7, -1, -1)]
         assert sorted(included) == [str(number) for number in range(8)]
+
+
+def test_what_moves_to_the_end_skips_nothing(bench: Bench) -> None:
+    """Two resources move behind all others after the engine has named them as the first."""
+    for id_, date in (("m1", 11), ("m2", 10), ("s3", 9), ("s2", 8), ("s1", 7)):
+        write(bench, id_, date)
+    follow(bench)
+    ask, asked = Index.hits, 0
+
+    async def hits(self: Index, *given: Any) -> Any:
+        nonlocal asked
+        found, asked = await ask(self, *given), asked + 1
+        if asked == 1:
+            for id_ in ("m1", "m2"):
+                change = bench.change(f"Condition/{id_}", values(date=0), body=body(id_, "bone"))
+                await bench.store.apply(ChangeSet((change,)))
+        return found
+
+    with mock.patch.object(searching, "PAGE", 3), mock.patch.object(index, "PAGE", 3):
+        wanted = Search((Scan("Condition", BONE),), count=2, total="none")
+        with mock.patch.object(Index, "hits", hits):
+            first = bench.page(wanted)
+        second = bench.page(replace(wanted, after=first.next))
+    found = [stored.key.id for stored in (*first.matches, *second.matches)]
+    assert found[:3] == ["s3", "s2", "s1"]
