@@ -41,7 +41,7 @@ class ConsentPolicy:
         ties: Ties,
         reached: tuple[str, ...] = (),
     ) -> None:
-        self._inner = inner
+        self.inner: Final = inner
         self._reader = reader
         self._rules = rules
         self._ties = ties
@@ -50,13 +50,13 @@ class ConsentPolicy:
         self._masked: dict[str, Predicate] = {}
 
     def allows(self, letter: str, type_: str) -> bool:
-        return self._inner.allows(letter, type_)
+        return self.inner.allows(letter, type_)
 
     def sees(self, letter: str, type_: str) -> Predicate:
-        return self._narrowed(self._inner.sees(letter, type_), letter, type_)
+        return self._narrowed(self.inner.sees(letter, type_), letter, type_)
 
     def exists(self, type_: str) -> Predicate:
-        return self._narrowed(self._inner.exists(type_), "r", type_)
+        return self._narrowed(self.inner.exists(type_), "r", type_)
 
     def inside(self, type_: str) -> Predicate:
         return self._narrowed(TRUE, "r", type_)
@@ -75,7 +75,7 @@ class ConsentPolicy:
                 yield Chain(param, scans)
 
     def binary(self, letter: str) -> Predicate:
-        return self._inner.binary(letter)
+        return self.inner.binary(letter)
 
     @property
     def whole(self) -> bool:
@@ -83,11 +83,11 @@ class ConsentPolicy:
 
     @property
     def erases(self) -> bool:
-        return self._inner.erases
+        return self.inner.erases
 
     @property
     def audits(self) -> bool:
-        return self._inner.audits
+        return self.inner.audits
 
     def _narrowed(self, reached: Predicate, letter: str, type_: str) -> Predicate:
         if reached == FALSE:
@@ -100,7 +100,7 @@ class ConsentPolicy:
     def _compiled(self, letter: str, type_: str) -> Predicate:
         # To record something about a patient is a matter of role and relationship: a rule about
         # labels or codes cannot keep a fact from being written down.
-        if letter == "c" or (type_ == AUDIT and self._inner.audits):
+        if letter == "c" or (type_ == AUDIT and self.inner.audits):
             return TRUE
         own = self._reader.own | self._reader.acts_for
         params = self._ties.params(type_)
