@@ -135,6 +135,12 @@ class Roads:
     def spanned(self, h: int) -> bool:
         return self._ranges.spanned(h)
 
+    def any(self, lists: Iterable[List]) -> bool:
+        return self.count(lists, 1) > 0
+
+    def led(self, type_: str, chain: plan.Chain) -> list[List] | None:
+        return self._chained(type_, chain, 2)
+
     def count(self, lists: Iterable[List], limit: int) -> int:
         """Length of the lists together, counted up to ``limit``."""
         total = 0
