@@ -51,8 +51,8 @@ class Looks(Protocol):
         """Whether there are spans under ``h``."""
         ...
 
-    def any(self, lists: Iterable[List]) -> bool:
-        """Whether one of the lists has a row."""
+    def count(self, lists: Iterable[List], limit: int) -> int:
+        """Length of the lists together, counted up to ``limit``."""
         ...
 
     def led(self, type_: str, chain: plan.Chain) -> list[List] | None:
@@ -217,7 +217,8 @@ class Prober:
     def _unless(self, mark: plan.TokenIs) -> Probe | None:
         """Without anything that bears the mark, what holds of the rest is all that is asked."""
         lists = self.lists(mark)
-        return Probe("1", ()) if lists is not None and not self._looks.any(lists) else None
+        unmarked = lists is not None and not self._looks.count(lists, 1)
+        return Probe("1", ()) if unmarked else None
 
     def _posted(self, leaf: plan.Predicate) -> Probe | None:
         lists = self.lists(leaf)

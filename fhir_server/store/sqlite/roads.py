@@ -135,9 +135,6 @@ class Roads:
     def spanned(self, h: int) -> bool:
         return self._ranges.spanned(h)
 
-    def any(self, lists: Iterable[List]) -> bool:
-        return self.count(lists, 1) > 0
-
     def led(self, type_: str, chain: plan.Chain) -> list[List] | None:
         return self._chained(type_, chain, 2)
 
@@ -208,10 +205,8 @@ class Roads:
                     road.residual.append(part)  # the lists hold every version of a url
                 continue
             probe = prober.probe(part)
-            if probe is None:
-                road.residual.append(part)
-            else:
-                road.probes.append(probe)
+            road.residual += [part] if probe is None else []
+            road.probes += [] if probe is None else [probe]
         return road
 
     def _drive(
