@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from fhir_server.access.audit.keeping import recording
 from fhir_server.access.audit.log import AuditLog, either
 from fhir_server.access.commit import committing
-from fhir_server.access.consent.assembly import patients
+from fhir_server.access.consent.assembly import Patients, patients
 from fhir_server.access.consent.domain import as_implicit
 from fhir_server.access.consent.source import Here
 from fhir_server.access.engine import Engine
@@ -126,6 +126,7 @@ class Domain:
     engine: Engine
     searching: Searching
     identities: Identities
+    patients: Patients
 
     @property
     def tokens(self) -> Tokens:
@@ -190,7 +191,9 @@ async def assemble(settings: Settings, store: Store) -> Domain:
         ).answer,
     )
     identities = Identities.over(store.ledger, committing(store), time.time)
-    return Domain(settings, store, engine, searching, identities)
+    here = Here(base, searching.zone, as_implicit(settings.unrecorded_consent))
+    decide = patients(store, schema, here, scope_filter(searching))
+    return Domain(settings, store, engine, searching, identities, decide)
 
 
 def operations(domain: Domain, runtime: Runtime, queue: Queue) -> Operations:
@@ -219,14 +222,15 @@ def operations(domain: Domain, runtime: Runtime, queue: Queue) -> Operations:
 
 def auth_site(domain: Domain, rates: Rates) -> AuthSite:
     """The authorization server and its pages."""
-    settings = domain.settings
+    settings, scopes = domain.settings, scope_filter(domain.searching)
     return AuthSite(
         authorization_server(
             domain.identities,
             rules_of(settings, FHIR),
             domain.system_session("login"),
+            Gate(domain.engine, domain.tokens.verify, scopes, patients=domain.patients),
             domain.definitions.resource_types,
-            scope_filter(domain.searching),
+            scopes,
             rates,
             settings,
         )
@@ -259,8 +263,7 @@ def fhir_base(
     open_ = audit is None
     settings, tokens = domain.settings, domain.tokens
     scopes = scope_filter(domain.searching)
-    here = Here(domain.base, domain.searching.zone, as_implicit(settings.unrecorded_consent))
-    decide = None if open_ else patients(domain.store, domain.searching.schema, here, scopes)
+    decide = None if open_ else domain.patients
     gate = Gate(
         domain.engine, tokens.verify, scopes, recall=tokens.grant, patients=decide, open_=open_
     )

@@ -41,22 +41,32 @@ class ConsentPolicy:
         ties: Ties,
         reached: tuple[str, ...] = (),
     ) -> None:
-        self.inner: Final = inner
+        self._inner = inner
         self._reader = reader
         self._rules = rules
         self._ties = ties
         self._reached = reached
         self._permitted: dict[tuple[str, str], Predicate] = {}
+        self._existing: dict[str, Predicate] = {}
         self._masked: dict[str, Predicate] = {}
 
+    @property
+    def inner(self) -> Policy:
+        """What scopes, role and relationship reach."""
+        return self._inner
+
     def allows(self, letter: str, type_: str) -> bool:
-        return self.inner.allows(letter, type_)
+        return self._inner.allows(letter, type_)
 
     def sees(self, letter: str, type_: str) -> Predicate:
-        return self._narrowed(self.inner.sees(letter, type_), letter, type_)
+        return self._narrowed(self._inner.sees(letter, type_), letter, type_)
 
     def exists(self, type_: str) -> Predicate:
-        return self._narrowed(self.inner.exists(type_), "r", type_)
+        known = self._existing.get(type_)
+        if known is None:
+            found = self._narrowed(self._inner.exists(type_), "r", type_)
+            known = self._existing[type_] = found
+        return known
 
     def inside(self, type_: str) -> Predicate:
         return self._narrowed(TRUE, "r", type_)
@@ -75,7 +85,7 @@ class ConsentPolicy:
                 yield Chain(param, scans)
 
     def binary(self, letter: str) -> Predicate:
-        return self.inner.binary(letter)
+        return self._inner.binary(letter)
 
     @property
     def whole(self) -> bool:
@@ -83,11 +93,11 @@ class ConsentPolicy:
 
     @property
     def erases(self) -> bool:
-        return self.inner.erases
+        return self._inner.erases
 
     @property
     def audits(self) -> bool:
-        return self.inner.audits
+        return self._inner.audits
 
     def _narrowed(self, reached: Predicate, letter: str, type_: str) -> Predicate:
         if reached == FALSE:
@@ -100,7 +110,7 @@ class ConsentPolicy:
     def _compiled(self, letter: str, type_: str) -> Predicate:
         # To record something about a patient is a matter of role and relationship: a rule about
         # labels or codes cannot keep a fact from being written down.
-        if letter == "c" or (type_ == AUDIT and self.inner.audits):
+        if letter == "c" or (type_ == AUDIT and self._inner.audits):
             return TRUE
         own = self._reader.own | self._reader.acts_for
         params = self._ties.params(type_)
