@@ -99,8 +99,7 @@ from fhir_server.validation.validate import Validator
 from operations.anonymize import ROW as anonymize
 from operations.audit import audit_operations
 from operations.bulk.delivery import Delivery
-from operations.bulk.walking import KIND as EXPORT
-from operations.bulk.walking import export_body
+from operations.bulk.walking import EXPORT, export_body
 from operations.export import export_operations
 from operations.expunge import Expunge, expunge_operation
 from operations.matching.person import patient_keys

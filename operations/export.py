@@ -18,7 +18,7 @@ from fhir_server.model.exchange import Request, Response
 from fhir_server.model.problem import BadRequest, Forbidden
 from fhir_server.search.link import query_string
 
-from .bulk.walking import KIND
+from .bulk.walking import EXPORT
 from .bulk.wanted import Exports, Wanted, members_of, named_patients, visible_patients
 from .parameters import Arguments, Parameter
 from .registry import Handler, Invocation, Level, Operation
@@ -86,7 +86,7 @@ def _handler(exports: Exports, queue: Queue, level: str) -> Handler:
         wanted = replace(wanted, moment=call.now, url=url_of(call))
         wanted = replace(wanted, as_of=await session.position())
         owner, grant = Owner.of(principal), principal.grant
-        job = Asked(KIND, owner, call.base, wanted.to_json(), grant, purpose=principal.purpose)
+        job = Asked(EXPORT, owner, call.base, wanted.to_json(), grant, purpose=principal.purpose)
         return accepted(await queue.submit(job))
 
     return export

@@ -23,7 +23,7 @@ from fhir_server.search.plan import Cursor, Predicate, Scan, Search
 
 from .wanted import Cut, Exports, Wanted, members_of
 
-KIND: Final = "bulk-export"
+EXPORT: Final = "bulk-export"
 PAGE: Final = 1000
 LINES: Final = 100_000
 """Most resources of one file."""
