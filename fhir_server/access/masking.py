@@ -53,24 +53,27 @@ class Masking:
         """The same rows; rebuilt where something in them is hidden."""
         if self._policy.whole or not rows:
             return list(rows)
-        named = [self._named(row) for row in rows]
+        said = [self._said(row) for row in rows]
+        named = {name: key for name in set().union(*said) if (key := self._key(*name)) is not None}
         shown = {row.key for row in rows if not row.deleted}
-        hidden = await self.hidden({key for keys in named for key in keys} - shown)
+        hidden = await self.hidden({key for key in named.values() if key not in shown})
+        if not hidden and not any(b'"contained":[' in row.body for row in rows):
+            return list(rows)
         return [
-            self._row(row, hidden.intersection(keys)) for row, keys in zip(rows, named, strict=True)
+            self._row(row, hidden.intersection(named[n] for n in names if n in named) - {row.key})
+            for row, names in zip(rows, said, strict=True)
         ]
 
-    def _named(self, row: Stored) -> set[Key]:
-        """What the body may refer to, of types of which something may be hidden."""
-        found: set[Key] = set()
+    def _said(self, row: Stored) -> set[tuple[bytes, bytes]]:
+        """What the body may name."""
         if row.key.type == AUDIT and self._policy.audits:
-            return found
-        for type_, id_ in set(_NAMES.findall(row.body)):
-            name = type_.decode()
-            if self._may_hide(name):
-                found.add(Key(name, id_.decode()))
-        found.discard(row.key)
-        return found
+            return set()
+        return set(_NAMES.findall(row.body))
+
+    def _key(self, type_: bytes, id_: bytes) -> Key | None:
+        """Of a type of which something may be hidden."""
+        name = type_.decode()
+        return Key(name, id_.decode()) if self._may_hide(name) else None
 
     def _may_hide(self, type_: str) -> bool:
         return (

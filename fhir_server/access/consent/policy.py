@@ -46,6 +46,12 @@ class ConsentPolicy:
         self._ties = ties
         self._reached = reached
         self._permitted: dict[tuple[str, str], Predicate] = {}
+        self._existing: dict[str, Predicate] = {}
+
+    @property
+    def inner(self) -> Policy:
+        """What scopes, role and relationship reach."""
+        return self._inner
 
     def allows(self, letter: str, type_: str) -> bool:
         return self._inner.allows(letter, type_)
@@ -54,7 +60,11 @@ class ConsentPolicy:
         return self._narrowed(self._inner.sees(letter, type_), letter, type_)
 
     def exists(self, type_: str) -> Predicate:
-        return self._narrowed(self._inner.exists(type_), "r", type_)
+        known = self._existing.get(type_)
+        if known is None:
+            found = self._narrowed(self._inner.exists(type_), "r", type_)
+            known = self._existing[type_] = found
+        return known
 
     def inside(self, type_: str) -> Predicate:
         return self._narrowed(TRUE, "r", type_)
