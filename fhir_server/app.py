@@ -71,7 +71,7 @@ from fhir_server.interactions.search import Searching, search
 from fhir_server.interactions.searchsets import searchsets
 from fhir_server.interactions.submit import submit
 from fhir_server.interactions.subset import Subsets
-from fhir_server.interactions.terminology import finder
+from fhir_server.interactions.terminology import StoredThenPublished, sources
 from fhir_server.interactions.transaction import transaction
 from fhir_server.interactions.update import conditional_update, update
 from fhir_server.interactions.vread import vread
@@ -107,6 +107,7 @@ from operations.record import record_operations
 from operations.registry import Operations, definition
 from operations.reindex import KIND as REINDEX
 from operations.reindex import reindex_body, reindex_operation
+from operations.terminology import terminology_operations
 from terminology.stored import StoredTerminology
 
 FHIR: Final = "/fhir"
@@ -181,7 +182,7 @@ async def assemble(settings: Settings, store: Store) -> Domain:
         now=micros,
         base=base,
         answer=StoredTerminology(
-            finder(system_session(engine, "terminology"), schema, base), schema.definitions
+            StoredThenPublished(system_session(engine, "terminology"), schema, base)
         ).answer,
     )
     identities = Identities.over(store.ledger, committing(store), time.time)
@@ -207,6 +208,7 @@ def operations(domain: Domain, runtime: Runtime, queue: Queue) -> Operations:
             *audit_operations(domain.searching.zone),
             reindex_operation(queue, types),
             expunge_operation(expunging(domain, queue)),
+            *terminology_operations(sources(domain.searching.schema, domain.base)),
         )
     )
 

@@ -64,6 +64,8 @@ class Operation:
     """Takes search parameters of its type as well (``Arguments.criteria``)."""
     needs: tuple[str, ...] = ()
     """Types of which the caller reads some instead of that of the URL."""
+    id: str = ""
+    """Of its OperationDefinition, where the code alone is not unique."""
     asynchronous: bool = False
     """It always answers 202 with the status URL of a job, whatever is preferred."""
 
@@ -90,8 +92,8 @@ def definition(row: Operation, base: str) -> Json:
     """The OperationDefinition: https://hl7.org/fhir/R4/operationdefinition.html"""
     return {
         "resourceType": "OperationDefinition",
-        "id": row.code,
-        "url": f"{base}/OperationDefinition/{row.code}",
+        "id": row.id or row.code,
+        "url": f"{base}/OperationDefinition/{row.id or row.code}",
         "name": row.code.replace("-", "_"),
         "status": "active",
         "kind": "operation",

@@ -240,7 +240,7 @@ def named(operations: Operations, base: str) -> list[OperationName]:
     return [
         OperationName(
             code=row.code,
-            definition=f"{base}/OperationDefinition/{row.code}",
+            definition=f"{base}/OperationDefinition/{row.id or row.code}",
             types=frozenset(row.types if row.levels - {"system"} else ()),
             system="system" in row.levels,
         )
