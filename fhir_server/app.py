@@ -80,7 +80,7 @@ from fhir_server.jobs.model import Job, JobRules
 from fhir_server.jobs.pattern import AsyncPattern
 from fhir_server.jobs.queue import Queue
 from fhir_server.jobs.request import KIND as REQUEST
-from fhir_server.jobs.request import replay
+from fhir_server.jobs.request import purpose, replay
 from fhir_server.jobs.runner import Runner
 from fhir_server.model.datatypes import format_instant
 from fhir_server.model.fresh import micros as micros
@@ -253,14 +253,15 @@ def fhir_base(
     open_ = audit is None
     settings, tokens = domain.settings, domain.tokens
     scopes = scope_filter(domain.searching)
-    here = Here(domain.base, domain.searching.zone, as_implicit(settings.unrecorded_consent))
+    unrecorded = as_implicit(settings.unrecorded_consent)
+    here = Here(domain.base, domain.searching.zone, unrecorded, settings.break_glass_minutes)
     decide = None if open_ else patients(domain.store, domain.searching.schema, here, scopes)
     gate = Gate(
         domain.engine, tokens.verify, scopes, recall=tokens.grant, patients=decide, open_=open_
     )
 
     async def reopen(job: Job) -> Session:
-        return await gate.reopen(job.grant)
+        return await gate.reopen(job.grant, purpose(job))
 
     pattern = AsyncPattern(queue, reopen)
     router = Router(ROUTES, domain.definitions.resource_types)

@@ -98,6 +98,12 @@ def asked(replayed: Replayed, session: Session, grant: str) -> Asked:
     return Asked(KIND, Owner.of(session.principal), request.base, stored, grant, body)
 
 
+def purpose(job: Job) -> str:
+    """Why the request of a job wants data, as its header said; empty if it said nothing."""
+    said: str = job.request.get("headers", {}).get("x-purpose-of-use", "")
+    return said
+
+
 def replay(handler_of: HandlerOf, limits: Limits) -> Body:
     """The body of the kind "request". ``limits``: those of request bodies."""
 
