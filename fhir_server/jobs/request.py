@@ -95,13 +95,9 @@ def asked(replayed: Replayed, session: Session, grant: str) -> Asked:
         "again": replayed.again,
     }
     body = dumps(request.body) if request.body is not None else None
-    return Asked(KIND, Owner.of(session.principal), request.base, stored, grant, body)
-
-
-def purpose(job: Job) -> str:
-    """Why the request of a job wants data, as its header said; empty if it said nothing."""
-    said: str = job.request.get("headers", {}).get("x-purpose-of-use", "")
-    return said
+    principal = session.principal
+    owner = Owner.of(principal)
+    return Asked(KIND, owner, request.base, stored, grant, body, principal.purpose)
 
 
 def replay(handler_of: HandlerOf, limits: Limits) -> Body:
