@@ -71,6 +71,11 @@ class Session:
         """Is nothing of it left to a job, because what permits it ends soon?"""
         return self.principal.purpose == BREAK_GLASS
 
+    @property
+    def stamp(self) -> str:
+        """What consents decide by for this principal (``ConsentPolicy.stamp``); "" without them."""
+        return self.policy.stamp if isinstance(self.policy, ConsentPolicy) else ""
+
     def allow(self, letter: str, type_: str) -> None:
         """Refuse from metadata alone (scope and type), never from data."""
         if not self.policy.allows(letter, type_):
