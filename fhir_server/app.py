@@ -263,7 +263,7 @@ def fhir_base(
     )
 
     async def reopen(job: Job) -> Session:
-        return await gate.reopen(job.grant)
+        return await gate.reopen(job.grant, job.owner.purpose)
 
     pattern = AsyncPattern(queue, reopen)
     router = Router(ROUTES, domain.definitions.resource_types)

@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from fhir_server.access.consent.codes import BREAK_GLASS
 from fhir_server.access.principal import Principal
 from fhir_server.model.exchange import Json
 
@@ -36,13 +37,14 @@ class Owner:
     """Who started a job, as far as it decides who sees it.
 
     ``patient``: the patient in context. ``scopes``: what the job could reach; a reader has
-    the same or more.
+    the same or more. ``purpose``: why its data is wanted (v3-ActReason).
     """
 
     id: str
     client: str = ""
     patient: str = ""
     scopes: tuple[str, ...] = ()
+    purpose: str = ""
 
     @classmethod
     def of(cls, principal: Principal) -> Owner:
@@ -51,7 +53,8 @@ class Owner:
             for s in principal.scopes
         ]
         patient = principal.patient or ""
-        return cls(principal.id, principal.client, patient, tuple(sorted(scopes)))
+        purpose = "" if principal.purpose == BREAK_GLASS else principal.purpose
+        return cls(principal.id, principal.client, patient, tuple(sorted(scopes)), purpose)
 
     @property
     def place(self) -> tuple[str, str, str]:
