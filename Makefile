@@ -66,6 +66,7 @@ definitions: $(VENV)/dev
 
 models: $(VENV)/dev
 	$(BIN)/python scripts/build_models.py
+	$(BIN)/python scripts/build_scores.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache
