@@ -7,7 +7,6 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -60,6 +59,7 @@ from fhir_server.interactions.capabilities import Abilities, capabilities, named
 from fhir_server.interactions.create import create
 from fhir_server.interactions.cursors import Cursors, cursor_key
 from fhir_server.interactions.delete import MOST, conditional_delete, delete
+from fhir_server.interactions.exporting import exports
 from fhir_server.interactions.history import PageSizes, history
 from fhir_server.interactions.informed import informed
 from fhir_server.interactions.operation import deferring, operation
@@ -71,7 +71,7 @@ from fhir_server.interactions.search import Searching, search
 from fhir_server.interactions.searchsets import searchsets
 from fhir_server.interactions.submit import submit
 from fhir_server.interactions.subset import Subsets
-from fhir_server.interactions.terminology import finder
+from fhir_server.interactions.terminology import sources
 from fhir_server.interactions.transaction import transaction
 from fhir_server.interactions.update import conditional_update, update
 from fhir_server.interactions.vread import vread
@@ -85,6 +85,7 @@ from fhir_server.jobs.runner import Runner
 from fhir_server.model.datatypes import format_instant
 from fhir_server.model.fresh import micros as micros
 from fhir_server.model.fresh import new_id
+from fhir_server.model.software import software_version as software_version
 from fhir_server.search.extended import ExtendedSchema
 from fhir_server.search.extract import compile_extract
 from fhir_server.search.match import matches
@@ -97,6 +98,9 @@ from fhir_server.store.opening import sole_server as sole_server
 from fhir_server.validation.validate import Validator
 from operations.anonymize import ROW as anonymize
 from operations.audit import audit_operations
+from operations.bulk.delivery import Delivery
+from operations.bulk.walking import EXPORT, export_body
+from operations.export import export_operations
 from operations.expunge import Expunge, expunge_operation
 from operations.matching.person import patient_keys
 from operations.meta import meta_operations
@@ -107,6 +111,7 @@ from operations.record import record_operations
 from operations.registry import Operations, definition
 from operations.reindex import KIND as REINDEX
 from operations.reindex import reindex_body, reindex_operation
+from operations.terminology import terminology_operations
 from terminology.stored import StoredTerminology
 
 FHIR: Final = "/fhir"
@@ -170,6 +175,7 @@ async def assemble(settings: Settings, store: Store) -> Domain:
         erase_log=None if settings.store == "memory:" else EraseLog(settings.erased),
     )
     await renew_index(engine, digest_of(rules))
+    view = sources(schema, base)
     searching = Searching(
         schema=schema,
         cursors=Cursors(await cursor_key(store.ledger)),
@@ -181,9 +187,7 @@ async def assemble(settings: Settings, store: Store) -> Domain:
         zone=ZoneInfo(settings.time_zone),
         now=micros,
         base=base,
-        answer=StoredTerminology(
-            finder(system_session(engine, "terminology"), schema, base), schema.definitions
-        ).answer,
+        answer=StoredTerminology(view(system_session(engine, "terminology"))).answer,
     )
     identities = Identities.over(store.ledger, committing(store), time.time)
     here = Here(base, searching.zone, as_implicit(settings.unrecorded_consent))
@@ -200,16 +204,17 @@ def operations(domain: Domain, runtime: Runtime, queue: Queue) -> Operations:
         return domain.searching.schema.of(type_).parameters[code].indexes
 
     types = domain.definitions.resource_types
-    own = domain.system_session("models")
     return Operations(
         (
-            predict_operation(models, indexes, own),
+            predict_operation(models, indexes, domain.system_session("models")),
             anonymize,
             *record_operations(searchsets(domain.searching), domain.base),
             *meta_operations(types),
             *audit_operations(domain.searching.zone),
             reindex_operation(queue, types),
+            *export_operations(exports(domain.searching), queue),
             expunge_operation(expunging(domain, queue)),
+            *terminology_operations(sources(domain.searching.schema, domain.base)),
         )
     )
 
@@ -238,8 +243,8 @@ def expunging(domain: Domain, queue: Queue | None = None) -> Expunge:
 
 
 def job_queue(domain: Domain, folder: Path) -> Queue:
-    settings = domain.settings
-    rules = JobRules(per_owner=settings.max_jobs, retention=settings.job_hours * 3600)
+    kept = domain.settings.job_hours * 3600
+    rules = JobRules(per_owner=domain.settings.max_jobs, retention=kept)
     return Queue(domain.store.ledger, JobFiles(folder), domain.engine.now, rules, domain.tokens)
 
 
@@ -263,9 +268,11 @@ def fhir_base(
     )
 
     async def reopen(job: Job) -> Session:
-        return await gate.reopen(job.grant, job.owner.purpose)
+        return await gate.reopen(job.grant, job.purpose)
 
-    pattern = AsyncPattern(queue, reopen)
+    exported = exports(domain.searching)
+    delivery = Delivery(exported, queue.files, gate.reopen, tokens=not open_)
+    pattern = AsyncPattern(queue, reopen, {EXPORT: delivery})
     router = Router(ROUTES, domain.definitions.resource_types)
     handlers: dict[str, Handler] = {}
     bodies = Bodies(domain.definitions, settings.json_limits())
@@ -279,6 +286,7 @@ def fhir_base(
     work = {
         REQUEST: replay(replayed(handlers.__getitem__, audit), settings.json_limits()),
         REINDEX: reindex_body(Reindexing(domain.engine)),
+        EXPORT: export_body(exported),
     }
     return face, Runner(queue, work, reopen, settings.running_jobs)
 
@@ -390,10 +398,3 @@ async def serving(
                 sweeping.cancel()
                 await runner.drain()
                 await runtime.close()
-
-
-def software_version() -> str:
-    try:
-        return version("vehr")
-    except PackageNotFoundError:
-        return "0.1.0"

@@ -13,7 +13,6 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from fhir_server.access.consent.codes import BREAK_GLASS
 from fhir_server.access.principal import Principal
 from fhir_server.model.exchange import Json
 
@@ -37,14 +36,13 @@ class Owner:
     """Who started a job, as far as it decides who sees it.
 
     ``patient``: the patient in context. ``scopes``: what the job could reach; a reader has
-    the same or more. ``purpose``: why its data is wanted (v3-ActReason).
+    the same or more.
     """
 
     id: str
     client: str = ""
     patient: str = ""
     scopes: tuple[str, ...] = ()
-    purpose: str = ""
 
     @classmethod
     def of(cls, principal: Principal) -> Owner:
@@ -53,8 +51,7 @@ class Owner:
             for s in principal.scopes
         ]
         patient = principal.patient or ""
-        purpose = "" if principal.purpose == BREAK_GLASS else principal.purpose
-        return cls(principal.id, principal.client, patient, tuple(sorted(scopes)), purpose)
+        return cls(principal.id, principal.client, patient, tuple(sorted(scopes)))
 
     @property
     def place(self) -> tuple[str, str, str]:
@@ -120,7 +117,8 @@ class Asked:
 
     ``base``: of the FHIR face. ``grant``: by which the Session is made again when the job
     runs; empty for the server's own work and for an open server. ``body``: a resource too
-    large for the ledger; it becomes the file ``request.json``.
+    large for the ledger; it becomes the file ``request.json``. ``purpose``: why the data is
+    wanted (v3-ActReason), "" as the role has it.
     """
 
     kind: str
@@ -129,6 +127,7 @@ class Asked:
     request: Json
     grant: str = ""
     body: bytes | None = None
+    purpose: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +160,7 @@ class Job:
     attempts: int = 0
     cancel: bool = False
     removed: bool = False
+    purpose: str = ""
 
     @property
     def ended(self) -> bool:
