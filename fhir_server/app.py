@@ -166,7 +166,7 @@ async def assemble(settings: Settings, store: Store) -> Domain:
         store=store,
         definitions=schema.definitions,
         validate=Validator(schema.definitions).check,
-        extract=labelled(extract, Labelling(rules)),
+        extract=labelled(extract, Labelling(rules), base),
         matches=matches,
         now=micros,
         new_id=new_id,
