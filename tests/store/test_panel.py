@@ -8,19 +8,21 @@ import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
+from typing import Any
 from unittest import mock
 
 import pytest
 
 from fhir_server.search import plan
 from fhir_server.search.plan import EachPatient, InPatient, Not, Predicate, Scan, Search, SortKey
-from fhir_server.search.values import IndexValues, TokenValue
+from fhir_server.search.values import DateValue, IndexValues, TokenValue
 from fhir_server.store.memory import MemoryStore
-from fhir_server.store.sqlite import panel
+from fhir_server.store.sqlite import panel, roads
 from fhir_server.store.sqlite.opening import open_store
 from fhir_server.store.sqlite.panel import Panels
 from tests.store.building import Bench, values, walk
 
+DAY = 86_400_000_000
 PATIENTS = tuple(f"p{number}" for number in range(60))
 SHARED = plan.TokenIs("_shared", "", "true")
 SECRET = plan.TokenIs("_label", "s", "PSY")
@@ -29,7 +31,7 @@ RULES: tuple[Predicate, ...] = (
     plan.FALSE,
     Not(SECRET),
     plan.Any((plan.TokenIs("code", "c", "1"), plan.UpdatedIs("lt", 0, 1_050_000))),
-    plan.Dated(0, 12),
+    plan.Dated(0, 12 * DAY),
     Not(plan.TokenIs("_label", "s", "nobody bears it")),
     plan.StringIs("code", "not in a posting list"),
 )
@@ -40,7 +42,7 @@ def stores(tmp_path: Path) -> Iterator[tuple[Bench, Bench]]:
     with asyncio.Runner() as runner:
 
         async def opened() -> tuple[Bench, Bench]:
-            memory, sqlite = MemoryStore(), await open_store(tmp_path)
+            memory, sqlite = MemoryStore(), await open_store(tmp_path, "serve")
             return Bench(memory, runner), Bench(sqlite, runner)
 
         benches = runner.run(opened())
@@ -54,12 +56,14 @@ def _filled(random: Random, benches: tuple[Bench, Bench], *, shared: bool) -> li
     for number in range(240):
         several = random.choice((2, 3)) if shared and number % 9 == 0 else 1
         patients = tuple(random.sample(PATIENTS, 0 if number % 31 == 0 else several))
-        tokens = [TokenValue("code", "c", random.choice("112"))]
+        tokens: list[Any] = [TokenValue("code", "c", random.choice("112"))]
         if number % 7 == 0:
             tokens.append(TokenValue("_label", "s", "PSY"))
         if len(patients) > 1:
             tokens.append(TokenValue("_shared", "", "true"))
-        found = values(*tokens, date=random.randrange(25), patients=patients)
+        day = random.randrange(25) * DAY
+        tokens.append(DateValue("date", day, day + DAY))
+        found = values(*tokens, date=day, patients=patients)
         made.append(found)
         for bench in benches:
             bench.apply(bench.change(f"Observation/{number}", found))
@@ -83,6 +87,8 @@ def _searches(random: Random) -> Iterator[Search]:
             parts.append(_each(random, rules))
         if random.random() < 0.2:
             parts.append(Not(SECRET))
+        if random.random() < 0.3:
+            parts.append(plan.DateIs("date", random.choice(("ge", "lt", "eq")), 9 * DAY, 10 * DAY))
         random.shuffle(parts)
         for descending in (True, False):
             sort = (SortKey("_main", "main", descending=descending),)
@@ -122,19 +128,32 @@ def test_the_index_judges_a_panel_as_the_memory_store_does(
     random = Random(seed)
     memory, sqlite = stores
     _filled(random, stores, shared=shared)
-    with mock.patch.object(panel, "SLICE", 7):
+    split = Panels._made
+    made: list[bool] = []
+
+    def noted(self: Panels, *asked: Any) -> Any:
+        found = split(self, *asked)
+        made.append(found is not None)
+        return found
+
+    with (
+        mock.patch.multiple(roads, COUNTED=8, FEW=4),
+        mock.patch.object(panel, "SLICE", 7),
+        mock.patch.object(Panels, "_made", noted),
+    ):
         for search in _searches(random):
             assert walk(sqlite, search) == walk(memory, search), search
             for total in ("exact", "limited"):
                 counting = Search(search.scans, search.sort, 0, total=total)
                 assert sqlite.page(counting).total == memory.page(counting).total
+    assert sum(made) > len(made) // 2
 
 
 @pytest.mark.parametrize("shared", [False, True])
 def test_a_panel_finds_what_counting_says(stores: tuple[Bench, Bench], shared: bool) -> None:
     random = Random(11)
     made = _filled(random, stores, shared=shared)
-    each = _each(random, (Not(SECRET), plan.TokenIs("code", "c", "1"), plan.Dated(0, 12)))
+    each = _each(random, (Not(SECRET), plan.TokenIs("code", "c", "1"), plan.Dated(0, 12 * DAY)))
     where = plan.All((InPatient(PATIENTS[:40]), each))
     search = Search((Scan("Observation", where),), count=9, total="exact")
     expected = [f"Observation/{n}" for n, found in enumerate(made) if _judged(search, found)]
@@ -150,10 +169,8 @@ def test_no_body_is_looked_into(stores: tuple[Bench, Bench]) -> None:
     where = plan.All((InPatient(PATIENTS[:50]), _each(random, (Not(SECRET), plan.TRUE))))
     search = Search((Scan("Observation", where),), count=5)
     expected = stores[0].page(search)
-    with mock.patch.object(Panels, "find", autospec=True, side_effect=Panels.find) as found:
-        with mock.patch("fhir_server.store.sqlite.view.View.along") as along:
-            page = stores[1].page(search)
-    assert found.called
+    with mock.patch("fhir_server.store.sqlite.view.View.along") as along:
+        page = stores[1].page(search)
     assert not along.called
     assert (page.total, page.matches) == (expected.total, expected.matches)
 

@@ -252,15 +252,16 @@ class Panels:
         another list has comes behind its head."""
         sql = _heads(group.test.sql, order.descending)
         heads: list[tuple[int, int, int]] = []
+        places: list[Place] = []
         for lists in _slices(group):
             self._budget.spend(SLICE)
-            bound = (end, *start, *group.test.params, lists)
-            heads += self._connection.execute(sql, bound)
-        places = sorted({head[1:] for head in heads}, reverse=order.descending)[:want]
-        if len(places) == want:
-            end = places[-1][0]
-        kept = set(places)
-        return [group.named[head[0]][1] for head in heads if head[1:] in kept], end
+            found = self._connection.execute(sql, (end, *start, *group.test.params, lists))
+            heads += found.fetchall()
+            places = sorted({head[1:] for head in heads}, reverse=order.descending)[:want]
+            if len(places) == want:
+                end = places[-1][0]
+                heads = [head for head in heads if head[1:] in places]
+        return [group.named[head[0]][1] for head in heads if head[1:] in places], end
 
     def _counted(
         self, group: Group, bounds: tuple[int, int], limit: int
