@@ -7,7 +7,6 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -15,7 +14,7 @@ from zoneinfo import ZoneInfo
 from fhir_server.access.audit.keeping import recording
 from fhir_server.access.audit.log import AuditLog, either
 from fhir_server.access.commit import committing
-from fhir_server.access.consent.assembly import patients
+from fhir_server.access.consent.assembly import Patients, patients
 from fhir_server.access.consent.domain import as_implicit
 from fhir_server.access.consent.source import Here
 from fhir_server.access.engine import Engine
@@ -60,6 +59,7 @@ from fhir_server.interactions.capabilities import Abilities, capabilities, named
 from fhir_server.interactions.create import create
 from fhir_server.interactions.cursors import Cursors, cursor_key
 from fhir_server.interactions.delete import MOST, conditional_delete, delete
+from fhir_server.interactions.exporting import exports
 from fhir_server.interactions.history import PageSizes, history
 from fhir_server.interactions.informed import informed
 from fhir_server.interactions.operation import deferring, operation
@@ -85,6 +85,7 @@ from fhir_server.jobs.runner import Runner
 from fhir_server.model.datatypes import format_instant
 from fhir_server.model.fresh import micros as micros
 from fhir_server.model.fresh import new_id
+from fhir_server.model.software import software_version as software_version
 from fhir_server.search.extended import ExtendedSchema
 from fhir_server.search.extract import compile_extract
 from fhir_server.search.match import matches
@@ -97,6 +98,9 @@ from fhir_server.store.opening import sole_server as sole_server
 from fhir_server.validation.validate import Validator
 from operations.anonymize import ROW as anonymize
 from operations.audit import audit_operations
+from operations.bulk.delivery import Delivery
+from operations.bulk.walking import EXPORT, export_body
+from operations.export import export_operations
 from operations.expunge import Expunge, expunge_operation
 from operations.matching.person import patient_keys
 from operations.meta import meta_operations
@@ -121,6 +125,7 @@ class Domain:
     engine: Engine
     searching: Searching
     identities: Identities
+    patients: Patients
 
     @property
     def tokens(self) -> Tokens:
@@ -185,7 +190,9 @@ async def assemble(settings: Settings, store: Store) -> Domain:
         ).answer,
     )
     identities = Identities.over(store.ledger, committing(store), time.time)
-    return Domain(settings, store, engine, searching, identities)
+    here = Here(base, searching.zone, as_implicit(settings.unrecorded_consent))
+    decide = patients(store, schema, here, scope_filter(searching))
+    return Domain(settings, store, engine, searching, identities, decide)
 
 
 def operations(domain: Domain, runtime: Runtime, queue: Queue) -> Operations:
@@ -206,6 +213,7 @@ def operations(domain: Domain, runtime: Runtime, queue: Queue) -> Operations:
             *meta_operations(types),
             *audit_operations(domain.searching.zone),
             reindex_operation(queue, types),
+            *export_operations(exports(domain.searching), queue),
             expunge_operation(expunging(domain, queue)),
         )
     )
@@ -213,14 +221,15 @@ def operations(domain: Domain, runtime: Runtime, queue: Queue) -> Operations:
 
 def auth_site(domain: Domain, rates: Rates) -> AuthSite:
     """The authorization server and its pages."""
-    settings = domain.settings
+    settings, scopes = domain.settings, scope_filter(domain.searching)
     return AuthSite(
         authorization_server(
             domain.identities,
             rules_of(settings, FHIR),
             domain.system_session("login"),
+            Gate(domain.engine, domain.tokens.verify, scopes, patients=domain.patients),
             domain.definitions.resource_types,
-            scope_filter(domain.searching),
+            scopes,
             rates,
             settings,
         )
@@ -253,16 +262,17 @@ def fhir_base(
     open_ = audit is None
     settings, tokens = domain.settings, domain.tokens
     scopes = scope_filter(domain.searching)
-    here = Here(domain.base, domain.searching.zone, as_implicit(settings.unrecorded_consent))
-    decide = None if open_ else patients(domain.store, domain.searching.schema, here, scopes)
+    decide = None if open_ else domain.patients
     gate = Gate(
         domain.engine, tokens.verify, scopes, recall=tokens.grant, patients=decide, open_=open_
     )
 
     async def reopen(job: Job) -> Session:
-        return await gate.reopen(job.grant)
+        return await gate.reopen(job.grant, job.purpose)
 
-    pattern = AsyncPattern(queue, reopen)
+    exported = exports(domain.searching)
+    delivery = Delivery(exported, queue.files, gate.reopen, tokens=not open_)
+    pattern = AsyncPattern(queue, reopen, {EXPORT: delivery})
     router = Router(ROUTES, domain.definitions.resource_types)
     handlers: dict[str, Handler] = {}
     bodies = Bodies(domain.definitions, settings.json_limits())
@@ -276,6 +286,7 @@ def fhir_base(
     work = {
         REQUEST: replay(replayed(handlers.__getitem__, audit), settings.json_limits()),
         REINDEX: reindex_body(Reindexing(domain.engine)),
+        EXPORT: export_body(exported),
     }
     return face, Runner(queue, work, reopen, settings.running_jobs)
 
@@ -387,10 +398,3 @@ async def serving(
                 sweeping.cancel()
                 await runner.drain()
                 await runtime.close()
-
-
-def software_version() -> str:
-    try:
-        return version("vehr")
-    except PackageNotFoundError:
-        return "0.1.0"

@@ -15,6 +15,7 @@ from fhir_server.access.audit.joined import Joining, concerns, traced
 from fhir_server.access.audit.narrowing import Narrow
 from fhir_server.access.audit.writes import WriteRecord
 from fhir_server.access.consent.epoch import marks
+from fhir_server.access.consent.policy import ConsentPolicy
 from fhir_server.access.contents import (
     Content,
     blob_of,
@@ -24,6 +25,7 @@ from fhir_server.access.contents import (
 from fhir_server.access.drafts import Draft, Written
 from fhir_server.access.engine import Engine, is_large
 from fhir_server.access.erasing import Erasing
+from fhir_server.access.exporting import Exporting
 from fhir_server.access.masking import Masking
 from fhir_server.access.parameters import NOTICED
 from fhir_server.access.parameters import TYPE as DEFINING
@@ -255,6 +257,12 @@ class Session:
                 if self.policy.sees(letter, type_) != TRUE:
                     raise Forbidden(f"not permitted: erase {type_}")
         return Erasing(self._engine, self.principal.id)
+
+    def exporting(self) -> Exporting:
+        """What an export needs beside searches."""
+        policy = self.policy
+        plain = policy.inner if isinstance(policy, ConsentPolicy) else policy
+        return Exporting(self._engine, policy, plain)
 
     async def upload(self, letter: str, content: AsyncIterator[bytes]) -> Blob:
         """Raw content for a Binary that is then written with it (``Draft.blob``)."""

@@ -144,3 +144,16 @@ def test_the_patient_sees_all(pair: tuple[Twin, Twin]) -> None:
         assert whole.server.get(name, headers=whole.patient).status_code == 200
     report = whole.server.get("DiagnosticReport/v1", headers=whole.patient).json()
     assert len(report["result"]) == 2
+
+
+def test_l62_no_launch_into_a_hidden_encounter(pair: tuple[Twin, Twin]) -> None:
+    """Nor does the page that asks which visit it is about name it."""
+    answers = []
+    for twin in pair:
+        twin.server.client("app", redirects=("https://app.example/back",), scope="launch")
+        asked = {"client_id": "app", "patient": "p1", "encounter": "h4"}
+        url, kind = "http://127.0.0.1:8080/auth/launch", {"content-type": "application/json"}
+        answers.append(twin.ask("POST", url, asked, **kind))
+        seen = twin.ask("POST", url, {**asked, "encounter": "e1"}, **kind)
+        assert seen[0] == 201, seen
+    assert answers[0] == answers[1] and answers[0][0] == 403, answers

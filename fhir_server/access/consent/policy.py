@@ -51,6 +51,11 @@ class ConsentPolicy:
         self._existing: dict[str, Predicate] = {}
         self._masked: dict[str, Predicate] = {}
 
+    @property
+    def inner(self) -> Policy:
+        """What scopes, role and relationship reach."""
+        return self._inner
+
     def allows(self, letter: str, type_: str) -> bool:
         return self._inner.allows(letter, type_)
 
