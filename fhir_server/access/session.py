@@ -33,6 +33,7 @@ from fhir_server.access.policy import BINARY, Policy
 from fhir_server.access.principal import Principal
 from fhir_server.access.restrict import restrict, restrict_scan
 from fhir_server.access.roles import AUDIT
+from fhir_server.access.shown import as_shown
 from fhir_server.access.versions import VersionFilter, living, sees, tombstone
 from fhir_server.access.writing import Writing
 from fhir_server.model.exchange import Json
@@ -145,8 +146,8 @@ class Session:
         if search.total == "estimate" and not self.policy.whole:
             # What is hidden would show in it: it lengthens the lists that are sampled.
             search = replace(search, total="limited")
-        if len(scans) < len(search.scans):
-            search = replace(search, scans=scans)
+        shown = [await as_shown(self._engine, self.policy, scan) for scan in scans]
+        search = replace(search, scans=tuple(shown))
         restricted = restrict(search, self.policy)
         if trace is not None:
             trace.search = restricted
@@ -212,6 +213,7 @@ class Session:
         it.
         """
         self.allow("s", scan.type)
+        scan = await as_shown(self._engine, self.policy, scan)
         restricted = restrict_scan(scan, self.policy, "s")
         page = await self._engine.store.run(Search((restricted,), count=most, total="none"))
         return Guard(restricted, tuple(match.key.id for match in page.matches))
