@@ -65,6 +65,11 @@ class Session:
         """The same, for one request whose writes are recorded with it."""
         return Session(self._engine, self.principal, self.policy, recording)
 
+    @property
+    def stamp(self) -> str:
+        """What consents decide by for this principal (``ConsentPolicy.stamp``); "" without them."""
+        return self.policy.stamp if isinstance(self.policy, ConsentPolicy) else ""
+
     def allow(self, letter: str, type_: str) -> None:
         """Refuse from metadata alone (scope and type), never from data."""
         if not self.policy.allows(letter, type_):
