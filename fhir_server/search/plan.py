@@ -98,9 +98,7 @@ class NumberIs:
 
 @dataclass(frozen=True, slots=True)
 class QuantityIs:
-    """A number with a unit.
-
-    ``canonical_unit`` not "": value, lo and hi are in that canonical UCUM unit.
+    """A number with a unit. ``canonical_unit`` not "": value, lo and hi are in that UCUM unit.
     Else ``system`` None: any; ``code`` None: any unit, otherwise it equals the stored code
     or the stored unit text.
     """
@@ -193,11 +191,13 @@ class Coded:
 @dataclass(frozen=True, slots=True, eq=False)
 class EachPatient:
     """For every patient in whose compartment the resource is, that patient's predicate holds
-    (without joins). ``params``: indexes whose references to a Patient put it there."""
+    (without joins). ``params``: its references to a Patient that put it there. ``shared``: the
+    mark of what is in several compartments."""
 
     rules: Mapping[str, Predicate]
     otherwise: Predicate
     params: tuple[str, ...] = ()
+    shared: TokenIs | None = None
 
     def of(self, patient: str) -> Predicate:
         return self.rules.get(patient, self.otherwise)

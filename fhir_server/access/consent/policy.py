@@ -10,9 +10,10 @@ from typing import Final
 from fhir_server.access.consent.asking import Reader
 from fhir_server.access.consent.compiled import Compiler, either, every, negated
 from fhir_server.access.consent.decision import Rules
+from fhir_server.access.labels import SHARED
 from fhir_server.access.policy import Policy
 from fhir_server.access.roles import ABOUT, AUDIT
-from fhir_server.search.plan import FALSE, TRUE, EachPatient, Predicate, both
+from fhir_server.search.plan import FALSE, TRUE, EachPatient, Predicate, TokenIs, both
 
 HIDDEN: Final = frozenset({AUDIT, "Consent"})
 """Types that tell by their shape what is withheld: only the patients themselves read theirs, and
@@ -123,7 +124,8 @@ class ConsentPolicy:
         compiler = Compiler(type_, letter, self._reader, self._rules)
         if params is not None:
             named = own | self._rules.consents.keys()
-            return EachPatient(Permitted(compiler, named), compiler.unrecorded(), params)
+            rules = Permitted(compiler, named)
+            return EachPatient(rules, compiler.unrecorded(), params, TokenIs(*SHARED))
         return every(self._beside(compiler, type_)) if type_ in ABOUT else TRUE
 
     def _beside(self, compiler: Compiler, type_: str) -> Iterator[Predicate]:

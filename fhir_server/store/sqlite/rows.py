@@ -20,6 +20,20 @@ Columns: TypeAlias = tuple[Any, ...]
 COLUMNS: Final = (
     "r.rid, r.type, r.id, r.date, v.version, v.updated, v.seq, v.method, v.split, v.frame"
 )
+_FROM_RID: Final = " FROM json_each(?) j CROSS JOIN resource r ON r.rid = j.value "
+_BODIES: Final = "CROSS JOIN version v ON v.seq = r.seq"
+FETCH: Final = "".join(("SELECT ", COLUMNS, _FROM_RID, _BODIES))
+FETCH_ONE: Final = "".join(
+    ("SELECT ", COLUMNS, " FROM resource r ", _BODIES, " WHERE r.type = ? AND r.id = ?")
+)
+FETCH_NAMED: Final = "".join(
+    (
+        "SELECT ",
+        COLUMNS,
+        " FROM json_each(?) j CROSS JOIN resource r ON r.type = ? AND r.id = j.value ",
+        _BODIES,
+    )
+)
 
 
 class Row:

@@ -12,8 +12,8 @@ from fhir_server.store.memory import part_of, too_many_included
 from fhir_server.store.order import cursor_of, position_key
 from fhir_server.store.sqlite.estimating import estimate
 from fhir_server.store.sqlite.rows import Row
-from fhir_server.store.sqlite.streams import BY_DATE, Order, Place
-from fhir_server.store.sqlite.view import View, place
+from fhir_server.store.sqlite.streams import BY_DATE, Order, Place, place
+from fhir_server.store.sqlite.view import View
 
 _BY = {"main": "date", "updated": "updated"}
 

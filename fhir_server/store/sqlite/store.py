@@ -38,9 +38,9 @@ from fhir_server.store.sqlite.prepared import (
     prepare,
     prepare_reindexed,
 )
-from fhir_server.store.sqlite.rows import COLUMNS, Budget, Exceeded, Row, holds_rows
+from fhir_server.store.sqlite.rows import COLUMNS, FETCH_ONE, Budget, Exceeded, Row, holds_rows
 from fhir_server.store.sqlite.text import ANEW, PIECE, Behind, holds_words
-from fhir_server.store.sqlite.view import FETCH_ONE, View
+from fhir_server.store.sqlite.view import View
 from fhir_server.store.sqlite.writer import Writer
 
 INLINE: Final = 20_000

@@ -17,7 +17,7 @@ from typing import Any, Final, TypeAlias
 from fhir_server.store.sqlite.keys import FIRST, LAST, List
 from fhir_server.store.sqlite.probes import MOST_LISTS, posted
 from fhir_server.store.sqlite.roads import Road, Roads
-from fhir_server.store.sqlite.rows import COLUMNS, Budget
+from fhir_server.store.sqlite.rows import COLUMNS, Budget, Row
 
 Place: TypeAlias = tuple[int, int]
 """(date or lastUpdated, rid): where a candidate stands in an ordered list."""
@@ -60,6 +60,11 @@ class Order:
         if self.after is None:
             return True
         return place < self.after if self.descending else place > self.after
+
+
+def place(order: Order, row: Row) -> Place:
+    """Where a row stands in an order."""
+    return (row.columns[3] if order.by == "date" else row.updated), row.rid
 
 
 BY_DATE: Final = Order("date", True)

@@ -21,36 +21,26 @@ from fhir_server.store.sqlite import text
 from fhir_server.store.sqlite.inside import InnerRow, contained, led
 from fhir_server.store.sqlite.keys import Keys, List
 from fhir_server.store.sqlite.many import Heads
+from fhir_server.store.sqlite.panel import Panels
 from fhir_server.store.sqlite.probes import conjuncts
 from fhir_server.store.sqlite.reverse import refers_to
 from fhir_server.store.sqlite.roads import Road, Roads, described
-from fhir_server.store.sqlite.rows import COLUMNS, Budget, Row, batches, bears
-from fhir_server.store.sqlite.streams import BY_DATE, Item, Order, Place, Streams
+from fhir_server.store.sqlite.rows import (
+    FETCH,
+    FETCH_NAMED,
+    FETCH_ONE,
+    Budget,
+    Row,
+    batches,
+    bears,
+)
+from fhir_server.store.sqlite.streams import BY_DATE, Item, Order, Streams, place
 
-_FROM_RID: Final = " FROM json_each(?) j CROSS JOIN resource r ON r.rid = j.value "
-_BODIES: Final = "CROSS JOIN version v ON v.seq = r.seq"
-FETCH: Final = "".join(("SELECT ", COLUMNS, _FROM_RID, _BODIES))
-FETCH_ONE: Final = "".join(
-    ("SELECT ", COLUMNS, " FROM resource r ", _BODIES, " WHERE r.type = ? AND r.id = ?")
-)
-FETCH_NAMED: Final = "".join(
-    (
-        "SELECT ",
-        COLUMNS,
-        " FROM json_each(?) j CROSS JOIN resource r ON r.type = ? AND r.id = j.value ",
-        _BODIES,
-    )
-)
 _BATCH: Final = 500
 TESTED: Final = 10
 """Work units of looking into one candidate."""
 AT_ONCE: Final = 20_000
 """Exact counts above this are not made inline: it is the whole inline budget."""
-
-
-def place(order: Order, row: Row) -> Place:
-    """Where a row stands in an order."""
-    return (row.columns[3] if order.by == "date" else row.updated), row.rid
 
 
 class View:
@@ -72,6 +62,7 @@ class View:
         known = set() if long is None else long
         self._roads = Roads(connection, keys, self, known, budget)
         self.streams = Streams(connection, self._roads, budget)
+        self._panels = Panels(connection, keys, self._roads, budget, self)
         self._chosen: dict[int, tuple[Scan, Road]] = {}
         self._known: dict[tuple[int, Key], bool] = {}
         self._kept: list[Scan] = []
@@ -107,6 +98,12 @@ class View:
         ids = next((p.ids for p in conjuncts(scan.where) if isinstance(p, plan.IdIn)), None)
         if ids is not None:
             return self._named(scan, ids, order)[:want]
+        plain = not self.hidden and self.trace is None
+        rows = self._panels.find(scan, order, want) if plain else None
+        return self.along(scan, order, want) if rows is None else rows
+
+    def along(self, scan: Scan, order: Order, want: int | None) -> list[Row]:
+        """The same, by the road of the scan."""
         road = self.road(scan)
         if self.streams.single(road, order) and not self.hidden:
             return self._direct(scan, road, order, want)
@@ -239,6 +236,8 @@ class View:
             found = self._counted(lambda most: self._roads.tally(scan, most), limit)
             if found is not None:
                 return found
+        if not self.hidden and (panel := self._panels.count(scan, limit)) is not None:
+            return panel
         if road.residual or self.hidden or (road.rids is None and len(road.lists) != 1):
             return len(self.find(scan, BY_DATE, limit))
         if road.rids is not None:
