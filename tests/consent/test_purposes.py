@@ -64,9 +64,10 @@ def test_a_job_goes_on_with_the_purpose_of_its_request(hospital: Server) -> None
     assert begun.status_code == 202, begun.text
     place = begun.headers["content-location"]
     for _ in range(200):
-        found = hospital.get(place, headers=hospital.headers)
+        found = hospital.get(place, headers={**hospital.headers, "x-purpose-of-use": "HRESCH"})
         if found.status_code != 202:
             break
         time.sleep(0.02)
+    assert found.status_code == 200, found.text
     [entry] = found.json()["entry"]
     assert patients(entry["resource"]) == ["p2"]
