@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from fhir_server.access.audit.keeping import recording
 from fhir_server.access.audit.log import AuditLog, either
 from fhir_server.access.commit import committing
-from fhir_server.access.consent.assembly import patients
+from fhir_server.access.consent.assembly import Patients, patients
 from fhir_server.access.consent.domain import as_implicit
 from fhir_server.access.consent.source import Here
 from fhir_server.access.engine import Engine
@@ -23,7 +23,7 @@ from fhir_server.access.gate import Gate, system_session
 from fhir_server.access.index_form import renew_index
 from fhir_server.access.labels import Labelling, digest_of, labelled, sensitivity_rules
 from fhir_server.access.parameters import PostedParameters
-from fhir_server.access.policy import CompileFilter, joinless
+from fhir_server.access.previewing import Previewing
 from fhir_server.access.reindexing import Reindexing
 from fhir_server.access.session import Session
 from fhir_server.access.upkeep import upkeep
@@ -67,7 +67,7 @@ from fhir_server.interactions.patch import conditional_patch, patch
 from fhir_server.interactions.ports import Handler, Perform
 from fhir_server.interactions.published import document, published
 from fhir_server.interactions.read import read
-from fhir_server.interactions.search import Searching, search
+from fhir_server.interactions.search import Searching, scope_filter, search
 from fhir_server.interactions.searchsets import searchsets
 from fhir_server.interactions.submit import submit
 from fhir_server.interactions.subset import Subsets
@@ -89,7 +89,6 @@ from fhir_server.search.extended import ExtendedSchema
 from fhir_server.search.extract import compile_extract
 from fhir_server.search.match import matches
 from fhir_server.search.parameters import Limits
-from fhir_server.search.schema import SearchSchema
 from fhir_server.store.base import Store
 from fhir_server.store.erase_log import EraseLog
 from fhir_server.store.opening import data_folder, open_blobs, open_store
@@ -97,6 +96,7 @@ from fhir_server.store.opening import sole_server as sole_server
 from fhir_server.validation.validate import Validator
 from operations.anonymize import ROW as anonymize
 from operations.audit import audit_operations
+from operations.consents import consent_operations
 from operations.expunge import Expunge, expunge_operation
 from operations.matching.person import patient_keys
 from operations.meta import meta_operations
@@ -188,7 +188,14 @@ async def assemble(settings: Settings, store: Store) -> Domain:
     return Domain(settings, store, engine, searching, identities)
 
 
-def operations(domain: Domain, runtime: Runtime, queue: Queue) -> Operations:
+def deciding(domain: Domain) -> Patients:
+    """How the patients of this domain decide."""
+    implicit = as_implicit(domain.settings.unrecorded_consent)
+    here = Here(domain.base, domain.searching.zone, implicit)
+    return patients(domain.store, domain.searching.schema, here, scope_filter(domain.searching))
+
+
+def operations(domain: Domain, runtime: Runtime, queue: Queue, decided: Patients) -> Operations:
     """The operations of this server."""
     further = domain.settings.models
     models = Registry.of(runtime, (SHIPPED, further) if further else (SHIPPED,))
@@ -198,13 +205,16 @@ def operations(domain: Domain, runtime: Runtime, queue: Queue) -> Operations:
 
     types = domain.definitions.resource_types
     own = domain.system_session("models")
+    previewing = Previewing(domain.engine, decided, domain.identities.people.behind)
+    zone = domain.searching.zone
     return Operations(
         (
             predict_operation(models, indexes, own),
             anonymize,
             *record_operations(searchsets(domain.searching), domain.base),
             *meta_operations(types),
-            *audit_operations(domain.searching.zone),
+            *audit_operations(zone),
+            *consent_operations(previewing, domain.settings.domain, zone),
             reindex_operation(queue, types),
             expunge_operation(expunging(domain, queue)),
         )
@@ -246,6 +256,7 @@ def fhir_base(
     queue: Queue,
     audit: AuditLog | None,
     rates: Rates,
+    decided: Patients,
 ) -> tuple[FhirBase, Runner]:
     """The FHIR base of the domain's own record, and the runner of its jobs. ``audit`` None: it is
     open to everybody, and nothing is recorded.
@@ -253,10 +264,8 @@ def fhir_base(
     open_ = audit is None
     settings, tokens = domain.settings, domain.tokens
     scopes = scope_filter(domain.searching)
-    here = Here(domain.base, domain.searching.zone, as_implicit(settings.unrecorded_consent))
-    decide = None if open_ else patients(domain.store, domain.searching.schema, here, scopes)
     gate = Gate(
-        domain.engine, tokens.verify, scopes, recall=tokens.grant, patients=decide, open_=open_
+        domain.engine, tokens.verify, scopes, recall=tokens.grant, patients=decided, open_=open_
     )
 
     async def reopen(job: Job) -> Session:
@@ -334,12 +343,6 @@ def interactions(
     return informed(handlers, parameters.refresh)
 
 
-def scope_filter(searching: Searching) -> CompileFilter:
-    """Compiles the search parameters of a scope, which are FHIR's own: what a posted one
-    means may change while the scope is in use."""
-    return joinless(replace(searching, schema=SearchSchema(searching.schema.definitions)).scope)
-
-
 @asynccontextmanager
 async def serving(
     domain: Domain, *, open_: bool = False, leaving: Callable[[], bool] = lambda: False
@@ -360,9 +363,10 @@ async def serving(
             identities = replace(domain.identities, log=log)
             domain = replace(domain, engine=engine, identities=identities)
             queue = job_queue(domain, folder / "jobs")
-            rows = operations(domain, runtime, queue)
+            decided = deciding(domain)
+            rows = operations(domain, runtime, queue, decided)
             rates = rates_of(domain.settings)
-            face, runner = fhir_base(domain, rows, metrics, queue, audit, rates)
+            face, runner = fhir_base(domain, rows, metrics, queue, audit, rates, decided)
             faces: dict[bytes, Asgi] = {b"fhir": face}
             if not open_:
                 faces[b"auth"] = auth_site(domain, rates)

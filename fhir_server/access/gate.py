@@ -141,7 +141,7 @@ class Gate:
         rules = await source.rules(grant.epoch)
         standing = principal.standing
         names = await source.names(standing.fhir_user) if standing is not None else frozenset()
-        reader = Reader(names, *_own(principal), principal.purpose, now)
+        reader = Reader(names, *principal.is_for(), principal.purpose, now)
         narrowed = ConsentPolicy(policy, reader, rules, self._patients.ties, _reached(principal))
         return _Known(Session(self._engine, principal, narrowed), source.until(now))
 
@@ -182,18 +182,6 @@ def purpose_stated(header: str, role: str) -> str:
     if code == BREAK_GLASS:
         raise Forbidden("not permitted: break the glass")
     return code
-
-
-def _own(principal: Principal) -> tuple[frozenset[str], frozenset[str]]:
-    """The patients who the principal is, and those for whom it acts."""
-    standing = principal.standing
-    if standing is None:
-        return frozenset({principal.patient} if principal.patient else ()), frozenset()
-    if not standing.rights.own:
-        return frozenset(), frozenset()
-    type_, _, id_ = standing.fhir_user.partition("/")
-    own = frozenset({id_} if type_ == "Patient" else ())
-    return own, frozenset(standing.patients) - own
 
 
 def _reached(principal: Principal) -> tuple[str, ...]:

@@ -16,14 +16,16 @@ from fhir_server.store.base import Store
 
 @dataclass(frozen=True, slots=True)
 class Patients:
-    """Their consents, and how resources are tied to them."""
+    """Their consents, and how resources are tied to them. ``scopes``: compiles the parameter by
+    which a type names a patient."""
 
     source: PolicySource
     ties: Ties
+    scopes: CompileFilter
 
 
 def patients(store: Store, schema: SearchSchema, here: Here, scopes: CompileFilter) -> Patients:
-    """Of a store. ``scopes``: compiles the parameter by which a type names a patient."""
+    """Of a store."""
     compartment = schema.definitions.compartment("Patient")
 
     def params(type_: str) -> tuple[str, ...] | None:
@@ -41,4 +43,4 @@ def patients(store: Store, schema: SearchSchema, here: Here, scopes: CompileFilt
                     found.setdefault(index, set()).update(parameter.targets)
         return tuple((index, tuple(sorted(targets))) for index, targets in found.items())
 
-    return Patients(PolicySource(store, schema, here), Ties(params, named, leads))
+    return Patients(PolicySource(store, schema, here), Ties(params, named, leads), scopes)
