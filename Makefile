@@ -6,7 +6,8 @@ export PYTHONHASHSEED ?= 0
 # Suites that run on MongoDB too, beside those that always do (store, conformance, faults).
 ON_MONGODB := tests/search tests/access tests/operations/record tests/operations/test_meta.py \
   tests/operations/test_reindex.py tests/operations/deid/test_anonymize_http.py \
-  tests/http/test_async.py tests/http/test_protocol.py tests/smart/test_f_scopes.py
+  tests/http/test_async.py tests/http/test_protocol.py tests/smart/test_f_scopes.py \
+  tests/consent/test_twins.py
 
 .PHONY: run check test prove bench format lock definitions models golden clean
 
@@ -65,6 +66,7 @@ definitions: $(VENV)/dev
 
 models: $(VENV)/dev
 	$(BIN)/python scripts/build_models.py
+	$(BIN)/python scripts/build_scores.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache

@@ -7,7 +7,6 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -60,6 +59,7 @@ from fhir_server.interactions.capabilities import Abilities, capabilities, named
 from fhir_server.interactions.create import create
 from fhir_server.interactions.cursors import Cursors, cursor_key
 from fhir_server.interactions.delete import MOST, conditional_delete, delete
+from fhir_server.interactions.exporting import exports
 from fhir_server.interactions.history import PageSizes, history
 from fhir_server.interactions.informed import informed
 from fhir_server.interactions.operation import deferring, operation
@@ -85,6 +85,7 @@ from fhir_server.jobs.runner import Runner
 from fhir_server.model.datatypes import format_instant
 from fhir_server.model.fresh import micros as micros
 from fhir_server.model.fresh import new_id
+from fhir_server.model.software import software_version as software_version
 from fhir_server.search.extended import ExtendedSchema
 from fhir_server.search.extract import compile_extract
 from fhir_server.search.match import matches
@@ -96,7 +97,10 @@ from fhir_server.store.opening import sole_server as sole_server
 from fhir_server.validation.validate import Validator
 from operations.anonymize import ROW as anonymize
 from operations.audit import audit_operations
+from operations.bulk.delivery import Delivery
+from operations.bulk.walking import EXPORT, export_body
 from operations.consents import consent_operations
+from operations.export import export_operations
 from operations.expunge import Expunge, expunge_operation
 from operations.matching.person import patient_keys
 from operations.meta import meta_operations
@@ -121,6 +125,7 @@ class Domain:
     engine: Engine
     searching: Searching
     identities: Identities
+    patients: Patients
 
     @property
     def tokens(self) -> Tokens:
@@ -185,17 +190,12 @@ async def assemble(settings: Settings, store: Store) -> Domain:
         ).answer,
     )
     identities = Identities.over(store.ledger, committing(store), time.time)
-    return Domain(settings, store, engine, searching, identities)
+    here = Here(base, searching.zone, as_implicit(settings.unrecorded_consent))
+    decide = patients(store, schema, here, scope_filter(searching))
+    return Domain(settings, store, engine, searching, identities, decide)
 
 
-def deciding(domain: Domain) -> Patients:
-    """How the patients of this domain decide."""
-    implicit = as_implicit(domain.settings.unrecorded_consent)
-    here = Here(domain.base, domain.searching.zone, implicit)
-    return patients(domain.store, domain.searching.schema, here, scope_filter(domain.searching))
-
-
-def operations(domain: Domain, runtime: Runtime, queue: Queue, decided: Patients) -> Operations:
+def operations(domain: Domain, runtime: Runtime, queue: Queue) -> Operations:
     """The operations of this server."""
     further = domain.settings.models
     models = Registry.of(runtime, (SHIPPED, further) if further else (SHIPPED,))
@@ -205,17 +205,17 @@ def operations(domain: Domain, runtime: Runtime, queue: Queue, decided: Patients
 
     types = domain.definitions.resource_types
     own = domain.system_session("models")
-    previewing = Previewing(domain.engine, decided, domain.identities.people.behind)
-    zone = domain.searching.zone
+    preview = Previewing(domain.engine, domain.patients, domain.identities.people.behind)
     return Operations(
         (
             predict_operation(models, indexes, own),
             anonymize,
             *record_operations(searchsets(domain.searching), domain.base),
             *meta_operations(types),
-            *audit_operations(zone),
-            *consent_operations(previewing, domain.settings.domain, zone),
+            *audit_operations(domain.searching.zone),
+            *consent_operations(preview, domain.settings.domain, domain.searching.zone),
             reindex_operation(queue, types),
+            *export_operations(exports(domain.searching), queue),
             expunge_operation(expunging(domain, queue)),
         )
     )
@@ -223,14 +223,15 @@ def operations(domain: Domain, runtime: Runtime, queue: Queue, decided: Patients
 
 def auth_site(domain: Domain, rates: Rates) -> AuthSite:
     """The authorization server and its pages."""
-    settings = domain.settings
+    settings, scopes = domain.settings, scope_filter(domain.searching)
     return AuthSite(
         authorization_server(
             domain.identities,
             rules_of(settings, FHIR),
             domain.system_session("login"),
+            Gate(domain.engine, domain.tokens.verify, scopes, patients=domain.patients),
             domain.definitions.resource_types,
-            scope_filter(domain.searching),
+            scopes,
             rates,
             settings,
         )
@@ -256,7 +257,6 @@ def fhir_base(
     queue: Queue,
     audit: AuditLog | None,
     rates: Rates,
-    decided: Patients,
 ) -> tuple[FhirBase, Runner]:
     """The FHIR base of the domain's own record, and the runner of its jobs. ``audit`` None: it is
     open to everybody, and nothing is recorded.
@@ -264,14 +264,17 @@ def fhir_base(
     open_ = audit is None
     settings, tokens = domain.settings, domain.tokens
     scopes = scope_filter(domain.searching)
+    decide = None if open_ else domain.patients
     gate = Gate(
-        domain.engine, tokens.verify, scopes, recall=tokens.grant, patients=decided, open_=open_
+        domain.engine, tokens.verify, scopes, recall=tokens.grant, patients=decide, open_=open_
     )
 
     async def reopen(job: Job) -> Session:
-        return await gate.reopen(job.grant)
+        return await gate.reopen(job.grant, job.purpose)
 
-    pattern = AsyncPattern(queue, reopen)
+    exported = exports(domain.searching)
+    delivery = Delivery(exported, queue.files, gate.reopen, tokens=not open_)
+    pattern = AsyncPattern(queue, reopen, {EXPORT: delivery})
     router = Router(ROUTES, domain.definitions.resource_types)
     handlers: dict[str, Handler] = {}
     bodies = Bodies(domain.definitions, settings.json_limits())
@@ -285,6 +288,7 @@ def fhir_base(
     work = {
         REQUEST: replay(replayed(handlers.__getitem__, audit), settings.json_limits()),
         REINDEX: reindex_body(Reindexing(domain.engine)),
+        EXPORT: export_body(exported),
     }
     return face, Runner(queue, work, reopen, settings.running_jobs)
 
@@ -363,10 +367,9 @@ async def serving(
             identities = replace(domain.identities, log=log)
             domain = replace(domain, engine=engine, identities=identities)
             queue = job_queue(domain, folder / "jobs")
-            decided = deciding(domain)
-            rows = operations(domain, runtime, queue, decided)
+            rows = operations(domain, runtime, queue)
             rates = rates_of(domain.settings)
-            face, runner = fhir_base(domain, rows, metrics, queue, audit, rates, decided)
+            face, runner = fhir_base(domain, rows, metrics, queue, audit, rates)
             faces: dict[bytes, Asgi] = {b"fhir": face}
             if not open_:
                 faces[b"auth"] = auth_site(domain, rates)
@@ -391,10 +394,3 @@ async def serving(
                 sweeping.cancel()
                 await runner.drain()
                 await runtime.close()
-
-
-def software_version() -> str:
-    try:
-        return version("vehr")
-    except PackageNotFoundError:
-        return "0.1.0"

@@ -133,7 +133,8 @@ async def change(session: Session, key: Key, given: Json, merge: Merge) -> Store
         meta = merge(resource["meta"], given)
         if meta == resource["meta"]:
             return stored
-        draft = Draft("PATCH", key, {**resource, "meta": meta}, str(stored.version))
+        changed, version = {**resource, "meta": meta}, str(stored.version)
+        draft = Draft("PATCH", key, changed, version, lowers=session.policy.whole)
         try:
             [written] = await session.write([draft])
         except PreconditionFailed:

@@ -116,9 +116,9 @@ class Prediction:
         wanted = await needed(self.models, packages)
         overrides = resolve(pairs, wanted)
         evidence = await collect(reader, wanted, moment)
-        question = Question(self.models, evidence, moment, overrides)
-        found = await self._infer(packages, question)
         asked = len(self.arguments.all("model"))
+        question = Question(self.models, evidence, moment, overrides, asked > 0)
+        found = await self._infer(packages, question)
         if asked == 1 and missing == "report":
             _refuse(found)
         answer = Answer(self.call, moment.text, self.session.principal.id)

@@ -7,11 +7,11 @@ OperationDefinitions and the documentation are made from the rows.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
 from fhir_server.access.session import Session
-from fhir_server.model.exchange import Json, Response
+from fhir_server.model.exchange import Json, Request, Response
 
 from .parameters import Arguments, Parameter
 
@@ -34,6 +34,8 @@ class Invocation:
     base: str
     now: int
     version: int = 0
+    request: Request = field(default_factory=lambda: Request("GET"))
+    """What it came with: its headers, and its query as it was."""
 
 
 Handler: TypeAlias = Callable[[Arguments, Session, Invocation], Awaitable[Json | Response]]
@@ -66,6 +68,10 @@ class Operation:
     """Types of which the caller reads some instead of that of the URL."""
     asynchronous: bool = False
     """It always answers 202 with the status URL of a job, whatever is preferred."""
+    id: str = ""
+    """Of its OperationDefinition, if that is not the code."""
+    canonical: str = ""
+    """The OperationDefinition of a guide that it is one of; the statement names that."""
 
 
 class Operations:
@@ -88,16 +94,18 @@ class Operations:
 
 def definition(row: Operation, base: str) -> Json:
     """The OperationDefinition: https://hl7.org/fhir/R4/operationdefinition.html"""
+    id_ = row.id or row.code
     return {
         "resourceType": "OperationDefinition",
-        "id": row.code,
-        "url": f"{base}/OperationDefinition/{row.code}",
-        "name": row.code.replace("-", "_"),
+        "id": id_,
+        "url": f"{base}/OperationDefinition/{id_}",
+        "name": id_.replace("-", "_"),
         "status": "active",
         "kind": "operation",
         "affectsState": row.affects_state,
         "description": row.description,
         "code": row.code,
+        **({"base": row.canonical} if row.canonical else {}),
         **({"resource": list(row.types)} if row.types else {}),
         "system": "system" in row.levels,
         "type": "type" in row.levels,

@@ -27,7 +27,7 @@ class Ceremony:
     def __init__(self, inner: Policy, patient: str) -> None:
         self._inner = inner
         self._patient = InPatient((patient,))
-        self.exists, self.inside, self.masked = inner.exists, inner.inside, inner.masked
+        self.exists, self.inside, self.maskable = inner.exists, inner.inside, inner.maskable
         self.binary, self.erases, self.audits = inner.binary, inner.erases, inner.audits
 
     def allows(self, letter: str, type_: str) -> bool:

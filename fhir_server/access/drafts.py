@@ -22,7 +22,8 @@ class Draft:
     where problems are said to be, for example ``Bundle.entry[3]``. ``blob``: the content of
     a Binary that was sent as it is. ``seen``: the version that it was made from; Stale is
     raised if another one is current. ``new``: the id must not be in use. ``alone``: finds
-    nothing else that is written with it.
+    nothing else that is written with it. ``lowers``: security labels of the version before may go,
+    apart from those that its contents make.
     """
 
     method: str
@@ -35,6 +36,7 @@ class Draft:
     seen: int | None = None
     new: bool = False
     alone: Scan | None = None
+    lowers: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from fhir_server.access.audit.trail import Trail
 from fhir_server.access.parameters import PostedParameters
 from fhir_server.definitions.registry import Definitions
 from fhir_server.model.exchange import Json
+from fhir_server.model.resource import Key
 from fhir_server.search.match import Join
 from fhir_server.search.plan import Predicate
 from fhir_server.search.values import IndexValues
@@ -19,6 +20,14 @@ from fhir_server.store.erase_log import EraseLog
 
 LARGE: Final = 300
 """Items of one list beyond which a resource is judged beside the loop."""
+
+
+@dataclass(slots=True)
+class Unlabelled:
+    """Resources that had no labels when ``epoch`` counted the writes that label."""
+
+    epoch: int = -1
+    keys: set[Key] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +51,7 @@ class Engine:
     parameters: PostedParameters | None = None
     erase_log: EraseLog | None = None
     trail: Trail | None = None
+    unlabelled: Unlabelled = field(default_factory=Unlabelled)
 
 
 def is_large(resource: Json) -> bool:

@@ -121,6 +121,10 @@ class Gate:
             raise Unauthorized("the authorisation of this work does not stand any more")
         return await self._session(grant, purpose)
 
+    async def of(self, grant: Grant) -> Session:
+        """The Session of a grant that was judged elsewhere, for its usual purpose."""
+        return await self._session(grant, "")
+
     async def _session(self, grant: Grant, purpose: str) -> Session:
         asking.set(f"{grant.client} {grant.user}")
         key = (grant.id, grant.revision, grant.epoch, purpose)

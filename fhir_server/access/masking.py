@@ -34,12 +34,12 @@ MASKED: Final = {
 """In the place of what a resource must have. https://hl7.org/fhir/R4/extension-data-absent-reason"""
 
 _NAMES: Final = re.compile(rb"([A-Z][A-Za-z]{2,40})/([A-Za-z0-9\-.]{1,64})")
-_WHOLE: Final = frozenset({"Composition.section"})
+WHOLE: Final = frozenset({"Composition.section"})
 """What goes whole where anything in it is hidden: it tells in words what it lists."""
 _CARRIERS: Final = frozenset({"Bundle.entry"})
 """What carries a resource goes with it."""
-_SIGNED: Final = frozenset({"signature", "quantity"})
-"""Members of a resource that would not be true of what is left of it."""
+_UNTRUE: Final = frozenset({"Bundle.signature", "Provenance.signature", "Group.quantity"})
+"""What would not be true of what is left of a resource."""
 
 
 class Masking:
@@ -53,24 +53,27 @@ class Masking:
         """The same rows; rebuilt where something in them is hidden."""
         if self._policy.whole or not rows:
             return list(rows)
-        named = [self._named(row) for row in rows]
+        said = [self._said(row) for row in rows]
+        named = {name: key for name in set().union(*said) if (key := self._key(*name)) is not None}
         shown = {row.key for row in rows if not row.deleted}
-        hidden = await self.hidden({key for keys in named for key in keys} - shown)
+        hidden = await self.hidden({key for key in named.values() if key not in shown})
+        if not hidden and not any(b'"contained":[' in row.body for row in rows):
+            return list(rows)
         return [
-            self._row(row, hidden.intersection(keys)) for row, keys in zip(rows, named, strict=True)
+            self._row(row, hidden.intersection(named[n] for n in names if n in named) - {row.key})
+            for row, names in zip(rows, said, strict=True)
         ]
 
-    def _named(self, row: Stored) -> set[Key]:
-        """What the body may refer to, of types of which something may be hidden."""
-        found: set[Key] = set()
+    def _said(self, row: Stored) -> set[tuple[bytes, bytes]]:
+        """What the body may name."""
         if row.key.type == AUDIT and self._policy.audits:
-            return found
-        for type_, id_ in set(_NAMES.findall(row.body)):
-            name = type_.decode()
-            if self._may_hide(name):
-                found.add(Key(name, id_.decode()))
-        found.discard(row.key)
-        return found
+            return set()
+        return set(_NAMES.findall(row.body))
+
+    def _key(self, type_: bytes, id_: bytes) -> Key | None:
+        """Of a type of which something may be hidden."""
+        name = type_.decode()
+        return Key(name, id_.decode()) if self._may_hide(name) else None
 
     def _may_hide(self, type_: str) -> bool:
         return (
@@ -157,8 +160,10 @@ class Strip:
         found.pop("text", None)
         if not found.get("contained", True):
             del found["contained"]
-        for name in _SIGNED & found.keys():
-            del found[name]
+        for path in _UNTRUE:
+            type_, _, name = path.partition(".")
+            if type_ == resource["resourceType"]:
+                found.pop(name, None)
         return found
 
     def _members(self, node: Json, path: str, *, root: bool = False) -> Json | None:
@@ -208,7 +213,7 @@ class Strip:
         touched, self._touched = self._touched, self._touched or before
         if not touched:
             return node
-        if not found or path in _WHOLE or (path in _CARRIERS and len(found) < len(node)):
+        if not found or path in WHOLE or (path in _CARRIERS and len(found) < len(node)):
             return None
         return found
 

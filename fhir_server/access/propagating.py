@@ -12,7 +12,7 @@ from typing import Final
 
 from fhir_server.access.engine import Engine
 from fhir_server.access.labels import LABEL, tokens
-from fhir_server.access.raising import inherited, inheriting, labels_of
+from fhir_server.access.raising import RISEN, inherited, inheriting, labels_of
 from fhir_server.formats.json import loads
 from fhir_server.model.resource import Key, Stored
 from fhir_server.search.plan import Any, Predicate, ReferenceIs, Scan, Search
@@ -25,7 +25,8 @@ PAGE: Final = 200
 
 def due(keys: Iterable[Key]) -> tuple[LedgerWrite, ...]:
     """The rows that go with a commit which labels these."""
-    return tuple(LedgerWrite(DUE, str(key), {}) for key in keys)
+    rows = tuple(LedgerWrite(DUE, str(key), {}) for key in keys)
+    return (*rows, LedgerWrite(*RISEN, {})) if rows else ()
 
 
 async def settle_labels(engine: Engine) -> None:
@@ -49,9 +50,8 @@ async def propagate(engine: Engine, keys: Sequence[Key]) -> None:
             search = replace(search, after=page.next) if page.next else None
         fresh = [key for key in fresh if key not in seen]
         seen.update(fresh)
-    await engine.store.apply(
-        ChangeSet(ledger=tuple(LedgerWrite(DUE, str(key), None) for key in keys))
-    )
+    done = [LedgerWrite(DUE, str(key), None) for key in keys]
+    await engine.store.apply(ChangeSet(ledger=(*done, LedgerWrite(*RISEN, {}))))
 
 
 def _below(type_: str, keys: Iterable[Key]) -> Scan | None:

@@ -7,7 +7,7 @@ that new rules find are put into the index alone by a reindex.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -38,6 +38,10 @@ INHERITED: Final[Mapping[str, frozenset[str]]] = {
 }
 """Indexes by which a resource inherits the labels of what it refers to: the encounter in which it
 arose, what it is derived from, what it is about."""
+
+RISEN: Final = ("labels-risen", "epoch")
+"""The row of the ledger that counts the writes that label something."""
+REMEMBERED: Final = 65_536
 
 Item = tuple[Key, IndexValues]
 
@@ -80,13 +84,24 @@ async def inherited(engine: Engine, items: Sequence[Item]) -> list[frozenset[Cod
     return found
 
 
-async def _stored(engine: Engine, keys: Iterable[Key]) -> dict[Key, frozenset[Code]]:
+async def _stored(engine: Engine, keys: Collection[Key]) -> dict[Key, frozenset[Code]]:
     """The labels of what is stored, of those that have any."""
+    if not keys:
+        return {}
+    row, known = await engine.store.ledger.get(*RISEN), engine.unlabelled
+    epoch = 0 if row is None else row.revision
+    if epoch != known.epoch or len(known.keys) > REMEMBERED:
+        known.epoch, known.keys = epoch, set()
+    unknown = [key for key in keys if key not in known.keys]
+    found = await _looked_up(engine, unknown) if unknown else {}
+    known.keys.update(key for key in unknown if key not in found)
+    return found
+
+
+async def _looked_up(engine: Engine, keys: Iterable[Key]) -> dict[Key, frozenset[Code]]:
     by: dict[str, list[str]] = {}
     for key in keys:
         by.setdefault(key.type, []).append(key.id)
-    if not by:
-        return {}
     labelled = Present(LABEL, "token")
     scans = tuple(Scan(type_, All((IdIn(tuple(ids)), labelled))) for type_, ids in by.items())
     most = sum(map(len, by.values()))

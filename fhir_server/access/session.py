@@ -16,6 +16,7 @@ from fhir_server.access.audit.narrowing import Narrow
 from fhir_server.access.audit.writes import WriteRecord
 from fhir_server.access.ceremony import ceremony
 from fhir_server.access.consent.epoch import marks
+from fhir_server.access.consent.policy import ConsentPolicy
 from fhir_server.access.contents import (
     Content,
     blob_of,
@@ -25,6 +26,7 @@ from fhir_server.access.contents import (
 from fhir_server.access.drafts import Draft, Written
 from fhir_server.access.engine import Engine, is_large
 from fhir_server.access.erasing import Erasing
+from fhir_server.access.exporting import Exporting
 from fhir_server.access.masking import Masking
 from fhir_server.access.parameters import NOTICED
 from fhir_server.access.parameters import TYPE as DEFINING
@@ -32,6 +34,7 @@ from fhir_server.access.policy import BINARY, Policy
 from fhir_server.access.principal import Principal
 from fhir_server.access.restrict import restrict, restrict_scan
 from fhir_server.access.roles import AUDIT
+from fhir_server.access.shown import as_shown
 from fhir_server.access.versions import VersionFilter, living, sees, tombstone
 from fhir_server.access.writing import Writing
 from fhir_server.model.exchange import Json
@@ -150,8 +153,8 @@ class Session:
         if search.total == "estimate" and not self.policy.whole:
             # What is hidden would show in it: it lengthens the lists that are sampled.
             search = replace(search, total="limited")
-        if len(scans) < len(search.scans):
-            search = replace(search, scans=scans)
+        shown = [await as_shown(self._engine, self.policy, scan) for scan in scans]
+        search = replace(search, scans=tuple(shown))
         restricted = restrict(search, self.policy)
         if trace is not None:
             trace.search = restricted
@@ -217,6 +220,7 @@ class Session:
         it.
         """
         self.allow("s", scan.type)
+        scan = await as_shown(self._engine, self.policy, scan)
         restricted = restrict_scan(scan, self.policy, "s")
         page = await self._engine.store.run(Search((restricted,), count=most, total="none"))
         return Guard(restricted, tuple(match.key.id for match in page.matches))
@@ -262,6 +266,12 @@ class Session:
                 if self.policy.sees(letter, type_) != TRUE:
                     raise Forbidden(f"not permitted: erase {type_}")
         return Erasing(self._engine, self.principal.id)
+
+    def exporting(self) -> Exporting:
+        """What an export needs beside searches."""
+        policy = self.policy
+        plain = policy.inner if isinstance(policy, ConsentPolicy) else policy
+        return Exporting(self._engine, policy, plain)
 
     async def upload(self, letter: str, content: AsyncIterator[bytes]) -> Blob:
         """Raw content for a Binary that is then written with it (``Draft.blob``)."""

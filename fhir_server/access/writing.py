@@ -224,7 +224,8 @@ class Writing:
         if known is not None and item.resource is not None:
             if not (known.deleted or self._policy.whole):
                 item = await completed(self._engine, self._policy, item, known)
-            item = raised(self._engine, item, carried(known))
+            if not draft.lowers:
+                item = raised(self._engine, item, carried(known))
         await self._permit_result(item)
         change = self._build(item, current)
         if current is not None and await self._changes_nothing(item, change, current):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from fhir_server.access.gate import Gate, Grant
 from fhir_server.access.policy import CompileFilter
 from fhir_server.access.session import Session
 from fhir_server.auth.approvals import Approvals
@@ -16,7 +17,7 @@ from fhir_server.auth.negotiation import Negotiation
 from fhir_server.auth.outbound import Outbound
 from fhir_server.auth.provider import External, Provider, provider_of
 from fhir_server.auth.rates import Rates
-from fhir_server.auth.server import Chart, Record, Rules, Server, Visit
+from fhir_server.auth.server import Chart, FindCharts, Record, Rules, Server, Visit
 from fhir_server.auth.websessions import WebSessions
 from fhir_server.config import Settings
 from fhir_server.formats.json import loads
@@ -40,12 +41,14 @@ def authorization_server(
     identities: Identities,
     rules: Rules,
     session: Session,
+    gate: Gate,
     types: Collection[str],
     compile_filter: CompileFilter,
     rates: Rates,
     settings: Settings,
 ) -> Server:
-    """``session``: a system session by which names of patients are read for the pages.
+    """``session``: a system session by which names of patients are read for the pages; ``gate``: by
+    which they read what a user may see.
 
     SettingsError for a login provider that cannot be used.
     """
@@ -63,7 +66,7 @@ def authorization_server(
         approvals=Approvals(records, identities.tokens, sessions, ring.seals),
         assertions=Assertions(records, outbound, rules.url("token")),
         negotiation=Negotiation(frozenset(types), compile_filter),
-        record=record_of(session),
+        record=record_of(session, gate, identities),
         rates=rates,
         external=_external(provider, outbound, records.now, rules) if provider else None,
     )
@@ -75,8 +78,30 @@ def _external(
     return External(provider, outbound, now, rules.url("external/callback"))
 
 
-def record_of(session: Session) -> Record:
-    """The record as a system session sees it."""
+def record_of(session: Session, gate: Gate, identities: Identities) -> Record:
+    """Names by a system session, visits as the user may see them."""
+
+    async def seen(user: str, patient: str) -> Session:
+        standing, _ = await identities.people.standing(user)
+        epoch = await identities.records.epoch()
+        name = f"pages:{user}:{patient}"
+        return await gate.of(Grant(name, "", user, VISITING, patient, epoch, standing, epoch))
+
+    async def has_encounter(encounter: str, patient: str, user: str) -> bool:
+        where = All((IdIn((encounter,)), InPatient((patient,))))
+        return bool((await (await seen(user, patient)).find(Scan("Encounter", where))).ids)
+
+    async def visits(patient: str, user: str) -> list[Visit]:
+        where = Scan("Encounter", InPatient((patient,)))
+        search = Search((where,), count=VISITS, total="none")
+        found = await (await seen(user, patient)).search(search)
+        return [_visit(loads(match.body)) for match in found.matches]
+
+    return Record(charts_of(session), has_encounter, visits)
+
+
+def charts_of(session: Session) -> FindCharts:
+    """The names of patients as a system session reads them."""
 
     async def charts(patients: tuple[str, ...]) -> list[Chart]:
         found: list[Chart] = []
@@ -86,16 +111,11 @@ def record_of(session: Session) -> Record:
             found += [_chart(loads(m.body)) for m in (await session.search(search)).matches]
         return found
 
-    async def has_encounter(encounter: str, patient: str) -> bool:
-        where = All((IdIn((encounter,)), InPatient((patient,))))
-        return bool((await session.find(Scan("Encounter", where))).ids)
+    return charts
 
-    async def visits(patient: str) -> list[Visit]:
-        where = Scan("Encounter", InPatient((patient,)))
-        found = await session.search(Search((where,), count=VISITS, total="none"))
-        return [_visit(loads(match.body)) for match in found.matches]
 
-    return Record(charts, has_encounter, visits)
+VISITING: Final = "patient/Encounter.rs"
+"""What the pages read of a patient, within role, relationship and consent."""
 
 
 def _chart(patient: dict[str, Any]) -> Chart:

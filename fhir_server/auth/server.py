@@ -39,12 +39,12 @@ class Visit:
     what: str
 
 
-FindVisits = Callable[[str], Awaitable[list[Visit]]]
-"""The newest encounters of a patient."""
+FindVisits = Callable[[str, str], Awaitable[list[Visit]]]
+"""(Patient id, user): the newest encounters of a patient that the user may see."""
 FindCharts = Callable[[tuple[str, ...]], Awaitable[list[Chart]]]
 """The patients of these ids that are there."""
-InChart = Callable[[str, str], Awaitable[bool]]
-"""(Encounter id, patient id): does the encounter belong to the patient?"""
+InChart = Callable[[str, str, str], Awaitable[bool]]
+"""(Encounter id, patient id, user): does the user see it as one of the patient?"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import typer
 
 from fhir_server.app import opened
-from fhir_server.auth.assembly import record_of
+from fhir_server.auth.assembly import charts_of
 from fhir_server.auth.identities import Identities
 from fhir_server.auth.relations import FOREVER, Relation, birthday
 from fhir_server.cli.settings import Data, lasting, settings_of
@@ -53,8 +53,8 @@ def add(
 def _born(settings: Settings, patient: str) -> str:
     async def found() -> str:
         async with opened(lasting(settings)) as domain:
-            record = record_of(domain.system_session("relations"))
-            return "".join(chart.born for chart in await record.charts((patient,)))
+            charts = charts_of(domain.system_session("relations"))
+            return "".join(chart.born for chart in await charts((patient,)))
 
     return asyncio.run(found())
 

@@ -1,7 +1,8 @@
 """Content-Encoding, both ways: https://hl7.org/fhir/R4/http.html#compression
 
 gzip and deflate (RFC 9110 8.4.1). What comes in is bounded while it is inflated, so that a bomb
-costs no more than a body of the greatest size; what goes out is compressed if it is large.
+costs no more than a body of the greatest size; what goes out is compressed if it is large. Files
+of NDJSON are compressed as they go, in gzip or zstd (RFC 8878).
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import gzip
 import zlib
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import AsyncIterator, Mapping
+from typing import Final, Protocol
+
+import zstandard
 
 from fhir_server.model.exchange import Response
 from fhir_server.model.problem import BadRequest, TooLarge, UnsupportedMediaType
@@ -50,10 +53,22 @@ def inflated(name: str, data: bytes, limit: int) -> bytes:
     return content
 
 
+NDJSON: Final = "application/fhir+ndjson"
+"""What is streamed and worth compressing; other streams are contents, often compressed already."""
+
+
+class Compressor(Protocol):
+    def compress(self, data: bytes, /) -> bytes: ...
+
+    def flush(self) -> bytes: ...
+
+
 async def compressed(response: Response, accepted: str | None, above: int) -> Response:
     """The answer in gzip, if it is larger than ``above`` bytes and the client takes that."""
     body = response.body
-    if not isinstance(body, bytes) or len(body) <= above or not above or not _takes(accepted):
+    if not isinstance(body, bytes):
+        return _streamed(response, body, accepted) if above else response
+    if len(body) <= above or not above or "gzip" not in _taken(accepted):
         return response
     if len(body) > ASIDE:
         response.body = await asyncio.to_thread(gzip.compress, body, LEVEL, mtime=0)
@@ -67,10 +82,37 @@ async def compressed(response: Response, accepted: str | None, above: int) -> Re
     return response
 
 
-def _takes(accepted: str | None) -> bool:
-    """Does an Accept-Encoding header allow gzip?"""
+def _streamed(response: Response, body: AsyncIterator[bytes], accepted: str | None) -> Response:
+    """A file in the encoding that the client takes, if that is one of ours."""
+    if response.content_type != NDJSON:
+        return response
+    taken = _taken(accepted)
+    name = next((name for name in ("zstd", "gzip") if name in taken), "")
+    response.headers = {**response.headers, "Vary": "Accept-Encoding"}
+    if name:
+        response.headers["Content-Encoding"] = name
+        response.body = _flowing(body, _compressor(name))
+    return response
+
+
+def _compressor(name: str) -> Compressor:
+    if name == "zstd":
+        return zstandard.ZstdCompressor(level=LEVEL).compressobj()
+    return zlib.compressobj(LEVEL, zlib.DEFLATED, WINDOWS["gzip"])
+
+
+async def _flowing(body: AsyncIterator[bytes], compressor: Compressor) -> AsyncIterator[bytes]:
+    async for chunk in body:
+        if some := await asyncio.to_thread(compressor.compress, chunk):
+            yield some
+    yield await asyncio.to_thread(compressor.flush)
+
+
+def _taken(accepted: str | None) -> frozenset[str]:
+    """The encodings that an Accept-Encoding header allows by name."""
+    found: set[str] = set()
     for part in (accepted or "").lower().split(","):
         name, _, quality = part.partition(";")
-        if name.strip() == "gzip":
-            return quality.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
-    return False
+        if quality.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000"):
+            found.add(name.strip())
+    return frozenset(found)

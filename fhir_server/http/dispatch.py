@@ -242,7 +242,8 @@ class FhirBase:
         """The Session of a request, which is recorded from here on, also if it is refused."""
         seen = progress.seen = self._recorder.begin(scope)
         headers = scope[HEADERS]
-        session = await self._gate.admit(headers.get("authorization"))
+        purpose = headers.get("x-purpose-of-use", "")
+        session = await self._gate.admit(headers.get("authorization"), purpose)
         session = session if seen is None else seen.by(session)
         method, path = scope["method"], scope["raw_path"]
         self._base.rates.request(session.principal, method, path, headers)

@@ -6,7 +6,7 @@ a handler is in it, what has none is not.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Final
@@ -61,6 +61,12 @@ TEXTS: Final = (TEXT, CONTENT)
 COMPARTMENT: Final = "http://hl7.org/fhir/CompartmentDefinition/"
 PROFILE: Final = "http://hl7.org/fhir/StructureDefinition/"
 SMART: Final = "http://terminology.hl7.org/CodeSystem/restful-security-service"
+GUIDES: Final = {
+    "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/": (
+        "http://hl7.org/fhir/uv/bulkdata/CapabilityStatement/bulk-data"
+    )
+}
+"""Where the operations of a guide are defined -> the statement of that guide."""
 OAUTH_URIS: Final = "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris"
 
 
@@ -121,6 +127,7 @@ def statement(abilities: Abilities, base: str) -> Json:
         "status": "active",
         "date": abilities.started,
         "kind": "instance",
+        **_instantiates(abilities.operations),
         "software": {"name": "vEHR", "version": abilities.version},
         "implementation": {"description": "FHIR R4 server of this domain", "url": base},
         "fhirVersion": "4.0.1",
@@ -137,6 +144,16 @@ def statement(abilities: Abilities, base: str) -> Json:
             }
         ],
     }
+
+
+def _instantiates(operations: Iterable[OperationName]) -> Json:
+    """The guides whose operations there are."""
+    found = [
+        statement_
+        for place, statement_ in GUIDES.items()
+        if any(operation.definition.startswith(place) for operation in operations)
+    ]
+    return {"instantiates": found} if found else {}
 
 
 def _across(abilities: Abilities) -> Json:
@@ -240,7 +257,7 @@ def named(operations: Operations, base: str) -> list[OperationName]:
     return [
         OperationName(
             code=row.code,
-            definition=f"{base}/OperationDefinition/{row.code}",
+            definition=row.canonical or f"{base}/OperationDefinition/{row.id or row.code}",
             types=frozenset(row.types if row.levels - {"system"} else ()),
             system="system" in row.levels,
         )

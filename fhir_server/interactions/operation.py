@@ -43,6 +43,7 @@ def operation(operations: Operations, now: Callable[[], int]) -> Handler:
             request.base,
             now(),
             number(version) if version else 0,
+            request,
         )
         answer = await row.handler(arguments, session, call)
         return answer if isinstance(answer, Response) else Response(200, dumps(answer))

@@ -117,7 +117,8 @@ class Asked:
 
     ``base``: of the FHIR face. ``grant``: by which the Session is made again when the job
     runs; empty for the server's own work and for an open server. ``body``: a resource too
-    large for the ledger; it becomes the file ``request.json``.
+    large for the ledger; it becomes the file ``request.json``. ``purpose``: why the data is
+    wanted (v3-ActReason), "" as the role has it.
     """
 
     kind: str
@@ -126,6 +127,7 @@ class Asked:
     request: Json
     grant: str = ""
     body: bytes | None = None
+    purpose: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +160,7 @@ class Job:
     attempts: int = 0
     cancel: bool = False
     removed: bool = False
+    purpose: str = ""
 
     @property
     def ended(self) -> bool:

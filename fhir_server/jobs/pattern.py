@@ -9,9 +9,9 @@ to everybody else it is as unknown as one that never was.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from email.utils import formatdate
-from typing import Final
+from typing import Final, Protocol
 
 from fhir_server.access.session import Session
 from fhir_server.formats.json import dumps
@@ -53,10 +53,27 @@ class Polls:
         self._left[id_] = (left - 1, now)
 
 
-class AsyncPattern:
-    """The handlers of the status URL, and the kick-off."""
+class Shown(Protocol):
+    """How jobs of one kind are shown to their owners, judged again at every look."""
 
-    def __init__(self, queue: Queue, reopen: Reopen) -> None:
+    async def manifest(self, job: Job, session: Session) -> Json:
+        """What the status URL answers; a Problem if it may not be shown any more."""
+        ...
+
+    async def content(self, job: Job, file: JobFile, session: Session) -> AsyncIterator[bytes]:
+        """A file as its owner may see it now."""
+        ...
+
+
+class AsyncPattern:
+    """The handlers of the status URL, and the kick-off. ``shown``: by kind of job; what is not
+    named is shown as it is.
+    """
+
+    def __init__(
+        self, queue: Queue, reopen: Reopen, shown: Mapping[str, Shown] | None = None
+    ) -> None:
+        self._shown = shown or {}
         self._queue = queue
         self._files: JobFiles = queue.files
         self._reopen = reopen
@@ -95,7 +112,9 @@ class AsyncPattern:
             return _ended(job, job.failure.status, dumps(job.failure.outcome), FHIR_JSON)
         if job.kind == KIND:
             return _ended(job, 200, batch_response(job, self._files), FHIR_JSON)
-        return _ended(job, 200, dumps(job.result or {}), "application/json")
+        own = self._shown.get(job.kind)
+        result = job.result if own is None else await own.manifest(job, session)
+        return _ended(job, 200, dumps(result or {}), "application/json")
 
     async def file(self, request: Request, session: Session) -> Response:
         """GET of a file of a finished job."""
@@ -104,7 +123,10 @@ class AsyncPattern:
         file: JobFile | None = job.file(name) if job.state == "done" else None
         if file is None or file not in job.shown:
             raise unknown()
-        return _ended(job, 200, self._files.read(id_, file), file.content_type)
+        own = self._shown.get(job.kind)
+        if own is None:
+            return _ended(job, 200, self._files.read(id_, file), file.content_type)
+        return _ended(job, 200, await own.content(job, file, session), file.content_type)
 
     async def tasks(self, request: Request, session: Session) -> Response:
         """The caller's jobs as a searchset of Tasks, newest first."""

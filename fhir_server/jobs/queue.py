@@ -99,6 +99,7 @@ class Queue:
             grant=await self._mandates.entrust(asked.grant) if asked.grant else "",
             files=files,
             updated=now,
+            purpose=asked.purpose,
         )
         # The job comes before its slot: a slot always leads to a job that is or was there,
         # and a job without a slot was never acknowledged and expires unseen.

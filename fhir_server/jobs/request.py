@@ -95,7 +95,9 @@ def asked(replayed: Replayed, session: Session, grant: str) -> Asked:
         "again": replayed.again,
     }
     body = dumps(request.body) if request.body is not None else None
-    return Asked(KIND, Owner.of(session.principal), request.base, stored, grant, body)
+    principal = session.principal
+    owner = Owner.of(principal)
+    return Asked(KIND, owner, request.base, stored, grant, body, principal.purpose)
 
 
 def replay(handler_of: HandlerOf, limits: Limits) -> Body:

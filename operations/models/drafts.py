@@ -96,16 +96,13 @@ def _years(age: int) -> Json:
 
 
 def observation(inference: Inference, moment: str) -> Json:
-    """A measured quantity that a model derives, to two decimals; laboratories report the whole
-    number, which goes along as an extension and gives the category."""
+    """A quantity or score that a model derives; further outputs are components."""
     package = inference.package
-    output, value = inference.results()[0]
-    exact = Decimal(repr(value))
-    reported = int(exact.quantize(Decimal(1), ROUND_HALF_UP))
-    assert output.coding is not None
-    coding = output.coding
-    level = inference.level(output, Decimal(reported))
+    (output, value), *others = inference.results()
     dated = max((row.date for row in inference.rows if row.feature.kind == "quantity"), default="")
+    sources = [
+        i.reference for i in inputs(inference) if i.resource["resourceType"] == "Observation"
+    ]
     return {
         "resourceType": "Observation",
         "meta": {"security": labels(inference)},
@@ -116,37 +113,50 @@ def observation(inference: Inference, moment: str) -> Json:
                 "coding": [
                     {
                         "system": "http://terminology.hl7.org/CodeSystem/observation-category",
-                        "code": "laboratory",
+                        "code": output.category,
                     }
                 ]
             }
         ],
-        "code": {
-            "coding": [{"system": coding.system, "code": coding.code, "display": coding.display}],
-            "text": output.title,
-        },
+        **_valued(inference, output, value),
+        **({"component": [_valued(inference, *other) for other in others]} if others else {}),
         "subject": subject(inference),
         "effectiveDateTime": dated or moment,
-        "valueQuantity": {
-            "extension": [{"url": REPORTED, "valueInteger": reported}],
-            "value": exact.quantize(HUNDREDTH, ROUND_HALF_UP),
-            "unit": output.unit,
-            "system": UCUM,
-            "code": output.unit,
-        },
-        **({"interpretation": [{"text": level}]} if level else {}),
         "note": _notes(inference),
         "method": model_concept(package),
         "device": performer(package),
-        **_listed(
-            "derivedFrom",
-            [
-                item.reference
-                for item in inputs(inference)
-                if item.reference and item.resource["resourceType"] == "Observation"
-            ],
-        ),
+        **_listed("derivedFrom", [reference for reference in sources if reference]),
     }
+
+
+def _valued(inference: Inference, output: Output, value: float) -> Json:
+    """Code, value and category of one output."""
+    exact = Decimal(repr(value))
+    places = Decimal(1).scaleb(-(output.decimals or 0))
+    judged = exact.quantize(places, ROUND_HALF_UP)
+    quantity: Json = {
+        "value": judged if output.decimals is not None else exact.quantize(HUNDREDTH, ROUND_HALF_UP)
+    }
+    if output.decimals is None:  # a laboratory reports the whole number
+        quantity = {"extension": [{"url": REPORTED, "valueInteger": int(judged)}], **quantity}
+    level = inference.level(output, judged)
+    return {
+        "code": _code(output),
+        "valueQuantity": quantity | {"unit": output.unit, "system": UCUM, "code": output.unit},
+        **({"interpretation": [{"text": level}]} if level else {}),
+    }
+
+
+def _code(output: Output) -> Json:
+    """The public code first, then the one of this server."""
+    own = {"system": f"{MODEL_SYSTEM}-output", "code": output.name, "display": output.title}
+    public = output.coding
+    listed = (
+        [{"system": public.system, "code": public.code, "display": public.display}]
+        if public
+        else []
+    )
+    return {"coding": [*listed, own], "text": output.title}
 
 
 def _listed(name: str, references: list[str]) -> Json:
@@ -326,4 +336,8 @@ def _notes(inference: Inference) -> list[Json]:
 def cautions(inference: Inference) -> list[str]:
     """What a reader must know of the features: assumptions, inexact and indirect sources."""
     own = [row.note for row in inference.rows if row.note]
-    return own + [text for other in inference.derived for text in cautions(other)]
+    return (
+        [*inference.cautions]
+        + own
+        + [text for other in inference.derived for text in cautions(other)]
+    )

@@ -6,10 +6,11 @@ The clock of all features is ``Moment``: nothing that began after it is used.
 from __future__ import annotations
 
 from calendar import monthrange
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
-from typing import NamedTuple
+from functools import cached_property
+from typing import Final, NamedTuple
 
 from fhir_server.model.datatypes import FUTURE, PAST, Span, parse_datetime
 from fhir_server.model.exchange import Json
@@ -20,6 +21,8 @@ from .record import Item, RecordReader
 
 ENTERED = {"Observation": ("final", "amended", "corrected")}
 """Statuses whose values count: drafts (also those of models) and errors do not."""
+
+OBSERVED: Final = ("effectiveDateTime", "effectiveInstant", "effectivePeriod", "issued")
 
 
 class Moment(NamedTuple):
@@ -49,7 +52,19 @@ class Moment(NamedTuple):
 DAY = 86_400_000_000
 
 
-@dataclass(frozen=True, slots=True)
+class Observed(NamedTuple):
+    """An Observation, or its component, that has a value. ``place``: of the part in it;
+    ``span``: when, if it says; ``order``: rises with what is newer."""
+
+    item: Item
+    part: Json
+    place: int
+    span: Span | None
+    text: str
+    order: tuple[int, str, str]
+
+
+@dataclass(frozen=True)
 class Evidence:
     """The patient and the resources that features may use. None: not permitted to search."""
 
@@ -59,13 +74,45 @@ class Evidence:
     medications: list[Item] | None
     medication_codes: dict[str, Json]
 
+    @cached_property
+    def observed(self) -> Mapping[CodePair, list[Observed]]:
+        """What counts of the observations by code, read once for all features."""
+        found: dict[CodePair, list[Observed]] = {}
+        for item in self.observations or ():
+            for one in _observed(item):
+                for pair in codings(one.part.get("code")):
+                    found.setdefault(pair, []).append(one)
+        return found
+
+    @cached_property
+    def conditioned(self) -> frozenset[CodePair]:
+        """Every code of the conditions."""
+        return frozenset(
+            pair for c in self.conditions or () for pair in codings(c.resource.get("code"))
+        )
+
+
+def _observed(item: Item) -> Iterator[Observed]:
+    """The parts with a value, unless it is a draft, an error or measured about someone else."""
+    resource = item.resource
+    if resource.get("status") not in ENTERED["Observation"] or resource.get("focus"):
+        return
+    dated = when(resource, OBSERVED)
+    issued = resource.get("issued") or resource.get("meta", {}).get("lastUpdated") or ""
+    order = (dated[0].lo if dated else PAST, issued, item.reference)
+    span, text = dated or (None, "")
+    parts: list[Json] = [resource, *resource.get("component", [])]
+    for place, part in enumerate(parts):
+        if any(name.startswith("value") for name in part):
+            yield Observed(item, part, place, span, text, order)
+
 
 async def collect(
     reader: RecordReader, packages: Iterable[ModelPackage], moment: Moment
 ) -> Evidence:
     """One look per resource type for all models together."""
     features = [f for package in packages for f in package.features.feature]
-    exclusions = any(package.features.exclusion for package in packages)
+    exclusions = any(p.features.exclusion or p.features.indication for p in packages)
     kinds = {f.kind for f in features}
     patient = await reader.patient()
     observations = await _observations(reader, features, moment)
@@ -126,12 +173,8 @@ def has_code(concept: Json | None, codes: Iterable[CodePair]) -> bool:
 
 def matches(concept: Json | None, wanted: Concept) -> str:
     """Why a CodeableConcept belongs to a value list: the code or name, "" if it does not."""
-    pairs = codings(concept)
-    listed = set(wanted.codes)
-    for system, code in pairs:
-        if (system, code) in listed:
-            return code
-        if any(system == s and code.startswith(prefix) for s, prefix in wanted.prefixes):
+    for system, code in codings(concept):
+        if wanted.includes(system, code):
             return code
     return _named(concept, wanted.names) if wanted.names else ""
 

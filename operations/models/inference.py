@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from fhir_server.model.datatypes import parse_datetime
@@ -28,7 +28,7 @@ from .registry import Registry
 class Inference:
     """``outputs``: exact values by output name; empty when there are ``gaps``.
 
-    ``derived``: the other models that gave a feature.
+    ``derived``: the other models that gave a feature. ``cautions``: of the model as a whole.
     """
 
     package: ModelPackage
@@ -37,6 +37,7 @@ class Inference:
     gaps: tuple[Gap, ...]
     outputs: dict[str, float] = field(default_factory=dict)
     derived: tuple[Inference, ...] = ()
+    cautions: tuple[str, ...] = ()
 
     @property
     def age(self) -> int | None:
@@ -63,12 +64,13 @@ class Inference:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What all models of one call share."""
+    """What all models of one call share. ``asked``: they were asked for by name."""
 
     registry: Registry
     evidence: Evidence
     moment: Moment
     overrides: Overrides
+    asked: bool = True
 
 
 async def needed(registry: Registry, packages: Iterable[ModelPackage]) -> list[ModelPackage]:
@@ -89,13 +91,17 @@ async def needed(registry: Registry, packages: Iterable[ModelPackage]) -> list[M
 async def infer(package: ModelPackage, question: Question) -> Inference:
     """Raises Unavailable when the graph cannot be run, Unprocessable for a bad override."""
     scene = Scene(question.evidence, question.moment, package.concepts)
+    missing = list(_unindicated(package, scene, question.overrides))
+    if missing and not question.asked:
+        return Inference(package, question.evidence.patient, (), tuple(missing))
     rows: list[Row] = []
     gaps: list[Gap] = list(_refusals(package, scene, question.overrides))
     derived: list[Inference] = []
     for feature in package.features.feature:
         found = _read(feature, scene, question.overrides)
         if isinstance(found, Gap) and feature.derive and found.code == "required":
-            other = await infer(await question.registry.champion(feature.derive.model), question)
+            champion = await question.registry.champion(feature.derive.model)
+            other = await infer(champion, replace(question, asked=True))
             found = _derived(feature, other, found)
             if isinstance(found, Row):
                 derived.append(other)
@@ -104,6 +110,8 @@ async def infer(package: ModelPackage, question: Question) -> Inference:
             gaps.append(judged)
         if isinstance(found, Row):
             rows.append(found)
+    if not (gaps or question.asked or package.features.indication) and _groundless(rows):
+        gaps.append(Gap(None, "business-rule", "the visible record shows none of its findings"))
     if gaps:
         return Inference(
             package, question.evidence.patient, tuple(rows), tuple(gaps), derived=tuple(derived)
@@ -111,7 +119,15 @@ async def infer(package: ModelPackage, question: Question) -> Inference:
     inputs = {row.feature.name: [package.encode(row.feature, row.value)] for row in rows}
     outputs = await question.registry.runtime.run(package, inputs)
     single = {name: values[0] for name, values in outputs.items()}
-    return Inference(package, question.evidence.patient, tuple(rows), (), single, tuple(derived))
+    return Inference(
+        package,
+        question.evidence.patient,
+        tuple(rows),
+        (),
+        single,
+        tuple(derived),
+        tuple(gap.reason for gap in missing),
+    )
 
 
 def _read(feature: Feature, scene: Scene, overrides: Overrides) -> Row | Gap:
@@ -162,10 +178,27 @@ def _excluded(exclusion: Exclusion, scene: Scene, overrides: Overrides) -> Itera
         yield Gap(None, "business-rule", f"{exclusion.reason} ({item.reference})")
 
 
+def _unindicated(package: ModelPackage, scene: Scene, overrides: Overrides) -> Iterable[Gap]:
+    """What the model is for and the record does not show."""
+    for indication in package.features.indication:
+        given = overrides.get(indication.concept)
+        if given is not None:
+            shown = what_if.flag(indication.concept, given)
+        else:
+            shown = find_condition(scene, indication.concept, indication.when) is not None
+        if not shown:
+            yield Gap(None, "business-rule", indication.reason)
+
+
+def _groundless(rows: Iterable[Row]) -> bool:
+    """Nothing but who the patient is was found; the rest is assumed."""
+    return all(row.origin == "assumed" or row.feature.kind in ("age", "choice") for row in rows)
+
+
 def _outside(row: Row) -> Gap | None:
     """A number outside what is plausible, or outside the model's population."""
     feature, value = row.feature, row.value
-    if isinstance(value, bool | str):
+    if isinstance(value, bool | str) or row.origin == "assumed":
         return None
     for bounds, code, what in (
         (feature.plausible, "value", "is not plausible"),

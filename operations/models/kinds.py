@@ -5,22 +5,21 @@ A reader gives a ``Row`` (a value with where it comes from) or a ``Gap`` (why th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from typing import Any, Final, Literal, TypeAlias
 
-from fhir_server.model.datatypes import PAST, format_instant, parse_datetime
+from fhir_server.model.datatypes import format_instant, parse_datetime
 from fhir_server.model.exchange import Json
 from fhir_server.search.values import fold
 
-from .evidence import ENTERED, Evidence, Moment, codings, has_code, matches, when
+from .evidence import Evidence, Moment, Observed, codings, has_code, matches, when
 from .manifest import Concept, Feature
 from .record import Item
 from .units import measure
 
-OBSERVED: Final = ("effectiveDateTime", "effectiveInstant", "effectivePeriod", "issued")
 BEGUN: Final = ("onsetDateTime", "onsetPeriod", "recordedDate")
 NOT_TRUE: Final = frozenset({"refuted", "entered-in-error", "differential", "unconfirmed"})
 YEAR_1: Final = parse_datetime("0001").lo
@@ -28,6 +27,7 @@ OVER: Final = frozenset({"inactive", "resolved"})
 ORDERED: Final = frozenset(
     {"order", "original-order", "reflex-order", "filler-order", "instance-order", ""}
 )
+ANSWERS: Final = ("valueBoolean", "valueCodeableConcept", "valueQuantity")
 DOSED: Final = ("authoredOn", "effectiveDateTime", "effectivePeriod")
 
 Origin: TypeAlias = Literal["record", "override", "derived", "assumed"]
@@ -105,7 +105,9 @@ def _within(value: Decimal | int, bounds: tuple[Decimal, Decimal] | None) -> boo
 
 
 def choice(feature: Feature, scene: Scene) -> Row | Gap:
-    """A code of the Patient, directly or through value lists."""
+    """A code of the Patient, directly or through value lists, or a coded Observation."""
+    if feature.codes:
+        return _coded_choice(feature, scene)
     patient = scene.evidence.patient
     if feature.path == "gender":
         text = patient.resource.get("gender")
@@ -127,7 +129,27 @@ def _listed(feature: Feature, scene: Scene, text: str) -> str | None:
     for value, concept in feature.concepts.items():
         if any(word in (name, fold(name)) for name in scene.concepts[concept].names):
             return value
-    return None
+    return feature.otherwise or None
+
+
+def _coded_choice(feature: Feature, scene: Scene) -> Row | Gap:
+    """The newest Observation whose value is in the list of exactly one choice."""
+    if scene.evidence.observations is None:
+        return Gap(feature, "forbidden", "Observation may not be searched")
+    for item, part, _, _, text, _ in _observed(feature, scene):
+        value = part.get("valueCodeableConcept")
+        fitting = [
+            c for c, name in feature.concepts.items() if matches(value, scene.concepts[name])
+        ]
+        if len(fitting) != 1:
+            return Gap(feature, "value", f"{item.reference} gives none of its choices")
+        original = ("valueCodeableConcept", value)
+        return Row(feature, fitting[0], items=(item,), original=original, date=text)
+    missing = _none(feature, scene)
+    if not feature.otherwise:
+        return missing
+    note = f"{feature.title}: {missing.reason}; taken as {feature.otherwise}"
+    return Row(feature, feature.otherwise, "assumed", note=note)
 
 
 def _country(patient: Json, moment: Moment) -> str | None:
@@ -146,36 +168,18 @@ def _in_use(period: Json | None, moment: Moment) -> bool:
     return not end or parse_datetime(end).hi > moment.micros
 
 
-def _observed(feature: Feature, scene: Scene) -> Iterator[tuple[Item, Json, str]]:
-    """Item, the part that carries the value, its date; newest first, undated ones last."""
-    codes = set(feature.codes)
+def _observed(feature: Feature, scene: Scene) -> list[Observed]:
+    """What the record shows within the look-back; newest first, undated ones last."""
     earliest = scene.moment.back(feature.lookback)
-    found = []
-    for item in scene.evidence.observations or ():
-        part = _part(item.resource, codes)
-        if part is None or item.resource.get("status") not in ENTERED["Observation"]:
-            continue
-        if item.resource.get("focus"):  # measured on the subject, but about someone else
-            continue
-        dated = when(item.resource, OBSERVED)
-        start = dated[0].lo if dated else PAST
-        if dated and not (earliest <= dated[0].hi and start <= scene.moment.micros):
-            continue
-        issued = item.resource.get("issued") or item.resource.get("meta", {}).get("lastUpdated")
-        order = (start, issued or "", item.reference)
-        found.append((order, item, part, dated[1] if dated else ""))
-    found.sort(key=lambda entry: entry[0], reverse=True)
-    for _, item, part, text in found:
-        yield item, part, text
-
-
-def _part(resource: Json, codes: set[tuple[str, str]]) -> Json | None:
-    """The Observation itself, or its component, with one of the codes and a value."""
-    parts: list[Json] = [resource, *resource.get("component", [])]
-    for part in parts:
-        if has_code(part.get("code"), codes) and any(k.startswith("value") for k in part):
-            return part
-    return None
+    found: dict[int, Observed] = {}
+    for pair in feature.codes:
+        for one in scene.evidence.observed.get(pair, ()):
+            if one.span and not (earliest <= one.span.hi and one.span.lo <= scene.moment.micros):
+                continue
+            first = found.setdefault(id(one.item.resource), one)
+            if one.place < first.place:
+                found[id(one.item.resource)] = one
+    return sorted(found.values(), key=lambda one: one.order, reverse=True)
 
 
 def _none(feature: Feature, scene: Scene) -> Gap:
@@ -188,16 +192,21 @@ def quantity(feature: Feature, scene: Scene) -> Row | Gap:
     if scene.evidence.observations is None:
         return Gap(feature, "forbidden", "Observation may not be searched")
     rows: list[Row] = []
-    for item, part, text in _observed(feature, scene):
-        row = _measured(feature, item, part, text)
+    for one in _observed(feature, scene):
+        row = _measured(feature, one)
         if isinstance(row, Gap) or feature.aggregate == "newest":
             return row
         rows.append(row)
+    if not rows and feature.absent is not None:
+        return _assumed(feature, _none(feature, scene).reason)
     return _aggregate(feature, rows, scene)
 
 
-def _measured(feature: Feature, item: Item, part: Json, text: str) -> Row | Gap:
+def _measured(feature: Feature, one: Observed) -> Row | Gap:
+    item, part, text = one.item, one.part, one.text
     value = part.get("valueQuantity")
+    if isinstance(part.get("valueInteger"), int):  # a score, which has no other unit
+        value = {"value": part["valueInteger"], "code": "1"}
     if not isinstance(value, dict):
         return Gap(feature, "value", f"{item.reference} has no valueQuantity")
     try:
@@ -235,15 +244,25 @@ def answer(feature: Feature, scene: Scene) -> Row | Gap:
     """The newest coded answer: one list means yes, another no."""
     if scene.evidence.observations is None:
         return Gap(feature, "forbidden", "Observation may not be searched")
-    for item, part, text in _observed(feature, scene):
-        value = part.get("valueBoolean")
+    for item, part, _, _, text, _ in _observed(feature, scene):
+        member = next((m for m in ANSWERS if m in part), "")
+        value = part[member] if member == "valueBoolean" else None
+        if member == "valueCodeableConcept":
+            value = _answered(feature, scene, part[member])
+        if member == "valueQuantity" and feature.above is not None:
+            value = _exceeds(part[member], feature.above)
         if not isinstance(value, bool):
-            value = _answered(feature, scene, part.get("valueCodeableConcept"))
-        if value is None:
             return Gap(feature, "value", f"{item.reference} does not answer it")
-        member = "valueBoolean" if "valueBoolean" in part else "valueCodeableConcept"
         return Row(feature, value, items=(item,), original=(member, part[member]), date=text)
-    return _none(feature, scene)
+    missing = _none(feature, scene)
+    return missing if feature.absent is None else _assumed(feature, missing.reason)
+
+
+def _exceeds(quantity: Json, bound: Decimal) -> bool | None:
+    value = quantity.get("value")
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        return None
+    return None if quantity.get("comparator") else Decimal(value) > bound
 
 
 def _answered(feature: Feature, scene: Scene, concept: Json | None) -> bool | None:
@@ -266,9 +285,12 @@ def condition(feature: Feature, scene: Scene) -> Row | Gap:
 
 def find_condition(scene: Scene, concept: str, period: str) -> Item | None:
     """The first Condition of a value list that counts at the moment."""
+    wanted = scene.concepts[concept]
+    if not wanted.names and not any(wanted.includes(*p) for p in scene.evidence.conditioned):
+        return None
     for item in scene.evidence.conditions or ():
         resource = item.resource
-        if not matches(resource.get("code"), scene.concepts[concept]):
+        if not matches(resource.get("code"), wanted):
             continue
         if NOT_TRUE & {code for _, code in codings(resource.get("verificationStatus"))}:
             continue
@@ -322,7 +344,9 @@ def _is_taken(resource: Json, moment: Moment) -> bool:
 def _assumed(feature: Feature, reason: str) -> Row | Gap:
     if feature.absent is None:
         return Gap(feature, "required", reason)
-    return Row(feature, feature.absent, "assumed", note=f"{feature.title}: {reason}; taken as no")
+    taken = f"{feature.absent} {feature.unit}" if feature.unit else "no"
+    note = f"{feature.title}: {reason}; taken as {taken}"
+    return Row(feature, feature.absent, "assumed", note=note)
 
 
 KINDS: Final[Mapping[str, Reader]] = {

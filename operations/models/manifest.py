@@ -6,8 +6,10 @@ Units are UCUM, durations ISO 8601, probabilities 0 to 1.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
-from typing import Literal, TypeAlias
+from functools import cached_property
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
@@ -18,14 +20,39 @@ Bounds: TypeAlias = tuple[Decimal, Decimal]
 """Lowest and highest allowed value, both included."""
 
 
-class Concept(msgspec.Struct, frozen=True):
-    """A named value list. ``prefixes`` are for hierarchical codes (ICD-10, ATC, ICPC-2);
-    ``names`` are whole lower-case words of a display or text."""
+ICD_10: Final = (
+    "http://hl7.org/fhir/sid/icd-10",
+    "http://hl7.org/fhir/sid/icd-10-cm",
+    "eHealth/ICD10_AM/condition_codes",
+)
+"""The classifications that share the first characters of ICD-10."""
+
+
+class Concept(msgspec.Struct, frozen=True, dict=True):
+    """A named value list. ``prefixes`` are for hierarchical codes (ATC, ICPC-2), ``icd10`` for
+    those of every ICD-10; ``names`` are whole lower-case words of a display or text."""
 
     title: str
     codes: tuple[CodePair, ...] = ()
     prefixes: tuple[CodePair, ...] = ()
+    icd10: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
+
+    @cached_property
+    def by_system(self) -> Mapping[str, tuple[frozenset[str], tuple[str, ...]]]:
+        """Whole codes and beginnings of codes of each system."""
+        begun = (*self.prefixes, *((system, code) for system in ICD_10 for code in self.icd10))
+        return {
+            system: (
+                frozenset(code for s, code in self.codes if s == system),
+                tuple(code for s, code in begun if s == system),
+            )
+            for system in {s for s, _ in (*self.codes, *begun)}
+        }
+
+    def includes(self, system: str, code: str) -> bool:
+        whole, begun = self.by_system.get(system, ((), ()))
+        return code in whole or code.startswith(begun)
 
 
 class Molar(msgspec.Struct, frozen=True):
@@ -49,7 +76,8 @@ class Feature(msgspec.Struct, frozen=True):
     ``absent``: the value when the record shows nothing (an assumption that is reported);
     None: required. ``plausible``: outside it the value is taken for an error;
     ``population``: outside it the model does not apply. ``inexact``: codes whose values are
-    used with ``caution``.
+    used with ``caution``. ``above``: a recorded quantity over it means yes. ``otherwise``: the
+    choice for whatever no list names, and where nothing is recorded of a coded choice.
     """
 
     name: str
@@ -73,6 +101,8 @@ class Feature(msgspec.Struct, frozen=True):
     concept: str = ""
     when: Literal["ever", "current"] = "current"
     absent: bool | Decimal | None = None
+    above: Decimal | None = None
+    otherwise: str = ""
 
     @property
     def boolean(self) -> bool:
@@ -87,6 +117,15 @@ class Exclusion(msgspec.Struct, frozen=True):
     when: Literal["ever", "current"] = "ever"
 
 
+class Indication(msgspec.Struct, frozen=True):
+    """Who has no Condition of ``concept`` gets a result only where the model is asked for by
+    name, and with ``reason`` as a caution."""
+
+    concept: str
+    reason: str
+    when: Literal["ever", "current"] = "ever"
+
+
 class Coding(msgspec.Struct, frozen=True):
     system: str
     code: str
@@ -94,7 +133,12 @@ class Coding(msgspec.Struct, frozen=True):
 
 
 class Output(msgspec.Struct, frozen=True):
-    """One output of a graph. ``years``: horizon; ``ages``: only for these ages."""
+    """One output of a graph. ``years``: horizon; ``ages``: only for these ages.
+
+    Of an Observation the first output is the value, the others are components. ``decimals``:
+    how many the value is given and judged with; None: with two, and judged as a whole number,
+    which goes along.
+    """
 
     name: str
     title: str
@@ -102,12 +146,16 @@ class Output(msgspec.Struct, frozen=True):
     years: int | None = None
     unit: str = ""
     ages: tuple[int, int] | None = None
+    decimals: int | None = None
+    category: Literal["laboratory", "survey"] = "laboratory"
 
 
 class Features(msgspec.Struct, frozen=True):
     feature: tuple[Feature, ...]
     output: tuple[Output, ...]
     exclusion: tuple[Exclusion, ...] = ()
+    indication: tuple[Indication, ...] = ()
+    concept: dict[str, Concept] = {}
 
 
 class Level(msgspec.Struct, frozen=True):

@@ -33,6 +33,7 @@ def resolve(
             names[feature.name] = feature.name
             names.update((code, feature.name) for _, code in feature.codes)
         names.update((e.concept, e.concept) for e in package.features.exclusion)
+        names.update((i.concept, i.concept) for i in package.features.indication)
     found: dict[str, Value] = {}
     for text, value in given:
         name = names.get(text) or names.get(text.lower().replace("_", "-"))

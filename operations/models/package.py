@@ -82,7 +82,10 @@ def load(folder: Path) -> ModelPackage:
     card = _manifest(folder / "card.toml", Card)
     features = _manifest(folder / "features.toml", Features)
     golden = _golden(folder / "golden.json")
-    concepts = shared_concepts()
+    twice = sorted(set(features.concept) & set(shared_concepts()))
+    if twice:
+        raise PackageError(f"features.toml: concepts of the server: {', '.join(twice)}")
+    concepts = {**shared_concepts(), **features.concept}
     _check_names(card, features, concepts)
     _check_golden(features, golden)
     digest = hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()
@@ -126,7 +129,7 @@ def _check_names(card: Card, features: Features, concepts: Mapping[str, Concept]
     """Every concept and output that a manifest names exists; names are unique."""
     named = [name for f in features.feature for name in (f.concept, f.yes, f.no) if name]
     named += [name for f in features.feature for name in f.concepts.values()]
-    named += [e.concept for e in features.exclusion]
+    named += [e.concept for e in features.exclusion] + [i.concept for i in features.indication]
     _known("concept", named, concepts)
     outputs = [o.name for o in features.output]
     _known("output", (b.output for b in card.band), outputs)

@@ -25,8 +25,7 @@ from fhir_server.search.plan import (
     TokenIs,
 )
 
-from .evidence import ENTERED, has_code, when
-from .kinds import OBSERVED
+from .evidence import ENTERED, OBSERVED, has_code, when
 from .manifest import CodePair
 from .record import MEDICATION_TYPES, Item, versioned
 

@@ -138,9 +138,29 @@ def test_a_write_is_answered_as_by_the_twin(pair: tuple[Twin, Twin], attack: str
         assert kept.status_code == 200 and kept.json()["meta"]["versionId"] == "1"
 
 
+def test_l66_the_rules_are_the_patients_own(pair: tuple[Twin, Twin]) -> None:
+    for twin in pair:
+        assert twin.ask("GET", "Consent/c1")[0] == 404
+        assert '"total":0' in twin.ask("GET", "Consent?patient=p1")[2]
+        assert twin.server.get("Consent/c1", headers=twin.patient).status_code == 200
+
+
 def test_the_patient_sees_all(pair: tuple[Twin, Twin]) -> None:
     whole = pair[0]
     for name in ("Observation/h1", "Condition/h2", "DocumentReference/h3", "Encounter/h4"):
         assert whole.server.get(name, headers=whole.patient).status_code == 200
     report = whole.server.get("DiagnosticReport/v1", headers=whole.patient).json()
     assert len(report["result"]) == 2
+
+
+def test_l62_no_launch_into_a_hidden_encounter(pair: tuple[Twin, Twin]) -> None:
+    """Nor does the page that asks which visit it is about name it."""
+    answers = []
+    for twin in pair:
+        twin.server.client("app", redirects=("https://app.example/back",), scope="launch")
+        asked = {"client_id": "app", "patient": "p1", "encounter": "h4"}
+        url, kind = "http://127.0.0.1:8080/auth/launch", {"content-type": "application/json"}
+        answers.append(twin.ask("POST", url, asked, **kind))
+        seen = twin.ask("POST", url, {**asked, "encounter": "e1"}, **kind)
+        assert seen[0] == 201, seen
+    assert answers[0] == answers[1] and answers[0][0] == 403, answers

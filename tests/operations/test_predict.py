@@ -120,7 +120,35 @@ def test_without_model_every_applicable_champion_answers() -> None:
     assert len(of_type(bundle, "Observation")) == 1 and not of_type(bundle, "RiskAssessment")
     text = _diagnostics(bundle)
     assert "score2: sbp" in text and "prevent: bmi" in text
-    assert len(of_type(predict(_complete().resources), "RiskAssessment")) == 2
+    assert "charlson: the visible record shows none of its findings" in text
+    assert "cha2ds2-vasc: CHA2DS2-VASc is for people with atrial fibrillation" in text
+    chart = _complete()
+    chart.condition("49436004")  # atrial fibrillation
+    bundle = predict(chart.resources)
+    assert _models(bundle, "RiskAssessment") == [
+        "framingham",
+        "framingham-bmi",
+        "prevent",
+        "score2",
+    ]
+    assert _models(bundle, "Observation") == ["cha2ds2-vasc", "has-bled"]
+
+
+def test_outside_its_indication_a_model_answers_only_by_name() -> None:
+    chart = Chart(age=76, sex="female")
+    chart.condition("38341003")
+    bundle = predict(chart.resources, parameters(model="cha2ds2-vasc"))
+    (score,) = of_type(bundle, "Observation")
+    assert score["valueQuantity"]["value"] == 4  # age, sex, hypertension
+    assert "the visible record shows none" in score["note"][1]["text"]
+    override = {"atrial-fibrillation": ("valueBoolean", True)}
+    bundle = predict(chart.resources, parameters(override=override))
+    assert "cha2ds2-vasc" in _models(bundle, "Observation")
+
+
+def _models(bundle: dict[str, Any], type_: str) -> list[str]:
+    found = of_type(bundle, type_)
+    return sorted(resource["method"]["coding"][0]["code"] for resource in found)
 
 
 def test_one_model_without_result_names_each_missing_feature() -> None:
@@ -349,7 +377,7 @@ def test_a_model_that_cannot_run_is_503_alone_and_a_warning_beside_others() -> N
     broken.versions["score2-1.0.0"] = Version(other)
     with pytest.raises(Unavailable, match=r"score2-1\.0\.0"):
         predict([], parameters(model="score2"), world=SHARED, models=broken)
-    bundle = predict([], world=SHARED, models=broken)
+    bundle = predict([], parameters(model=["score2", "prevent"]), world=SHARED, models=broken)
     (risk,) = of_type(bundle, "RiskAssessment")
     assert risk["method"]["coding"][0]["code"] == "prevent"
     assert "Model score2-1.0.0: the graph failed" in _diagnostics(bundle)
@@ -398,7 +426,7 @@ def test_data_that_is_refused() -> None:
 
 def test_unknown_model_patient_and_parameters() -> None:
     chart = _complete()
-    with pytest.raises(NotFound, match="Unknown model 'score3'; known: ckd-epi-2021"):
+    with pytest.raises(NotFound, match=r"Unknown model 'score3'; known: .*ckd-epi-2021"):
         predict(chart.resources, query="model=score3")
     with pytest.raises(NotFound):
         predict([], query="model=score2")
@@ -494,7 +522,8 @@ def test_store_writes_the_drafts_and_nothing_else() -> None:
     predict([], parameters(model="score2"), world=world)
     assert Road.runner.run(world.store.position()) == before
     bundle = predict([], parameters(model="score2", store=True), world=world)
-    assert Road.runner.run(world.store.position()) == before + 3 + 2  # Devices, then drafts
+    devices = len(Road.models.versions)
+    assert Road.runner.run(world.store.position()) == before + devices + 2  # then the drafts
     assert Road.runner.run(publish(Road.models, world.system)) == []
     assert Road.runner.run(world.session.read(Key("Device", "score2-1.0.0")))
     (risk,) = of_type(bundle, "RiskAssessment")

@@ -43,9 +43,17 @@ def pinned(type_: str, where: Predicate) -> Predicate:
         if not patients or len(patients) > FEW:
             kept.append(each)
             continue
+        kept = [part for part in kept if not _implied(part, patients)]
         kept += _named(patients, each)
         kept.append(Any((_ALONE, each)))
     return All(tuple(part for part in kept if part != TRUE))
+
+
+def _implied(part: Predicate, patients: tuple[str, ...]) -> bool:
+    """Does what is in the compartment of one of these hold this anyway?"""
+    return (
+        isinstance(part, InPatient) and len(part.ids) > len(patients) and {*patients} <= {*part.ids}
+    )
 
 
 def _named(patients: tuple[str, ...], each: EachPatient) -> Iterable[Predicate]:

@@ -11,7 +11,7 @@ from fhir_server.access.consent.compiled import Compiler, either, every, negated
 from fhir_server.access.consent.decision import Rules
 from fhir_server.access.policy import Policy
 from fhir_server.access.roles import ABOUT, AUDIT
-from fhir_server.search.plan import FALSE, TRUE, Chain, EachPatient, Predicate, Scan, both
+from fhir_server.search.plan import FALSE, TRUE, EachPatient, Predicate, both
 
 HIDDEN: Final = frozenset({AUDIT, "Consent"})
 """Types that tell by their shape what is withheld: only the patients themselves read theirs, and
@@ -22,12 +22,11 @@ who audits the trail."""
 class Ties:
     """How the resources of a type are tied to patients. ``params``: the indexes that put them into
     the compartment; None for a type without one. ``named``: (type, patient) -> what names the
-    patient outside of it (``roles.ABOUT``). ``leads``: the indexes of references of a type, with
-    the types that they lead to."""
+    patient outside of it (``roles.ABOUT``). ``maskable``: of a type (``consent/maskable``)."""
 
     params: Callable[[str], tuple[str, ...] | None]
     named: Callable[[str, str], Predicate]
-    leads: Callable[[str], tuple[tuple[str, tuple[str, ...]], ...]]
+    maskable: Callable[[str], frozenset[str]]
 
 
 class ConsentPolicy:
@@ -47,7 +46,12 @@ class ConsentPolicy:
         self._ties = ties
         self._reached = reached
         self._permitted: dict[tuple[str, str], Predicate] = {}
-        self._masked: dict[str, Predicate] = {}
+        self._existing: dict[str, Predicate] = {}
+
+    @property
+    def inner(self) -> Policy:
+        """What scopes, role and relationship reach."""
+        return self._inner
 
     def allows(self, letter: str, type_: str) -> bool:
         return self._inner.allows(letter, type_)
@@ -56,23 +60,17 @@ class ConsentPolicy:
         return self._narrowed(self._inner.sees(letter, type_), letter, type_)
 
     def exists(self, type_: str) -> Predicate:
-        return self._narrowed(self._inner.exists(type_), "r", type_)
+        known = self._existing.get(type_)
+        if known is None:
+            found = self._narrowed(self._inner.exists(type_), "r", type_)
+            known = self._existing[type_] = found
+        return known
 
     def inside(self, type_: str) -> Predicate:
         return self._narrowed(TRUE, "r", type_)
 
-    def masked(self, type_: str) -> Predicate:
-        known = self._masked.get(type_)
-        if known is None:
-            known = self._masked[type_] = either(self._led(type_))
-        return known
-
-    def _led(self, type_: str) -> Iterator[Predicate]:
-        for param, targets in self._ties.leads(type_):
-            hidden = [(target, negated(self.exists(target))) for target in targets]
-            scans = tuple(Scan(target, where) for target, where in hidden if where != FALSE)
-            if scans:
-                yield Chain(param, scans)
+    def maskable(self, type_: str) -> frozenset[str]:
+        return self._ties.maskable(type_)
 
     def binary(self, letter: str) -> Predicate:
         return self._inner.binary(letter)

@@ -44,7 +44,7 @@ async def choose(server: Server, ask: Ask, step: Step, session: WebSession) -> R
     if patient is None:
         return await _picker(server, ask, step, session)
     if _asks_encounter(asked) and step.encounter is None:
-        visits = await server.record.visits(patient)
+        visits = await server.record.visits(patient, session.user.name)
         if visits:
             return await _visits(
                 server, ask, renewed(server, step, patient=patient), session, visits
@@ -146,7 +146,7 @@ async def encounter(server: Server, ask: Ask) -> Reply:
     wanted = ask.value("encounter")
     if step.patient not in await server.identities.people.patients(session.user):
         raise PageRefusal("not-your-patient", 403)
-    if wanted and not await server.record.has_encounter(wanted, step.patient):
+    if wanted and not await server.record.has_encounter(wanted, step.patient, session.user.name):
         raise PageRefusal("not-your-patient", 403)
     return redirect(step_url(server, renewed(server, step, encounter=wanted)))
 
@@ -217,7 +217,7 @@ async def _decided(server: Server, ask: Ask, step: Step, session: WebSession) ->
         session.user.name,
         wanted or None,
         server.rules.face,
-        context=_context(server, scope, await _open(server, step, launch, wanted), wanted),
+        context=_context(server, scope, await _open(server, step, launch, wanted, session), wanted),
     )
     grounds = Grounds(asked.redirect, asked.challenge, asked.nonce, session.id, session.since, held)
     code, write = Codes(server.identities.records, server.approvals).made(grounds)
@@ -229,7 +229,11 @@ async def _decided(server: Server, ask: Ask, step: Step, session: WebSession) ->
 
 
 async def _open(
-    server: Server, step: Step, launch: tuple[Launch, Row] | None, patient: str
+    server: Server,
+    step: Step,
+    launch: tuple[Launch, Row] | None,
+    patient: str,
+    session: WebSession,
 ) -> Launch | None:
     """What is open beside the patient: of the launch, or as the user chose."""
     if not patient:
@@ -237,7 +241,7 @@ async def _open(
     if launch is not None:
         return launch[0]
     chosen_ = step.encounter if step.patient == patient else ""
-    if not chosen_ or not await server.record.has_encounter(chosen_, patient):
+    if not chosen_ or not await server.record.has_encounter(chosen_, patient, session.user.name):
         return None
     return Launch("", "", patient, chosen_)
 

@@ -33,7 +33,7 @@ async def launch(server: Server, ask: Ask) -> Reply:
     if values["patient"] not in await server.identities.people.patients(user):
         raise OAuthRefusal("access_denied", "the patient is not in the user's care", 403)
     encounter, patient = values["encounter"], values["patient"]
-    if encounter and not await server.record.has_encounter(encounter, patient):
+    if encounter and not await server.record.has_encounter(encounter, patient, user.name):
         raise OAuthRefusal("access_denied", "the encounter is not one of this patient", 403)
     context = checked_context(body.get(CONTEXT, []), server.negotiation.types)
     made = Launch(user.name, client.id, patient, encounter, values["intent"], context)

@@ -33,6 +33,13 @@ def conjuncts(predicate: plan.Predicate) -> list[plan.Predicate]:
     return [predicate]
 
 
+def names_one(chain: plan.Chain) -> bool:
+    """Does the chain lead to one resource by its id, if that is what it must be?"""
+    parts = conjuncts(chain.targets[0].where) if len(chain.targets) == 1 else []
+    named = any(isinstance(part, plan.IdIn) and len(part.ids) == 1 for part in parts)
+    return named and not (chain.canonical or chain.inside)
+
+
 class Looks(Protocol):
     """What a prober looks up."""
 
@@ -42,6 +49,14 @@ class Looks(Protocol):
 
     def spanned(self, h: int) -> bool:
         """Whether there are spans under ``h``."""
+        ...
+
+    def count(self, lists: Iterable[List], limit: int) -> int:
+        """Length of the lists together, counted up to ``limit``."""
+        ...
+
+    def led(self, type_: str, chain: plan.Chain) -> list[List] | None:
+        """The lists of what refers to the resources that the chain leads to; None: many."""
         ...
 
 
@@ -154,6 +169,11 @@ class Prober:
         match predicate:
             case plan.All(parts):
                 return self._joined(parts, " AND ", "1")
+            case plan.Chain() if names_one(predicate):
+                lists = self._looks.led(self._type, predicate)
+                return None if lists is None else posted(lists)
+            case plan.Any((plan.Not(plan.TokenIs() as mark), plan.EachPatient())):
+                return self._unless(mark)
             case plan.Any(parts):
                 return self._joined(parts, " OR ", "0")
             case plan.Not(part):
@@ -193,6 +213,12 @@ class Prober:
                 return None
             case _:
                 assert_never(predicate)
+
+    def _unless(self, mark: plan.TokenIs) -> Probe | None:
+        """Without anything that bears the mark, what holds of the rest is all that is asked."""
+        lists = self.lists(mark)
+        unmarked = lists is not None and not self._looks.count(lists, 1)
+        return Probe("1", ()) if unmarked else None
 
     def _posted(self, leaf: plan.Predicate) -> Probe | None:
         lists = self.lists(leaf)

@@ -135,6 +135,9 @@ class Roads:
     def spanned(self, h: int) -> bool:
         return self._ranges.spanned(h)
 
+    def led(self, type_: str, chain: plan.Chain) -> list[List] | None:
+        return self._chained(type_, chain, 2)
+
     def count(self, lists: Iterable[List], limit: int) -> int:
         """Length of the lists together, counted up to ``limit``."""
         total = 0
@@ -202,10 +205,8 @@ class Roads:
                     road.residual.append(part)  # the lists hold every version of a url
                 continue
             probe = prober.probe(part)
-            if probe is None:
-                road.residual.append(part)
-            else:
-                road.probes.append(probe)
+            road.residual += [part] if probe is None else []
+            road.probes += [] if probe is None else [probe]
         return road
 
     def _drive(

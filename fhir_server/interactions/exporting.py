@@ -1,0 +1,16 @@
+"""What exports are handed of searching."""
+
+from __future__ import annotations
+
+from fhir_server.interactions.search import Searching
+from fhir_server.interactions.subset import Subsets, part
+from operations.bulk.wanted import Cut, Exports
+
+
+def exports(searching: Searching) -> Exports:
+    subsets = Subsets(searching.schema.definitions)
+
+    def cut(types: tuple[str, ...], elements: str) -> Cut | None:
+        return part(subsets, types, (("_elements", elements),))
+
+    return Exports(searching.schema, searching.criteria(), cut)

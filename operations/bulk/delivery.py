@@ -1,0 +1,126 @@
+"""What the owner of an export is shown: the manifest and the files, judged again at every look.
+
+https://hl7.org/fhir/uv/bulkdata/STU2/export.html#response---complete-status. To whom nothing is
+hidden the files are served as they were written. To others each resource is looked for again,
+as it was at that point, but by what is permitted now: a patient who refuses meanwhile is not in
+what is fetched from then on, and the manifest has no counts that would tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from fhir_server.access.session import Session
+from fhir_server.jobs.files import JobFiles
+from fhir_server.jobs.model import Job, JobFile
+from fhir_server.model.datatypes import format_instant
+from fhir_server.model.exchange import Json
+from fhir_server.model.resource import Stored
+from fhir_server.search.plan import IdIn, Scan, Search
+
+from .walking import DELETED, ERRORS, PAGE, cohort, cut_of, deleted_lines, ndjson
+from .wanted import Exports, Wanted
+
+_ID: Final = b'"id":"'
+
+Judge = Callable[[str, str], Awaitable[Session]]
+"""(grant, purpose of use) -> the Session, judged anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """``tokens``: are they needed for the files?"""
+
+    exports: Exports
+    files: JobFiles
+    judge: Judge
+    tokens: bool
+
+    async def manifest(self, job: Job, session: Session) -> Json:
+        wanted, result = Wanted.of(job.request), job.result or {}
+        judged = await self._judged(job, session)
+        whole = judged.policy.whole
+        output = [
+            _item(job, type_, name, lines if whole else None)
+            for type_, name, lines in result["files"]
+            if whole or await self._any(job, name, judged)
+        ]
+        deleted, errors = result["counts"]
+        gone = _item(job, "Bundle", DELETED, deleted if whole else None)
+        told = _item(job, "OperationOutcome", ERRORS, errors)
+        return {
+            "transactionTime": format_instant(result["moment"]),
+            "request": wanted.url,
+            "requiresAccessToken": self.tokens,
+            "output": output,
+            "deleted": [gone]
+            if deleted and (whole or await self._any(job, DELETED, judged))
+            else [],
+            "error": [told] if errors else [],
+        }
+
+    async def content(self, job: Job, file: JobFile, session: Session) -> AsyncIterator[bytes]:
+        judged = await self._judged(job, session)
+        if judged.policy.whole or file.name == ERRORS:
+            return self.files.read(job.id, file)
+        return self._again(job, file.name, judged)
+
+    async def _judged(self, job: Job, session: Session) -> Session:
+        """Whoever asks, for the purpose for which the export was started."""
+        return await self.judge(session.principal.grant, job.purpose)
+
+    async def _any(self, job: Job, name: str, judged: Session) -> bool:
+        async for _ in self._again(job, name, judged):
+            return True
+        return False
+
+    async def _again(self, job: Job, name: str, judged: Session) -> AsyncIterator[bytes]:
+        """What may still be seen of a file."""
+        wanted = Wanted.of(job.request)
+        if name == DELETED:
+            group = await cohort(wanted, judged)
+            async for line in deleted_lines(self.exports, wanted, group, judged):
+                yield line
+            return
+        file = job.file(name)
+        assert file is not None
+        type_, cut = name.partition(".")[0], cut_of(self.exports, wanted)
+        async for ids in self._ids(job, file):
+            found = await permitted(judged, type_, ids, wanted.as_of)
+            if found:
+                yield ndjson(found, cut, job.base)
+
+    async def _ids(self, job: Job, file: JobFile) -> AsyncIterator[tuple[str, ...]]:
+        """Of the resources in a file, some at a time."""
+        rest, ids = b"", []
+        async for chunk in self.files.read(job.id, file):
+            *lines, rest = (rest + chunk).split(b"\n")
+            ids += [id_of(line) for line in lines]
+            while len(ids) >= PAGE:
+                yield tuple(ids[:PAGE])
+                del ids[:PAGE]
+        if ids:
+            yield tuple(ids)
+
+
+async def permitted(session: Session, type_: str, ids: tuple[str, ...], as_of: int) -> list[Stored]:
+    """Those that may be seen, as they were and as they are now, as they were; in the given
+    order."""
+    search = Search((Scan(type_, IdIn(ids)),), count=len(ids), total="none")
+    now = {stored.key for stored in (await session.search(search)).matches}
+    then = await session.search(Search(search.scans, count=len(ids), total="none", as_of=as_of))
+    found = {stored.key.id: stored for stored in then.matches if stored.key in now}
+    return [found[id_] for id_ in ids if id_ in found]
+
+
+def id_of(line: bytes) -> str:
+    """The id, which stands before all else that could be called so."""
+    start = line.index(_ID) + len(_ID)
+    return line[start : line.index(b'"', start)].decode()
+
+
+def _item(job: Job, type_: str, name: str, lines: int | None) -> dict[str, Any]:
+    count = {} if lines is None else {"count": lines}
+    return {"type": type_, "url": f"{job.url}/{name}", **count}

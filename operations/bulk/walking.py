@@ -1,0 +1,200 @@
+"""The job of an export: files of NDJSON out of pages of searches, as of one point.
+
+Every file is a step: after a kill the job goes on behind the last whole one. What is held in
+memory is one page.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Final
+
+from fhir_server.access.session import Session
+from fhir_server.formats.json import dumps
+from fhir_server.jobs.context import Body, JobContext
+from fhir_server.model.datatypes import parse_instant
+from fhir_server.model.exchange import Json
+from fhir_server.model.problem import Issue, outcome
+from fhir_server.model.resource import Stored
+from fhir_server.search.plan import Any as AnyOf
+from fhir_server.search.plan import Cursor, Predicate, Scan, Search
+
+from .wanted import Cut, Exports, Wanted, members_of
+
+EXPORT: Final = "bulk-export"
+PAGE: Final = 1000
+LINES: Final = 100_000
+"""Most resources of one file."""
+SETTLE: Final = 0.25
+"""Seconds in which what was being written at the kick-off becomes durable."""
+DELETED: Final = "deleted.ndjson"
+ERRORS: Final = "errors.ndjson"
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """``scan``: the search that is walked, ``after``: behind which of its resources. ``files``:
+    (type, name, lines) so far. ``moment``: the transactionTime, microseconds.
+    """
+
+    moment: int
+    scan: int = 0
+    after: tuple[Any, ...] | None = None
+    files: tuple[tuple[str, str, int], ...] = field(default=())
+    done: int = 0
+
+    def to_json(self) -> Json:
+        return asdict(self)
+
+    @classmethod
+    def of(cls, stored: Mapping[str, Any]) -> State:
+        after = stored["after"]
+        return cls(
+            stored["moment"],
+            stored["scan"],
+            None if after is None else tuple(after),
+            tuple((type_, name, lines) for type_, name, lines in stored["files"]),
+            stored["done"],
+        )
+
+    def name(self, type_: str) -> str:
+        number = 1 + sum(of == type_ for of, _, _ in self.files)
+        return f"{type_}.{number}.ndjson"
+
+
+def export_body(exports: Exports, lines: int = LINES) -> Body:
+    """The job. ``lines``: most resources of one file."""
+
+    async def run(job: JobContext) -> None:
+        wanted = Wanted.of(job.request)
+        state = State.of(job.state) if job.state else await _begun(job, wanted)
+        group = await cohort(wanted, job.session)
+        scans = await exports.scans(wanted, group)
+        cut = cut_of(exports, wanted)
+        while state.scan < len(scans):
+            state = await _File(job, wanted, state, cut, lines).written(scans[state.scan])
+        deleted, errors = 0, 0
+        if wanted.since:
+            gone = deleted_lines(exports, wanted, group, job.session)
+            deleted = await _written(job, DELETED, gone)
+        if wanted.ignored:
+            errors = await _written(job, ERRORS, _issues(wanted.ignored))
+        job.answer({"moment": state.moment, "files": state.files, "counts": [deleted, errors]})
+
+    return run
+
+
+async def _begun(job: JobContext, wanted: Wanted) -> State:
+    """The transactionTime: what was written at or before it is in, whoever wrote it."""
+    await asyncio.sleep(SETTLE)
+    straggler = await job.session.exporting().straggler(wanted.as_of, wanted.moment)
+    moment = wanted.moment if straggler is None else straggler
+    state = State(moment // 1000 * 1000 - 1000)
+    await job.checkpoint(state.to_json())
+    return state
+
+
+async def cohort(wanted: Wanted, session: Session) -> tuple[str, ...] | None:
+    """The patients of an export; None: everybody."""
+    if wanted.level == "Group" and wanted.patients is None:
+        return members_of(await session.exporting().group(wanted.group, wanted.version))
+    return wanted.patients
+
+
+def cut_of(exports: Exports, wanted: Wanted) -> Cut | None:
+    return exports.part(wanted.types, wanted.elements) if wanted.elements else None
+
+
+@dataclass(slots=True)
+class _File:
+    """The next file of a walk."""
+
+    job: JobContext
+    wanted: Wanted
+    state: State
+    cut: Cut | None
+    lines: int
+
+    async def written(self, scan: Scan) -> State:
+        """The state behind it. Nothing is written where nothing is found."""
+        first = await self._page(scan, self.state.after)
+        if not first[0]:
+            return replace(self.state, scan=self.state.scan + 1, after=None)
+        name, before = self.state.name(scan.type), self.state.done
+        await self.job.write(name, self._bytes(scan, first))
+        files = (*self.state.files, (scan.type, name, self.state.done - before))
+        step = self.state.scan + (self.state.after is None)
+        self.state = replace(self.state, files=files, scan=step)
+        await self.job.checkpoint(self.state.to_json())
+        return self.state
+
+    async def _bytes(
+        self, scan: Scan, page: tuple[Sequence[Stored], Cursor | None]
+    ) -> AsyncIterator[bytes]:
+        left = self.lines
+        while True:
+            matches, after = page
+            yield ndjson(matches, self.cut, self.job.job.base)
+            left -= len(matches)
+            done = self.state.done + len(matches)
+            self.state = replace(self.state, after=after, done=done)
+            await self.job.progress(done, None, f"resources, now {scan.type}")
+            if after is None or left <= 0:
+                return
+            page = await self._page(scan, after)
+
+    async def _page(
+        self, scan: Scan, after: Cursor | None
+    ) -> tuple[Sequence[Stored], Cursor | None]:
+        search = Search((scan,), count=PAGE, after=after, total="none", as_of=self.wanted.as_of)
+        page = await self.job.session.search(search)
+        return page.matches, page.next
+
+
+def ndjson(found: Sequence[Stored], cut: Cut | None, base: str) -> bytes:
+    """Stored bytes, one resource a line; attachments of this server by their whole URL."""
+    if cut is not None:
+        found = [cut(one) for one in found]
+    text = b"\n".join([one.body for one in found])
+    if b'"url":"Binary/' in text:
+        text = text.replace(b'"url":"Binary/', b'"url":"%s/Binary/' % base.encode())
+    return text + b"\n" if text else b""
+
+
+async def deleted_lines(
+    exports: Exports, wanted: Wanted, group: Sequence[str] | None, session: Session
+) -> AsyncIterator[bytes]:
+    """A transaction of one DELETE for each resource that is gone since ``_since``."""
+    of_type: dict[str, Predicate] = {}
+    for type_ in wanted.types:
+        members = exports.members(wanted.level, type_, group)
+        of_type[type_] = members[0] if len(members) == 1 else AnyOf(tuple(members))
+    since = parse_instant(wanted.since) + 1000
+    async for key in session.exporting().deletions(of_type, since, wanted.as_of):
+        entry = {"request": {"method": "DELETE", "url": str(key)}}
+        yield dumps({"resourceType": "Bundle", "type": "transaction", "entry": [entry]}) + b"\n"
+
+
+async def _issues(texts: Sequence[str]) -> AsyncIterator[bytes]:
+    for text in texts:
+        yield dumps(outcome([Issue("not-supported", text, severity="warning")])) + b"\n"
+
+
+async def _written(job: JobContext, name: str, lines: AsyncIterator[bytes]) -> int:
+    """How many lines; no file without any."""
+    first = await anext(lines, None)
+    if first is None:
+        return 0
+    count = 1
+
+    async def counted() -> AsyncIterator[bytes]:
+        nonlocal count
+        yield first
+        async for line in lines:
+            count += 1
+            yield line
+
+    await job.write(name, counted())
+    return count
