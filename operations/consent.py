@@ -49,9 +49,9 @@ ATTEMPTS: Final = 5
 
 INPUTS: Final = (
     Parameter("template", "code", "What is decided; see $consent-templates"),
-    Parameter("actor", "Reference", "For whom", max=None),
+    Parameter("actor", "Literal", "For whom", max=None),
     Parameter("label", "code", "About which kinds of data (R: all that is sensitive)", max=None),
-    Parameter("data", "Reference", "About which resources", max=None),
+    Parameter("data", "Literal", "About which resources", max=None),
     Parameter("period", "Period", "About data of which time"),
     Parameter("until", "date", "The last day on which it holds; none: until it is withdrawn"),
     Parameter("replaces", "id", "The Consent of which this is a new version"),

@@ -37,7 +37,7 @@ LOOKED_AT: Final = 20_000
 PAGE: Final = 500
 
 INPUTS: Final = (
-    Parameter("actor", "Reference", "Who would look: a person, or anybody of a group", min=1),
+    Parameter("actor", "Literal", "Who would look: a person, or anybody of a group", min=1),
     Parameter("purpose", "code", "What for (v3-ActReason); default: as is usual for the role"),
     Parameter("date", "dateTime", "When; default: now"),
     Parameter("consent", "Consent", "A draft, as if it were recorded (by POST)"),

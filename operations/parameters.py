@@ -28,8 +28,8 @@ class Parameter:
     """One row of an OperationDefinition. ``max`` None: ``*``.
 
     ``type``: a primitive or complex type, a resource type ("Resource": any), "value" for
-    ``value[x]`` of any type, or "" for a parameter with ``parts``. A "Reference" is read as its
-    literal, ``Type/id``.
+    ``value[x]`` of any type, or "" for a parameter with ``parts``. "Literal": a Reference
+    that may stand in a URL, read as ``Type/id``.
     """
 
     name: str
@@ -49,7 +49,11 @@ class Parameter:
         }
         if self.parts:
             return row | {"part": [part.definition(use) for part in self.parts]}
-        return row | {"type": "Element" if self.type == "value" else self.type}
+        return row | {"type": _PUBLISHED.get(self.type, self.type)}
+
+
+_PUBLISHED: Final = {"value": "Element", "Literal": "Reference"}
+"""Types of rows that FHIR calls otherwise."""
 
 
 class Value(NamedTuple):
@@ -150,7 +154,7 @@ _URIS: Final = ("valueUri", "valueUrl", "valueCanonical", "valueString", "valueC
 
 SIMPLE: Final[Mapping[str, Simple]] = {
     "boolean": Simple(("valueBoolean",), _boolean),
-    "Reference": Simple(("valueReference", "valueString", "valueUri"), _literal),
+    "Literal": Simple(("valueReference", "valueString", "valueUri"), _literal),
     "id": Simple(("valueId", "valueCode", "valueString"), _text("id")),
     "code": Simple(("valueCode", "valueString", "valueId"), _text("code")),
     "string": Simple(("valueString", "valueCode", "valueId"), _text("string")),
