@@ -72,6 +72,11 @@ class Session:
         policy = ceremony(self.principal, self.policy, patient)
         return Session(self._engine, self.principal, policy, self._recording)
 
+    @property
+    def stamp(self) -> str:
+        """What consents decide by for this principal (``ConsentPolicy.stamp``); "" without them."""
+        return self.policy.stamp if isinstance(self.policy, ConsentPolicy) else ""
+
     def allow(self, letter: str, type_: str) -> None:
         """Refuse from metadata alone (scope and type), never from data."""
         if not self.policy.allows(letter, type_):

@@ -18,7 +18,7 @@ from tests.consent.bricks import Json, consent, to
 from tests.consent.worlds import Answer, Twin, comparable, twins
 from tests.serving import BACKENDS, Server
 
-STEPS = 40
+STEPS = 30
 ASKED = (
     "Observation",
     "Observation/h1",
@@ -135,6 +135,7 @@ def told_anew(twin: Twin) -> list[Answer]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_what_is_remembered_is_what_would_be_found(backend: str, seed: int, tmp_path: Path) -> None:

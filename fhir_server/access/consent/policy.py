@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Final
 
 from fhir_server.access.consent.asking import Reader
@@ -52,6 +53,21 @@ class ConsentPolicy:
     def inner(self) -> Policy:
         """What scopes, role and relationship reach."""
         return self._inner
+
+    @property
+    def stamp(self) -> str:
+        """What it decides by, for whatever purpose: who the reader is, whom it reaches, and their
+        consents in force. It changes when what is permitted may have."""
+        reader, consents = self._reader, self._rules.consents
+        patients = sorted(self._reached or consents)
+        held = [
+            (one.id, one.version, sum(moment <= reader.now for moment in one.moments()))
+            for patient in patients
+            for one in consents.get(patient, ())
+            if one.period.lo <= reader.now < one.period.hi
+        ]
+        who = [sorted(names) for names in (reader.names, reader.own, reader.acts_for)]
+        return sha256(repr((who, self._reached, sorted(held))).encode()).hexdigest()
 
     def allows(self, letter: str, type_: str) -> bool:
         return self._inner.allows(letter, type_)
