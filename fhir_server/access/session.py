@@ -15,6 +15,7 @@ from fhir_server.access.audit.joined import Joining, concerns, traced
 from fhir_server.access.audit.narrowing import Narrow
 from fhir_server.access.audit.writes import WriteRecord
 from fhir_server.access.ceremony import ceremony
+from fhir_server.access.consent.codes import BREAK_GLASS
 from fhir_server.access.consent.epoch import marks
 from fhir_server.access.consent.policy import ConsentPolicy
 from fhir_server.access.contents import (
@@ -71,6 +72,11 @@ class Session:
         Provenance. Forbidden or NotFound for whom it is not."""
         policy = ceremony(self.principal, self.policy, patient)
         return Session(self._engine, self.principal, policy, self._recording)
+
+    @property
+    def at_once(self) -> bool:
+        """Is nothing of it left to a job, because what permits it ends soon?"""
+        return self.principal.purpose == BREAK_GLASS
 
     @property
     def stamp(self) -> str:
