@@ -67,7 +67,7 @@ class PolicySource:
     @property
     def implicit(self) -> Implicit:
         """What holds for patients who have recorded nothing."""
-        return self._here.implicit
+        return self.here.implicit
 
     async def rules(self, epoch: int) -> Rules:
         """What holds under this epoch, or a newer one."""
@@ -82,7 +82,7 @@ class PolicySource:
     async def drafted(self, rules: Rules, draft: Json) -> Rules:
         """As if a Consent were recorded, in place of one with its id; what is not in force, or
         about nobody, changes nothing."""
-        consent = consent_of(draft, 0, self._here.zone, self._here.base)
+        consent = consent_of(draft, 0, self.here.zone, self.here.base)
         if consent is None:
             return rules
         held = rules.consents.get(consent.patient, ())
