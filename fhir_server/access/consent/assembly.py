@@ -32,6 +32,9 @@ def patients(store: Store, schema: SearchSchema, here: Here, scopes: CompileFilt
     def named(type_: str, patient: str) -> Predicate:
         return scopes(type_, ((ABOUT[type_][0], f"Patient/{patient}"),))
 
+    def unnamed(type_: str) -> Predicate:
+        return scopes(type_, ((f"{ABOUT[type_][0]}:missing", "true"),))
+
     @cache
     def leads(type_: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
         found: dict[str, set[str]] = {}
@@ -41,4 +44,4 @@ def patients(store: Store, schema: SearchSchema, here: Here, scopes: CompileFilt
                     found.setdefault(index, set()).update(parameter.targets)
         return tuple((index, tuple(sorted(targets))) for index, targets in found.items())
 
-    return Patients(PolicySource(store, schema, here), Ties(params, named, leads))
+    return Patients(PolicySource(store, schema, here), Ties(params, named, leads, unnamed))

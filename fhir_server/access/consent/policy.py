@@ -22,12 +22,13 @@ who audits the trail."""
 class Ties:
     """How the resources of a type are tied to patients. ``params``: the indexes that put them into
     the compartment; None for a type without one. ``named``: (type, patient) -> what names the
-    patient outside of it (``roles.ABOUT``). ``leads``: the indexes of references of a type, with
-    the types that they lead to."""
+    patient outside of it (``roles.ABOUT``); ``unnamed``: type -> what names nobody. ``leads``: the
+    indexes of references of a type, with the types that they lead to."""
 
     params: Callable[[str], tuple[str, ...] | None]
     named: Callable[[str, str], Predicate]
     leads: Callable[[str], tuple[tuple[str, tuple[str, ...]], ...]]
+    unnamed: Callable[[str], Predicate]
 
 
 class ConsentPolicy:
@@ -123,7 +124,10 @@ class ConsentPolicy:
         return every(self._beside(compiler, type_)) if type_ in ABOUT else TRUE
 
     def _beside(self, compiler: Compiler, type_: str) -> Iterator[Predicate]:
-        """Of a type outside of the compartment: for each patient whom a resource may name."""
+        """Of a type outside of the compartment: for each patient whom a resource may name. Who
+        reaches nobody in particular (a system) has what names nobody."""
+        if not self._reached:
+            yield self._ties.unnamed(type_)
         by: dict[Predicate, list[Predicate]] = {}
         for patient in self._reached:
             names = self._ties.named(type_, patient)
