@@ -71,7 +71,7 @@ from fhir_server.interactions.search import Searching, search
 from fhir_server.interactions.searchsets import searchsets
 from fhir_server.interactions.submit import submit
 from fhir_server.interactions.subset import Subsets
-from fhir_server.interactions.terminology import finder
+from fhir_server.interactions.terminology import sources
 from fhir_server.interactions.transaction import transaction
 from fhir_server.interactions.update import conditional_update, update
 from fhir_server.interactions.vread import vread
@@ -111,6 +111,7 @@ from operations.record import record_operations
 from operations.registry import Operations, definition
 from operations.reindex import KIND as REINDEX
 from operations.reindex import reindex_body, reindex_operation
+from operations.terminology import terminology_operations
 from terminology.stored import StoredTerminology
 
 FHIR: Final = "/fhir"
@@ -174,6 +175,7 @@ async def assemble(settings: Settings, store: Store) -> Domain:
         erase_log=None if settings.store == "memory:" else EraseLog(settings.erased),
     )
     await renew_index(engine, digest_of(rules))
+    view = sources(schema, base)
     searching = Searching(
         schema=schema,
         cursors=Cursors(await cursor_key(store.ledger)),
@@ -185,9 +187,7 @@ async def assemble(settings: Settings, store: Store) -> Domain:
         zone=ZoneInfo(settings.time_zone),
         now=micros,
         base=base,
-        answer=StoredTerminology(
-            finder(system_session(engine, "terminology"), schema, base), schema.definitions
-        ).answer,
+        answer=StoredTerminology(view(system_session(engine, "terminology"))).answer,
     )
     identities = Identities.over(store.ledger, committing(store), time.time)
     here = Here(base, searching.zone, as_implicit(settings.unrecorded_consent))
@@ -204,10 +204,9 @@ def operations(domain: Domain, runtime: Runtime, queue: Queue) -> Operations:
         return domain.searching.schema.of(type_).parameters[code].indexes
 
     types = domain.definitions.resource_types
-    own = domain.system_session("models")
     return Operations(
         (
-            predict_operation(models, indexes, own),
+            predict_operation(models, indexes, domain.system_session("models")),
             anonymize,
             *record_operations(searchsets(domain.searching), domain.base),
             *meta_operations(types),
@@ -215,6 +214,7 @@ def operations(domain: Domain, runtime: Runtime, queue: Queue) -> Operations:
             reindex_operation(queue, types),
             *export_operations(exports(domain.searching), queue),
             expunge_operation(expunging(domain, queue)),
+            *terminology_operations(sources(domain.searching.schema, domain.base)),
         )
     )
 
@@ -243,8 +243,8 @@ def expunging(domain: Domain, queue: Queue | None = None) -> Expunge:
 
 
 def job_queue(domain: Domain, folder: Path) -> Queue:
-    settings = domain.settings
-    rules = JobRules(per_owner=settings.max_jobs, retention=settings.job_hours * 3600)
+    kept = domain.settings.job_hours * 3600
+    rules = JobRules(per_owner=domain.settings.max_jobs, retention=kept)
     return Queue(domain.store.ledger, JobFiles(folder), domain.engine.now, rules, domain.tokens)
 
 

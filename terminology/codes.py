@@ -6,8 +6,8 @@ needs no list of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import NamedTuple, TypeAlias
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, TypeAlias
 
 
 class Code(NamedTuple):
@@ -17,28 +17,46 @@ class Code(NamedTuple):
     code: str | None
 
 
-Codes: TypeAlias = frozenset[Code]
+class Member(NamedTuple):
+    """What a value set says of a code of its own: ``ValueSet.compose.include.concept``."""
 
-Listing: TypeAlias = Callable[[str], Codes]
+    display: str = ""
+    designations: tuple[Mapping[str, Any], ...] = ()
+
+
+PLAIN = Member()
+
+Codes: TypeAlias = dict[Code, Member]
+"""In the order of the value set."""
+
+Listing: TypeAlias = Callable[[str], Iterable[str]]
 """Every code of a system, one by one."""
 
 
 def common(left: Codes, right: Codes) -> Codes:
     """What is in both."""
-    return frozenset(_within(left, right)) | frozenset(_within(right, left))
+    return _within(left, right) | _within(right, left)
 
 
-def _within(some: Codes, others: Codes) -> Iterable[Code]:
-    return (c for c in some if c in others or Code(c.system, None) in others)
+def _within(some: Codes, others: Codes) -> Codes:
+    return {
+        code: said
+        for code, said in some.items()
+        if code in others or Code(code.system, None) in others
+    }
 
 
 def without(some: Codes, others: Codes, listing: Listing) -> Codes:
     """What is in ``some`` and not in ``others``; a whole system is listed if it loses codes."""
     whole = {c.system for c in others if c.code is None}
     losing = {c.system for c in others if c.code is not None}
-    left: set[Code] = set()
-    for code in some:
+    left: Codes = {}
+    for code, said in some.items():
         if code.system in whole:
             continue
-        left |= listing(code.system) if code.code is None and code.system in losing else {code}
-    return frozenset(left) - others
+        if code.code is None and code.system in losing:
+            for one in listing(code.system):
+                left.setdefault(Code(code.system, one), PLAIN)
+        else:
+            left[code] = said
+    return {code: said for code, said in left.items() if code not in others}

@@ -6,8 +6,9 @@ from fhir_server.access.engine import Engine
 from fhir_server.model.exchange import Json
 from fhir_server.search.codings import codings
 from fhir_server.search.match import Joined
-from fhir_server.search.plan import Coded, Predicate
+from fhir_server.search.plan import Coded, Predicate, TextHas
 from fhir_server.search.values import IndexValues
+from fhir_server.search.words import resource_words
 
 
 def holds(
@@ -23,6 +24,8 @@ def holds(
     """
 
     def read(node: Joined) -> bool:
+        if isinstance(node, TextHas):
+            return resource_words(resource).have(node.param, node.words, prefix=node.prefix)
         if not isinstance(node, Coded):
             raise LookupError(f"{type(node).__name__} needs a store")
         return any(

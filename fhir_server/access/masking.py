@@ -34,12 +34,12 @@ MASKED: Final = {
 """In the place of what a resource must have. https://hl7.org/fhir/R4/extension-data-absent-reason"""
 
 _NAMES: Final = re.compile(rb"([A-Z][A-Za-z]{2,40})/([A-Za-z0-9\-.]{1,64})")
-_WHOLE: Final = frozenset({"Composition.section"})
+WHOLE: Final = frozenset({"Composition.section"})
 """What goes whole where anything in it is hidden: it tells in words what it lists."""
 _CARRIERS: Final = frozenset({"Bundle.entry"})
 """What carries a resource goes with it."""
-_SIGNED: Final = frozenset({"signature", "quantity"})
-"""Members of a resource that would not be true of what is left of it."""
+_UNTRUE: Final = frozenset({"Bundle.signature", "Provenance.signature", "Group.quantity"})
+"""What would not be true of what is left of a resource."""
 
 
 class Masking:
@@ -160,8 +160,10 @@ class Strip:
         found.pop("text", None)
         if not found.get("contained", True):
             del found["contained"]
-        for name in _SIGNED & found.keys():
-            del found[name]
+        for path in _UNTRUE:
+            type_, _, name = path.partition(".")
+            if type_ == resource["resourceType"]:
+                found.pop(name, None)
         return found
 
     def _members(self, node: Json, path: str, *, root: bool = False) -> Json | None:
@@ -211,7 +213,7 @@ class Strip:
         touched, self._touched = self._touched, self._touched or before
         if not touched:
             return node
-        if not found or path in _WHOLE or (path in _CARRIERS and len(found) < len(node)):
+        if not found or path in WHOLE or (path in _CARRIERS and len(found) < len(node)):
             return None
         return found
 

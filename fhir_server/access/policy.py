@@ -56,8 +56,8 @@ class Policy(Protocol):
         """What may be seen of the type where it is contained in something visible."""
         ...
 
-    def masked(self, type_: str) -> Predicate:
-        """The resources of the type that refer to something hidden."""
+    def maskable(self, type_: str) -> frozenset[str]:
+        """The indexes of the type of whose values a mask may take some (``access/shown``)."""
         ...
 
     def binary(self, letter: str) -> Predicate:
@@ -100,8 +100,8 @@ class PermitAll:
     def inside(self, type_: str) -> Predicate:
         return TRUE
 
-    def masked(self, type_: str) -> Predicate:
-        return FALSE
+    def maskable(self, type_: str) -> frozenset[str]:
+        return frozenset()
 
     def binary(self, letter: str) -> Predicate:
         return TRUE
@@ -178,9 +178,9 @@ class ScopePolicy:
         """Who sees a resource sees what it contains."""
         return TRUE
 
-    def masked(self, type_: str) -> Predicate:
+    def maskable(self, type_: str) -> frozenset[str]:
         """Scopes alone hide no words."""
-        return FALSE
+        return frozenset()
 
     def binary(self, letter: str) -> Predicate:
         return self._compiled(letter, BINARY)
@@ -300,8 +300,8 @@ class _Knowing:
     def inside(self, type_: str) -> Predicate:
         return TRUE
 
-    def masked(self, type_: str) -> Predicate:
-        return FALSE
+    def maskable(self, type_: str) -> frozenset[str]:
+        return frozenset()
 
 
 def knowing(policy: Policy) -> Policy:

@@ -3,8 +3,9 @@
 (a) What the principal may see is conjoined onto every Scan: the searched one, chain
 targets, ``_has`` sources, includes, guards. (b) A reference counts only if its target
 exists for the principal. ``Not`` and absence apply after both, because they stand above
-the rewritten leaves. Law: ``run(restrict(p), everything)`` equals ``run(p, a world that
-never held the hidden things)``.
+the rewritten leaves. (``access/shown`` has excepted before what is only in what is masked.)
+Law: ``run(restrict(p), everything)`` equals ``run(p, a world that never held the hidden
+things)``.
 """
 
 from __future__ import annotations
@@ -105,10 +106,6 @@ def restrict_predicate(predicate: Predicate, policy: Policy, type_: str) -> Pred
             return _reference(predicate, policy)
         case Present(_, "reference", _):
             return _present(predicate, policy)
-        case TextHas() if predicate.of_body:
-            return _unmasked(predicate, policy, type_)
-        case TokenIs(param=param) if param.endswith(":identifier"):
-            return _unmasked(predicate, policy, type_)
         case (
             IdIn()
             | UpdatedIs()
@@ -129,13 +126,6 @@ def restrict_predicate(predicate: Predicate, policy: Policy, type_: str) -> Pred
             return predicate
         case _:
             assert_never(predicate)
-
-
-def _unmasked(leaf: Predicate, policy: Policy, type_: str) -> Predicate:
-    """A leaf that may read what is masked does not count where anything is. (The words of a
-    resource leave out what its references say, but a narrative may say it again.)"""
-    masked = policy.masked(type_)
-    return leaf if masked == FALSE else All((leaf, Not(masked)))
 
 
 def _reference(leaf: ReferenceIs, policy: Policy) -> Predicate:

@@ -33,6 +33,7 @@ from fhir_server.access.policy import BINARY, Policy
 from fhir_server.access.principal import Principal
 from fhir_server.access.restrict import restrict, restrict_scan
 from fhir_server.access.roles import AUDIT
+from fhir_server.access.shown import as_shown
 from fhir_server.access.versions import VersionFilter, living, sees, tombstone
 from fhir_server.access.writing import Writing
 from fhir_server.model.exchange import Json
@@ -63,6 +64,11 @@ class Session:
     def recorded(self, recording: Recording) -> Session:
         """The same, for one request whose writes are recorded with it."""
         return Session(self._engine, self.principal, self.policy, recording)
+
+    @property
+    def stamp(self) -> str:
+        """What consents decide by for this principal (``ConsentPolicy.stamp``); "" without them."""
+        return self.policy.stamp if isinstance(self.policy, ConsentPolicy) else ""
 
     def allow(self, letter: str, type_: str) -> None:
         """Refuse from metadata alone (scope and type), never from data."""
@@ -145,8 +151,8 @@ class Session:
         if search.total == "estimate" and not self.policy.whole:
             # What is hidden would show in it: it lengthens the lists that are sampled.
             search = replace(search, total="limited")
-        if len(scans) < len(search.scans):
-            search = replace(search, scans=scans)
+        shown = [await as_shown(self._engine, self.policy, scan) for scan in scans]
+        search = replace(search, scans=tuple(shown))
         restricted = restrict(search, self.policy)
         if trace is not None:
             trace.search = restricted
@@ -212,6 +218,7 @@ class Session:
         it.
         """
         self.allow("s", scan.type)
+        scan = await as_shown(self._engine, self.policy, scan)
         restricted = restrict_scan(scan, self.policy, "s")
         page = await self._engine.store.run(Search((restricted,), count=most, total="none"))
         return Guard(restricted, tuple(match.key.id for match in page.matches))

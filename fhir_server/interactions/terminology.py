@@ -1,35 +1,70 @@
-"""The CodeSystems and ValueSets of this server, for searches that need them."""
+"""The CodeSystems, ValueSets and ConceptMaps of this server as a caller may see them, then
+those of FHIR itself."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Final
 
 from fhir_server.access.session import Session
 from fhir_server.formats.json import loads
 from fhir_server.model.resource import ID_PATTERN
 from fhir_server.search.plan import IdIn, Predicate, Scan, Search, SortKey, TokenIs, UriIs, both
 from fhir_server.search.schema import SearchSchema
-from terminology.stored import Find
+from terminology.published import published, published_maps
 
 _NEWEST = (SortKey("_lastUpdated", "updated", descending=True),)
+MOST_MAPS: Final = 50
+"""Stored ConceptMaps that one translation looks into, the newest first."""
 
 
-def finder(session: Session, schema: SearchSchema, base: str) -> Find:
-    """Looks a canonical up, the newest if its version is not stated; also ``ValueSet/id``."""
+class StoredThenPublished:
+    """Looks a canonical up, the newest if its version is not stated; also ``ValueSet/id``.
 
-    async def find(type_: str, url: str, version: str) -> Mapping[str, Any] | None:
-        local = url.removeprefix(f"{base}/")
+    What the caller may not search is as if it were not stored.
+    """
+
+    def __init__(self, session: Session, schema: SearchSchema, base: str) -> None:
+        self._session = session
+        self._schema = schema
+        self._base = base
+
+    async def find(self, type_: str, url: str, version: str) -> Mapping[str, Any] | None:
+        local = url.removeprefix(f"{self._base}/")
         id_ = local.removeprefix(f"{type_}/")
         where: Predicate
         if id_ != local and ID_PATTERN.fullmatch(id_):
             where = IdIn((id_,))
         else:
-            parameters = schema.of(type_).parameters
+            parameters = self._schema.of(type_).parameters
             where = UriIs(parameters["url"].index, url)
             if version:
                 where = both(where, TokenIs(parameters["version"].index, None, version))
-        page = await session.search(Search((Scan(type_, where),), _NEWEST, count=1, total="none"))
-        return loads(page.matches[0].body) if page.matches else None
+        stored = await self._found(type_, where, 1)
+        return stored[0] if stored else published(type_, url, version)
 
-    return find
+    async def maps(self, system: str, reverse: bool) -> Sequence[Mapping[str, Any]]:
+        parameters = self._schema.of("ConceptMap").parameters
+        name = "target-system" if reverse else "source-system"
+        stored = await self._found("ConceptMap", UriIs(parameters[name].index, system), MOST_MAPS)
+        own = {one.get("url") for one in stored}
+        return [*stored, *(one for one in published_maps() if one["url"] not in own)]
+
+    async def _found(self, type_: str, where: Predicate, most: int) -> list[Mapping[str, Any]]:
+        if not self._session.policy.allows("s", type_):
+            return []
+        search = Search((Scan(type_, where),), _NEWEST, count=most, total="none")
+        page = await self._session.search(search)
+        return [_parsed(bytes(stored.body)) for stored in page.matches]
+
+
+def sources(schema: SearchSchema, base: str) -> Callable[[Session], StoredThenPublished]:
+    """What operations ask for a caller's view."""
+    return lambda session: StoredThenPublished(session, schema, base)
+
+
+@lru_cache(maxsize=64)
+def _parsed(body: bytes) -> Mapping[str, Any]:
+    """The same bytes are the same object, so that what was computed of it can be kept."""
+    return loads(body)

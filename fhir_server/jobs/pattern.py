@@ -18,7 +18,14 @@ from fhir_server.formats.json import dumps
 from fhir_server.jobs.files import JobFiles
 from fhir_server.jobs.model import SECOND, Asked, Job, JobFile, Owner
 from fhir_server.jobs.queue import Queue, failure_of, unknown
-from fhir_server.jobs.request import KIND, Handler, Replayed, asked, batch_response
+from fhir_server.jobs.request import (
+    KIND,
+    Handler,
+    Replayed,
+    asked,
+    batch_response,
+    require_unchanged,
+)
 from fhir_server.jobs.runner import Reopen
 from fhir_server.jobs.task import task_of
 from fhir_server.model.exchange import Json, Request, Response
@@ -111,6 +118,7 @@ class AsyncPattern:
         if job.failure is not None:
             return _ended(job, job.failure.status, dumps(job.failure.outcome), FHIR_JSON)
         if job.kind == KIND:
+            require_unchanged(job, session)
             return _ended(job, 200, batch_response(job, self._files), FHIR_JSON)
         own = self._shown.get(job.kind)
         result = job.result if own is None else await own.manifest(job, session)

@@ -21,7 +21,7 @@ from fhir_server.jobs.files import JobFiles
 from fhir_server.jobs.model import REQUEST, RESPONSE, Asked, Job, JobFile, Owner
 from fhir_server.model.datatypes import format_instant
 from fhir_server.model.exchange import Json, Request, Response
-from fhir_server.model.problem import Problem, ServerError
+from fhir_server.model.problem import Gone, Problem, ServerError
 
 KIND: Final = "request"
 RESPOND_ASYNC: Final = "respond-async"
@@ -93,6 +93,7 @@ def asked(replayed: Replayed, session: Session, grant: str) -> Asked:
         "headers": headers,
         "request_id": request.request_id,
         "again": replayed.again,
+        "stamp": session.stamp,
     }
     body = dumps(request.body) if request.body is not None else None
     principal = session.principal
@@ -133,6 +134,13 @@ async def _restored(job: JobContext, limits: Limits) -> Request:
         job.job.base,
         stored["request_id"],
     )
+
+
+def require_unchanged(job: Job, session: Session) -> None:
+    """Gone if patients decide otherwise about the job's owner than when it was asked for: what it
+    found then is not shown now."""
+    if job.request.get("stamp", "") != session.stamp:
+        raise Gone("what its owner may see has changed since this was asked for: ask again")
 
 
 async def batch_response(job: Job, files: JobFiles) -> AsyncIterator[bytes]:

@@ -334,10 +334,18 @@ def _notes(inference: Inference) -> list[Json]:
 
 
 def cautions(inference: Inference) -> list[str]:
-    """What a reader must know of the features: assumptions, inexact and indirect sources."""
-    own = [row.note for row in inference.rows if row.note]
-    return (
-        [*inference.cautions]
-        + own
-        + [text for other in inference.derived for text in cautions(other)]
-    )
+    """What a reader must know of the features: assumptions, inexact and indirect sources.
+
+    What is assumed for one reason is told at once.
+    """
+    assumed: dict[str, list[str]] = {}
+    other: list[str] = []
+    for row in inference.rows:
+        title = row.feature.title
+        if row.note and row.origin == "assumed":
+            assumed.setdefault(row.note.removeprefix(f"{title}: "), []).append(title)
+        elif row.note:
+            other.append(row.note)
+    own = [*other, *(f"{'; '.join(titles)}: {why}" for why, titles in assumed.items())]
+    indirect = [text for one in inference.derived for text in cautions(one)]
+    return [*inference.cautions, *own, *indirect]

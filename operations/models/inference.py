@@ -92,10 +92,10 @@ async def infer(package: ModelPackage, question: Question) -> Inference:
     """Raises Unavailable when the graph cannot be run, Unprocessable for a bad override."""
     scene = Scene(question.evidence, question.moment, package.concepts)
     missing = list(_unindicated(package, scene, question.overrides))
-    if missing and not question.asked:
-        return Inference(package, question.evidence.patient, (), tuple(missing))
-    rows: list[Row] = []
     gaps: list[Gap] = list(_refusals(package, scene, question.overrides))
+    if not question.asked and (missing or gaps):  # not applicable: no more is looked for
+        return Inference(package, question.evidence.patient, (), (*missing, *gaps))
+    rows: list[Row] = []
     derived: list[Inference] = []
     for feature in package.features.feature:
         found = _read(feature, scene, question.overrides)
@@ -108,6 +108,8 @@ async def infer(package: ModelPackage, question: Question) -> Inference:
         judged = found if isinstance(found, Gap) else _outside(found)
         if judged is not None:
             gaps.append(judged)
+            if judged.code == "business-rule" and not question.asked:
+                break
         if isinstance(found, Row):
             rows.append(found)
     if not (gaps or question.asked or package.features.indication) and _groundless(rows):

@@ -5,7 +5,7 @@ The session's policy is in every search; a type that may not be searched at all 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import replace
 from typing import Final, TypeAlias
 
@@ -25,7 +25,7 @@ from fhir_server.search.plan import (
     TokenIs,
 )
 
-from .evidence import ENTERED, OBSERVED, has_code, when
+from .evidence import ENTERED, OBSERVED, codings, when
 from .manifest import CodePair
 from .record import MEDICATION_TYPES, Item, versioned
 
@@ -34,6 +34,8 @@ IndexNames: TypeAlias = Callable[[str, str], tuple[str, ...]]
 
 FIRST, NEXT, MOST = 40, 500, 20_000
 """Resources on the first page and on later ones; the most that are looked through."""
+MANY, SOME = 24, 250
+"""From more codes than this on, the first page holds so many resources of any code."""
 
 MEDICATION: Final = "Medication/"
 
@@ -54,26 +56,34 @@ class SessionRecord:
     async def observations(
         self, groups: Sequence[Sequence[CodePair]], until: int
     ) -> list[Item] | None:
-        """One search for all codes; rare ones that its pages lack are looked for alone."""
+        """One search for all codes; rare ones that its pages lack are looked for alone.
+
+        For many codes the newest of any code come first: most records are read whole by it,
+        and to test each observation for each code costs more.
+        """
         waiting = [tuple(group) for group in groups]
         found: dict[str, Item] = {}
-        count = FIRST
+        codes = {pair for group in waiting for pair in group}
+        count = FIRST if len(codes) <= MANY else SOME
         while waiting:
-            names = self._index("Observation", "combo-code")
-            codes = Any(
-                tuple(TokenIs(n, s, c) for group in waiting for s, c in group for n in names)
-            )
-            page = await self._page("Observation", (codes,), count)
+            page = await self._page("Observation", self._coded(waiting, count), count)
             if page is None:
                 return None
             items, more = page
-            found.update((item.reference, item) for item in items)
+            found.update((item.reference, item) for item in items if _wanted(item, codes))
             if not more or count >= MOST:
                 break
-            left = [group for group in waiting if not _settled(group, items, until)]
-            count = NEXT if len(left) < len(waiting) else count * 5
+            settled = _settled(items, until)
+            left = [group for group in waiting if settled.isdisjoint(group)]
+            count = NEXT if len(left) < len(waiting) or count == SOME else count * 5
             waiting = left
         return list(found.values())
+
+    def _coded(self, groups: Sequence[Sequence[CodePair]], count: int) -> tuple[Predicate, ...]:
+        if count == SOME:
+            return ()
+        names = self._index("Observation", "combo-code")
+        return (Any(tuple(TokenIs(n, s, c) for group in groups for s, c in group for n in names)),)
 
     async def conditions(self) -> list[Item] | None:
         return await self._whole("Condition")
@@ -94,7 +104,7 @@ class SessionRecord:
             return None
 
     async def _whole(self, type_: str) -> list[Item] | None:
-        page = await self._page(type_, (), NEXT)
+        page = await self._page(type_, (), MOST)
         return None if page is None else page[0]
 
     async def _page(
@@ -113,7 +123,7 @@ class SessionRecord:
             except Forbidden:
                 return None
             items += [_item(stored.key, loads(stored.body)) for stored in page.matches]
-            enough = len(items) >= (count if parts else MOST)
+            enough = len(items) >= count
             search = replace(search, after=page.next) if page.next and not enough else None
         return items, page.next is not None
 
@@ -122,18 +132,21 @@ def _item(key: Key, resource: Json) -> Item:
     return Item(versioned(str(key), resource), resource)
 
 
-def _settled(group: Sequence[CodePair], items: Sequence[Item], until: int) -> bool:
-    """An item of the group is there whose value may count; so older ones need not be read."""
+def _settled(items: Sequence[Item], until: int) -> frozenset[CodePair]:
+    """The codes of values that may count; so older ones need not be read."""
+    found: set[CodePair] = set()
     for item in items:
         resource = item.resource
         if resource.get("status") not in ENTERED["Observation"]:
             continue
         dated = when(resource, OBSERVED)
-        parts = (resource, *resource.get("component", []))
-        valued = any(
-            has_code(part.get("code"), group) and any(k.startswith("value") for k in part)
-            for part in parts
-        )
-        if valued and dated and dated[0].lo <= until:
-            return True
-    return False
+        if dated and dated[0].lo <= until:
+            for part in (resource, *resource.get("component", [])):
+                if any(name.startswith("value") for name in part):
+                    found.update(codings(part.get("code")))
+    return frozenset(found)
+
+
+def _wanted(item: Item, codes: Set[CodePair]) -> bool:
+    parts = (item.resource, *item.resource.get("component", []))
+    return any(not codes.isdisjoint(codings(part.get("code"))) for part in parts)

@@ -138,6 +138,13 @@ def test_a_write_is_answered_as_by_the_twin(pair: tuple[Twin, Twin], attack: str
         assert kept.status_code == 200 and kept.json()["meta"]["versionId"] == "1"
 
 
+def test_l66_the_rules_are_the_patients_own(pair: tuple[Twin, Twin]) -> None:
+    for twin in pair:
+        assert twin.ask("GET", "Consent/c1")[0] == 404
+        assert '"total":0' in twin.ask("GET", "Consent?patient=p1")[2]
+        assert twin.server.get("Consent/c1", headers=twin.patient).status_code == 200
+
+
 def test_the_patient_sees_all(pair: tuple[Twin, Twin]) -> None:
     whole = pair[0]
     for name in ("Observation/h1", "Condition/h2", "DocumentReference/h3", "Encounter/h4"):

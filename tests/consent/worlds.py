@@ -15,69 +15,39 @@ from typing import Any
 
 import httpx
 
+from tests.consent.bricks import (
+    LOINC,
+    NARRATIVE,
+    REASONS,
+    SENSITIVITY,
+    SNOMED,
+    Json,
+    coded,
+    consent,
+    observation,
+    to,
+)
+from tests.consent.richer import late_hidden, more_hidden, more_visible
 from tests.serving import Server, served
 
-Json = dict[str, Any]
-LOINC = "http://loinc.org"
-SNOMED = "http://snomed.info/sct"
-SENSITIVITY = "http://terminology.hl7.org/CodeSystem/v3-ActCode"
-REASONS = "http://terminology.hl7.org/CodeSystem/v3-ActReason"
+__all__ = [
+    "LOINC",
+    "NARRATIVE",
+    "REASONS",
+    "SENSITIVITY",
+    "SNOMED",
+    "Json",
+    "Twin",
+    "coded",
+    "comparable",
+    "consent",
+    "observation",
+    "to",
+    "twins",
+]
+
 BEFORE = 4
 """So many of the visible resources are there before the hidden ones."""
-
-
-def coded(system: str, code: str) -> Json:
-    return {"coding": [{"system": system, "code": code}]}
-
-
-def to(reference: str) -> Json:
-    return {"reference": reference}
-
-
-def observation(id_: str, code: str, value: int, day: str, **more: Any) -> Json:
-    return {
-        "resourceType": "Observation",
-        "id": id_,
-        "status": "final",
-        "code": coded(LOINC, code),
-        "subject": to("Patient/p1"),
-        "effectiveDateTime": f"2024-03-{day}",
-        "valueQuantity": {
-            "value": value,
-            "system": "http://unitsofmeasure.org",
-            "code": "mmol/L",
-            "unit": "mmol/L",
-        },
-        **more,
-    }
-
-
-def consent(id_: str = "c1", **more: Any) -> Json:
-    """P1 permits treatment by D, but not of what is HIV, SUD or PSY."""
-    labels = [{"system": SENSITIVITY, "code": code} for code in ("HIV", "SUD", "PSY")]
-    purposes = [{"system": REASONS, "code": "TREAT"}]
-    return {
-        "resourceType": "Consent",
-        "id": id_,
-        "status": "active",
-        "scope": coded("http://terminology.hl7.org/CodeSystem/consentscope", "patient-privacy"),
-        "category": [coded(LOINC, "59284-0")],
-        "patient": to("Patient/p1"),
-        "dateTime": "2024-01-01",
-        "policy": [{"uri": "urn:policy"}],
-        "provision": {
-            "type": "permit",
-            "purpose": purposes,
-            "provision": [{"type": "deny", "securityLabel": labels}],
-        },
-        **more,
-    }
-
-
-NARRATIVE = {
-    "status": "additional",
-    "div": '<div xmlns="http://www.w3.org/1999/xhtml">HIV viral load was measured</div>',
-}
 
 
 def visible(*, masked: bool) -> Iterable[Json]:
@@ -217,10 +187,10 @@ class Twin:
         self.server = server
         self.full = full
         self.system = server.bearer("system/*.cruds")
-        seen = list(visible(masked=not full))
+        seen = [*visible(masked=not full), *more_visible(masked=not full)]
         for resource in seen[:BEFORE]:
             self.put(resource)
-        for resource in hidden() if full else ():
+        for resource in (*more_hidden(), *hidden(), *late_hidden()) if full else ():
             self.put(resource)
         for resource in seen[BEFORE:]:
             self.put(resource)
@@ -247,7 +217,8 @@ class Twin:
 
 Answer = tuple[int, dict[str, str], str]
 
-_TIMES = re.compile(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+(?:Z|[+-]\d\d:\d\d)")
+_TIMES = re.compile(r"[12]\d\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+(?:Z|[+-]\d\d:\d\d)")
+_RANDOM = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _CURSORS = re.compile(r"_cursor=[A-Za-z0-9_\-%]+")
 _PASSED_OVER = frozenset({"date", "x-request-id", "last-modified", "content-length"})
 
@@ -257,4 +228,6 @@ def comparable(answer: httpx.Response) -> Answer:
     sealed cursors."""
     headers = {n: v for n, v in answer.headers.items() if n.lower() not in _PASSED_OVER}
     text = _CURSORS.sub("_cursor=*", _TIMES.sub("*", answer.text))
+    ids: dict[str, str] = {}
+    text = _RANDOM.sub(lambda found: ids.setdefault(found[0], f"random-{len(ids)}"), text)
     return answer.status_code, headers, text

@@ -516,6 +516,34 @@ def test_one_search_per_type_and_rare_values_behind_many() -> None:
     assert world.searched == ["Observation", "Observation", "Condition"]
 
 
+def test_all_models_read_a_small_record_by_one_search_and_a_large_one_alike() -> None:
+    chart = _complete(age=60)
+    chart.resources[1]["effectiveDateTime"] = "2024-05-01"  # the pressure, behind the others
+    world = World(chart.resources)
+    small = predict([], world=world)
+    assert world.searched == list(TYPES)
+    for number in range(300):
+        chart.measure(
+            "8302-2", 170 + number / 100, "cm", f"2025-{1 + number // 28:02}-{1 + number % 28:02}"
+        )
+    chart.resources[1]["component"][0]["valueQuantity"]["value"] = Decimal(150)
+    large = predict([], world=World(chart.resources))
+    assert _models(large, "RiskAssessment") == _models(small, "RiskAssessment")
+    assert len(_models(large, "RiskAssessment")) == 4
+    assert _probabilities(large) != _probabilities(small)
+
+
+def _probabilities(bundle: dict[str, Any]) -> list[Decimal]:
+    risks = of_type(bundle, "RiskAssessment")
+    return [p["probabilityDecimal"] for risk in risks for p in risk["prediction"]]
+
+
+def test_who_is_outside_gets_one_reason_per_model_when_none_is_named() -> None:
+    text = _diagnostics(predict(Chart(age=10).resources))
+    assert "framingham: age (Age in completed years): 10 a is outside the population" in text
+    assert "framingham: sbp" not in text
+
+
 def test_store_writes_the_drafts_and_nothing_else() -> None:
     world = World(_complete().resources)
     before = Road.runner.run(world.store.position())

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from predicting import LOINC, SNOMED, Chart, of_type, parameters, predict
+from predicting import LOINC, SNOMED, Chart, World, of_type, parameters, predict
 
 from fhir_server.model.problem import Unprocessable
 from operations.models.registry import SHIPPED
@@ -214,6 +214,47 @@ def test_vectors(folder: str, other: bool) -> None:
         for name, expected in vector["expected"].items():
             allowed = vector["tolerance"] + ROUNDED.get(name, 1e-6)
             assert abs(float(found[name]) - expected) <= allowed, (vector, name, found)
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_results_are_stored_like_any_write(folder: str) -> None:
+    """Validation is part of it; the stored score is found by its code."""
+    world = World(_chart(folder, _vectors(folder)[0]["inputs"]).resources)
+    bundle = predict([], parameters(model=_name(folder), store=True), world=world)
+    (result,) = of_type(bundle, "RiskAssessment") + of_type(bundle, "Observation")
+    assert result["status"] == "preliminary" and result["meta"]["versionId"] == "1"
+    if result["resourceType"] == "Observation":
+        own = {c["code"] for c in result["code"]["coding"]}
+        assert _name(folder) in own
+
+
+def test_what_is_assumed_is_told_once() -> None:
+    chart = _chart("charlson", _vectors("charlson")[0]["inputs"])
+    bundle = predict(chart.resources, parameters(model="charlson"))
+    (outcome,) = of_type(bundle, "OperationOutcome")
+    (issue,) = outcome["issue"]
+    assert "Dementia; Chronic pulmonary disease; " in issue["diagnostics"]
+    assert "Myocardial infarction" not in issue["diagnostics"]
+
+
+OVERRIDES: list[tuple[str, str, tuple[str, Any], str, Any]] = [
+    ("news2", "on-oxygen", ("valueBoolean", True), "oxygen-points", 2),
+    ("news2", "consciousness", ("valueCode", "cvpu"), "consciousness-points", 3),
+    ("findrisc", "family", ("valueCode", "first_degree"), "findrisc", 21 + 5),
+    ("findrisc", "active", ("valueBoolean", True), "findrisc", 21 - 2),
+    ("cha2ds2_vasc", "stroke", ("valueBoolean", False), "cha2ds2-vasc", 7),
+    ("charlson", "aids", ("valueBoolean", True), "charlson", 15),
+]
+
+
+@pytest.mark.parametrize(("folder", "feature", "value", "output", "expected"), OVERRIDES)
+def test_what_if(
+    folder: str, feature: str, value: tuple[str, Any], output: str, expected: Any
+) -> None:
+    inputs = _vectors(folder)[0]["inputs"]
+    asked = parameters(model=_name(folder), override={feature: value})
+    found = _outputs(predict(_chart(folder, inputs).resources, asked))
+    assert found[output] == expected
 
 
 def test_a_wrong_vector_is_seen() -> None:

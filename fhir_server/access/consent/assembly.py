@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
+from fhir_server.access.consent.maskable import maskable
 from fhir_server.access.consent.policy import Ties
 from fhir_server.access.consent.source import Here, PolicySource
 from fhir_server.access.policy import CompileFilter
@@ -36,12 +37,7 @@ def patients(store: Store, schema: SearchSchema, here: Here, scopes: CompileFilt
         return scopes(type_, ((f"{ABOUT[type_][0]}:missing", "true"),))
 
     @cache
-    def leads(type_: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
-        found: dict[str, set[str]] = {}
-        for parameter in schema.of(type_).parameters.values():
-            if parameter.targets and not parameter.canonical:
-                for index in parameter.indexes:
-                    found.setdefault(index, set()).update(parameter.targets)
-        return tuple((index, tuple(sorted(targets))) for index, targets in found.items())
+    def masks(type_: str) -> frozenset[str]:
+        return maskable(schema, type_)
 
-    return Patients(PolicySource(store, schema, here), Ties(params, named, leads, unnamed))
+    return Patients(PolicySource(store, schema, here), Ties(params, named, masks, unnamed))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Final
 
 from fhir_server.access.consent.asking import Reader
@@ -11,7 +12,7 @@ from fhir_server.access.consent.compiled import Compiler, either, every, negated
 from fhir_server.access.consent.decision import Rules
 from fhir_server.access.policy import Policy
 from fhir_server.access.roles import ABOUT, AUDIT
-from fhir_server.search.plan import FALSE, TRUE, Chain, EachPatient, Predicate, Scan, both
+from fhir_server.search.plan import FALSE, TRUE, EachPatient, Predicate, both
 
 HIDDEN: Final = frozenset({AUDIT, "Consent"})
 """Types that tell by their shape what is withheld: only the patients themselves read theirs, and
@@ -22,12 +23,12 @@ who audits the trail."""
 class Ties:
     """How the resources of a type are tied to patients. ``params``: the indexes that put them into
     the compartment; None for a type without one. ``named``: (type, patient) -> what names the
-    patient outside of it (``roles.ABOUT``); ``unnamed``: type -> what names nobody. ``leads``: the
-    indexes of references of a type, with the types that they lead to."""
+    patient outside of it (``roles.ABOUT``); ``unnamed``: type -> what names nobody. ``maskable``: of
+    a type (``consent/maskable``)."""
 
     params: Callable[[str], tuple[str, ...] | None]
     named: Callable[[str, str], Predicate]
-    leads: Callable[[str], tuple[tuple[str, tuple[str, ...]], ...]]
+    maskable: Callable[[str], frozenset[str]]
     unnamed: Callable[[str], Predicate]
 
 
@@ -49,12 +50,26 @@ class ConsentPolicy:
         self._reached = reached
         self._permitted: dict[tuple[str, str], Predicate] = {}
         self._existing: dict[str, Predicate] = {}
-        self._masked: dict[str, Predicate] = {}
 
     @property
     def inner(self) -> Policy:
         """What scopes, role and relationship reach."""
         return self._inner
+
+    @property
+    def stamp(self) -> str:
+        """What it decides by, for whatever purpose: who the reader is, whom it reaches, and their
+        consents in force. It changes when what is permitted may have."""
+        reader, consents = self._reader, self._rules.consents
+        patients = sorted(self._reached or consents)
+        held = [
+            (one.id, one.version, sum(moment <= reader.now for moment in one.moments()))
+            for patient in patients
+            for one in consents.get(patient, ())
+            if one.period.lo <= reader.now < one.period.hi
+        ]
+        who = [sorted(names) for names in (reader.names, reader.own, reader.acts_for)]
+        return sha256(repr((who, self._reached, sorted(held))).encode()).hexdigest()
 
     def allows(self, letter: str, type_: str) -> bool:
         return self._inner.allows(letter, type_)
@@ -72,18 +87,8 @@ class ConsentPolicy:
     def inside(self, type_: str) -> Predicate:
         return self._narrowed(TRUE, "r", type_)
 
-    def masked(self, type_: str) -> Predicate:
-        known = self._masked.get(type_)
-        if known is None:
-            known = self._masked[type_] = either(self._led(type_))
-        return known
-
-    def _led(self, type_: str) -> Iterator[Predicate]:
-        for param, targets in self._ties.leads(type_):
-            hidden = [(target, negated(self.exists(target))) for target in targets]
-            scans = tuple(Scan(target, where) for target, where in hidden if where != FALSE)
-            if scans:
-                yield Chain(param, scans)
+    def maskable(self, type_: str) -> frozenset[str]:
+        return self._ties.maskable(type_)
 
     def binary(self, letter: str) -> Predicate:
         return self._inner.binary(letter)

@@ -1,0 +1,26 @@
+"""The operations of the terminology service: rows in one place.
+
+https://hl7.org/fhir/R4/terminology-service.html
+"""
+
+from __future__ import annotations
+
+from .expand import expand
+from .lookup import lookup
+from .registry import Operation
+from .subsumes import subsumes
+from .terms import SourceOf
+from .translate import translate
+from .validate_code import validate_code_system, validate_value_set
+
+
+def terminology_operations(source_of: SourceOf) -> tuple[Operation, ...]:
+    """``source_of``: the resources as a session may see them."""
+    return (
+        lookup(source_of),
+        subsumes(source_of),
+        validate_code_system(source_of),
+        expand(source_of),
+        validate_value_set(source_of),
+        translate(source_of),
+    )

@@ -1,0 +1,172 @@
+"""The expansion of a value set: https://hl7.org/fhir/R4/valueset-operation-expand.html
+
+Members come in the order of the value set and, within a code system, in that of the system.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+from terminology.codes import PLAIN, Codes, Member
+from terminology.compose import MOST_MEMBERS, Composing
+from terminology.concepts import Concepts, folded, speaks
+from terminology.service import Expanding, Json, Refused
+
+MOST_SHOWN: Final = 10_000
+"""Codes in one answer."""
+LANGUAGES: Final = "urn:ietf:bcp:47"
+"""The system of languages in a token of ``designation``."""
+
+
+class Entry(NamedTuple):
+    """One member: what its code system (None: not known here) and the value set say of it."""
+
+    system: str
+    code: str
+    concepts: Concepts | None
+    said: Member
+
+
+async def expand(work: Composing, value_set: Json, name: str, how: Expanding) -> dict[str, Any]:
+    """``ValueSet.expansion`` without its timestamp and parameters. Raises Refused."""
+    codes = await work.members(value_set, name)
+    entries = [
+        entry
+        for entry in await _entries(work, codes)
+        if entry.system not in how.without and _shown(entry, how)
+    ]
+    found: dict[str, Any] = {"total": len(entries)}
+    if how.count == 0:
+        return found
+    page = entries
+    if how.nested:
+        _limit(len(page))
+        contains = _nest(entries, how)
+    else:
+        end = None if how.count is None else how.offset + how.count
+        page = entries[how.offset : end]
+        _limit(len(page))
+        if how.offset or how.count is not None:
+            found["offset"] = how.offset
+        contains = [_contains(entry, how) for entry in page]
+    return found | ({"contains": contains} if contains else {})
+
+
+def _limit(shown: int) -> None:
+    if shown > MOST_SHOWN:
+        text = f"the expansion has more than {MOST_SHOWN} codes: use count, or a filter"
+        raise Refused("too-costly", text)
+
+
+async def _entries(work: Composing, codes: Codes) -> list[Entry]:
+    found: dict[tuple[str, str], Entry] = {}
+    for (system, code), said in codes.items():
+        if code is None:
+            concepts: Concepts | None = await work.whole(system)
+            listed: Iterable[str] = concepts.by_code if concepts else ()
+        else:
+            concepts, listed = await work.concepts(system), (code,)
+        for one in listed:
+            found.setdefault((system, one), Entry(system, one, concepts, said))
+        if len(found) > MOST_MEMBERS:
+            raise Refused("too-costly", f"the expansion has more than {MOST_MEMBERS} codes")
+    return list(found.values())
+
+
+def _shown(entry: Entry, how: Expanding) -> bool:
+    concepts, code = entry.concepts, entry.code
+    known = concepts is not None and code in concepts.by_code
+    if known and concepts is not None:
+        if how.active and concepts.inactive(code):
+            return False
+        if how.selectable and concepts.abstract(code):
+            return False
+    if not how.filter:
+        return True
+    words = concepts.words(code) if known and concepts is not None else folded(code)
+    if entry.said is not PLAIN:
+        said = [entry.said.display, *(str(d.get("value", "")) for d in entry.said.designations)]
+        words += folded(" ".join(said))
+    return all(f" {word}" in words for word in folded(how.filter).split())
+
+
+def _contains(entry: Entry, how: Expanding) -> dict[str, Any]:
+    concepts, code, said = entry.concepts, entry.code, entry.said
+    known = concepts is not None and code in concepts.by_code
+    row: dict[str, Any] = {"system": entry.system} if entry.system else {}
+    designations: list[Mapping[str, Any]] = list(said.designations)
+    display = said.display
+    if known and concepts is not None:
+        if concepts.abstract(code):
+            row["abstract"] = True
+        if concepts.inactive(code):
+            row["inactive"] = True
+        designations += [
+            one for one in concepts.by_code[code].get("designation", ()) if one not in designations
+        ]
+        if how.language:
+            own = _in_language(said, how.language)
+            display = own or concepts.translated(code, how.language) or display
+        display = display or concepts.display(code)
+    row["code"] = code
+    if display:
+        row["display"] = display
+    if how.designations is not None:
+        chosen = [one for one in designations if _wanted(one, how.designations)]
+        if chosen:
+            row["designation"] = chosen
+    return row
+
+
+def _in_language(said: Member, language: str) -> str:
+    fitting = (d for d in said.designations if speaks(d.get("language", ""), language))
+    return str(next((d.get("value", "") for d in fitting), ""))
+
+
+def _wanted(designation: Mapping[str, Any], tokens: tuple[str, ...]) -> bool:
+    """Is its language or its use among the tokens? None: all are."""
+    if not tokens:
+        return True
+    use = designation.get("use", {})
+    for token in tokens:
+        system, bar, code = token.rpartition("|")
+        if system in ("", LANGUAGES) and speaks(designation.get("language", ""), code):
+            return True
+        if use.get("code") == code and (not bar or use.get("system", "") == system):
+            return True
+    return False
+
+
+def _nest(entries: list[Entry], how: Expanding) -> list[dict[str, Any]]:
+    """Each below the first of its parents that is there too; circles begin at their first."""
+    rows = {(e.system, e.code): _contains(e, how) for e in entries}
+    above: dict[tuple[str, str], tuple[str, str]] = {}
+    roots: list[dict[str, Any]] = []
+    for entry in entries:
+        key = (entry.system, entry.code)
+        parent = next((p for p in _parents(entry) if p in rows and not _leads(above, p, key)), None)
+        if parent is None:
+            roots.append(rows[key])
+        else:
+            above[key] = parent
+            rows[parent].setdefault("contains", []).append(rows[key])
+    return roots
+
+
+def _parents(entry: Entry) -> Iterator[tuple[str, str]]:
+    if entry.concepts is not None:
+        for parent in entry.concepts.parents(entry.code):
+            yield entry.system, parent
+
+
+def _leads(
+    above: Mapping[tuple[str, str], tuple[str, str]], start: tuple[str, str], end: tuple[str, str]
+) -> bool:
+    """Is ``end`` the start or above it?"""
+    at: tuple[str, str] | None = start
+    while at is not None:
+        if at == end:
+            return True
+        at = above.get(at)
+    return False
