@@ -23,8 +23,8 @@ who audits the trail."""
 class Ties:
     """How the resources of a type are tied to patients. ``params``: the indexes that put them into
     the compartment; None for a type without one. ``named``: (type, patient) -> what names the
-    patient outside of it (``roles.ABOUT``); ``unnamed``: type -> what names nobody. ``maskable``: of
-    a type (``consent/maskable``)."""
+    patient outside of it (``roles.ABOUT``); ``unnamed``: type -> what names nobody. ``maskable``:
+    of a type (``consent/maskable``)."""
 
     params: Callable[[str], tuple[str, ...] | None]
     named: Callable[[str, str], Predicate]
