@@ -166,7 +166,7 @@ async def assemble(settings: Settings, store: Store) -> Domain:
         store=store,
         definitions=schema.definitions,
         validate=Validator(schema.definitions).check,
-        extract=labelled(extract, Labelling(rules)),
+        extract=labelled(extract, Labelling(rules), base),
         matches=matches,
         now=micros,
         new_id=new_id,
@@ -190,7 +190,8 @@ async def assemble(settings: Settings, store: Store) -> Domain:
         answer=StoredTerminology(view(system_session(engine, "terminology"))).answer,
     )
     identities = Identities.over(store.ledger, committing(store), time.time)
-    here = Here(base, searching.zone, as_implicit(settings.unrecorded_consent))
+    unrecorded = as_implicit(settings.unrecorded_consent)
+    here = Here(base, searching.zone, unrecorded, settings.break_glass_minutes)
     decide = patients(store, schema, here, scope_filter(searching))
     return Domain(settings, store, engine, searching, identities, decide)
 
@@ -259,8 +260,7 @@ def fhir_base(
     """The FHIR base of the domain's own record, and the runner of its jobs. ``audit`` None: it is
     open to everybody, and nothing is recorded.
     """
-    open_ = audit is None
-    settings, tokens = domain.settings, domain.tokens
+    open_, settings, tokens = audit is None, domain.settings, domain.tokens
     scopes = scope_filter(domain.searching)
     decide = None if open_ else domain.patients
     gate = Gate(

@@ -18,6 +18,7 @@ from fhir_server.config_values import (
     Bucket,
     as_bucket,
     as_events,
+    as_minutes,
     as_models,
     as_names,
     as_networks,
@@ -117,6 +118,14 @@ class Settings(LimitSettings):
             one_of("basic-normal", "all-normal", "break-glass-only", "deny"),
             "What holds for patients who have recorded no consent (policies of IHE PCF): normal"
             " data for treatment, payment and operations; for all purposes; nothing.",
+        ),
+    )
+    break_glass_minutes: int = field(
+        default=60,
+        metadata=of(
+            "BREAK_GLASS_MINUTES",
+            as_minutes,
+            "How long somebody who breaks the glass sees the data of that patient; 0: nobody may.",
         ),
     )
     base_url: str = field(

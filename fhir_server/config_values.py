@@ -31,6 +31,14 @@ def as_count(value: str) -> int:
     return int(value)
 
 
+def as_minutes(value: str) -> int:
+    """Up to an hour."""
+    number = int(value) if value.isascii() and value.isdigit() else -1
+    if not 0 <= number <= 60:
+        raise ValueError("must be minutes, 0 to 60")
+    return number
+
+
 def as_positive(value: str) -> int:
     number = int(value) if value.isascii() and value.isdigit() else 0
     if number < 1:

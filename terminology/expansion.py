@@ -5,7 +5,7 @@ Members come in the order of the value set and, within a code system, in that of
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from terminology.codes import PLAIN, Codes, Member
@@ -31,10 +31,13 @@ class Entry(NamedTuple):
 async def expand(work: Composing, value_set: Json, name: str, how: Expanding) -> dict[str, Any]:
     """``ValueSet.expansion`` without its timestamp and parameters. Raises Refused."""
     codes = await work.members(value_set, name)
+    sought = [f" {word}" for word in folded(how.filter).split()]
+    if how.filter and not sought:
+        raise Refused("invalid", "filter: there is no word in it")
     entries = [
         entry
         for entry in await _entries(work, codes)
-        if entry.system not in how.without and _shown(entry, how)
+        if entry.system not in how.without and _shown(entry, how, sought)
     ]
     found: dict[str, Any] = {"total": len(entries)}
     if how.count == 0:
@@ -74,7 +77,8 @@ async def _entries(work: Composing, codes: Codes) -> list[Entry]:
     return list(found.values())
 
 
-def _shown(entry: Entry, how: Expanding) -> bool:
+def _shown(entry: Entry, how: Expanding, sought: Sequence[str]) -> bool:
+    """``sought``: what every member's words have to hold."""
     concepts, code = entry.concepts, entry.code
     known = concepts is not None and code in concepts.by_code
     if known and concepts is not None:
@@ -82,13 +86,13 @@ def _shown(entry: Entry, how: Expanding) -> bool:
             return False
         if how.selectable and concepts.abstract(code):
             return False
-    if not how.filter:
+    if not sought:
         return True
     words = concepts.words(code) if known and concepts is not None else folded(code)
     if entry.said is not PLAIN:
         said = [entry.said.display, *(str(d.get("value", "")) for d in entry.said.designations)]
         words += folded(" ".join(said))
-    return all(f" {word}" in words for word in folded(how.filter).split())
+    return all(word in words for word in sought)
 
 
 def _contains(entry: Entry, how: Expanding) -> dict[str, Any]:

@@ -7,10 +7,11 @@ is looked up at every request, so that a revocation acts on the next one.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from fhir_server.access.audit.entry import purpose_of_use
+from fhir_server.access.break_glass import Asked, BreakGlass, only_reading
 from fhir_server.access.consent.asking import Reader
 from fhir_server.access.consent.assembly import Patients
 from fhir_server.access.consent.codes import (
@@ -89,15 +90,20 @@ class Gate:
         self._recall = recall
         self._compile = compile_filter
         self._patients = patients
+        minutes = patients.source.here.minutes if patients is not None else 0
+        self._break_glass = BreakGlass(engine, minutes)
         self.anonymous = Session(engine, ANONYMOUS, ScopePolicy(ANONYMOUS, {}, compile_filter))
         """The Session of public routes: it permits nothing."""
         self._open = Session(engine, OPEN, PermitAll()) if open_ else None
         self._known: dict[tuple[str, int, int, str], _Known] = {}
 
-    async def admit(self, authorization: str | None, purpose: str = "") -> Session:
+    async def admit(
+        self, authorization: str | None, purpose: str = "", asked: Asked | None = None
+    ) -> Session:
         """The Session of a request by its Authorization header; Unauthorized without one.
 
         ``purpose``: why the data is wanted, as its header says; empty: as the role has it.
+        ``asked``: the request, if its purpose may be to break the glass.
         """
         if self._open is not None:
             asking.set(OPEN.id)
@@ -108,6 +114,8 @@ class Gate:
         grant = await self._verify(token.strip())
         if grant is None:
             raise Unauthorized("the token is not valid", headers=INVALID_TOKEN)
+        if asked is not None and purpose_of_use(purpose) == BREAK_GLASS:
+            return await self._breaking(grant, asked)
         return await self._session(grant, purpose)
 
     async def reopen(self, grant_id: str, purpose: str = "") -> Session:
@@ -132,11 +140,23 @@ class Gate:
         if known is None or known.until <= self._engine.now():
             if len(self._known) >= REMEMBERED:
                 self._known.clear()
-            known = self._known[key] = await self._judge(grant, purpose)
+            known = self._known[key] = await self._judge(grant, self._principal(grant, purpose))
         return known.session
 
-    async def _judge(self, grant: Grant, purpose: str) -> _Known:
-        principal = self._principal(grant, purpose)
+    async def _breaking(self, grant: Grant, asked: Asked) -> Session:
+        """Made anew for each request, so that it ends with the act."""
+        asking.set(f"{grant.client} {grant.user}")
+        broken = await self._break_glass.broken(grant.user, grant.standing, asked)
+        plain = self._principal(grant, "")
+        standing = replace(plain.standing or Standing(""), patients=tuple(sorted(broken)))
+        principal = replace(
+            plain, scopes=only_reading(plain.scopes), standing=standing, purpose=BREAK_GLASS
+        )
+        return (await self._judge(grant, principal, broken)).session
+
+    async def _judge(
+        self, grant: Grant, principal: Principal, broken: frozenset[str] = frozenset()
+    ) -> _Known:
         compartment = self._engine.definitions.compartment("Patient")
         policy = ScopePolicy(principal, compartment, self._compile)
         if self._patients is None or (principal.system and principal.purpose in OPERATIONAL):
@@ -145,7 +165,7 @@ class Gate:
         rules = await source.rules(grant.epoch)
         standing = principal.standing
         names = await source.names(standing.fhir_user) if standing is not None else frozenset()
-        reader = Reader(names, *_own(principal), principal.purpose, now)
+        reader = Reader(names, *_own(principal), principal.purpose, now, broken)
         narrowed = ConsentPolicy(policy, reader, rules, self._patients.ties, _reached(principal))
         return _Known(Session(self._engine, principal, narrowed), source.until(now))
 
@@ -184,7 +204,7 @@ def purpose_stated(header: str, role: str) -> str:
     if code not in PURPOSES:
         raise BadRequest("X-Purpose-Of-Use is not a purpose of use (v3-ActReason)")
     if code == BREAK_GLASS:
-        raise Forbidden("not permitted: break the glass")
+        raise Forbidden("not permitted: the glass is broken for one request at a time")
     return code
 
 

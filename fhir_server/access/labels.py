@@ -33,7 +33,8 @@ from fhir_server.access.consent.codes import (
 )
 from fhir_server.model.exchange import Json
 from fhir_server.model.problem import Unavailable
-from fhir_server.search.values import IndexValues, TokenValue, fold
+from fhir_server.search.parameters.reference import target
+from fhir_server.search.values import IndexValues, ReferenceValue, TokenValue, fold
 
 LABEL: Final = "_label"
 """The index of the labels. Not a search parameter."""
@@ -205,12 +206,16 @@ Label = Callable[[Json], list[TokenValue]]
 Extract = Callable[[Json], IndexValues]
 
 
-def labelled(extract: Extract, label: Label) -> Extract:
-    """Index values with labels; contained resources have their own."""
+def labelled(extract: Extract, label: Label, base: str = "") -> Extract:
+    """Index values with labels, and with what labels are inherited from; contained resources have
+    their own. ``base``: URL of the record.
+    """
 
     def extract_labelled(resource: Json) -> IndexValues:
         values = extract(resource)
         values.tokens += label(resource)
+        if resource["resourceType"] in DERIVED:
+            values.references += _derived(resource, base)
         for inner, found in zip(resource.get("contained", ()), values.contained, strict=False):
             found.values.tokens.extend(label(inner))
             found.values.patients = found.values.patients or values.patients
@@ -221,5 +226,16 @@ def labelled(extract: Extract, label: Label) -> Extract:
     return extract_labelled
 
 
+def _derived(resource: Json, base: str) -> list[ReferenceValue]:
+    details = [one for one in resource.get("extension", ()) if one.get("url") == DETAIL]
+    named = [*resource.get("basis", ()), *(one.get("valueReference", {}) for one in details)]
+    found = (target(one["reference"], base) for one in named if "reference" in one)
+    return [ReferenceValue(DERIVATION, *one) for one in found if one.type]
+
+
+DERIVATION: Final = "_derived"
+"""The index of what a resource was derived from where no search parameter says it."""
+DERIVED: Final = frozenset({"Flag", "RiskAssessment"})
+DETAIL: Final = "http://hl7.org/fhir/StructureDefinition/flag-detail"
 SHARED: Final = TokenValue("_shared", "", "true")
 """Of what is in the compartments of several patients: all of them must permit it."""

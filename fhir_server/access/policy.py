@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from fhir_server.access.principal import Principal
-from fhir_server.access.roles import ABOUT, AUDIT, SHARED
+from fhir_server.access.roles import ABOUT, AUDIT, REVIEW, SHARED
 from fhir_server.access.scopes import ERASE, Context, Scope
 from fhir_server.model.problem import BadRequest
 from fhir_server.search.plan import (
@@ -233,6 +233,10 @@ class ScopePolicy:
         standing = self._principal.standing
         return standing is not None and standing.rights.audits
 
+    def _reviews(self) -> bool:
+        standing = self._principal.standing
+        return standing is not None and standing.rights.reviews
+
     def _own_trail(self) -> bool:
         """Patients see who saw their data; who cares for them does not."""
         standing = self._principal.standing
@@ -266,6 +270,8 @@ class ScopePolicy:
             return FALSE
         if type_ == AUDIT and not self._own_trail():
             return FALSE
+        if type_ == "Task" and self._reviews():
+            return self._compile(type_, (("code", "|".join(REVIEW)),))
         if type_ in self._compartment:
             return InPatient(patients) if patients else FALSE
         if type_ in SHARED or type_ == BINARY:

@@ -18,7 +18,7 @@ from fhir_server.access.consent.codes import (
 )
 from fhir_server.access.drafts import Prepared
 from fhir_server.access.engine import Engine
-from fhir_server.access.labels import LABEL, effective, own_labels
+from fhir_server.access.labels import DERIVATION, LABEL, effective, own_labels
 from fhir_server.formats.json import loads
 from fhir_server.model.resource import Key, Stored
 from fhir_server.search.plan import All, IdIn, Present, Scan, Search
@@ -33,7 +33,8 @@ INHERITED: Final[Mapping[str, frozenset[str]]] = {
     "MedicationAdministration": frozenset({"context"}),
     "Observation": frozenset({"derived-from", "encounter"}),
     "Provenance": frozenset({"target"}),
-    "RiskAssessment": frozenset({"encounter", "condition"}),
+    "Flag": frozenset({"encounter", DERIVATION}),
+    "RiskAssessment": frozenset({"encounter", "condition", DERIVATION}),
     "Task": frozenset({"focus", "encounter"}),
 }
 """Indexes by which a resource inherits the labels of what it refers to: the encounter in which it

@@ -19,6 +19,8 @@ PERSONAL: Final[dict[str, str]] = {
 """What patients write into their own record, beside reading all of it."""
 
 AUDIT: Final = "AuditEvent"
+REVIEW: Final = ("urn:vehr:task", "break-glass-review")
+"""What the Tasks are coded with that ask for a review."""
 GUARDED: Final = frozenset({AUDIT, "Consent"})
 """Written by the server, or by a ceremony of their own; no user scope writes them."""
 
@@ -31,7 +33,8 @@ class Role:
     ``launched``: acts only on the patient in context; ``user/`` scopes grant it nothing.
     ``own``: reaches the patient that ``fhirUser`` names without a relationship.
     ``second_factor``: may be made to sign in with one. ``audits``: reads the whole audit trail,
-    which else only patients may, each their own.
+    which else only patients may, each their own. ``breaks_glass``: may read the data of one patient
+    in an emergency, whatever else keeps it. ``reviews``: reads and closes the reviews of that.
     """
 
     clinical: str = ""
@@ -41,6 +44,8 @@ class Role:
     own: bool = False
     second_factor: bool = True
     audits: bool = False
+    breaks_glass: bool = False
+    reviews: bool = False
 
     def permits(self, letter: str, type_: str, *, shared: bool) -> bool:
         if type_ in GUARDED and letter not in "rs":
@@ -52,12 +57,12 @@ class Role:
 
 ROLES: Final[dict[str, Role]] = {
     "patient": Role("rs", "rs", more=PERSONAL, own=True, second_factor=False),
-    "family-doctor": Role("cruds", "rs"),
-    "consultant": Role("cruds", "rs"),
-    "specialist": Role("cruds", "rs"),
-    "nurse": Role("crus", "rs"),
+    "family-doctor": Role("cruds", "rs", breaks_glass=True),
+    "consultant": Role("cruds", "rs", breaks_glass=True),
+    "specialist": Role("cruds", "rs", breaks_glass=True),
+    "nurse": Role("crus", "rs", breaks_glass=True),
     "researcher": Role(),
-    "admin": Role("", "cruds", audits=True),
+    "admin": Role("", "cruds", more={"Task": "rsu"}, audits=True, reviews=True),
     "ai-service": Role("crs", "rs", launched=True, second_factor=False),
 }
 """Researchers have no part in the record itself, administrators no clinical part."""

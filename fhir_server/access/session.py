@@ -14,6 +14,7 @@ from fhir_server.access.audit.entry import Entry, Recording
 from fhir_server.access.audit.joined import Joining, concerns, traced
 from fhir_server.access.audit.narrowing import Narrow
 from fhir_server.access.audit.writes import WriteRecord
+from fhir_server.access.consent.codes import BREAK_GLASS
 from fhir_server.access.consent.epoch import marks
 from fhir_server.access.consent.policy import ConsentPolicy
 from fhir_server.access.contents import (
@@ -64,6 +65,11 @@ class Session:
     def recorded(self, recording: Recording) -> Session:
         """The same, for one request whose writes are recorded with it."""
         return Session(self._engine, self.principal, self.policy, recording)
+
+    @property
+    def at_once(self) -> bool:
+        """Is nothing of it left to a job, because what permits it ends soon?"""
+        return self.principal.purpose == BREAK_GLASS
 
     @property
     def stamp(self) -> str:

@@ -34,6 +34,7 @@ from fhir_server.http.negotiate import (
     is_fhir,
     pretty,
 )
+from fhir_server.http.purposes import PURPOSE, purposeful
 from fhir_server.http.recording import UNANSWERED, Recorder, Seen
 from fhir_server.http.respond import Receive, Scope, Send, deliver, rendered
 from fhir_server.http.routes import Route, Router
@@ -196,7 +197,9 @@ class FhirBase:
             await self._admit(scope, progress)
             raise
         progress.route = route
-        session = self._gate.anonymous if route.public else await self._admit(scope, progress)
+        session = self._gate.anonymous
+        if not route.public:
+            session = await self._admit(scope, progress, path)
         query, format_, indent = presentation(pairs(_ascii(scope["query_string"])))
         raw = route.raw and not asks_for_fhir(format_, headers.get("accept"))
         wanted: Format = "json"
@@ -228,7 +231,8 @@ class FhirBase:
             progress.seen.request = request
         if route.interaction == "transaction" and body is not None:
             self._base.rates.entries(session.principal, body)
-        if "prefer" in headers and route.interaction not in AT_ONCE and prefers_async(request):
+        later = "prefer" in headers and prefers_async(request)
+        if later and route.interaction not in AT_ONCE and not session.at_once:
             url = _ascii(scope["raw_path"])[self._cut :]
             return await self._defer(Replayed(route.interaction, request, url), session)
         response = await handler(request, session)
@@ -238,15 +242,16 @@ class FhirBase:
             return await self._base.bodies.as_xml(response, indent=indent)
         return await self._base.bodies.prettified(response) if indent else response
 
-    async def _admit(self, scope: Scope, progress: Progress) -> Session:
+    async def _admit(self, scope: Scope, progress: Progress, path: tuple[str, ...] = ()) -> Session:
         """The Session of a request, which is recorded from here on, also if it is refused."""
         seen = progress.seen = self._recorder.begin(scope)
         headers = scope[HEADERS]
-        purpose = headers.get("x-purpose-of-use", "")
-        session = await self._gate.admit(headers.get("authorization"), purpose)
+        purpose = headers.get(PURPOSE, "")
+        asked = purposeful(scope, progress.route, path, seen) if purpose else None
+        session = await self._gate.admit(headers.get("authorization"), purpose, asked)
         session = session if seen is None else seen.by(session)
-        method, path = scope["method"], scope["raw_path"]
-        self._base.rates.request(session.principal, method, path, headers)
+        rates, method = self._base.rates, scope["method"]
+        rates.request(session.principal, method, scope["raw_path"], headers)
         return session
 
     async def _refused(self, problem: Problem, scope: Scope) -> Response:

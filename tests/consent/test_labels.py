@@ -96,6 +96,30 @@ def test_it_inherits_in_whatever_order_they_come(hospital: Server) -> None:
     assert not seen(hospital, "Observation/o") and not seen(hospital, "Observation/derived")
 
 
+def test_l44_what_was_concluded_from_it_inherits(hospital: Server) -> None:
+    put(hospital, observation("o", code=coded("http://loinc.org", "25836-8")))
+    risk = {
+        "resourceType": "RiskAssessment",
+        "id": "r",
+        "status": "final",
+        "subject": to("Patient/p"),
+    }
+    detail = "http://hl7.org/fhir/StructureDefinition/flag-detail"
+    flag = {
+        "resourceType": "Flag",
+        "id": "f",
+        "status": "active",
+        "code": {"text": "look"},
+        "subject": to("Patient/p"),
+    }
+    put(hospital, risk)
+    put(hospital, flag)
+    assert seen(hospital, "RiskAssessment/r") and seen(hospital, "Flag/f")
+    put(hospital, {**risk, "basis": [to("Observation/o")]})
+    put(hospital, {**flag, "extension": [{"url": detail, "valueReference": to("Observation/o")}]})
+    assert not seen(hospital, "RiskAssessment/r") and not seen(hospital, "Flag/f")
+
+
 def test_within_one_transaction_too(hospital: Server) -> None:
     entries = [observation("o", encounter=to("Encounter/e")), encounter(**PSYCHIATRY)]
     bundle = {

@@ -214,6 +214,10 @@ ACTS: dict[str, tuple[Any, Act]] = {
         None,
         elsewhere("tests/consent/test_settings.py::test_what_holds_without_a_consent"),
     ),
+    "break_glass_minutes": (
+        0,
+        elsewhere("tests/consent/test_break_glass.py::test_a_domain_may_have_none_of_it"),
+    ),
     "events": ("EVENTS", only_its_default),
     "models": (None, models),
     "base_url": ("https://ehr.example", seen(urls, "base_url")),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from predicting import LOINC, SNOMED, Chart, World, of_type, parameters, predict
+from predicting import LOINC, SNOMED, Chart, Road, World, of_type, parameters, predict
 
 from fhir_server.model.problem import Unprocessable
 from operations.models.registry import SHIPPED
@@ -304,3 +304,21 @@ def test_each_missing_measurement_is_named(folder: str) -> None:
         assert f"{_name(folder)}: {name} (" in text
         assert f"{LOINC}|{MEASURED[name][0]}" in text
     assert "look-back" in text
+
+
+@pytest.mark.parametrize("end", [0, 1], ids=["lowest", "highest"])
+@pytest.mark.parametrize("model", Road.models.names())
+def test_the_ends_of_what_is_accepted_give_a_finite_result(model: str, end: int) -> None:
+    package = Road.runner.run(Road.models.champion(model))
+    given: dict[str, tuple[str, Any]] = {}
+    for feature in package.features.feature:
+        bounds = [b for b in (feature.plausible, feature.population) if b]
+        if bounds:
+            ends = (max(b[0] for b in bounds), min(b[1] for b in bounds))
+            given[feature.name] = ("valueDecimal", ends[end])
+        elif feature.kind == "choice":
+            given[feature.name] = ("valueCode", list(feature.choices)[-end])
+        else:
+            given[feature.name] = ("valueBoolean", bool(end))
+    asked = parameters(model=model, override=given)
+    assert all(value.is_finite() for value in _outputs(predict(Chart().resources, asked)).values())

@@ -13,7 +13,8 @@ from fhir_server.search.values import ReferenceValue
 class Reader:
     """``names``: ``Type/id`` of all that the principal is: practitioner, roles, organizations, care
     teams, groups. ``own``: the patients who the principal is; ``acts_for``: those for whom.
-    ``purpose``: why, a code of v3-ActReason. ``now``: microseconds.
+    ``purpose``: why, a code of v3-ActReason. ``now``: microseconds. ``broken``: the patients for
+    whom the glass is broken.
     """
 
     names: frozenset[str] = frozenset()
@@ -21,6 +22,7 @@ class Reader:
     acts_for: frozenset[str] = frozenset()
     purpose: str = TREATMENT
     now: int = 0
+    broken: frozenset[str] = frozenset()
 
     def states(self, purposes: frozenset[Code]) -> bool:
         """Is the purpose one of these, or below one?"""

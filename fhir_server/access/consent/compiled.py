@@ -20,7 +20,13 @@ from fhir_server.access.consent.codes import (
     Code,
     sensitivities,
 )
-from fhir_server.access.consent.decision import POLICIES, Rules, in_force
+from fhir_server.access.consent.decision import (
+    NOT_EVEN_THEN,
+    POLICIES,
+    Rules,
+    at_last,
+    in_force,
+)
 from fhir_server.access.consent.domain import Implicit, implicit_purposes
 from fhir_server.access.consent.provisions import Consent, Datum, Provision
 from fhir_server.access.labels import LABEL
@@ -64,11 +70,21 @@ class Compiler:
         if patient in reader.acts_for:
             return _without(HELD | OF_MINORS)
         active = [c for c in rules.consents.get(patient, ()) if in_force(c, reader)]
+        if patient in reader.broken:
+            return self._of_broken(active)
         return self._of_consents(active) if active else self.unrecorded()
 
     def unrecorded(self) -> Predicate:
         """What is permitted of those who have recorded nothing."""
         return self._implicit(self._rules.implicit)
+
+    def _of_broken(self, consents: list[Consent]) -> Predicate:
+        """For who breaks the glass."""
+        if not consents:
+            return FALSE if self._rules.implicit == NOT_EVEN_THEN else TRUE
+        said = [(consent, self._rule(at_last(consent.root))) for consent in consents]
+        needed = (one.permitted for consent, one in said if consent.policy == NOT_EVEN_THEN)
+        return every((negated(either(one.denied for _, one in said)), *needed))
 
     def _of_consents(self, consents: Iterable[Consent]) -> Predicate:
         said = [self._consent(consent) for consent in consents]

@@ -8,16 +8,18 @@ the two equal.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from fhir_server.access.consent.asking import Facts, Reader
 from fhir_server.access.consent.codes import (
+    BREAK_GLASS,
     CONFIDENTIALITY,
     HELD,
     LEVELS,
     NORMAL,
     OF_MINORS,
+    REASONS,
     SENSITIVITY,
     Code,
     level,
@@ -62,6 +64,8 @@ def _of_patient(patient: str, facts: Facts, letter: str, reader: Reader, rules: 
         codes = {label.code for label in facts.labels if label.system == SENSITIVITY}
         return Decision(codes.isdisjoint(held), "own data")
     active = [c for c in rules.consents.get(patient, ()) if in_force(c, reader)]
+    if patient in reader.broken:
+        return _of_broken(active, facts, letter, reader, rules)
     if not active:
         return Decision(_implicit(rules.implicit, facts, reader), f"implicit:{rules.implicit}")
     used = tuple(f"{consent.id}/{consent.version}" for consent in active)
@@ -73,6 +77,34 @@ def _of_patient(patient: str, facts: Facts, letter: str, reader: Reader, rules: 
         if verdict:
             return Decision(True, f"Consent/{consent.id}: permit", used)
     return Decision(False, "no consent permits it", used)
+
+
+def _of_broken(
+    active: list[Consent], facts: Facts, letter: str, reader: Reader, rules: Rules
+) -> Decision:
+    """For who breaks the glass: permitted, unless the patient has said "not even then"."""
+    if not active:
+        permitted = rules.implicit != NOT_EVEN_THEN
+        return Decision(permitted, f"break-glass, implicit:{rules.implicit}")
+    used = tuple(f"{consent.id}/{consent.version}" for consent in active)
+    for consent in active:
+        verdict = _verdict(at_last(consent.root), facts, letter, reader, rules)
+        if verdict is False or (verdict is None and consent.policy == NOT_EVEN_THEN):
+            return Decision(False, f"Consent/{consent.id}: deny, not even to break the glass", used)
+    return Decision(True, "break-glass", used)
+
+
+def at_last(rule: Provision) -> Provision:
+    """What of a rule holds for who breaks the glass: what it permits, and the denials that name
+    this very purpose (BTG, none above it)."""
+    passed_over = rule.permit is False and _BREAKING not in rule.purposes
+    inner = tuple(at_last(one) for one in rule.inner)
+    return replace(rule, permit=None if passed_over else rule.permit, inner=inner)
+
+
+_BREAKING: Final = Code(REASONS, BREAK_GLASS)
+NOT_EVEN_THEN: Final = "deny"
+"""The policy of IHE PCF over which nobody breaks the glass: what no rule permits is denied."""
 
 
 def in_force(consent: Consent, reader: Reader) -> bool:

@@ -15,7 +15,7 @@ from typing import Final
 
 import structlog
 
-from fhir_server.access.consent.decision import Rules
+from fhir_server.access.consent.decision import NOT_EVEN_THEN, Rules
 from fhir_server.access.consent.domain import Implicit
 from fhir_server.access.consent.epoch import ERASED, POLICY
 from fhir_server.access.consent.provisions import ALWAYS, Consent, Provision, consent_of, local
@@ -40,11 +40,12 @@ MOST_NAMES: Final = 5_000
 @dataclass(frozen=True, slots=True)
 class Here:
     """``base``: URL of the record. ``zone``: of dates without one. ``implicit``: what holds for
-    patients who have recorded nothing."""
+    patients who have recorded nothing. ``minutes``: how long the glass stays broken."""
 
     base: str
     zone: tzinfo
     implicit: Implicit = "basic-normal"
+    minutes: int = 60
 
 
 class PolicySource:
@@ -52,7 +53,7 @@ class PolicySource:
 
     def __init__(self, store: Store, schema: SearchSchema, here: Here) -> None:
         self._store = store
-        self._here = here
+        self.here = here
         self._relating = Relating(schema)
         self._reading = asyncio.Lock()
         self._epoch = -1
@@ -96,7 +97,7 @@ class PolicySource:
         for consent in self._held.values():
             by[consent.patient] = (*by.get(consent.patient, ()), consent)
         relating = self._relating.over(await self._named())
-        self._rules = Rules(by, relating, self._here.implicit)
+        self._rules = Rules(by, relating, self.here.implicit)
         self._moments = sorted({m for consent in self._held.values() for m in consent.moments()})
 
     async def _changed(self) -> list[Stored]:
@@ -120,17 +121,18 @@ class PolicySource:
     def _read(self, stored: Stored) -> Consent | None:
         try:
             resource = loads(stored.body)
-            return consent_of(resource, stored.version, self._here.zone, self._here.base)
+            return consent_of(resource, stored.version, self.here.zone, self.here.base)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             # It may deny what nobody can read any more: until it is mended it denies everything.
             log.error("a Consent cannot be read", id=stored.key.id, error=type(error).__name__)
             return self._denying(stored)
 
     def _denying(self, stored: Stored) -> Consent | None:
-        patient = local(loads(stored.body).get("patient"), self._here.base)
+        patient = local(loads(stored.body).get("patient"), self.here.base)
         if patient is None:
             return None
-        return Consent(stored.key.id, stored.version, patient.id, Provision(False, ALWAYS))
+        rule = Provision(False, ALWAYS)
+        return Consent(stored.key.id, stored.version, patient.id, rule, policy=NOT_EVEN_THEN)
 
     async def _named(self) -> dict[Key, frozenset[Key]]:
         """What the instances refer to that consents name with all that is related."""
@@ -145,7 +147,7 @@ class PolicySource:
     def _references(self, stored: Stored | None) -> frozenset[Key]:
         if stored is None or stored.deleted:
             return frozenset()
-        found = local_references(loads(stored.body), self._here.base)
+        found = local_references(loads(stored.body), self.here.base)
         return frozenset(Key(type_, id_) for type_, id_, _ in found)
 
     async def names(self, person: str) -> frozenset[str]:
@@ -169,7 +171,7 @@ class PolicySource:
             if team.get("status") in (None, "active"):
                 found.add(f"CareTeam/{team['id']}")
         for group in await self._referring("Group", "member", found):
-            if is_member(group, found, self._here.base):
+            if is_member(group, found, self.here.base):
                 found.add(f"Group/{group['id']}")
         return frozenset(found)
 
@@ -177,7 +179,7 @@ class PolicySource:
         """An organization, and those that it is part of."""
         found: set[str] = set()
         while True:
-            key = local(reference, self._here.base)
+            key = local(reference, self.here.base)
             if key is None or str(key) in found or len(found) > MOST_NAMES:
                 return found
             found.add(str(key))

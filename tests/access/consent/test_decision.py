@@ -164,6 +164,7 @@ READERS = st.builds(
     acts_for=st.sampled_from([frozenset(), frozenset(), frozenset({"q"})]),
     purpose=st.sampled_from(PURPOSES),
     now=st.just(NOW),
+    broken=st.sampled_from([frozenset(), frozenset({"p"}), frozenset({"p", "q"})]),
 )
 
 

@@ -171,6 +171,7 @@ def test_pages_refuse(loaded: Server) -> None:
     ):  # fmt: skip
         get(loaded, "ValueSet/whole/$expand", 400, **parameters)
     get(loaded, "ValueSet/whole/$expand", 422, context="urn:x")
+    get(loaded, "ValueSet/whole/$expand", 422, filter="?!")
     get(loaded, "ValueSet/whole/$expand", 422, date="2020-01-01")
     get(loaded, "ValueSet/whole/$expand", 400, url=f"{SETS}whole")
     get(loaded, "ValueSet/nobody/$expand", 404)
