@@ -129,9 +129,9 @@ class ConsentPolicy:
         return every(self._beside(compiler, type_)) if type_ in ABOUT else TRUE
 
     def _beside(self, compiler: Compiler, type_: str) -> Iterator[Predicate]:
-        """Of a type outside of the compartment: for each patient whom a resource may name. Who
-        reaches nobody in particular (a system) has what names nobody."""
-        if not self._reached:
+        """Of a type outside of the compartment: for each patient whom a resource may name. A
+        system, which reaches nobody in particular, has what names nobody."""
+        if self._inner.whole:
             yield self._ties.unnamed(type_)
         by: dict[Predicate, list[Predicate]] = {}
         for patient in self._reached:
