@@ -33,8 +33,11 @@ def patients(store: Store, schema: SearchSchema, here: Here, scopes: CompileFilt
     def named(type_: str, patient: str) -> Predicate:
         return scopes(type_, ((ABOUT[type_][0], f"Patient/{patient}"),))
 
+    def unnamed(type_: str) -> Predicate:
+        return scopes(type_, ((f"{ABOUT[type_][0]}:missing", "true"),))
+
     @cache
     def masks(type_: str) -> frozenset[str]:
         return maskable(schema, type_)
 
-    return Patients(PolicySource(store, schema, here), Ties(params, named, masks))
+    return Patients(PolicySource(store, schema, here), Ties(params, named, masks, unnamed))
