@@ -22,7 +22,7 @@ from fhir_server.access.gate import Gate, system_session
 from fhir_server.access.index_form import renew_index
 from fhir_server.access.labels import Labelling, digest_of, labelled, sensitivity_rules
 from fhir_server.access.parameters import PostedParameters
-from fhir_server.access.policy import CompileFilter, joinless
+from fhir_server.access.previewing import Previewing
 from fhir_server.access.reindexing import Reindexing
 from fhir_server.access.session import Session
 from fhir_server.access.upkeep import upkeep
@@ -67,7 +67,7 @@ from fhir_server.interactions.patch import conditional_patch, patch
 from fhir_server.interactions.ports import Handler, Perform
 from fhir_server.interactions.published import document, published
 from fhir_server.interactions.read import read
-from fhir_server.interactions.search import Searching, search
+from fhir_server.interactions.search import Searching, scope_filter, search
 from fhir_server.interactions.searchsets import searchsets
 from fhir_server.interactions.submit import submit
 from fhir_server.interactions.subset import Subsets
@@ -90,7 +90,6 @@ from fhir_server.search.extended import ExtendedSchema
 from fhir_server.search.extract import compile_extract
 from fhir_server.search.match import matches
 from fhir_server.search.parameters import Limits
-from fhir_server.search.schema import SearchSchema
 from fhir_server.store.base import Store
 from fhir_server.store.erase_log import EraseLog
 from fhir_server.store.opening import data_folder, open_blobs, open_store
@@ -100,6 +99,7 @@ from operations.anonymize import ROW as anonymize
 from operations.audit import audit_operations
 from operations.bulk.delivery import Delivery
 from operations.bulk.walking import EXPORT, export_body
+from operations.consents import consent_operations
 from operations.export import export_operations
 from operations.expunge import Expunge, expunge_operation
 from operations.matching.person import patient_keys
@@ -205,6 +205,7 @@ def operations(domain: Domain, runtime: Runtime, queue: Queue) -> Operations:
         return domain.searching.schema.of(type_).parameters[code].indexes
 
     types = domain.definitions.resource_types
+    preview = Previewing(domain.engine, domain.patients, domain.identities.people.behind)
     return Operations(
         (
             predict_operation(models, indexes, domain.system_session("models")),
@@ -212,6 +213,7 @@ def operations(domain: Domain, runtime: Runtime, queue: Queue) -> Operations:
             *record_operations(searchsets(domain.searching), domain.base),
             *meta_operations(types),
             *audit_operations(domain.searching.zone),
+            *consent_operations(preview, domain.settings.domain, domain.searching.zone),
             reindex_operation(queue, types),
             *export_operations(exports(domain.searching), queue),
             expunge_operation(expunging(domain, queue)),
@@ -343,12 +345,6 @@ def interactions(
     parameters = domain.engine.parameters
     assert parameters is not None
     return informed(handlers, parameters.refresh)
-
-
-def scope_filter(searching: Searching) -> CompileFilter:
-    """Compiles the search parameters of a scope, which are FHIR's own: what a posted one
-    means may change while the scope is in use."""
-    return joinless(replace(searching, schema=SearchSchema(searching.schema.definitions)).scope)
 
 
 @asynccontextmanager

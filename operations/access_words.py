@@ -44,7 +44,8 @@ _ACTS: Final = """
     read vread history-instance history-type history-system create update patch delete search-type
     search-system transaction $everything $predict $anonymize $expunge $access-log $match
     login second-factor authorize token refresh launch revoke withdraw admin command-expunge
-    command-token 110127 AuthZ-Consent"""
+    command-token 110127 AuthZ-Consent $consent $consent-preview $consent-templates
+    $consent-history"""
 _KINDS: Final = """
     Patient Observation Condition MedicationRequest MedicationStatement MedicationAdministration
     AllergyIntolerance Immunization Procedure DiagnosticReport DocumentReference Binary Encounter
@@ -72,7 +73,9 @@ EN: Final = Words(
         looked for a person|signed in|signed in with a code|let an app in|gave an app access|
         gave an app access again|opened an app for your record|ended the access of an app|
         ended the access of an app|changed who may come in|erased for good|
-        gave an access token|emergency access|decision by your consents""",
+        gave an access token|emergency access|decision by your consents|
+        decided who may see the data|looked who would see the data|looked what can be decided|
+        looked at the decisions""",
     ),
     kinds=_table(
         _KINDS,
@@ -117,7 +120,9 @@ UK: Final = Words(
         доступ для застосунку|повторний доступ для застосунку|
         відкриття застосунку для вашої картки|припинення доступу застосунку|
         припинення доступу застосунку|зміна прав доступу|остаточне стирання|
-        видача ключа доступу|екстрений доступ|рішення за вашими згодами""",
+        видача ключа доступу|екстрений доступ|рішення за вашими згодами|
+        рішення про доступ до даних|перевірка, хто побачив би дані|перегляд можливих рішень|
+        перегляд рішень""",
     ),
     kinds=_table(
         _KINDS,
@@ -163,7 +168,9 @@ RU: Final = Words(
         повторный доступ для приложения|открытие приложения для вашей карты|
         прекращение доступа приложения|прекращение доступа приложения|изменение прав доступа|
         окончательное стирание|выдача ключа доступа|экстренный доступ|
-        решение по вашим согласиям""",
+        решение по вашим согласиям|
+        решение о доступе к данным|проверка, кто увидел бы данные|просмотр возможных решений|
+        просмотр решений""",
     ),
     kinds=_table(
         _KINDS,

@@ -99,7 +99,6 @@ async def _of_patients(
     a patient who is not in the export, hidden or not."""
     members: frozenset[str] | None = None
     if call.id:
-        session.allow("r", "Group")
         group = await session.exporting().group(call.id)
         wanted = replace(wanted, group=call.id, version=group.version)
         members = frozenset(members_of(group))

@@ -28,7 +28,8 @@ class Parameter:
     """One row of an OperationDefinition. ``max`` None: ``*``.
 
     ``type``: a primitive or complex type, a resource type ("Resource": any), "value" for
-    ``value[x]`` of any type, or "" for a parameter with ``parts``.
+    ``value[x]`` of any type, or "" for a parameter with ``parts``. "Literal": a Reference
+    that may stand in a URL, read as ``Type/id``.
     """
 
     name: str
@@ -48,7 +49,11 @@ class Parameter:
         }
         if self.parts:
             return row | {"part": [part.definition(use) for part in self.parts]}
-        return row | {"type": "Element" if self.type == "value" else self.type}
+        return row | {"type": _PUBLISHED.get(self.type, self.type)}
+
+
+_PUBLISHED: Final = {"value": "Element", "Literal": "Reference"}
+"""Types of rows that FHIR calls otherwise."""
 
 
 class Value(NamedTuple):
@@ -120,6 +125,14 @@ def _boolean(text: str) -> bool:
     return text == "true"
 
 
+def _literal(text: str) -> str:
+    """A literal reference to a resource of this server."""
+    if not _REFERENCE.fullmatch(text):
+        raise ValueError("it is not Type/id")
+    return text
+
+
+_REFERENCE: Final = re.compile(r"[A-Z][A-Za-z]{1,63}/[A-Za-z0-9\-.]{1,64}", re.ASCII)
 _INTEGER: Final = re.compile(r"0|-?[1-9][0-9]{0,9}", re.ASCII)
 _DECIMAL: Final = re.compile(
     r"-?(0|[1-9][0-9]{0,99})(\.[0-9]{1,99})?([eE][+-]?[0-9]{1,3})?", re.ASCII
@@ -141,6 +154,8 @@ _URIS: Final = ("valueUri", "valueUrl", "valueCanonical", "valueString", "valueC
 
 SIMPLE: Final[Mapping[str, Simple]] = {
     "boolean": Simple(("valueBoolean",), _boolean),
+    "Literal": Simple(("valueReference", "valueString", "valueUri"), _literal),
+    "id": Simple(("valueId", "valueCode", "valueString"), _text("id")),
     "code": Simple(("valueCode", "valueString", "valueId"), _text("code")),
     "string": Simple(("valueString", "valueCode", "valueId"), _text("string")),
     "uri": Simple(_URIS, _text("uri")),
@@ -284,6 +299,8 @@ def _from_simple(row: Parameter, simple: Simple, part: Json, members: list[str],
     if len(members) != 1 or members[0] not in simple.members:
         raise _mismatch(row, path, " or ".join(simple.members))
     value = part[members[0]]
+    if members == ["valueReference"] and isinstance(value, dict):
+        value = value.get("reference")
     if row.type == "boolean" and isinstance(value, bool):
         return value
     if row.type in NUMBERS and isinstance(value, int | Decimal) and not isinstance(value, bool):

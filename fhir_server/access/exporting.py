@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from fhir_server.access.engine import Engine
-from fhir_server.access.policy import Policy
+from fhir_server.access.policy import PermitAll, Policy
 from fhir_server.access.versions import living, visible
-from fhir_server.model.problem import NotFound
+from fhir_server.model.problem import Forbidden, NotFound
 from fhir_server.model.resource import Key, Stored
-from fhir_server.search.plan import History, Predicate, both
+from fhir_server.search.plan import TRUE, History, Predicate, both
 
 PAGE: Final = 500
 LATEST: Final = 60_000_000
@@ -28,11 +28,16 @@ class Exporting:
 
     async def group(self, id_: str, version: int = 0) -> Stored:
         """A Group that the scopes open, whatever its members permit: its list is only used to
-        look for each of them, which asks them. NotFound if it is absent or out of reach.
-        ``version`` 0: as it is now.
+        look for each of them, which asks them. Without a scope for Groups it is named, not read,
+        by who may see every patient, as bulk clients do. NotFound if it is absent or out of
+        reach, Forbidden without either right. ``version`` 0: as it is now.
         """
-        key = Key("Group", id_)
-        found = await living(self.engine, self.plain, "r", key)
+        key, policy = Key("Group", id_), self.plain
+        if not policy.allows("r", "Group"):
+            if not (policy.allows("s", "Patient") and policy.sees("s", "Patient") == TRUE):
+                raise Forbidden("not permitted: export a Group")
+            policy = PermitAll()
+        found = await living(self.engine, policy, "r", key)
         if found is not None and version not in (0, found.version):
             found = await self.engine.store.version(key, version)
         if found is None:

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
+from fhir_server.access.audit.decisions import DecisionRecord, decided
 from fhir_server.access.audit.entry import purpose_of_use
 from fhir_server.access.break_glass import Asked, BreakGlass, only_reading
 from fhir_server.access.consent.asking import Reader
@@ -152,7 +153,21 @@ class Gate:
         principal = replace(
             plain, scopes=only_reading(plain.scopes), standing=standing, purpose=BREAK_GLASS
         )
+        await self._told(principal, grant, broken, asked)
         return (await self._judge(grant, principal, broken)).session
+
+    async def _told(
+        self, principal: Principal, grant: Grant, broken: frozenset[str], asked: Asked
+    ) -> None:
+        """To the audit trail, with the consents over which the glass is broken."""
+        held = (await self._patients.source.rules(grant.epoch)).consents if self._patients else {}
+        for patient in sorted(broken):
+            consents = tuple((one.id, one.version) for one in held.get(patient, ()))
+            why = asked.reason.strip()
+            record = DecisionRecord(
+                principal, patient, consents, "break-glass", "permit", why, BREAK_GLASS
+            )
+            decided(asked.recording, record)
 
     async def _judge(
         self, grant: Grant, principal: Principal, broken: frozenset[str] = frozenset()
@@ -165,7 +180,7 @@ class Gate:
         rules = await source.rules(grant.epoch)
         standing = principal.standing
         names = await source.names(standing.fhir_user) if standing is not None else frozenset()
-        reader = Reader(names, *_own(principal), principal.purpose, now, broken)
+        reader = Reader(names, *principal.is_for(), principal.purpose, now, broken)
         narrowed = ConsentPolicy(policy, reader, rules, self._patients.ties, _reached(principal))
         return _Known(Session(self._engine, principal, narrowed), source.until(now))
 
@@ -206,18 +221,6 @@ def purpose_stated(header: str, role: str) -> str:
     if code == BREAK_GLASS:
         raise Forbidden("not permitted: the glass is broken for one request at a time")
     return code
-
-
-def _own(principal: Principal) -> tuple[frozenset[str], frozenset[str]]:
-    """The patients who the principal is, and those for whom it acts."""
-    standing = principal.standing
-    if standing is None:
-        return frozenset({principal.patient} if principal.patient else ()), frozenset()
-    if not standing.rights.own:
-        return frozenset(), frozenset()
-    type_, _, id_ = standing.fhir_user.partition("/")
-    own = frozenset({id_} if type_ == "Patient" else ())
-    return own, frozenset(standing.patients) - own
 
 
 def _reached(principal: Principal) -> tuple[str, ...]:

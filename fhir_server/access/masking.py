@@ -17,6 +17,7 @@ from fhir_server.access.engine import Engine
 from fhir_server.access.judging import holds
 from fhir_server.access.policy import BINARY, Policy
 from fhir_server.access.roles import AUDIT
+from fhir_server.access.versions import tombstone
 from fhir_server.definitions.registry import Definitions
 from fhir_server.formats.json import dumps, loads
 from fhir_server.model.exchange import Json
@@ -81,7 +82,7 @@ class Masking:
         )
 
     async def hidden(self, keys: Collection[Key]) -> frozenset[Key]:
-        """Those that are stored and that this principal may not know of."""
+        """Those that are or were stored and that this principal may not know of."""
         by: dict[str, list[str]] = {}
         for key in keys:
             by.setdefault(key.type, []).append(key.id)
@@ -94,7 +95,18 @@ class Masking:
         if scans:
             page = await self._engine.store.run(Search(scans, count=len(keys), total="none"))
             found |= {match.key for match in page.matches}
-        return frozenset(found)
+        return frozenset(found | await self._deleted(sorted(set(keys) - found)))
+
+    async def _deleted(self, keys: Sequence[Key]) -> set[Key]:
+        """Those that were hidden when they were deleted."""
+        current = await self._engine.store.current(keys) if keys else ()
+        return {
+            key
+            for key, stored in zip(keys, current, strict=True)
+            if stored is not None
+            and stored.deleted
+            and await tombstone(self._engine, self._policy, "r", key) is None
+        }
 
     async def _binaries(self, ids: Iterable[str]) -> set[Key]:
         """A Binary is judged by what its securityContext names."""

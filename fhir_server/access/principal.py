@@ -32,3 +32,14 @@ class Principal:
     fhir_user: str = ""
     rights: frozenset[str] = frozenset()
     purpose: str = ""
+
+    def is_for(self) -> tuple[frozenset[str], frozenset[str]]:
+        """The patients who the principal is, and those for whom it acts."""
+        standing = self.standing
+        if standing is None:
+            return frozenset({self.patient} if self.patient else ()), frozenset()
+        if not standing.rights.own:
+            return frozenset(), frozenset()
+        type_, _, id_ = standing.fhir_user.partition("/")
+        own = frozenset({id_} if type_ == "Patient" else ())
+        return own, frozenset(standing.patients) - own

@@ -14,6 +14,7 @@ from fhir_server.access.audit.entry import Entry, Recording
 from fhir_server.access.audit.joined import Joining, concerns, traced
 from fhir_server.access.audit.narrowing import Narrow
 from fhir_server.access.audit.writes import WriteRecord
+from fhir_server.access.ceremony import ceremony
 from fhir_server.access.consent.codes import BREAK_GLASS
 from fhir_server.access.consent.epoch import marks
 from fhir_server.access.consent.policy import ConsentPolicy
@@ -65,6 +66,12 @@ class Session:
     def recorded(self, recording: Recording) -> Session:
         """The same, for one request whose writes are recorded with it."""
         return Session(self._engine, self.principal, self.policy, recording)
+
+    def ceremony(self, patient: str) -> Session:
+        """The same, by which decisions of this patient are recorded: a Consent with its
+        Provenance. Forbidden or NotFound for whom it is not."""
+        policy = ceremony(self.principal, self.policy, patient)
+        return Session(self._engine, self.principal, policy, self._recording)
 
     @property
     def at_once(self) -> bool:

@@ -23,13 +23,21 @@ class People:
         user = await self.users.find(name)
         if user is None or user.disabled:
             return None, FOREVER
-        now, until = self._records.now(), FOREVER
+        return await self._at(user, self._records.now())
+
+    async def _at(self, user: User, now: float) -> tuple[Standing, float]:
+        until = FOREVER
         patients = [user.patient] if user.patient else []
-        for relation in await self.relations.of(name):
+        for relation in await self.relations.of(user.name):
             if relation.holds(now):
                 patients.append(relation.patient)
             until = min([until, *(t for t in (relation.start, relation.end) if t > now)])
         return Standing(user.role, user.fhir_user, tuple(dict.fromkeys(patients))), until
+
+    async def behind(self, person: str, at: float) -> list[Standing]:
+        """Of all users who are this person (``Type/id``), as it will be at an epoch second."""
+        users = [u for u in await self.users.all() if u.fhir_user == person and not u.disabled]
+        return [(await self._at(user, at))[0] for user in users]
 
     async def patients(self, user: User) -> tuple[str, ...]:
         """Whom a user may act for."""

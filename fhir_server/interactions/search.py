@@ -8,6 +8,7 @@ from datetime import tzinfo
 from functools import partial
 from typing import Final, TypeVar
 
+from fhir_server.access.policy import CompileFilter, joinless
 from fhir_server.access.ports import Page
 from fhir_server.access.session import Session
 from fhir_server.formats.json import dumps
@@ -251,3 +252,9 @@ def outcomes(warnings: tuple[str, ...], *, more: bool = False) -> list[bytes]:
     if not issues:
         return []
     return [dumps({"resource": outcome(issues), "search": {"mode": "outcome"}})]
+
+
+def scope_filter(searching: Searching) -> CompileFilter:
+    """Compiles the search parameters of a scope, which are FHIR's own: what a posted one
+    means may change while the scope is in use."""
+    return joinless(replace(searching, schema=SearchSchema(searching.schema.definitions)).scope)

@@ -8,6 +8,7 @@ what is fetched from then on, and the manifest has no counts that would tell.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -20,7 +21,7 @@ from fhir_server.model.exchange import Json
 from fhir_server.model.resource import Stored
 from fhir_server.search.plan import IdIn, Scan, Search
 
-from .walking import DELETED, ERRORS, PAGE, cohort, cut_of, deleted_lines, ndjson
+from .walking import DELETED, ERRORS, PAGE, cohort, cut_of, deleted_lines, ndjson, slices
 from .wanted import Exports, Wanted
 
 _ID: Final = b'"id":"'
@@ -89,8 +90,9 @@ class Delivery:
         type_, cut = name.partition(".")[0], cut_of(self.exports, wanted)
         async for ids in self._ids(job, file):
             found = await permitted(judged, type_, ids, wanted.as_of)
-            if found:
-                yield ndjson(found, cut, job.base)
+            for some in slices(found, cut):
+                yield ndjson(some, cut, job.base)
+                await asyncio.sleep(0)
 
     async def _ids(self, job: Job, file: JobFile) -> AsyncIterator[tuple[str, ...]]:
         """Of the resources in a file, some at a time."""

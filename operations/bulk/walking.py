@@ -7,7 +7,7 @@ memory is one page.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
@@ -25,8 +25,10 @@ from .wanted import Cut, Exports, Wanted, members_of
 
 EXPORT: Final = "bulk-export"
 PAGE: Final = 1000
-LINES: Final = 100_000
+LINES: Final = 50_000
 """Most resources of one file."""
+TURN: Final = 50
+"""Resources that are cut down before others get a turn on the loop."""
 SETTLE: Final = 0.25
 """Seconds in which what was being written at the kick-off becomes durable."""
 DELETED: Final = "deleted.ndjson"
@@ -136,7 +138,8 @@ class _File:
         left = self.lines
         while True:
             matches, after = page
-            yield ndjson(matches, self.cut, self.job.job.base)
+            for some in slices(matches, self.cut):
+                yield ndjson(some, self.cut, self.job.job.base)
             left -= len(matches)
             done = self.state.done + len(matches)
             self.state = replace(self.state, after=after, done=done)
@@ -151,6 +154,12 @@ class _File:
         search = Search((scan,), count=PAGE, after=after, total="none", as_of=self.wanted.as_of)
         page = await self.job.session.search(search)
         return page.matches, page.next
+
+
+def slices(found: Sequence[Stored], cut: Cut | None) -> Iterator[Sequence[Stored]]:
+    """What is made into lines at once."""
+    size = PAGE if cut is None else TURN
+    return (found[start : start + size] for start in range(0, len(found), size))
 
 
 def ndjson(found: Sequence[Stored], cut: Cut | None, base: str) -> bytes:

@@ -28,6 +28,8 @@ from fhir_server.search.plan import (
     InPatient,
     Not,
     Predicate,
+    Present,
+    ReferenceIs,
     Scan,
     Search,
     UpdatedIs,
@@ -49,6 +51,10 @@ TOGETHER: Final = 1000
 
 MOST_NAMED: Final = 10_000
 """Patients that a kick-off may name; they are kept with the job."""
+
+BESIDE: Final = {"Device": "patient"}
+"""A type outside of the Patient compartment (R4) that clients expect with it, and the parameter
+by which it names its patient, one at most (https://hl7.org/fhir/R4/device.html)."""
 
 _NEXT_FILTER: Final = re.compile(r",(?=[A-Z][A-Za-z]+\?)")
 
@@ -116,7 +122,7 @@ class Exports:
         """What a level may hold."""
         if level == "system":
             return self.schema.types
-        return frozenset(self.schema.definitions.compartment("Patient")) | {"Patient"}
+        return frozenset({"Patient", *self.schema.definitions.compartment("Patient"), *BESIDE})
 
     async def understood(
         self, level: str, arguments: Arguments, session: Session, request: Request
@@ -161,6 +167,8 @@ class Exports:
                 return [TRUE]
             some = range(0, len(cohort), TOGETHER)
             return [IdIn(tuple(cohort[start : start + TOGETHER])) for start in some]
+        if type_ in BESIDE:
+            return self._about(type_, cohort)
         params = self.schema.of(type_).patient
         if cohort is None:
             return [Not(EachPatient({}, FALSE, params))]
@@ -169,6 +177,16 @@ class Exports:
         if len(cohort) <= FEW:
             return [InPatient(tuple(cohort))]
         return [Not(EachPatient(dict.fromkeys(cohort, FALSE), TRUE, params))]
+
+    def _about(self, type_: str, cohort: Sequence[str] | None) -> list[Predicate]:
+        """Of a type outside of the compartment, what names one of the patients."""
+        index = self.schema.of(type_).parameters[BESIDE[type_]].index
+        if cohort is None:
+            return [Present(index, "reference", ("Patient",))]
+        return [
+            Any(tuple(ReferenceIs(index, "Patient", id_) for id_ in cohort[start : start + FEW]))
+            for start in range(0, len(cohort), FEW)
+        ]
 
 
 @dataclass(slots=True)

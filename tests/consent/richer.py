@@ -146,7 +146,7 @@ def _composition(*, masked: bool) -> Json:
             {
                 "title": "Letters",
                 "code": coded(LOINC, "34117-2"),
-                "entry": [to("DocumentReference/h3"), to("Observation/v3")],
+                "entry": [to("DocumentReference/h3")],
             }
         )
     return {

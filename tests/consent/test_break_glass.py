@@ -235,6 +235,9 @@ def test_l64_it_is_reviewed(server: Server) -> None:
     assert server.get("Patient/p1", **options).status_code in (403, 404)
     event = server.get("AuditEvent?purpose=BTG&patient=p1", **options).json()
     assert event["total"] >= 1
+    said = [e["resource"].get("outcomeDesc") for e in event["entry"]]
+    assert f"permit: break-glass: {WHY['x-break-glass-reason']}" in said
+    assert "Consent/c1/_history/1" in str(event)
 
 
 def test_l64_a_patient_who_is_not_there(server: Server) -> None:

@@ -96,6 +96,8 @@ def test_rows_document_themselves() -> None:
 
 WRONG = {
     "boolean": ("yes", "1", "True", ""),
+    "Literal": ("", "Patient", "patient/1", "https://x/Patient/1", "Patient/a_b", "Patient/1/2"),
+    "id": ("", "a b", "a_b", "x" * 65),
     "code": ("", " a", "a  b", "a\tb"),
     "string": ("", " ", "a\x00"),
     "uri": ("", "a b"),
@@ -110,6 +112,8 @@ WRONG = {
 }
 RIGHT = {
     "boolean": "true",
+    "Literal": "Patient/a-1",
+    "id": "a-1.B",
     "code": "a b",
     "string": " a b",
     "uri": "urn:x",

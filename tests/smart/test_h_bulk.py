@@ -217,6 +217,24 @@ def test_h08_the_members_and_what_is_theirs(bulk: Server) -> None:
     assert exported(bulk, "$export") == whole
 
 
+def device(id_: str, patient: str) -> Json:
+    named = {"patient": {"reference": f"Patient/{patient}"}} if patient else {}
+    return {"resourceType": "Device", "id": id_, **named}
+
+
+def test_h08_devices_that_name_their_patient(bulk: Server) -> None:
+    put(bulk, device("da", "a"), device("dc", "c"), device("d", ""))
+    since = manifest(bulk, started(kicked(bulk)))["transactionTime"]
+    assert exported(bulk, "Group/g/$export?_type=Device") == {"Device/da"}
+    assert exported(bulk, "Patient/$export?_type=Device") == {"Device/da", "Device/dc"}
+    assert len(exported(bulk, "$export?_type=Device")) == 3
+    headers = bulk.bearer("system/*.cruds")
+    for id_ in ("da", "dc", "d"):
+        assert bulk.delete(f"Device/{id_}", headers=headers).status_code == 204
+    made = manifest(bulk, started(kicked(bulk, f"Group/g/$export?_since={since}&_type=Device")))
+    assert gone(bulk, made) == {"Device/da"}
+
+
 def test_h08_many_members(bulk: Server) -> None:
     put(bulk, group("a", "b", *(f"absent-{n}" for n in range(1200))))
     assert exported(bulk, "Group/g/$export") == {
@@ -329,7 +347,14 @@ def test_h13_scopes(bulk: Server) -> None:
     refused = bulk.get("Group/g/$export?_type=Observation", headers=headers)
     assert refused.status_code == 403 and issue(refused)
     few = bulk.bearer("system/Patient.rs")
-    assert bulk.get("Group/g/$export", headers=ASYNC | few).status_code == 403
+    answer = bulk.get("Group/g/$export", headers=ASYNC | few)
+    made = manifest(bulk, started(answer), "system/Patient.rs")
+    assert {o["type"] for o in made["output"]} == {"Patient"}
+    for narrow in ("system/Observation.rs", "system/Patient.rs?gender=female", "system/Patient.r"):
+        answer = bulk.get("Group/g/$export", headers=ASYNC | bulk.bearer(narrow))
+        assert answer.status_code == 403 and issue(answer)
+    hidden = ASYNC | bulk.bearer("system/Patient.rs system/Group.rs?code=none")
+    assert bulk.get("Group/g/$export", headers=hidden).status_code == 404
     assert bulk.get(url, headers=few).status_code == 404
 
 
@@ -435,7 +460,8 @@ def consent(patient: str, type_: str) -> Json:
 
 
 def test_l29_who_refuses_is_not_there(bulk: Server) -> None:
-    put(bulk, consent("a", "deny"), consent("b", "permit"))
+    put(bulk, consent("a", "deny"), consent("b", "permit"), device("da", "a"), device("d", ""))
+    assert exported(bulk, "$export?_type=Device", **RESEARCH) == {"Device/d"}
     expected = {"Patient/b", "Observation/b1", "Observation/b2"}
     made = manifest(bulk, started(kicked(bulk, **RESEARCH)))
     assert ids(bulk, made) == expected and "error" in made and made["error"] == []

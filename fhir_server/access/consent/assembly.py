@@ -17,14 +17,16 @@ from fhir_server.store.base import Store
 
 @dataclass(frozen=True, slots=True)
 class Patients:
-    """Their consents, and how resources are tied to them."""
+    """Their consents, and how resources are tied to them. ``scopes``: compiles the parameter by
+    which a type names a patient."""
 
     source: PolicySource
     ties: Ties
+    scopes: CompileFilter
 
 
 def patients(store: Store, schema: SearchSchema, here: Here, scopes: CompileFilter) -> Patients:
-    """Of a store. ``scopes``: compiles the parameter by which a type names a patient."""
+    """Of a store."""
     compartment = schema.definitions.compartment("Patient")
 
     def params(type_: str) -> tuple[str, ...] | None:
@@ -33,8 +35,12 @@ def patients(store: Store, schema: SearchSchema, here: Here, scopes: CompileFilt
     def named(type_: str, patient: str) -> Predicate:
         return scopes(type_, ((ABOUT[type_][0], f"Patient/{patient}"),))
 
+    def unnamed(type_: str) -> Predicate:
+        return scopes(type_, ((f"{ABOUT[type_][0]}:missing", "true"),))
+
     @cache
     def masks(type_: str) -> frozenset[str]:
         return maskable(schema, type_)
 
-    return Patients(PolicySource(store, schema, here), Ties(params, named, masks))
+    ties = Ties(params, named, masks, unnamed)
+    return Patients(PolicySource(store, schema, here), ties, scopes)

@@ -24,11 +24,13 @@ who audits the trail."""
 class Ties:
     """How the resources of a type are tied to patients. ``params``: the indexes that put them into
     the compartment; None for a type without one. ``named``: (type, patient) -> what names the
-    patient outside of it (``roles.ABOUT``). ``maskable``: of a type (``consent/maskable``)."""
+    patient outside of it (``roles.ABOUT``); ``unnamed``: type -> what names nobody. ``maskable``:
+    of a type (``consent/maskable``)."""
 
     params: Callable[[str], tuple[str, ...] | None]
     named: Callable[[str, str], Predicate]
     maskable: Callable[[str], frozenset[str]]
+    unnamed: Callable[[str], Predicate]
 
 
 class ConsentPolicy:
@@ -129,7 +131,10 @@ class ConsentPolicy:
         return every(self._beside(compiler, type_)) if type_ in ABOUT else TRUE
 
     def _beside(self, compiler: Compiler, type_: str) -> Iterator[Predicate]:
-        """Of a type outside of the compartment: for each patient whom a resource may name."""
+        """Of a type outside of the compartment: for each patient whom a resource may name. A
+        system, which reaches nobody in particular, has what names nobody."""
+        if self._inner.whole:
+            yield self._ties.unnamed(type_)
         by: dict[Predicate, list[Predicate]] = {}
         for patient in self._reached:
             names = self._ties.named(type_, patient)

@@ -33,7 +33,7 @@ class Relating:
 
     def over(self, named: Mapping[Key, frozenset[Key]]) -> Relating:
         """The same, knowing more instances."""
-        return Relating(self._schema, named)
+        return Relating(self._schema, {**self._named, **named})
 
     def authors(self, type_: str, author: str) -> tuple[str, ...]:
         """Indexes of ``type_`` whose reference to an ``author`` names who made it."""

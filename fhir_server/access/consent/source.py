@@ -64,6 +64,11 @@ class PolicySource:
         self._moments: list[int] = []
         self._names: dict[str, frozenset[str]] = {}
 
+    @property
+    def implicit(self) -> Implicit:
+        """What holds for patients who have recorded nothing."""
+        return self.here.implicit
+
     async def rules(self, epoch: int) -> Rules:
         """What holds under this epoch, or a newer one."""
         if epoch > self._epoch:
@@ -73,6 +78,21 @@ class PolicySource:
                     self._names.clear()
                     self._epoch = epoch
         return self._rules
+
+    async def drafted(self, rules: Rules, draft: Json) -> Rules:
+        """As if a Consent were recorded, in place of one with its id; what is not in force, or
+        about nobody, changes nothing."""
+        consent = consent_of(draft, 0, self.here.zone, self.here.base)
+        if consent is None:
+            return rules
+        held = rules.consents.get(consent.patient, ())
+        kept = tuple(one for one in held if one.id != consent.id)
+        named = {}
+        for key in related(consent.root):
+            [stored] = await self._store.current([key])
+            named[key] = self._references(stored)
+        by = {**rules.consents, consent.patient: (*kept, consent)}
+        return Rules(by, rules.relating.over(named), rules.implicit)
 
     def until(self, now: int) -> int:
         """When the next rule of anybody begins or ends to hold; microseconds."""
@@ -162,6 +182,8 @@ class PolicySource:
         if not person:
             return frozenset()
         found = {person}
+        if person.startswith("Organization/"):
+            found |= await self._organizations({"reference": person})
         if person.startswith("Practitioner/"):
             for role in await self._referring("PractitionerRole", "practitioner", {person}):
                 if role.get("active") is not False:
