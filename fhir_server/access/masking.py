@@ -36,7 +36,9 @@ MASKED: Final = {
 
 _NAMES: Final = re.compile(rb"([A-Z][A-Za-z]{2,40})/([A-Za-z0-9\-.]{1,64})")
 WHOLE: Final = frozenset({"Composition.section"})
-"""What goes whole where anything in it is hidden: it tells in words what it lists."""
+"""What tells in words what it lists: where anything in it is hidden, only the rest of the list is
+left, and nothing if there is none."""
+_LISTING: Final = frozenset({"id", "entry", "section", "mode", "orderedBy"})
 _CARRIERS: Final = frozenset({"Bundle.entry"})
 """What carries a resource goes with it."""
 _UNTRUE: Final = frozenset({"Bundle.signature", "Provenance.signature", "Group.quantity"})
@@ -225,14 +227,20 @@ class Strip:
         touched, self._touched = self._touched, self._touched or before
         if not touched:
             return node
-        if not found or path in WHOLE or (path in _CARRIERS and len(found) < len(node)):
+        if not found or (path in _CARRIERS and len(found) < len(node)):
             return None
-        return found
+        return _wordless(found) if path in WHOLE else found
 
     def _loose(self, node: Json) -> Json | None:
         """Of what the definitions do not know, an object without the members that go."""
         pairs = {name: self._value(child, "") for name, child in node.items()}
         return {name: left for name, left in pairs.items() if left is not None}
+
+
+def _wordless(section: Json) -> Json | None:
+    """What is left of a section without title, code and text; None if it lists nothing more."""
+    kept = {name: child for name, child in section.items() if name in _LISTING}
+    return kept if kept.keys() & {"entry", "section"} else None
 
 
 def _same(one: Any, other: Any) -> bool:

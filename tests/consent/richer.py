@@ -141,7 +141,15 @@ def more_visible(*, masked: bool) -> Iterable[Json]:
 
 def _composition(*, masked: bool) -> Json:
     sections: list[Json] = [{"title": "Laboratory", "entry": [to("Observation/v2")]}]
-    if not masked:
+    if masked:
+        sections.append({"entry": [to("Observation/v3")]})
+    else:
+        sections.append(
+            {
+                "title": "Mixed",
+                "entry": [to("Observation/h1"), to("Observation/v3")],
+            }
+        )
         sections.append(
             {
                 "title": "Letters",
