@@ -32,7 +32,9 @@ def copy(from_: From, to: To, from_blobs: FromBlobs = "", to_blobs: ToBlobs = ""
     """
     urls = _url("--from", from_), _url("--to", to)
     places = _place("--from-blobs", from_blobs, urls[0]), _place("--to-blobs", to_blobs, urls[1])
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    hidden = not console.is_terminal
+    with Progress(console=console, transient=True, disable=hidden) as progress:
         try:
             moved = asyncio.run(_copied(urls, places, progress))
         except MoveError as error:
