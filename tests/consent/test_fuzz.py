@@ -69,11 +69,6 @@ MUTANTS: dict[str, tuple[types.ModuleType, str, str]] = {
         'source=restrict_scan(include.source, policy, "r")',
         "source=include.source",
     ),
-    "composite": (
-        restrict,
-        "Composite(param, tuple(restrict_predicate(p, policy, type_) for p in parts))",
-        "predicate",
-    ),
     "reference leaf": (restrict, "return _reference(predicate, policy)", "return predicate"),
     "present leaf": (restrict, "return _present(predicate, policy)", "return predicate"),
     "inside of a chain": (
@@ -107,8 +102,8 @@ MUTANTS: dict[str, tuple[types.ModuleType, str, str]] = {
     "binaries for all": (contents, "return target in new or await", "return True or await"),
     "existence not narrowed": (
         consenting,
-        'return self._narrowed(self._inner.exists(type_), "r", type_)',
-        "return self._inner.exists(type_)",
+        'found = self._narrowed(self._inner.exists(type_), "r", type_)',
+        "found = self._inner.exists(type_)",
     ),
     "inside not narrowed": (consenting, 'return self._narrowed(TRUE, "r", type_)', "return TRUE"),
     "outside of the compartment": (
