@@ -200,7 +200,7 @@ def test_hostile_bodies_cost_little_more_than_good_ones(name: str) -> None:
     """About half a second for 10 MB; the bound is a ratio, so that a busy machine passes."""
     body = HOSTILE[name]
     assert len(body) <= 10_000_000
-    assert min(_cost(body), _cost(body)) < 40 * _unit()
+    assert min(_cost(body), _cost(body)) < 60 * _unit()
 
 
 def _unit() -> float:
