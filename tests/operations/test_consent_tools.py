@@ -401,7 +401,7 @@ def test_what_cannot_be_is_refused(ward: Ward, name: str) -> None:
     [
         "",
         "actor=x",
-        "actor=Practitioner/d&purpose=XXX",
+        "actor=Practitioner/d&purpose=NOTHING",
         "actor=Practitioner/d&purpose=BTG",
         "actor=Practitioner/d&count=1001",
         "actor=Practitioner/d&language=xx",
