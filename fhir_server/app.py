@@ -95,11 +95,11 @@ from fhir_server.store.erase_log import EraseLog
 from fhir_server.store.opening import data_folder, open_blobs, open_store
 from fhir_server.store.opening import sole_server as sole_server
 from fhir_server.validation.validate import Validator
-from operations.anonymize import ROW as anonymize
 from operations.audit import audit_operations
 from operations.bulk.delivery import Delivery
 from operations.bulk.walking import EXPORT, export_body
 from operations.consents import consent_operations
+from operations.deidentification import deidentification, deidentification_operations
 from operations.export import export_operations
 from operations.expunge import Expunge, expunge_operation
 from operations.matching.person import patient_keys
@@ -209,7 +209,7 @@ def operations(domain: Domain, runtime: Runtime, queue: Queue) -> Operations:
     return Operations(
         (
             predict_operation(models, indexes, domain.system_session("models")),
-            anonymize,
+            *deidentification_operations(deidentification(domain.settings)),
             *record_operations(searchsets(domain.searching), domain.base),
             *meta_operations(types),
             *audit_operations(domain.searching.zone),
