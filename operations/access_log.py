@@ -216,8 +216,7 @@ class Access:
                 parts.append({"name": name, "valueString": value})
         reference = {"reference": f"{AUDIT}/{self._event['id']}"}
         parts.append({"name": "event", "valueReference": reference})
-        for consent in self._consents:
-            parts.append({"name": "consent", "valueReference": {"reference": consent}})
+        parts += ({"name": "consent", "valueReference": {"reference": c}} for c in self._consents)
         return {"name": "entry", "part": parts}
 
 
