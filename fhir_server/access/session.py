@@ -14,7 +14,7 @@ from fhir_server.access.audit.entry import Entry, Recording
 from fhir_server.access.audit.joined import Joining, concerns, traced
 from fhir_server.access.audit.narrowing import Narrow
 from fhir_server.access.audit.writes import WriteRecord
-from fhir_server.access.ceremony import ceremony
+from fhir_server.access.ceremony import attesting, ceremony
 from fhir_server.access.consent.codes import BREAK_GLASS
 from fhir_server.access.consent.epoch import marks
 from fhir_server.access.consent.policy import ConsentPolicy
@@ -73,6 +73,11 @@ class Session:
         Provenance. Forbidden or NotFound for whom it is not."""
         policy = ceremony(self.principal, self.policy, patient)
         return Session(self._engine, self.principal, policy, self._recording)
+
+    def attesting(self) -> Session:
+        """The same, by which the server records the Provenance of what it writes; a Provenance
+        of the client's own is never written with it."""
+        return Session(self._engine, self.principal, attesting(self.policy), self._recording)
 
     @property
     def at_once(self) -> bool:
