@@ -177,12 +177,13 @@ def operations(domain: Domain, runtime: Runtime, queue: Queue) -> Operations:
     def indexes(type_: str, code: str) -> tuple[str, ...]:
         return domain.searching.schema.of(type_).parameters[code].indexes
 
-    types, exported = domain.definitions.resource_types, exports(domain.searching)
+    types, deid = domain.definitions.resource_types, deidentification(domain.settings)
+    exported = exports(domain.searching, deid)
     preview = Previewing(domain.engine, domain.patients, domain.identities.people.behind)
     return Operations(
         (
             *model_operations(models, indexes, domain.system_session("models")),
-            *deidentification_operations(deidentification(domain.settings)),
+            *deidentification_operations(deid, exported, queue),
             *record_operations(searchsets(domain.searching), domain.base),
             *meta_operations(types),
             *audit_operations(domain.searching.zone),

@@ -23,6 +23,7 @@ from fhir_server.jobs.request import replay
 from fhir_server.jobs.runner import Runner
 from operations.bulk.delivery import Delivery
 from operations.bulk.walking import EXPORT, export_body
+from operations.deidentification import deidentification
 from operations.registry import Operations
 from operations.reindex import KIND as REINDEX
 from operations.reindex import reindex_body
@@ -60,7 +61,7 @@ def fhir_base(
     async def reopen(job: Job) -> Session:
         return await gate.reopen(job.grant, job.purpose)
 
-    exported = exports(face.searching)
+    exported = exports(face.searching, deidentification(settings))
     tables = views(exported, queue)
     delivery = Delivery(exported, queue.files, gate.reopen, tokens=not open_)
     pattern = AsyncPattern(queue, reopen, {EXPORT: delivery, **tables.shown(gate.reopen)})
