@@ -213,3 +213,15 @@ def test_a_clinic_that_reads_its_trail_is_in_it(clinic: Clinic) -> None:
     assert found["total"] == 1
     event = found["entry"][0]["resource"]
     assert event["agent"][0]["who"]["identifier"]["value"] == "auditor"
+
+
+def test_a_server_says_that_it_starts_and_stops(tmp_path: Path) -> None:
+    """Each process of it, by who runs it (DICOM 110100 with 110120 and 110121)."""
+    for _ in range(2):
+        with served("sqlite", tmp_path, open_=False) as server:
+            [latest, *before] = events(server, "subtype=110120&type=110100")
+    lives = [line for line in entries(tmp_path) if line.get("interaction", "").startswith("server")]
+    assert [line["interaction"] for line in lives] == ["server-start", "server-stop"] * 2
+    assert len(before) == 1 and subtypes(latest) == ["110120", "server-start"]
+    assert latest["agent"][-1]["who"]["identifier"]["value"].startswith("os:")
+    assert str(os.getpid()) in latest["entity"][0]["name"]
