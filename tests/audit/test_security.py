@@ -154,6 +154,8 @@ def test_commands(tmp_path: Path) -> None:
     token = run(data, "token", "--user", "ann", "--patient", "p").strip()
     run(data, "backup", str(tmp_path / "b.tar"))
     run(data, "user", "list")
+    run(data, "reindex", "Patient")
+    run(data, "keys", "rotate")
     run(data, "expunge", "Patient/p", "--everything")
     lines = [line for line in entries(data) if line["n"]]
     assert [line["interaction"] for line in lines] == [
@@ -163,6 +165,8 @@ def test_commands(tmp_path: Path) -> None:
         "admin",
         "command-token",
         "command-backup",
+        "command-reindex",
+        "command-keys",
         "command-expunge",
     ]
     assert all(line["status"] == 200 for line in lines)
@@ -172,8 +176,9 @@ def test_commands(tmp_path: Path) -> None:
         lines[2]["target"],
         "client/x",
     ]
-    assert lines[2]["patients"] == lines[4]["patients"] == lines[6]["patients"] == ["p"]
-    assert lines[6]["what"] == "Patient/p"
+    assert [line["target"] for line in lines[6:8]] == ["Patient", "rotate"]
+    assert lines[2]["patients"] == lines[4]["patients"] == lines[-1]["patients"] == ["p"]
+    assert lines[-1]["what"] == "Patient/p"
     whole = str(lines)
     assert token not in whole and secret not in whole and "Kovalenko" not in whole
     assert "ok " in run(data, "audit", "verify")

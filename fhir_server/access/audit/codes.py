@@ -147,6 +147,7 @@ ACTS: Final[dict[str, Act]] = {
     "command": Act(ACTIVITY),
     "command-token": Act(AUTHENTICATION, TOKEN_REQUEST),
     "command-expunge": Act(RECORD, DESTROY, "D"),
+    "command-keys": Act(ALERT, SECURITY_CONFIGURED, "U"),
     "command-backup": Act(EXPORT),
     "command-copy": Act(EXPORT),
     "command-restore": Act(IMPORT, action="C"),
