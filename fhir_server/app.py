@@ -368,7 +368,7 @@ async def serving(
             domain = replace(domain, engine=engine, identities=identities)
             queue = job_queue(domain, folder / "jobs")
             rows = operations(domain, runtime, queue)
-            rates = rates_of(domain.settings)
+            rates = rates_of(domain.settings, folder)
             face, runner = fhir_base(domain, rows, metrics, queue, audit, rates)
             faces: dict[bytes, Asgi] = {b"fhir": face}
             if not open_:
