@@ -106,7 +106,7 @@ from operations.matching.person import patient_keys
 from operations.meta import meta_operations
 from operations.models.registry import SHIPPED, Registry
 from operations.models.runtime import Runtime
-from operations.predict import predict_operation
+from operations.predictions import model_operations
 from operations.record import record_operations
 from operations.registry import Operations, definition
 from operations.reindex import KIND as REINDEX
@@ -208,7 +208,7 @@ def operations(domain: Domain, runtime: Runtime, queue: Queue) -> Operations:
     preview = Previewing(domain.engine, domain.patients, domain.identities.people.behind)
     return Operations(
         (
-            predict_operation(models, indexes, domain.system_session("models")),
+            *model_operations(models, indexes, domain.system_session("models")),
             anonymize,
             *record_operations(searchsets(domain.searching), domain.base),
             *meta_operations(types),
