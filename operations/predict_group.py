@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from fhir_server.access.gate import OPEN
 from fhir_server.access.session import Session
 from fhir_server.formats.json import dumps, loads
 from fhir_server.jobs.context import Body, JobContext
@@ -202,7 +203,6 @@ class GroupDelivery:
     """What the owner is shown; Gone once patients have decided otherwise about the owner."""
 
     files: JobFiles
-    tokens: bool
 
     async def manifest(self, job: Job, session: Session) -> Json:
         require_unchanged(job, session)
@@ -213,7 +213,7 @@ class GroupDelivery:
         return {
             "transactionTime": job.request["now"],
             "request": job.request["url"],
-            "requiresAccessToken": self.tokens,
+            "requiresAccessToken": session.principal is not OPEN,
             "output": listed["Bundle"],
             "error": listed["OperationOutcome"],
         }

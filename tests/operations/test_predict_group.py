@@ -90,7 +90,7 @@ class Ward:
         """The manifest, and the lines of all files."""
         Road.runner.run(self.parts.body()(context))
         job: Job = context.settled(context.job)
-        delivery = GroupDelivery(self.queue.files, tokens=True)
+        delivery = GroupDelivery(self.queue.files)
         manifest = Road.runner.run(delivery.manifest(job, self.world.session))
 
         async def lines() -> list[dict[str, Any]]:
@@ -170,7 +170,7 @@ def test_once_patients_decide_otherwise_it_is_gone(tmp_path: Path) -> None:
     Road.runner.run(ward.parts.body()(context))
     job = context.settled(context.job)
     job.request["stamp"] = "other"
-    delivery = GroupDelivery(ward.queue.files, tokens=True)
+    delivery = GroupDelivery(ward.queue.files)
     with pytest.raises(Gone):
         Road.runner.run(delivery.manifest(job, ward.world.session))
     with pytest.raises(Gone):
