@@ -10,11 +10,12 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
 
+from fhir_server.access.audit.crossing import Crossing, crosses
 from fhir_server.access.audit.entry import Entry, Recording
 from fhir_server.access.audit.joined import Joining, concerns, traced
 from fhir_server.access.audit.narrowing import Narrow
 from fhir_server.access.audit.writes import WriteRecord
-from fhir_server.access.ceremony import ceremony
+from fhir_server.access.ceremony import attesting, ceremony
 from fhir_server.access.consent.codes import BREAK_GLASS
 from fhir_server.access.consent.epoch import marks
 from fhir_server.access.consent.policy import ConsentPolicy
@@ -24,6 +25,7 @@ from fhir_server.access.contents import (
     in_bundle,
     needed,
 )
+from fhir_server.access.denied import unseen
 from fhir_server.access.drafts import Draft, Written
 from fhir_server.access.engine import Engine, is_large
 from fhir_server.access.erasing import Erasing
@@ -36,7 +38,7 @@ from fhir_server.access.principal import Principal
 from fhir_server.access.restrict import restrict, restrict_scan
 from fhir_server.access.roles import AUDIT
 from fhir_server.access.shown import as_shown
-from fhir_server.access.versions import VersionFilter, living, sees, tombstone
+from fhir_server.access.versions import VersionFilter, living, sees, trace_of
 from fhir_server.access.writing import Writing
 from fhir_server.model.exchange import Json
 from fhir_server.model.problem import Forbidden, Gone, NotFound
@@ -73,6 +75,11 @@ class Session:
         policy = ceremony(self.principal, self.policy, patient)
         return Session(self._engine, self.principal, policy, self._recording)
 
+    def attesting(self) -> Session:
+        """The same, by which the server records the Provenance of what it writes; a Provenance
+        of the client's own is never written with it."""
+        return Session(self._engine, self.principal, attesting(self.policy), self._recording)
+
     @property
     def at_once(self) -> bool:
         """Is nothing of it left to a job, because what permits it ends soon?"""
@@ -100,11 +107,12 @@ class Session:
         current = await living(self._engine, self.policy, "r", key)
         if current is not None:
             return await self._shown(current)
-        latest = await tombstone(self._engine, self.policy, "r", key)
+        latest, hidden = await trace_of(self._engine, self.policy, "r", key)
         if latest is not None:
             raise Gone(f"{key} was deleted", headers={"ETag": latest.etag})
         if (event := await self._traced(key)) is not None:
             return event
+        self._unseen(hidden)
         raise NotFound(f"{key} is not known")
 
     async def vread(self, key: Key, version: int) -> Stored:
@@ -114,6 +122,7 @@ class Session:
         await self._require_known(key)
         stored = await self._engine.store.version(key, version)
         if stored is None or not (stored.deleted or await self._sees(stored)):
+            self._unseen(stored)
             raise NotFound(f"{key} has no version {version}")
         if stored.deleted:
             raise Gone(f"{key} was deleted in version {version}", headers={"ETag": stored.etag})
@@ -169,7 +178,7 @@ class Session:
         restricted = restrict(search, self.policy)
         if trace is not None:
             trace.search = restricted
-        page = await self._page(restricted, trace)
+        page = await self._page(search, restricted, trace)
         if not self.policy.whole:
             masked = await Masking(self._engine, self.policy).masked(
                 [*page.matches, *page.included]
@@ -182,11 +191,19 @@ class Session:
             page = replace(page, included=[in_bundle(added) for added in page.included])
         return page
 
-    async def _page(self, restricted: Search, trace: Trace | None) -> Page:
+    async def _page(self, asked: Search, restricted: Search, trace: Trace | None) -> Page:
         trail = self._engine.trail
-        if trail is None or not concerns(restricted):
+        if trail is None:
             return await self._engine.store.run(restricted, trace)
-        return await Joining(self._engine, trail, self.policy).run(restricted, trace)
+        crossing = None
+        if crosses(asked):
+            crossing = Crossing(self._engine, trail, self.policy, restricted.as_of)
+            restricted = await crossing.resolved(restricted)
+        if concerns(restricted):
+            page = await Joining(self._engine, trail, self.policy).run(restricted, trace)
+        else:
+            page = await self._engine.store.run(restricted, trace)
+        return page if crossing is None else await crossing.added(restricted, page)
 
     async def _traced(self, key: Key) -> Stored | None:
         """An event of the audit trail, which is no resource of the store."""
@@ -233,6 +250,9 @@ class Session:
         self.allow("s", scan.type)
         scan = await as_shown(self._engine, self.policy, scan)
         restricted = restrict_scan(scan, self.policy, "s")
+        trail = self._engine.trail
+        if trail is not None and crosses(Search((scan,))):
+            restricted = await Crossing(self._engine, trail, self.policy, None).scan(restricted)
         page = await self._engine.store.run(Search((restricted,), count=most, total="none"))
         return Guard(restricted, tuple(match.key.id for match in page.matches))
 
@@ -312,8 +332,14 @@ class Session:
         """NotFound unless the resource, or its last living version, is visible."""
         self.allow("r", key.type)
         about = self._engine, self.policy, "r", key
-        if await living(*about) is None and await tombstone(*about) is None:
-            raise NotFound(f"{key} is not known")
+        if await living(*about) is None:
+            latest, hidden = await trace_of(*about)
+            if latest is None:
+                self._unseen(hidden)
+                raise NotFound(f"{key} is not known")
+
+    def _unseen(self, stored: Stored | None) -> None:
+        unseen(self._recording, self._engine, self.policy, "r", stored)
 
     async def _sees(self, stored: Stored) -> bool:
         return await sees(self._engine, self.policy, "r", stored)

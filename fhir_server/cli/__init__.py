@@ -10,6 +10,7 @@ from fhir_server.cli.audit import audit
 from fhir_server.cli.backup import backup
 from fhir_server.cli.client import client
 from fhir_server.cli.copy import copy
+from fhir_server.cli.deid import deid
 from fhir_server.cli.demo import demo
 from fhir_server.cli.doctor import doctor
 from fhir_server.cli.expunge import expunge
@@ -26,7 +27,14 @@ from fhir_server.config import SettingsError
 from fhir_server.model.problem import Problem
 
 COMMANDS = (serve, token, load, reindex, search, doctor, backup, restore, copy, expunge, demo)
-GROUPS = {"user": user, "client": client, "relation": relation, "keys": keys, "audit": audit}
+GROUPS = {
+    "user": user,
+    "client": client,
+    "relation": relation,
+    "keys": keys,
+    "audit": audit,
+    "deid": deid,
+}
 
 app = typer.Typer(
     name="vehr",
