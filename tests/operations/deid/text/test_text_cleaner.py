@@ -113,7 +113,8 @@ async def test_attachments_of_text(cleaner, charset):
 
 
 async def test_attachments_of_html(cleaner):
-    source = "<html><head><title>x</title><script>Шевченко</script></head><body><p>Шевченку<br>так</body>"
+    head = "<head><title>x</title><script>Шевченко</script></head>"
+    source = f"<html>{head}<body><p>Шевченку<br>так</body>"
     resource = attached("text/html", source)
     cleaning = await prepared(cleaner, resource)
     clean = cleaning.attachment(resource["content"][0]["attachment"])
