@@ -40,6 +40,7 @@ from fhir_server.http.bodies import Bodies
 from fhir_server.http.dispatch import Base, FhirBase
 from fhir_server.http.front import Front
 from fhir_server.http.middleware import Edge, edge_rules
+from fhir_server.http.models import ModelFace
 from fhir_server.http.openapi import OpenApi
 from fhir_server.http.openapi_auth import SCHEMES, auth_paths
 from fhir_server.http.pages import Metrics, pages
@@ -104,8 +105,8 @@ from operations.export import export_operations
 from operations.expunge import Expunge, expunge_operation
 from operations.matching.person import patient_keys
 from operations.meta import meta_operations
-from operations.models.registry import SHIPPED, Registry
-from operations.models.runtime import Runtime
+from operations.model_registry import registry_operations
+from operations.models.assembly import Models, models_of
 from operations.predict import predict_operation
 from operations.record import record_operations
 from operations.registry import Operations, definition
@@ -196,10 +197,8 @@ async def assemble(settings: Settings, store: Store) -> Domain:
     return Domain(settings, store, engine, searching, identities, decide)
 
 
-def operations(domain: Domain, runtime: Runtime, queue: Queue) -> Operations:
+def operations(domain: Domain, models: Models, queue: Queue) -> Operations:
     """The operations of this server."""
-    further = domain.settings.models
-    models = Registry.of(runtime, (SHIPPED, further) if further else (SHIPPED,))
 
     def indexes(type_: str, code: str) -> tuple[str, ...]:
         return domain.searching.schema.of(type_).parameters[code].indexes
@@ -208,7 +207,8 @@ def operations(domain: Domain, runtime: Runtime, queue: Queue) -> Operations:
     preview = Previewing(domain.engine, domain.patients, domain.identities.people.behind)
     return Operations(
         (
-            predict_operation(models, indexes, domain.system_session("models")),
+            predict_operation(models.registry, indexes, models.own),
+            *registry_operations(models.administration),
             anonymize,
             *record_operations(searchsets(domain.searching), domain.base),
             *meta_operations(types),
@@ -352,7 +352,7 @@ async def serving(
     domain: Domain, *, open_: bool = False, leaving: Callable[[], bool] = lambda: False
 ) -> AsyncIterator[Asgi]:
     """The whole server over a domain. ``leaving``: was it told to stop?"""
-    metrics, runtime = Metrics(), Runtime()
+    metrics = Metrics()
 
     async def ready() -> bool:
         await domain.store.position()
@@ -367,10 +367,11 @@ async def serving(
             identities = replace(domain.identities, log=log)
             domain = replace(domain, engine=engine, identities=identities)
             queue = job_queue(domain, folder / "jobs")
-            rows = operations(domain, runtime, queue)
+            models = models_of(domain.settings, domain.engine)
+            rows = operations(domain, models, queue)
             rates = rates_of(domain.settings)
             face, runner = fhir_base(domain, rows, metrics, queue, audit, rates)
-            faces: dict[bytes, Asgi] = {b"fhir": face}
+            faces: dict[bytes, Asgi] = {b"fhir": face, b"models": ModelFace(face, FHIR)}
             if not open_:
                 faces[b"auth"] = auth_site(domain, rates)
             url, trouble = domain.settings.base_url, either(domain.store.trouble, audit)
@@ -393,4 +394,4 @@ async def serving(
             finally:
                 sweeping.cancel()
                 await runner.drain()
-                await runtime.close()
+                await models.close()

@@ -32,8 +32,9 @@ from .models.inference import Inference, Question, infer, needed
 from .models.kinds import Gap
 from .models.overrides import resolve
 from .models.package import ModelPackage
+from .models.publishing import device, publish
 from .models.record import BundleRecord, Item, RecordReader
-from .models.registry import Registry, device, publish
+from .models.registry import Registry
 from .models.session_record import IndexNames, SessionRecord
 from .parameters import Arguments, Parameter, Value
 from .registry import Invocation, Operation
@@ -169,6 +170,7 @@ class Prediction:
 
     async def _packages(self) -> list[ModelPackage]:
         """Those asked for, each once."""
+        await self.models.refresh()
         names = self.arguments.all("model") or self.models.names()
         found = [await self._tried(self.models.champion(name), len(names)) for name in names]
         return list({package.id: package for package in found if package}.values())

@@ -15,6 +15,7 @@ from fhir_server.cli.doctor import doctor
 from fhir_server.cli.expunge import expunge
 from fhir_server.cli.keys import keys
 from fhir_server.cli.load import load
+from fhir_server.cli.model import model
 from fhir_server.cli.reindex import reindex
 from fhir_server.cli.relation import relation
 from fhir_server.cli.restore import restore
@@ -26,7 +27,14 @@ from fhir_server.config import SettingsError
 from fhir_server.model.problem import Problem
 
 COMMANDS = (serve, token, load, reindex, search, doctor, backup, restore, copy, expunge, demo)
-GROUPS = {"user": user, "client": client, "relation": relation, "keys": keys, "audit": audit}
+GROUPS = {
+    "user": user,
+    "client": client,
+    "relation": relation,
+    "keys": keys,
+    "audit": audit,
+    "model": model,
+}
 
 app = typer.Typer(
     name="vehr",
