@@ -77,11 +77,16 @@ async def permitted(
     context = resource.get("securityContext")
     if context is None:
         return policy.whole
-    named = {"reference": context.get("reference")}
-    target = next((Key(type_, id_) for type_, id_, _ in local_references(named)), None)
+    target = context_of(resource)
     if target is None or target.type == BINARY:
         return False
     return target in new or await _readable(engine, policy, target)
+
+
+def context_of(resource: Json) -> Key | None:
+    """What stands in for a Binary when access to it is decided; None: nothing here."""
+    named = {"reference": (resource.get("securityContext") or {}).get("reference")}
+    return next((Key(type_, id_) for type_, id_, _ in local_references(named)), None)
 
 
 async def _readable(engine: Engine, policy: Policy, target: Key) -> bool:

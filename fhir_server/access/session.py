@@ -24,6 +24,7 @@ from fhir_server.access.contents import (
     in_bundle,
     needed,
 )
+from fhir_server.access.denied import unseen
 from fhir_server.access.drafts import Draft, Written
 from fhir_server.access.engine import Engine, is_large
 from fhir_server.access.erasing import Erasing
@@ -36,7 +37,7 @@ from fhir_server.access.principal import Principal
 from fhir_server.access.restrict import restrict, restrict_scan
 from fhir_server.access.roles import AUDIT
 from fhir_server.access.shown import as_shown
-from fhir_server.access.versions import VersionFilter, living, sees, tombstone
+from fhir_server.access.versions import VersionFilter, living, sees, trace_of
 from fhir_server.access.writing import Writing
 from fhir_server.model.exchange import Json
 from fhir_server.model.problem import Forbidden, Gone, NotFound
@@ -104,11 +105,12 @@ class Session:
         current = await living(self._engine, self.policy, "r", key)
         if current is not None:
             return await self._shown(current)
-        latest = await tombstone(self._engine, self.policy, "r", key)
+        latest, hidden = await trace_of(self._engine, self.policy, "r", key)
         if latest is not None:
             raise Gone(f"{key} was deleted", headers={"ETag": latest.etag})
         if (event := await self._traced(key)) is not None:
             return event
+        self._unseen(hidden)
         raise NotFound(f"{key} is not known")
 
     async def vread(self, key: Key, version: int) -> Stored:
@@ -118,6 +120,7 @@ class Session:
         await self._require_known(key)
         stored = await self._engine.store.version(key, version)
         if stored is None or not (stored.deleted or await self._sees(stored)):
+            self._unseen(stored)
             raise NotFound(f"{key} has no version {version}")
         if stored.deleted:
             raise Gone(f"{key} was deleted in version {version}", headers={"ETag": stored.etag})
@@ -316,8 +319,14 @@ class Session:
         """NotFound unless the resource, or its last living version, is visible."""
         self.allow("r", key.type)
         about = self._engine, self.policy, "r", key
-        if await living(*about) is None and await tombstone(*about) is None:
-            raise NotFound(f"{key} is not known")
+        if await living(*about) is None:
+            latest, hidden = await trace_of(*about)
+            if latest is None:
+                self._unseen(hidden)
+                raise NotFound(f"{key} is not known")
+
+    def _unseen(self, stored: Stored | None) -> None:
+        unseen(self._recording, self._engine, self.policy, "r", stored)
 
     async def _sees(self, stored: Stored) -> bool:
         return await sees(self._engine, self.policy, "r", stored)
