@@ -278,8 +278,6 @@ def test_only_signed_packages_where_keys_are_set(tmp_path: Path) -> None:
 
 
 def test_the_limits_of_workers_are_settings(server: Server) -> None:
-    settings = replace(
-        server.domain.settings, model_seconds=7, model_memory=700, model_workers=3
-    )
+    settings = replace(server.domain.settings, model_seconds=7, model_memory=700, model_workers=3)
     runtime = models_of(settings, server.domain.engine).registry.runtime
     assert (runtime.limits.seconds, runtime.limits.memory, runtime.workers) == (7, 700, 3)
