@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Collection
 from dataclasses import replace
 from typing import Final, NamedTuple
 
-from fhir_server.access.contents import apart, permitted
+from fhir_server.access.contents import apart, nowhere, permitted
 from fhir_server.access.engine import Engine
 from fhir_server.access.judging import holds
 from fhir_server.access.policy import Policy
@@ -27,6 +27,8 @@ async def living(engine: Engine, policy: Policy, letter: str, key: Key) -> Store
     if aside or policy.sees(letter, key.type) == TRUE:  # then the plan is the key alone
         [stored] = await engine.store.current([key])
         if stored is None or stored.deleted:
+            if aside:
+                await nowhere(engine, policy)
             return None
         return stored if not aside or await sees(engine, policy, letter, stored) else None
     scan = restrict_scan(Scan(key.type, IdIn((key.id,))), policy, letter)

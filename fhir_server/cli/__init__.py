@@ -10,6 +10,7 @@ from fhir_server.cli.audit import audit
 from fhir_server.cli.backup import backup
 from fhir_server.cli.client import client
 from fhir_server.cli.copy import copy
+from fhir_server.cli.deid import deid
 from fhir_server.cli.demo import demo
 from fhir_server.cli.doctor import doctor
 from fhir_server.cli.expunge import expunge
@@ -33,6 +34,7 @@ GROUPS = {
     "relation": relation,
     "keys": keys,
     "audit": audit,
+    "deid": deid,
     "model": model,
 }
 

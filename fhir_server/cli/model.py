@@ -7,6 +7,7 @@ import getpass
 import io
 import tarfile
 from collections.abc import Awaitable, Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -23,7 +24,7 @@ from operations.model_registry import all_names, status, versions_of
 from operations.models.administration import By
 from operations.models.assembly import Models, models_of
 from operations.models.evidence import Moment
-from operations.models.explaining import Line, explain
+from operations.models.explain import Explained, ModelFeatures, explain_features
 from operations.models.intake.archive import NAMES
 from operations.models.intake.signing import SIGNATURE, sign
 from operations.models.package import digests
@@ -127,7 +128,7 @@ def features(
     if type_ not in ("", "Patient"):
         raise SettingsError(f"{patient}: it is Patient/id")
 
-    async def explained(models: Models, domain: Domain) -> list[Line]:
+    async def explained(models: Models, domain: Domain) -> ModelFeatures:
         def indexes(resource: str, code: str) -> tuple[str, ...]:
             return domain.searching.schema.of(resource).parameters[code].indexes
 
@@ -135,12 +136,24 @@ def features(
         async with recorded(domain, "model-features", **about):
             reader = SessionRecord(models.own, id_, indexes)
             at = Moment.of(as_of or format_instant(domain.engine.now()))
-            return await explain(models.registry, reader, name, at)
+            return await explain_features(models.registry, reader, name, at)
 
-    for line in _with(lasting(settings_of(data)), explained):
-        value = f"{line.value} {line.unit}".strip()
-        print(f"{line.feature:<20} {value:<22} {line.source:<9} {line.date:<12}", end=" ")
-        print(" ".join((line.how, *line.resources)).strip())
+    found = _with(lasting(settings_of(data)), explained)
+    print(found.model)
+    for feature in found.features:
+        print(_line(feature))
+    for reason in found.refused:
+        print(f"refused: {reason}")
+
+
+def _line(one: Explained) -> str:
+    """A feature, its value or why there is none, and what gave it."""
+    if one.value is None:
+        return f"{one.feature:<20} {'-':<22} missing   {one.missing}"
+    shown = f"{one.value:.6g}" if isinstance(one.value, Decimal) else str(one.value)
+    words = (one.conversion, one.note, one.missing, *(s.reference for s in one.sources))
+    told = "; ".join(word for word in words if word)
+    return f"{one.feature:<20} {f'{shown} {one.unit}':<22} {one.origin:<9} {one.date:<11} {told}"
 
 
 @model.command("sign")

@@ -110,6 +110,28 @@ def test_a_denial_has_a_line_of_its_own(server: Server, method: str, url: str) -
     assert decision[2] == "Consent/c1 provision.provision[0] deny"
 
 
+WRITES = [
+    ("PUT", {"json": observation("h1", "2093-3", 1, "09")}),
+    ("DELETE", {}),
+    (
+        "PATCH",
+        {
+            "json": [{"op": "add", "path": "/status", "value": "amended"}],
+            "headers": {"content-type": "application/json-patch+json"},
+        },
+    ),
+]
+
+
+@pytest.mark.parametrize(("method", "given"), WRITES)
+def test_so_has_a_write(server: Server, method: str, given: Json) -> None:
+    before = len(lines(server))
+    by = server.bearer("user/*.cruds", user="d") | given.get("headers", {})
+    server.send(method, "Observation/h1", **given | {"headers": by})
+    _, second = lines(server)[before:]
+    assert second["decisions"][0][2] == "Consent/c1 provision.provision[0] deny"
+
+
 def test_what_was_never_there_has_none(server: Server) -> None:
     assert len(fresh(server, "GET", "Observation/u1")) == 1
 

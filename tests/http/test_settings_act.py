@@ -221,6 +221,8 @@ ACTS: dict[str, tuple[Any, Act]] = {
     ),
     "events": ("EVENTS", only_its_default),
     "models": (None, models),
+    "deid": (None, elsewhere("tests/operations/deid/test_linter.py::test_the_commands")),
+    "deid_keys": (None, elsewhere("tests/operations/deid/test_linter.py::test_the_commands")),
     "model_keys": (None, elsewhere(f"{REGISTRY}::test_only_signed_packages_where_keys_are_set")),
     "model_seconds": (7, elsewhere(f"{REGISTRY}::test_the_limits_of_workers_are_settings")),
     "model_memory": (700, elsewhere(f"{REGISTRY}::test_the_limits_of_workers_are_settings")),
