@@ -76,7 +76,7 @@ from operations.matching.person import patient_keys
 from operations.meta import meta_operations
 from operations.model_registry import registry_operations
 from operations.models.assembly import Models, models_of
-from operations.predictions import model_operations
+from operations.predictions import Predictions
 from operations.record import record_operations
 from operations.registry import Operations
 from operations.reindex import reindex_operation
@@ -170,17 +170,22 @@ async def assemble(settings: Settings, store: Store) -> Domain:
     return Domain(settings, store, engine, searching, identities, decide)
 
 
-def operations(domain: Domain, models: Models, queue: Queue) -> Operations:
-    """The operations of this server."""
+def predictions(domain: Domain, models: Models, queue: Queue) -> Predictions:
+    """What is around the models of this server."""
 
     def indexes(type_: str, code: str) -> tuple[str, ...]:
         return domain.searching.schema.of(type_).parameters[code].indexes
 
+    return Predictions(models.registry, indexes, models.own, queue)
+
+
+def operations(domain: Domain, models: Models, predicting: Predictions, queue: Queue) -> Operations:
+    """The operations of this server."""
     types, exported = domain.definitions.resource_types, exports(domain.searching)
     preview = Previewing(domain.engine, domain.patients, domain.identities.people.behind)
     return Operations(
         (
-            *model_operations(models.registry, indexes, models.own),
+            *predicting.rows(),
             *registry_operations(models.administration),
             *deidentification_operations(deidentification(domain.settings)),
             *record_operations(searchsets(domain.searching), domain.base),
@@ -192,7 +197,9 @@ def operations(domain: Domain, models: Models, queue: Queue) -> Operations:
             *views(exported, queue).operations(),
             expunge_operation(expunging(domain, queue)),
             *terminology_operations(sources(domain.searching.schema, domain.base)),
-        )
+        ),
+        predicting.work(),
+        predicting.shown(),
     )
 
 
@@ -246,7 +253,8 @@ async def serving(
             domain = replace(domain, engine=engine, identities=identities)
             queue = job_queue(domain, folder / "jobs")
             models = models_of(domain.settings, domain.engine)
-            rows = operations(domain, models, queue)
+            predicting = predictions(domain, models, queue)
+            rows = operations(domain, models, predicting, queue)
             rates = rates_of(domain.settings, folder)
             face, runner = fhir_base(domain.face, rows, metrics, queue, audit, rates)
             faces: dict[bytes, Asgi] = {b"fhir": face, b"models": ModelFace(face, FHIR)}
@@ -268,7 +276,9 @@ async def serving(
             try:
                 rules = edge_rules(domain.settings, FHIR, open_=open_)
                 known = Origins(domain.identities.records, domain.identities.clients)
-                yield Edge(front, rules, https, known.registered)
+                quiet = domain.settings.auto_predict_seconds
+                async with predicting.following(domain.engine, quiet):
+                    yield Edge(front, rules, https, known.registered)
             finally:
                 sweeping.cancel()
                 await runner.drain()

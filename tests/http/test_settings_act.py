@@ -227,6 +227,10 @@ ACTS: dict[str, tuple[Any, Act]] = {
     "model_seconds": (7, elsewhere(f"{REGISTRY}::test_the_limits_of_workers_are_settings")),
     "model_memory": (700, elsewhere(f"{REGISTRY}::test_the_limits_of_workers_are_settings")),
     "model_workers": (3, elsewhere(f"{REGISTRY}::test_the_limits_of_workers_are_settings")),
+    "auto_predict_seconds": (
+        1,
+        elsewhere("tests/http/test_automatic_predictions.py::test_only_where_it_is_switched_on"),
+    ),
     "base_url": ("https://ehr.example", seen(urls, "base_url")),
     "domain": ("north", domain),
     "hosts": (("other.example",), seen(host, "hosts", open_=False)),
