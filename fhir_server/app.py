@@ -56,6 +56,7 @@ from fhir_server.interactions.binary import (
     vread_binary,
 )
 from fhir_server.interactions.capabilities import Abilities, capabilities, named
+from fhir_server.interactions.concepts import ConceptFiles
 from fhir_server.interactions.create import create
 from fhir_server.interactions.cursors import Cursors, cursor_key
 from fhir_server.interactions.delete import MOST, conditional_delete, delete
@@ -112,6 +113,7 @@ from operations.registry import Operations, definition
 from operations.reindex import KIND as REINDEX
 from operations.reindex import reindex_body, reindex_operation
 from operations.terminology import terminology_operations
+from operations.terms import SourceOf
 from terminology.stored import StoredTerminology
 
 FHIR: Final = "/fhir"
@@ -127,6 +129,7 @@ class Domain:
     searching: Searching
     identities: Identities
     patients: Patients
+    codes: SourceOf
 
     @property
     def tokens(self) -> Tokens:
@@ -175,7 +178,8 @@ async def assemble(settings: Settings, store: Store) -> Domain:
         erase_log=None if settings.store == "memory:" else EraseLog(settings.erased),
     )
     await renew_index(engine, digest_of(rules))
-    view = sources(schema, base)
+    kept = None if settings.store == "memory:" else settings.data / "concepts"
+    view = sources(schema, base, ConceptFiles(kept))
     searching = Searching(
         schema=schema,
         cursors=Cursors(await cursor_key(store.ledger)),
@@ -193,7 +197,7 @@ async def assemble(settings: Settings, store: Store) -> Domain:
     unrecorded = as_implicit(settings.unrecorded_consent)
     here = Here(base, searching.zone, unrecorded, settings.break_glass_minutes)
     decide = patients(store, schema, here, scope_filter(searching))
-    return Domain(settings, store, engine, searching, identities, decide)
+    return Domain(settings, store, engine, searching, identities, decide, view)
 
 
 def operations(domain: Domain, runtime: Runtime, queue: Queue) -> Operations:
@@ -217,7 +221,7 @@ def operations(domain: Domain, runtime: Runtime, queue: Queue) -> Operations:
             reindex_operation(queue, types),
             *export_operations(exports(domain.searching), queue),
             expunge_operation(expunging(domain, queue)),
-            *terminology_operations(sources(domain.searching.schema, domain.base)),
+            *terminology_operations(domain.codes),
         )
     )
 
