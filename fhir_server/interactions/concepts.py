@@ -7,6 +7,7 @@ content, unpacked, is kept in a file of this host, named by the digest of what w
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import secrets
 import tempfile
@@ -17,10 +18,11 @@ from typing import Any, Final
 
 import zstandard
 
+from fhir_server.access.drafts import Draft
 from fhir_server.access.session import Session
 from fhir_server.formats.json import loads
 from fhir_server.model.problem import Problem, ServerError
-from fhir_server.model.resource import Key
+from fhir_server.model.resource import Key, Stored
 from terminology.filed import Damaged, Filed
 from terminology.service import Json
 
@@ -92,6 +94,29 @@ def beside(code_system: Json, binary: str, count: int) -> dict[str, Any]:
     named = {"url": CONCEPTS, "valueReference": {"reference": f"Binary/{binary}"}}
     kept = {k: v for k, v in code_system.items() if k not in ("concept", "extension")}
     return {**kept, "extension": [named], "content": "not-present", "count": count}
+
+
+async def publish(session: Session, code_system: Json, path: Path, count: int) -> Stored:
+    """Both resources in one commit, new or as the next version of what was imported before."""
+    named = f"{code_system['url']}|{code_system.get('version', '')}"
+    id_ = f"concepts-{hashlib.sha256(named.encode()).hexdigest()[:32]}"
+    session.allow("u", "CodeSystem")
+    binary = {
+        "resourceType": "Binary",
+        "id": id_,
+        "contentType": MEDIA,
+        "securityContext": {"reference": f"CodeSystem/{id_}"},
+    }
+    blob = await session.upload("u", packed(path))
+    resource = {**beside(code_system, id_, count), "id": id_}
+    drafts = [
+        Draft("PUT", Key("CodeSystem", id_), resource),
+        Draft("PUT", Key("Binary", id_), binary, blob=blob),
+    ]
+    written = await session.write(drafts)
+    stored = written[0].stored
+    assert stored is not None
+    return stored
 
 
 async def packed(path: Path) -> AsyncIterator[bytes]:
