@@ -20,12 +20,14 @@ LANGUAGES: Final = "urn:ietf:bcp:47"
 
 
 class Entry(NamedTuple):
-    """One member: what its code system (None: not known here) and the value set say of it."""
+    """One member: what its code system (None: not known here) and the value set say of it.
+    ``found``: the words that are sought are known to be in it."""
 
     system: str
     code: str
     concepts: Concepts | None
     said: Member
+    found: bool = False
 
 
 async def expand(work: Composing, value_set: Json, name: str, how: Expanding) -> dict[str, Any]:
@@ -87,7 +89,7 @@ async def _entries(work: Composing, codes: Codes, sought: Sequence[str]) -> list
         else:
             concepts, listed = await work.concepts(system), (code,)
         for one in listed:
-            found.setdefault((system, one), Entry(system, one, concepts, said))
+            found.setdefault((system, one), Entry(system, one, concepts, said, code is None))
             if len(found) > MOST_MEMBERS:
                 raise Refused("too-costly", f"the expansion has more than {MOST_MEMBERS} codes")
     return list(found.values())
@@ -95,16 +97,20 @@ async def _entries(work: Composing, codes: Codes, sought: Sequence[str]) -> list
 
 def _shown(entry: Entry, how: Expanding, sought: Sequence[str]) -> bool:
     """``sought``: how words of every member have to begin."""
+    judged = how.active or how.selectable
+    if not judged and (entry.found or not sought):
+        return True
     concepts, code = entry.concepts, entry.code
-    known = concepts is not None and code in concepts.by_code
-    if known and concepts is not None:
+    if concepts is not None and code not in concepts.by_code:
+        concepts = None
+    if judged and concepts is not None:
         if how.active and concepts.inactive(code):
             return False
         if how.selectable and concepts.abstract(code):
             return False
-    if not sought:
+    if entry.found or not sought:
         return True
-    words = concepts.words(code) if known and concepts is not None else folded(code)
+    words = folded(code) if concepts is None else concepts.words(code)
     if entry.said is not PLAIN:
         said = [entry.said.display, *(str(d.get("value", "")) for d in entry.said.designations)]
         words += folded(" ".join(said))
@@ -113,18 +119,16 @@ def _shown(entry: Entry, how: Expanding, sought: Sequence[str]) -> bool:
 
 def _contains(entry: Entry, how: Expanding) -> dict[str, Any]:
     concepts, code, said = entry.concepts, entry.code, entry.said
-    known = concepts is not None and code in concepts.by_code
+    concept = None if concepts is None else concepts.by_code.get(code)
     row: dict[str, Any] = {"system": entry.system} if entry.system else {}
     designations: list[Mapping[str, Any]] = list(said.designations)
     display = said.display
-    if known and concepts is not None:
+    if concept is not None and concepts is not None:
         if concepts.abstract(code):
             row["abstract"] = True
         if concepts.inactive(code):
             row["inactive"] = True
-        designations += [
-            one for one in concepts.by_code[code].get("designation", ()) if one not in designations
-        ]
+        designations += [d for d in concept.get("designation", ()) if d not in designations]
         if how.language:
             own = _in_language(said, how.language)
             display = own or concepts.translated(code, how.language) or display

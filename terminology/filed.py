@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, Final
 
-from fhir_server.formats.json import loads
+from fhir_server.formats.json import dumps, loads
 from terminology.concepts import ALWAYS, Concepts, Json
 
 FORMAT: Final = 1
@@ -60,8 +60,7 @@ class Filed(Concepts):
         return {code, *_column(self._rows, _ABOVE, code)} if self.is_a else {code}
 
     def ordered(self, codes: Set[str]) -> list[str]:
-        places = ((_one(self._rows, "SELECT id FROM concept WHERE code = ?", c), c) for c in codes)
-        return [code for _, code in sorted(found for found in places if found[0] is not None)]
+        return list(_column(self._rows, _ORDERED, dumps([*codes]).decode()))
 
     def bearing(self, name: str, value: str | None = None) -> set[str]:
         if name in ("concept", "code"):
@@ -114,6 +113,8 @@ class _Bodies(Mapping[str, Json]):
         return concept
 
     def __contains__(self, code: object) -> bool:
+        if self._last is not None and self._last[0] == code:
+            return True
         return _one(self._rows, "SELECT 1 FROM concept WHERE code = ?", code) is not None
 
     def __iter__(self) -> Iterator[str]:
@@ -133,6 +134,8 @@ _BELOW: Final = """WITH RECURSIVE found(id) AS (SELECT id FROM concept WHERE cod
 _ABOVE: Final = """WITH RECURSIVE found(id) AS (SELECT id FROM concept WHERE code = ?
   UNION SELECT up.above FROM found JOIN up ON up.below = found.id)
   SELECT code FROM found JOIN concept USING (id)"""
+_ORDERED: Final = """SELECT code FROM concept WHERE code IN (SELECT value FROM json_each(?))
+  ORDER BY id"""
 _BEARING: Final[Mapping[str, str]] = {
     "parent": "SELECT code FROM concept WHERE id IN (SELECT below FROM up)",
     "child": "SELECT code FROM concept WHERE id IN (SELECT above FROM down)",

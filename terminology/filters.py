@@ -106,7 +106,7 @@ def _fits(concepts: Concepts, name: str, value: str, code: str) -> bool:
 
 
 def _known(concepts: Concepts, codes: set[str]) -> set[str]:
-    return {code for code in codes if code in concepts.by_code}
+    return set(concepts.ordered(codes))
 
 
 def _every(concepts: Concepts) -> set[str]:
