@@ -9,7 +9,9 @@ import typer
 from fhir_server.cli.audit import audit
 from fhir_server.cli.backup import backup
 from fhir_server.cli.client import client
+from fhir_server.cli.codes import codes
 from fhir_server.cli.copy import copy
+from fhir_server.cli.deid import deid
 from fhir_server.cli.demo import demo
 from fhir_server.cli.doctor import doctor
 from fhir_server.cli.expunge import expunge
@@ -26,7 +28,15 @@ from fhir_server.config import SettingsError
 from fhir_server.model.problem import Problem
 
 COMMANDS = (serve, token, load, reindex, search, doctor, backup, restore, copy, expunge, demo)
-GROUPS = {"user": user, "client": client, "relation": relation, "keys": keys, "audit": audit}
+GROUPS = {
+    "user": user,
+    "client": client,
+    "relation": relation,
+    "keys": keys,
+    "codes": codes,
+    "audit": audit,
+    "deid": deid,
+}
 
 app = typer.Typer(
     name="vehr",
