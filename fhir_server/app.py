@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 from fhir_server.access.audit.keeping import recording
 from fhir_server.access.audit.log import either
 from fhir_server.access.commit import committing
+from fhir_server.access.concepts import ConceptFiles
 from fhir_server.access.consent.assembly import Patients, patients
 from fhir_server.access.consent.domain import as_implicit
 from fhir_server.access.consent.source import Here
@@ -45,7 +46,6 @@ from fhir_server.http.respond import Asgi
 from fhir_server.http.routes import ROUTES
 from fhir_server.http.security import SecurityTrail
 from fhir_server.http.site import AuthSite
-from fhir_server.interactions.concepts import ConceptFiles
 from fhir_server.interactions.cursors import Cursors, cursor_key
 from fhir_server.interactions.exporting import exports
 from fhir_server.interactions.history import PageSizes

@@ -1,7 +1,7 @@
 """CodeSystem/$import-codes: a release of a code system into the terminology service.
 
 The release is the content of a Binary, sent there as it is. It becomes a CodeSystem whose concepts
-lie in an indexed file beside it (``interactions/concepts.py``). Always a job.
+lie in an indexed file beside it (``access/concepts.py``). Always a job.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
 
+from fhir_server.access.concepts import publish
 from fhir_server.access.session import Session
 from fhir_server.formats.json import loads
-from fhir_server.interactions.concepts import publish
 from fhir_server.jobs.context import Body, JobContext
 from fhir_server.jobs.model import Asked, Owner
 from fhir_server.jobs.pattern import accepted

@@ -11,11 +11,11 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from fhir_server.access.concepts import publish
 from fhir_server.app import opened
 from fhir_server.cli.recorded import recorded
 from fhir_server.cli.settings import Data, lasting, settings_of
 from fhir_server.config import Settings, SettingsError
-from fhir_server.interactions.concepts import publish
 from terminology.importers.formats import READERS, build
 from terminology.importers.release import Wanted
 from terminology.service import Refused

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
+from fhir_server.access.concepts import ConceptFiles
 from fhir_server.access.session import Session
 from fhir_server.formats.json import loads
-from fhir_server.interactions.concepts import ConceptFiles
 from fhir_server.model.resource import ID_PATTERN
 from fhir_server.search.plan import IdIn, Predicate, Scan, Search, SortKey, TokenIs, UriIs, both
 from fhir_server.search.schema import SearchSchema
