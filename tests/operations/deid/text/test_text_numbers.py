@@ -1,4 +1,4 @@
-"""Check digits: numbers published as examples by who gives them out, and what they tell."""
+"""Check digits: numbers published as examples, and what the checks say of their neighbours."""
 
 from __future__ import annotations
 
