@@ -38,6 +38,7 @@ from fhir_server.definitions.registry import Definitions, load
 from fhir_server.faces.base import fhir_base
 from fhir_server.faces.face import Face
 from fhir_server.http.front import Front
+from fhir_server.http.inference import InferenceFace
 from fhir_server.http.middleware import Edge, edge_rules
 from fhir_server.http.openapi import OpenApi
 from fhir_server.http.openapi_auth import SCHEMES, auth_paths
@@ -260,7 +261,7 @@ async def serving(
             rows = operations(domain, predicting, queue)
             rates = rates_of(domain.settings, folder)
             face, runner = fhir_base(domain.face, rows, metrics, queue, audit, rates)
-            faces: dict[bytes, Asgi] = {b"fhir": face}
+            faces: dict[bytes, Asgi] = {b"fhir": face, b"v2": InferenceFace(face, FHIR, ready)}
             if not open_:
                 faces[b"auth"] = auth_site(domain, rates)
             url, trouble = domain.settings.base_url, either(domain.store.trouble, audit)
