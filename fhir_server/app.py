@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 from fhir_server.access.audit.keeping import recording
 from fhir_server.access.audit.log import either
 from fhir_server.access.commit import committing
+from fhir_server.access.concepts import ConceptFiles
 from fhir_server.access.consent.assembly import Patients, patients
 from fhir_server.access.consent.domain import as_implicit
 from fhir_server.access.consent.source import Here
@@ -37,6 +38,7 @@ from fhir_server.definitions.registry import Definitions, load
 from fhir_server.faces.base import fhir_base
 from fhir_server.faces.face import Face
 from fhir_server.http.front import Front
+from fhir_server.http.inference import InferenceFace
 from fhir_server.http.middleware import Edge, edge_rules
 from fhir_server.http.models import ModelFace
 from fhir_server.http.openapi import OpenApi
@@ -81,6 +83,7 @@ from operations.record import record_operations
 from operations.registry import Operations
 from operations.reindex import reindex_operation
 from operations.terminology import terminology_operations
+from operations.terms import SourceOf
 from operations.views.assembly import views
 from terminology.stored import StoredTerminology
 
@@ -97,6 +100,7 @@ class Domain:
     searching: Searching
     identities: Identities
     patients: Patients
+    codes: SourceOf
 
     @property
     def tokens(self) -> Tokens:
@@ -149,7 +153,8 @@ async def assemble(settings: Settings, store: Store) -> Domain:
         erase_log=None if settings.store == "memory:" else EraseLog(settings.erased),
     )
     await renew_index(engine, digest_of(rules))
-    view = sources(schema, base)
+    kept = None if settings.store == "memory:" else settings.data / "concepts"
+    view = sources(schema, base, ConceptFiles(kept))
     searching = Searching(
         schema=schema,
         cursors=Cursors(await cursor_key(store.ledger)),
@@ -167,7 +172,7 @@ async def assemble(settings: Settings, store: Store) -> Domain:
     unrecorded = as_implicit(settings.unrecorded_consent)
     here = Here(base, searching.zone, unrecorded, settings.break_glass_minutes)
     decide = patients(store, schema, here, scope_filter(searching))
-    return Domain(settings, store, engine, searching, identities, decide)
+    return Domain(settings, store, engine, searching, identities, decide, view)
 
 
 def predictions(domain: Domain, models: Models, queue: Queue) -> Predictions:
@@ -196,7 +201,7 @@ def operations(domain: Domain, models: Models, predicting: Predictions, queue: Q
             *export_operations(exported, queue),
             *views(exported, queue).operations(),
             expunge_operation(expunging(domain, queue)),
-            *terminology_operations(sources(domain.searching.schema, domain.base)),
+            *terminology_operations(domain.codes, queue),
         ),
         predicting.work(),
         predicting.shown(),
@@ -257,7 +262,11 @@ async def serving(
             rows = operations(domain, models, predicting, queue)
             rates = rates_of(domain.settings, folder)
             face, runner = fhir_base(domain.face, rows, metrics, queue, audit, rates)
+<<<<<<< HEAD
             faces: dict[bytes, Asgi] = {b"fhir": face, b"models": ModelFace(face, FHIR)}
+=======
+            faces: dict[bytes, Asgi] = {b"fhir": face, b"v2": InferenceFace(face, FHIR, ready)}
+>>>>>>> main
             if not open_:
                 faces[b"auth"] = auth_site(domain, rates)
             url, trouble = domain.settings.base_url, either(domain.store.trouble, audit)

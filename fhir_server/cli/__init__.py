@@ -9,6 +9,7 @@ import typer
 from fhir_server.cli.audit import audit
 from fhir_server.cli.backup import backup
 from fhir_server.cli.client import client
+from fhir_server.cli.codes import codes
 from fhir_server.cli.copy import copy
 from fhir_server.cli.deid import deid
 from fhir_server.cli.demo import demo
@@ -33,6 +34,7 @@ GROUPS = {
     "client": client,
     "relation": relation,
     "keys": keys,
+    "codes": codes,
     "audit": audit,
     "deid": deid,
     "model": model,
