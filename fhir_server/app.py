@@ -262,11 +262,11 @@ async def serving(
             rows = operations(domain, models, predicting, queue)
             rates = rates_of(domain.settings, folder)
             face, runner = fhir_base(domain.face, rows, metrics, queue, audit, rates)
-<<<<<<< HEAD
-            faces: dict[bytes, Asgi] = {b"fhir": face, b"models": ModelFace(face, FHIR)}
-=======
-            faces: dict[bytes, Asgi] = {b"fhir": face, b"v2": InferenceFace(face, FHIR, ready)}
->>>>>>> main
+            faces: dict[bytes, Asgi] = {
+                b"fhir": face,
+                b"models": ModelFace(face, FHIR),
+                b"v2": InferenceFace(face, FHIR, ready),
+            }
             if not open_:
                 faces[b"auth"] = auth_site(domain, rates)
             url, trouble = domain.settings.base_url, either(domain.store.trouble, audit)
