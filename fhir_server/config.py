@@ -104,6 +104,15 @@ class Settings(LimitSettings):
     models: Path | None = field(
         default=None, metadata=of("MODELS", as_models, "Folder with further model packages.")
     )
+    model_keys: Path | None = field(
+        default=None,
+        metadata=of(
+            "MODEL_KEYS",
+            as_path,
+            "File with the public keys (Ed25519, PEM) of whom model packages are taken;"
+            " unset: of anybody.",
+        ),
+    )
     auto_predict_seconds: int = field(
         default=0,
         metadata=of(

@@ -69,6 +69,10 @@ class Session:
         """The same, for one request whose writes are recorded with it."""
         return Session(self._engine, self.principal, self.policy, recording)
 
+    def recording(self, other: Session) -> Session:
+        """``other``, whose writes are recorded with the request that this one serves."""
+        return other if self._recording is None else other.recorded(self._recording)
+
     def ceremony(self, patient: str) -> Session:
         """The same, by which decisions of this patient are recorded: a Consent with its
         Provenance. Forbidden or NotFound for whom it is not."""
