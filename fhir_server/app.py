@@ -193,7 +193,9 @@ def operations(domain: Domain, models: Models, predicting: Predictions, queue: Q
         (
             *predicting.rows(),
             *registry_operations(models.administration),
-            *deidentification_operations(deid, exported, queue),
+            *deidentification_operations(
+                deid, exported, queue, domain.system_session("reidentify")
+            ),
             *record_operations(searchsets(domain.searching), domain.base),
             *meta_operations(types),
             *audit_operations(domain.searching.zone),
