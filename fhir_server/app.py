@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 from fhir_server.access.audit.keeping import recording
 from fhir_server.access.audit.log import AuditLog, either
 from fhir_server.access.commit import committing
+from fhir_server.access.conformance.assembly import conforming
 from fhir_server.access.consent.assembly import Patients, patients
 from fhir_server.access.consent.domain import as_implicit
 from fhir_server.access.consent.source import Here
@@ -94,11 +95,11 @@ from fhir_server.store.base import Store
 from fhir_server.store.erase_log import EraseLog
 from fhir_server.store.opening import data_folder, open_blobs, open_store
 from fhir_server.store.opening import sole_server as sole_server
-from fhir_server.validation.validate import Validator
 from operations.anonymize import ROW as anonymize
 from operations.audit import audit_operations
 from operations.bulk.delivery import Delivery
 from operations.bulk.walking import EXPORT, export_body
+from operations.conformance import conformance_operations
 from operations.consents import consent_operations
 from operations.export import export_operations
 from operations.expunge import Expunge, expunge_operation
@@ -160,22 +161,24 @@ async def assemble(settings: Settings, store: Store) -> Domain:
     schema = ExtendedSchema(load())
     parameters = PostedParameters(schema, store)
     await parameters.refresh()
-    rules = sensitivity_rules(settings.sensitivity)
+    rules, blobs = sensitivity_rules(settings.sensitivity), open_blobs(settings)
+    conformance = conforming(store, schema, blobs, settings.profiles)
     extract = compile_extract(schema, base, further={"Patient": patient_keys})
     engine = Engine(
         store=store,
         definitions=schema.definitions,
-        validate=Validator(schema.definitions).check,
+        validate=conformance.validator.check,
         extract=labelled(extract, Labelling(rules), base),
         matches=matches,
         now=micros,
         new_id=new_id,
-        blobs=open_blobs(settings),
+        blobs=blobs,
         parameters=parameters,
+        conformance=conformance,
         erase_log=None if settings.store == "memory:" else EraseLog(settings.erased),
     )
     await renew_index(engine, digest_of(rules))
-    view = sources(schema, base)
+    view = sources(engine, schema, base)
     searching = Searching(
         schema=schema,
         cursors=Cursors(await cursor_key(store.ledger)),
@@ -217,7 +220,8 @@ def operations(domain: Domain, runtime: Runtime, queue: Queue) -> Operations:
             reindex_operation(queue, types),
             *export_operations(exports(domain.searching), queue),
             expunge_operation(expunging(domain, queue)),
-            *terminology_operations(sources(domain.searching.schema, domain.base)),
+            *terminology_operations(sources(domain.engine, domain.searching.schema, domain.base)),
+            *conformance_operations(types, domain.engine),
         )
     )
 

@@ -23,6 +23,7 @@ from fhir_server.config_values import (
     as_names,
     as_networks,
     as_path,
+    as_profiles,
     as_store,
     as_text,
     as_token,
@@ -126,6 +127,15 @@ class Settings(LimitSettings):
             "BREAK_GLASS_MINUTES",
             as_minutes,
             "How long somebody who breaks the glass sees the data of that patient; 0: nobody may.",
+        ),
+    )
+    profiles: tuple[tuple[str, str], ...] = field(
+        default=(),
+        metadata=of(
+            "PROFILES",
+            as_profiles,
+            "What is done on a write about the profiles that a resource claims: off (default),"
+            " warn, enforce, for all or by type or profile: warn,Observation=enforce.",
         ),
     )
     base_url: str = field(

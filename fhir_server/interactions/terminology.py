@@ -1,5 +1,5 @@
 """The CodeSystems, ValueSets and ConceptMaps of this server as a caller may see them, then
-those of FHIR itself."""
+those of installed packages, then those of FHIR itself."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
+from fhir_server.access.engine import Engine
 from fhir_server.access.session import Session
 from fhir_server.formats.json import loads
 from fhir_server.model.resource import ID_PATTERN
@@ -25,7 +26,8 @@ class StoredThenPublished:
     What the caller may not search is as if it were not stored.
     """
 
-    def __init__(self, session: Session, schema: SearchSchema, base: str) -> None:
+    def __init__(self, engine: Engine, session: Session, schema: SearchSchema, base: str) -> None:
+        self._conformance = engine.conformance
         self._session = session
         self._schema = schema
         self._base = base
@@ -42,7 +44,12 @@ class StoredThenPublished:
             if version:
                 where = both(where, TokenIs(parameters["version"].index, None, version))
         stored = await self._found(type_, where, 1)
-        return stored[0] if stored else published(type_, url, version)
+        if stored:
+            return stored[0]
+        installed = None
+        if self._conformance is not None:
+            installed = await self._conformance.installed(type_, url, version)
+        return installed or published(type_, url, version)
 
     async def maps(self, system: str, reverse: bool) -> Sequence[Mapping[str, Any]]:
         parameters = self._schema.of("ConceptMap").parameters
@@ -59,9 +66,11 @@ class StoredThenPublished:
         return [_parsed(bytes(stored.body)) for stored in page.matches]
 
 
-def sources(schema: SearchSchema, base: str) -> Callable[[Session], StoredThenPublished]:
+def sources(
+    engine: Engine, schema: SearchSchema, base: str
+) -> Callable[[Session], StoredThenPublished]:
     """What operations ask for a caller's view."""
-    return lambda session: StoredThenPublished(session, schema, base)
+    return lambda session: StoredThenPublished(engine, session, schema, base)
 
 
 @lru_cache(maxsize=64)
