@@ -129,6 +129,24 @@ class Settings(LimitSettings):
             "How long somebody who breaks the glass sees the data of that patient; 0: nobody may.",
         ),
     )
+    deid: Path | None = field(
+        default=None,
+        metadata=of(
+            "DEID",
+            as_path,
+            "Folder of de-identification: further profiles (profiles/*.json) and the vault;"
+            " default: deid in the data directory.",
+        ),
+    )
+    deid_keys: Path | None = field(
+        default=None,
+        metadata=of(
+            "DEID_KEYS",
+            as_path,
+            "File with the keys of projects and vault, outside of the data directory; default:"
+            " beside it, its name with .deid-keys.json.",
+        ),
+    )
     profiles: tuple[tuple[str, str], ...] = field(
         default=(),
         metadata=of(
@@ -240,6 +258,17 @@ class Settings(LimitSettings):
         """Where erases are recorded."""
         data = self.data.absolute()
         return self.erase_log or data.with_name(data.name + ".erased.ndjson")
+
+    @property
+    def deid_folder(self) -> Path:
+        """Where further profiles and the vault lie."""
+        return self.deid or self.data / "deid"
+
+    @property
+    def deid_key_file(self) -> Path:
+        """Where the keys of projects lie."""
+        data = self.data.absolute()
+        return self.deid_keys or data.with_name(data.name + ".deid-keys.json")
 
     def json_limits(self) -> JsonLimits:
         return JsonLimits(

@@ -7,6 +7,7 @@ word of anybody else; administrators anyone's. English, Ukrainian, Russian.
 from __future__ import annotations
 
 from base64 import b64decode
+from collections.abc import Iterable
 from datetime import UTC, datetime, tzinfo
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -16,7 +17,7 @@ from fhir_server.formats.json import loads
 from fhir_server.model.datatypes import parse_datetime
 from fhir_server.model.exchange import Json
 from fhir_server.model.problem import BadRequest
-from fhir_server.model.resource import Key
+from fhir_server.model.resource import Key, Stored
 from fhir_server.search.plan import (
     All,
     DateIs,
@@ -34,6 +35,9 @@ from .registry import Invocation, Operation
 
 AUDIT: Final = "AuditEvent"
 DEFAULT, MOST = 50, 500
+EVENTS: Final = 2
+"""Of a request, mostly: its own, and that of the decision."""
+DECIDED: Final = "AuthZ-Consent"
 PERSON: Final = "IRCP"
 INPUTS: Final = (
     Parameter("start", "date", "First day; default: as far back as there is"),
@@ -50,6 +54,7 @@ ENTRY: Final = (
     Parameter("outcome", "string", "If it was refused or went wrong"),
     Parameter("text", "string", "All of it as one line", min=1),
     Parameter("event", "Reference", "The AuditEvent", min=1),
+    Parameter("consent", "Reference", "The version of a Consent that decided", max=None),
 )
 OUTPUTS: Final = (
     Parameter("text", "string", "The whole list as text", min=1),
@@ -72,10 +77,11 @@ def access_log(zone: tzinfo) -> Operation:
         if not session.policy.audits:
             await session.read(Key("Patient", call.id))
         where = _where(call.id, arguments, zone)
-        search = Search((Scan(AUDIT, where),), _NEWEST, count=count, total="none")
+        search = Search((Scan(AUDIT, where),), _NEWEST, count=EVENTS * count, total="none")
         page = await session.search(search)
-        entries = [Access(loads(one.body), words, zone) for one in page.matches]
-        return _answer(entries, words, more=page.next is not None)
+        entries = [Access(group, words, zone) for group in _requests(page.matches)]
+        more = page.next is not None or len(entries) > count
+        return _answer(entries[:count], words, more=more)
 
     return Operation(
         code="access-log",
@@ -106,11 +112,34 @@ def _where(patient: str, arguments: Arguments, zone: tzinfo) -> Predicate:
     return All(tuple(parts))
 
 
-class Access:
-    """One AuditEvent in words."""
+def _requests(events: Iterable[Stored]) -> Iterable[list[Json]]:
+    """Events of one line of the trail together: a request, and the decisions taken for it."""
+    groups: dict[str, list[Json]] = {}
+    for one in events:
+        event = loads(one.body)
+        line = one.key.id.rpartition("-")[0] or one.key.id
+        if _decides(event):
+            groups.setdefault(line, []).append(event)
+        else:
+            groups.setdefault(line, []).insert(0, event)
+    for group in groups.values():
+        told = [event for event in group if _decides(event)]
+        if _decides(group[0]) or any(event.get("outcome") != "0" for event in told):
+            yield from ([event] for event in group)
+        else:
+            yield group
 
-    def __init__(self, event: Json, words: Words, zone: tzinfo) -> None:
-        self._event = event
+
+def _decides(event: Json) -> bool:
+    return any(one.get("code") == DECIDED for one in event.get("subtype", ()))
+
+
+class Access:
+    """One request in words: its AuditEvent, and those of the decisions that permitted it."""
+
+    def __init__(self, events: list[Json], words: Words, zone: tzinfo) -> None:
+        self._event = event = events[0]
+        self._consents = _consents(events)
         self._words = words
         self.when = str(event["recorded"])
         moment = datetime.fromisoformat(self.when.replace("Z", "+00:00")).astimezone(zone or UTC)
@@ -158,7 +187,7 @@ class Access:
             type_: str = what.get("type") or what.get("reference", "").partition("/")[0]
             if "query" in entity:
                 type_ = _asked(entity["query"])
-            elif _code(entity.get("type")) == "1":
+            elif _code(entity.get("type")) in ("1", "Consent"):
                 continue
             if type_:
                 return self._words.kinds.get(type_, type_)
@@ -187,7 +216,15 @@ class Access:
                 parts.append({"name": name, "valueString": value})
         reference = {"reference": f"{AUDIT}/{self._event['id']}"}
         parts.append({"name": "event", "valueReference": reference})
+        parts += ({"name": "consent", "valueReference": {"reference": c}} for c in self._consents)
         return {"name": "entry", "part": parts}
+
+
+def _consents(events: Iterable[Json]) -> list[str]:
+    """The versions of the Consents by which it was decided."""
+    entities = (one for event in events if _decides(event) for one in event.get("entity", ()))
+    said = (one.get("what", {}).get("reference", "") for one in entities)
+    return list(dict.fromkeys(one for one in said if one.startswith("Consent/")))
 
 
 def _answer(entries: list[Access], words: Words, *, more: bool) -> Json:

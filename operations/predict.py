@@ -6,14 +6,11 @@ Results are returned; only ``store`` by POST writes them, through the session li
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
-from fhir_server.access.drafts import Draft
 from fhir_server.access.session import Session
-from fhir_server.access.writing import resource_of
 from fhir_server.model.datatypes import format_instant
 from fhir_server.model.exchange import Json
 from fhir_server.model.problem import (
@@ -22,18 +19,16 @@ from fhir_server.model.problem import (
     MethodNotAllowed,
     Unavailable,
     Unprocessable,
-    outcome,
 )
-from fhir_server.model.resource import Key
 
-from .models import drafts
+from .models.answer import Answer, issue, requester_of
 from .models.evidence import Moment, collect
 from .models.inference import Inference, Question, infer, needed
-from .models.kinds import Gap
 from .models.overrides import resolve
 from .models.package import ModelPackage
-from .models.record import BundleRecord, Item, RecordReader
-from .models.registry import Registry, device, publish
+from .models.record import BundleRecord, RecordReader
+from .models.registry import Registry, publish
+from .models.requesting import Requesting, lacking
 from .models.session_record import IndexNames, SessionRecord
 from .parameters import Arguments, Parameter, Value
 from .registry import Invocation, Operation
@@ -54,8 +49,16 @@ INPUTS: Final = (
     ),
     Parameter("data", "Bundle", "The patient's resources, instead of the stored record"),
     Parameter("asOf", "instant", "Nothing after this moment is used; default: now"),
-    Parameter("missing", "code", "report (default), or request: add a Task per missing feature"),
-    Parameter("store", "boolean", "Write the drafts into the record (POST only); default false"),
+    Parameter(
+        "missing",
+        "code",
+        "report (default), or request: a Task names each missing feature (POST only)",
+    ),
+    Parameter(
+        "store",
+        "boolean",
+        "Write the drafts into the record (POST only, not with override); default false",
+    ),
 )
 OUTPUTS: Final = (
     Parameter(
@@ -108,8 +111,8 @@ class Prediction:
 
     async def run(self) -> Json:
         """The collection Bundle. Raises NotFound, Unprocessable, Unavailable, BadRequest."""
-        store, missing = self._modes()
-        moment = self._moment()
+        store, missing = modes(self.arguments, self.call)
+        moment = moment_of(self.arguments, self.call)
         reader = await self._reader()
         packages = await self._packages()
         pairs = self._overrides()
@@ -117,40 +120,37 @@ class Prediction:
         overrides = resolve(pairs, wanted)
         evidence = await collect(reader, wanted, moment)
         asked = len(self.arguments.all("model"))
-        question = Question(self.models, evidence, moment, overrides, asked > 0)
+        given = bool(pairs) or self.arguments.one("data") is not None
+        question = Question(self.models, evidence, moment, overrides, asked > 0, given)
         found = await self._infer(packages, question)
         if asked == 1 and missing == "report":
             _refuse(found)
-        answer = Answer(self.call, moment.text, self.session.principal.id)
+        now = format_instant(self.call.now)
+        answer = Answer(self.call.base, moment.text, now, requester_of(self.session))
         for inference in found:
             if inference.gaps:
-                answer.refused(inference, evidence.patient, missing == "request", asked > 0)
+                answer.refused(inference, "warning" if asked else "information")
             else:
-                answer.add(inference, store, self.session)
+                answer.add(inference, self.session if store else None)
         answer.issues += self.failures
         if store:
-            answer.permitted(self.session)
+            writer = self.session.attesting()
+            answer.permitted(writer)
             await publish(self.models, self.own)
-            await answer.write(self.session)
+            await answer.write(writer)
+        if missing == "request":
+            answer.tasks(await self._request(found))
         return answer.bundle()
 
-    def _modes(self) -> tuple[bool, str]:
-        store = self.arguments.one("store", False)
-        if store and self.call.method != "POST":
-            raise MethodNotAllowed("store=true needs POST", headers={"Allow": "POST"})
-        if store and self.arguments.one("data"):
-            raise Unprocessable("store: results of data are not stored", code="business-rule")
-        missing = self.arguments.one("missing", "report")
-        if missing not in ("report", "request"):
-            raise BadRequest("missing: it is report or request", code="value")
-        return store, missing
-
-    def _moment(self) -> Moment:
-        text = self.arguments.one("asOf") or format_instant(self.call.now)
-        try:
-            return Moment.of(text)
-        except (ValueError, OverflowError) as error:
-            raise BadRequest(f"asOf: {error}", code="value") from error
+    async def _request(self, found: Sequence[Inference]) -> list[Json]:
+        """The open Tasks for what is missing."""
+        wanted = lacking(one for one in found if one.gaps)
+        if not wanted:
+            return []
+        requester, now = requester_of(self.session), format_instant(self.call.now)
+        return await Requesting(self.session, self.index, self.call.id, requester, now).request(
+            wanted
+        )
 
     def _overrides(self) -> list[tuple[str, Value]]:
         """Feature and value."""
@@ -192,86 +192,31 @@ class Prediction:
 
 def _refuse(found: Sequence[Inference]) -> None:
     """Raises Unprocessable that names every gap of the one model asked for."""
-    issues = [_issue(inference, gap, "error") for inference in found for gap in inference.gaps]
+    issues = [issue(inference, gap, "error") for inference in found for gap in inference.gaps]
     if issues:
         raise Unprocessable(issues)
 
 
-def _issue(inference: Inference, gap: Gap, severity: str) -> Issue:
-    text = f"{inference.package.card.name}: {drafts.describe(gap)}"
-    return Issue(gap.code, text, severity=severity)
+def modes(arguments: Arguments, call: Invocation) -> tuple[bool, str]:
+    """``store`` and ``missing``. MethodNotAllowed: what writes is not asked for by GET.
+    BadRequest, Unprocessable: what is hypothetical is not stored."""
+    store, missing = arguments.one("store", False), arguments.one("missing", "report")
+    if missing not in ("report", "request"):
+        raise BadRequest("missing: it is report or request", code="value")
+    for wanted, name in ((store, "store=true"), (missing == "request", "missing=request")):
+        if wanted and call.method != "POST":
+            raise MethodNotAllowed(f"{name} needs POST", headers={"Allow": "POST"})
+        if wanted and arguments.one("data"):
+            raise Unprocessable(f"{name}: data is not the stored record", code="business-rule")
+    if store and arguments.all("override"):
+        raise BadRequest("store=true: what rests on an override is never stored", code="invalid")
+    return store, missing
 
 
-class Answer:
-    """The entries of the collection, gathered model by model."""
-
-    def __init__(self, call: Invocation, moment: str, requester: str) -> None:
-        self._call = call
-        self._moment = moment
-        self._now = format_instant(call.now)
-        self._requester = requester
-        self._entries: dict[str, Json] = {}
-        self._new: list[Key] = []
-        self.issues: list[Issue] = []
-
-    def add(self, inference: Inference, store: bool, session: Session) -> None:
-        """One result with its Device and Provenance."""
-        resource = drafts.result(inference, self._moment)
-        target = self._place(resource, store, session)
-        for package in (inference.package, *(d.package for d in inference.derived)):
-            full_url = f"{self._call.base}/Device/{package.id}"
-            self._entries[full_url] = device(package)
-        made = drafts.provenance(inference, target, self._now, self._requester)
-        self._place(made, store, session)
-        name = inference.package.card.name
-        self.issues += [
-            Issue("informational", f"{name}: {text}", severity="warning")
-            for text in drafts.cautions(inference)
-        ]
-
-    def refused(self, inference: Inference, patient: Item, tasks: bool, asked: bool) -> None:
-        """The gaps of a model without result, as issues and, if wanted, as Tasks."""
-        severity = "warning" if asked else "information"
-        self.issues += [_issue(inference, gap, severity) for gap in inference.gaps]
-        if not tasks:
-            return
-        who = drafts.subject_of(patient)
-        for gap in inference.gaps:
-            if gap.feature is not None and gap.code in ("required", "value"):
-                self._place(drafts.request(gap, who, self._now))
-
-    def _place(self, resource: Json, store: bool = False, session: Session | None = None) -> str:
-        """Add an entry; the reference by which others name it."""
-        if store and session is not None:
-            key = Key(resource["resourceType"], session.new_id())
-            self._new.append(key)
-            self._entries[f"{self._call.base}/{key}"] = {**resource, "id": key.id}
-            return str(key)
-        full_url = uuid.uuid4().urn
-        self._entries[full_url] = resource
-        return full_url
-
-    def permitted(self, session: Session) -> None:
-        """Raises Forbidden before anything is written for a caller who may not."""
-        for key in self._new:
-            session.allow("c", key.type)
-
-    async def write(self, session: Session) -> None:
-        """All drafts in one change set; the entries become what was stored."""
-        urls = [f"{self._call.base}/{key}" for key in self._new]
-        written = await session.write(
-            [Draft("POST", k, self._entries[u]) for k, u in zip(self._new, urls, strict=True)]
-        )
-        for url, one in zip(urls, written, strict=True):
-            if one.stored is not None:
-                self._entries[url] = resource_of(one.stored)
-
-    def bundle(self) -> Json:
-        entries: list[dict[str, Any]] = [
-            {"fullUrl": url, "resource": resource} for url, resource in self._entries.items()
-        ]
-        if self.issues:
-            unique = list(dict.fromkeys(self.issues))
-            entries.append({"fullUrl": uuid.uuid4().urn, "resource": outcome(unique)})
-        bundle: Json = {"resourceType": "Bundle", "type": "collection", "timestamp": self._now}
-        return bundle | ({"entry": entries} if entries else {})
+def moment_of(arguments: Arguments, call: Invocation) -> Moment:
+    """``asOf``, else now. Raises BadRequest."""
+    text = arguments.one("asOf") or format_instant(call.now)
+    try:
+        return Moment.of(text)
+    except (ValueError, OverflowError) as error:
+        raise BadRequest(f"asOf: {error}", code="value") from error

@@ -74,6 +74,8 @@ class Operation:
     """Its body may be invalid: to say so is what it is for."""
     canonical: str = ""
     """The OperationDefinition of a guide that it is one of; the statement names that."""
+    foreign: tuple[str, ...] = ()
+    """Resource types unknown to R4 that its inputs may hold; its handler judges those itself."""
 
 
 class Operations:
@@ -108,7 +110,7 @@ def definition(row: Operation, base: str) -> Json:
         "description": row.description,
         "code": row.code,
         **({"base": row.canonical} if row.canonical else {}),
-        **({"resource": list(row.types)} if row.types else {}),
+        **_resources(row),
         "system": "system" in row.levels,
         "type": "type" in row.levels,
         "instance": bool(row.levels & {"instance", "version"}),
@@ -117,3 +119,9 @@ def definition(row: Operation, base: str) -> Json:
             *(p.definition("out") for p in row.outputs),
         ],
     }
+
+
+def _resources(row: Operation) -> Json:
+    """The types of R4 that it is of."""
+    types = [type_ for type_ in row.types if type_ not in row.foreign]
+    return {"resource": types} if types else {}

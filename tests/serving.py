@@ -65,6 +65,10 @@ class Server:
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return self._runner.run(work)
 
+    def tasks(self) -> set[asyncio.Task[Any]]:
+        """What is under way beside requests."""
+        return asyncio.all_tasks(self._runner.get_loop())
+
     def send(self, method: str, url: str, **options: Any) -> httpx.Response:
         """``url`` relative to the FHIR base, or absolute, or with a leading slash from the root."""
         name, place, whole = self._request((method, url, options))

@@ -39,6 +39,29 @@ class Ceremony:
         return self._patient if type_ == CONSENT else TRUE
 
 
+class Attesting:
+    """What its principal may do; beside it to say whence is what it writes. R4 has the Provenance
+    of a result in no patient's compartment, so that no user scope reaches it."""
+
+    whole = False
+
+    def __init__(self, inner: Policy) -> None:
+        self._inner = inner
+        self.exists, self.inside, self.maskable = inner.exists, inner.inside, inner.maskable
+        self.binary, self.erases, self.audits = inner.binary, inner.erases, inner.audits
+
+    def allows(self, letter: str, type_: str) -> bool:
+        return (letter, type_) == ("c", PROVENANCE) or self._inner.allows(letter, type_)
+
+    def sees(self, letter: str, type_: str) -> Predicate:
+        return TRUE if (letter, type_) == ("c", PROVENANCE) else self._inner.sees(letter, type_)
+
+
+def attesting(policy: Policy) -> Policy:
+    """The policy by which the server writes a Provenance beside what its principal writes."""
+    return policy if policy.whole else Attesting(policy)
+
+
 def _recorded(letter: str, type_: str) -> bool:
     return (letter in "cu" and type_ == CONSENT) or (letter == "c" and type_ == PROVENANCE)
 

@@ -31,6 +31,7 @@ INLINE: Final = 32_768
 """Characters of base64 that a stored Binary holds itself."""
 
 CONTENT: Final = "blob"
+NOWHERE: Final = Key("DocumentReference", "-")
 WITHHELD: Final = {
     "system": "http://terminology.hl7.org/CodeSystem/v3-ObservationValue",
     "code": "SUBSETTED",
@@ -75,14 +76,24 @@ async def permitted(
     own = policy.binary(letter)
     if own != TRUE and (own == FALSE or not holds(engine, own, resource, engine.now())):
         return False
-    context = resource.get("securityContext")
-    if context is None:
-        return policy.whole
-    named = {"reference": context.get("reference")}
-    target = next((Key(type_, id_) for type_, id_, _ in local_references(named)), None)
+    if resource.get("securityContext") is None and policy.whole:
+        return True
+    target = context_of(resource)
     if target is None or target.type == BINARY:
-        return False
+        return await nowhere(engine, policy)
     return target in new or await _readable(engine, policy, target)
+
+
+def context_of(resource: Json) -> Key | None:
+    """What stands in for a Binary when access to it is decided; None: nothing here."""
+    named = {"reference": (resource.get("securityContext") or {}).get("reference")}
+    return next((Key(type_, id_) for type_, id_, _ in local_references(named)), None)
+
+
+async def nowhere(engine: Engine, policy: Policy) -> bool:
+    """No; the store is asked as if there were something (L53)."""
+    await _readable(engine, policy, NOWHERE)
+    return False
 
 
 async def _readable(engine: Engine, policy: Policy, target: Key) -> bool:

@@ -12,14 +12,14 @@ from typing import Final
 
 from fhir_server.access.consent.asking import Facts, Reader
 from fhir_server.access.consent.assembly import Patients
-from fhir_server.access.consent.codes import BREAK_GLASS, Code
-from fhir_server.access.consent.decision import Rules, decide, in_force, matches, says
+from fhir_server.access.consent.codes import BREAK_GLASS
+from fhir_server.access.consent.decision import Rules, decide, in_force, says
 from fhir_server.access.consent.epoch import EPOCH, POLICY
+from fhir_server.access.consent.paths import decisive
 from fhir_server.access.consent.policy import HIDDEN, ConsentPolicy
-from fhir_server.access.consent.provisions import Provision
+from fhir_server.access.consent.telling import facts_of
 from fhir_server.access.engine import Engine
 from fhir_server.access.gate import purpose_stated
-from fhir_server.access.labels import LABEL
 from fhir_server.access.policy import ScopePolicy
 from fhir_server.access.principal import Principal
 from fhir_server.access.roles import Standing
@@ -29,9 +29,7 @@ from fhir_server.formats.json import loads
 from fhir_server.model.exchange import Json
 from fhir_server.model.problem import BadRequest
 from fhir_server.model.resource import Stored
-from fhir_server.search.codings import codings
 from fhir_server.search.plan import Predicate
-from fhir_server.search.values import DATE_MIN
 
 Standings = Callable[[str, float], Awaitable[list[Standing]]]
 """(person as ``Type/id``, epoch second) -> what the users are who are this person."""
@@ -101,18 +99,9 @@ class View:
             return Reason("implicit")
         for consent in active:
             if says(consent, alone, "r", self.reader, self.rules) is seen:
-                path = self._path(consent.root, alone, seen, "provision")
+                path = decisive(consent.root, alone, "r", seen, self.reader, self.rules)
                 return Reason("permit" if seen else "deny", consent.id, path)
         return Reason("unstated", active[0].id if len(active) == 1 else "")
-
-    def _path(self, rule: Provision, facts: Facts, permit: bool, place: str) -> str:
-        """The rule that says so; empty where it is the policy that the consent names."""
-        for number, inner in enumerate(rule.inner):
-            found = self._path(inner, facts, permit, f"{place}.provision[{number}]")
-            if found:
-                return found
-        mine = rule.permit is permit and matches(rule, facts, "r", self.reader, self.rules)
-        return place if mine else ""
 
 
 class Previewing:
@@ -180,16 +169,4 @@ class Previewing:
 
     def facts(self, stored: Stored) -> Facts:
         """What a decision looks at in a stored version."""
-        resource = loads(stored.body)
-        values = self._engine.extract(resource)
-        labels = (token for token in values.tokens if token.param == LABEL)
-        profiles = resource.get("meta", {}).get("profile", ())
-        return Facts(
-            key=stored.key,
-            patients=values.patients,
-            labels=frozenset(Code(token.system, token.code) for token in labels),
-            codings=frozenset(Code(*coding) for coding in codings(resource)),
-            profiles=frozenset(profiles),
-            date=stored.updated if values.date == DATE_MIN else values.date,
-            references=tuple(values.references),
-        )
+        return facts_of(stored, self._engine.extract(loads(stored.body)))

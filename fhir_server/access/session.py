@@ -14,7 +14,7 @@ from fhir_server.access.audit.entry import Entry, Recording
 from fhir_server.access.audit.joined import Joining, concerns, traced
 from fhir_server.access.audit.narrowing import Narrow
 from fhir_server.access.audit.writes import WriteRecord
-from fhir_server.access.ceremony import ceremony
+from fhir_server.access.ceremony import attesting, ceremony
 from fhir_server.access.conformance.epoch import changed
 from fhir_server.access.consent.codes import BREAK_GLASS
 from fhir_server.access.consent.epoch import marks
@@ -25,6 +25,7 @@ from fhir_server.access.contents import (
     in_bundle,
     needed,
 )
+from fhir_server.access.denied import unseen
 from fhir_server.access.drafts import Draft, Written
 from fhir_server.access.engine import Engine, is_large
 from fhir_server.access.erasing import Erasing
@@ -37,7 +38,7 @@ from fhir_server.access.principal import Principal
 from fhir_server.access.restrict import restrict, restrict_scan
 from fhir_server.access.roles import AUDIT
 from fhir_server.access.shown import as_shown
-from fhir_server.access.versions import VersionFilter, living, sees, tombstone
+from fhir_server.access.versions import VersionFilter, living, sees, trace_of
 from fhir_server.access.writing import Writing
 from fhir_server.model.exchange import Json
 from fhir_server.model.problem import Forbidden, Gone, NotFound
@@ -74,6 +75,11 @@ class Session:
         policy = ceremony(self.principal, self.policy, patient)
         return Session(self._engine, self.principal, policy, self._recording)
 
+    def attesting(self) -> Session:
+        """The same, by which the server records the Provenance of what it writes; a Provenance
+        of the client's own is never written with it."""
+        return Session(self._engine, self.principal, attesting(self.policy), self._recording)
+
     @property
     def at_once(self) -> bool:
         """Is nothing of it left to a job, because what permits it ends soon?"""
@@ -101,11 +107,12 @@ class Session:
         current = await living(self._engine, self.policy, "r", key)
         if current is not None:
             return await self._shown(current)
-        latest = await tombstone(self._engine, self.policy, "r", key)
+        latest, hidden = await trace_of(self._engine, self.policy, "r", key)
         if latest is not None:
             raise Gone(f"{key} was deleted", headers={"ETag": latest.etag})
         if (event := await self._traced(key)) is not None:
             return event
+        self._unseen(hidden)
         raise NotFound(f"{key} is not known")
 
     async def vread(self, key: Key, version: int) -> Stored:
@@ -115,6 +122,7 @@ class Session:
         await self._require_known(key)
         stored = await self._engine.store.version(key, version)
         if stored is None or not (stored.deleted or await self._sees(stored)):
+            self._unseen(stored)
             raise NotFound(f"{key} has no version {version}")
         if stored.deleted:
             raise Gone(f"{key} was deleted in version {version}", headers={"ETag": stored.etag})
@@ -314,8 +322,14 @@ class Session:
         """NotFound unless the resource, or its last living version, is visible."""
         self.allow("r", key.type)
         about = self._engine, self.policy, "r", key
-        if await living(*about) is None and await tombstone(*about) is None:
-            raise NotFound(f"{key} is not known")
+        if await living(*about) is None:
+            latest, hidden = await trace_of(*about)
+            if latest is None:
+                self._unseen(hidden)
+                raise NotFound(f"{key} is not known")
+
+    def _unseen(self, stored: Stored | None) -> None:
+        unseen(self._recording, self._engine, self.policy, "r", stored)
 
     async def _sees(self, stored: Stored) -> bool:
         return await sees(self._engine, self.policy, "r", stored)

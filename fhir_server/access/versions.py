@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Collection
 from dataclasses import replace
-from typing import Final
+from typing import Final, NamedTuple
 
-from fhir_server.access.contents import apart, permitted
+from fhir_server.access.contents import apart, nowhere, permitted
 from fhir_server.access.engine import Engine
 from fhir_server.access.judging import holds
 from fhir_server.access.policy import Policy
@@ -27,6 +27,8 @@ async def living(engine: Engine, policy: Policy, letter: str, key: Key) -> Store
     if aside or policy.sees(letter, key.type) == TRUE:  # then the plan is the key alone
         [stored] = await engine.store.current([key])
         if stored is None or stored.deleted:
+            if aside:
+                await nowhere(engine, policy)
             return None
         return stored if not aside or await sees(engine, policy, letter, stored) else None
     scan = restrict_scan(Scan(key.type, IdIn((key.id,))), policy, letter)
@@ -36,7 +38,7 @@ async def living(engine: Engine, policy: Policy, letter: str, key: Key) -> Store
 
 async def tombstone(engine: Engine, policy: Policy, letter: str, key: Key) -> Stored | None:
     """The deletion that is current, if the version before it was visible."""
-    latest = (await engine.store.current([key]))[0]
+    [latest] = await engine.store.current([key])
     if latest is None or not latest.deleted:
         return None
     if policy.sees(letter, key.type) == TRUE:
@@ -44,6 +46,26 @@ async def tombstone(engine: Engine, policy: Policy, letter: str, key: Key) -> St
     before = await engine.store.version(key, latest.version - 1)
     seen = before is not None and await sees(engine, policy, letter, before)
     return latest if seen else None
+
+
+class LastTrace(NamedTuple):
+    """What there is of something that is not seen. ``tombstone``: the deletion that is current, if
+    the version before it was visible; ``hidden``: what lives, or lived last, and is not shown."""
+
+    tombstone: Stored | None = None
+    hidden: Stored | None = None
+
+
+async def trace_of(engine: Engine, policy: Policy, letter: str, key: Key) -> LastTrace:
+    """The store is asked the same for what is hidden, deleted or was never there (L53)."""
+    [latest] = await engine.store.current([key])
+    if policy.sees(letter, key.type) == TRUE:
+        return LastTrace(latest if latest is not None and latest.deleted else None, None)
+    before = await engine.store.version(key, latest.version - 1 if latest is not None else 0)
+    if latest is None or not latest.deleted:
+        return LastTrace(None, latest)
+    seen = before is not None and await sees(engine, policy, letter, before)
+    return LastTrace(latest) if seen else LastTrace(None, before)
 
 
 async def sees(engine: Engine, policy: Policy, letter: str, stored: Stored) -> bool:

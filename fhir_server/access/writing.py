@@ -12,7 +12,8 @@ from typing import Final, TypeAlias
 
 from fhir_server.access.alone import Coming, require_alone
 from fhir_server.access.audit.writes import WriteRecord
-from fhir_server.access.contents import apart, blob_of, naming, permitted, set_aside
+from fhir_server.access.contents import apart, blob_of, naming, nowhere, permitted, set_aside
+from fhir_server.access.denied import unseen
 from fhir_server.access.drafts import Draft, Prepared, Written, at
 from fhir_server.access.engine import Engine, is_large
 from fhir_server.access.judging import holds
@@ -203,7 +204,10 @@ class Writing:
         draft = item.draft
         if draft.seen is not None and (current is None or current.version != draft.seen):
             raise Stale((draft.key,))
-        knows = current is not None and await self._knows(current, _LETTERS[draft.method])
+        knows = await self._knows(draft, current)
+        if not knows and current is not None:
+            recording = self._record.recording if self._record is not None else None
+            unseen(recording, self._engine, self._policy, _LETTERS[draft.method], current)
         known = current if knows else None
         living, revives = known is not None and not known.deleted, draft.method == "PUT"
         if draft.if_match is not None and (
@@ -250,18 +254,21 @@ class Writing:
         kept = await blob_of(self._engine.store.ledger, change.key, current.version)
         return item.blob == kept or (change.method == "PATCH" and item.blob is None)
 
-    async def _knows(self, current: Stored, letter: str) -> bool:
-        """May the principal know that this resource is there? Who may change it may."""
-        if self._policy.whole:
-            return True
-        if current.deleted:
-            return False
-        if apart(self._policy, "r", current.key.type):
-            return await permitted(self._engine, self._policy, "r", loads(current.body))
-        key = current.key
-        return await self._found(key, self._policy.sees("r", key.type)) or (
-            letter in "ud" and await self._found(key, self._policy.sees(letter, key.type))
+    async def _knows(self, draft: Draft, current: Stored | None) -> bool:
+        """May the principal know that this resource is there? Who may change it may. The store is
+        asked the same if it is not (L53)."""
+        key, letter, policy = draft.key, _LETTERS[draft.method], self._policy
+        if policy.whole or letter == "c":
+            return current is not None
+        living = current is not None and not current.deleted
+        if apart(policy, "r", key.type):
+            if current is None or not living:
+                return await nowhere(self._engine, policy)
+            return await permitted(self._engine, policy, "r", loads(current.body))
+        found = await self._found(key, policy.sees("r", key.type)) or await self._found(
+            key, policy.sees(letter, key.type)
         )
+        return living and found
 
     async def _permit(self, draft: Draft, known: Stored) -> None:
         """The stored version must be one that the principal may change."""

@@ -52,7 +52,7 @@ async def passes(server: Server, user: User, given: str) -> str:
     users = server.identities.users
     step = totp.step_of(user.totp, given, server.now) if given and user.totp else None
     if step is not None:
-        return "otp" if await users.spend_code(user, step) else ""
+        return "otp" if await users.spend_code(user, user.totp, step) else ""
     if given and await users.spend_recovery(user, hashed(given)):
         return "recovery"
     return ""
@@ -78,7 +78,7 @@ def key_of(server: Server, user: User, tie: str, sealed: str) -> str:
 async def enrolled(server: Server, user: User, key: str, given: str) -> list[str]:
     """Recovery codes, once a one-time code shows that the user holds the key; else none."""
     step = totp.step_of(key, given, server.now) if key and given else None
-    if step is None or not await server.identities.users.spend_code(user, step):
+    if step is None or not await server.identities.users.spend_code(user, key, step):
         return []
     codes = new_codes()
     await server.identities.users.change(

@@ -150,11 +150,12 @@ class Users:
         write = LedgerWrite(KIND, user.name, row.value | {"recovery": left}, row.revision)
         return await self._records.commit(write)
 
-    async def spend_code(self, user: User, step: int) -> bool:
-        """True once for each step of one-time codes."""
+    async def spend_code(self, user: User, key: str, step: int) -> bool:
+        """True once for each step of the one-time codes of a key."""
         expires = self._records.now() + CODE_KEPT
+        name = f"{user.name}/{digest(key)}/{step}"
         return await self._records.commit(
-            LedgerWrite(USED_CODE, f"{user.name}/{step}", {}, expect=0, expires=expires)
+            LedgerWrite(USED_CODE, name, {}, expect=0, expires=expires)
         )
 
 

@@ -10,6 +10,7 @@ from fhir_server.cli.audit import audit
 from fhir_server.cli.backup import backup
 from fhir_server.cli.client import client
 from fhir_server.cli.copy import copy
+from fhir_server.cli.deid import deid
 from fhir_server.cli.demo import demo
 from fhir_server.cli.doctor import doctor
 from fhir_server.cli.expunge import expunge
@@ -48,6 +49,7 @@ GROUPS = {
     "keys": keys,
     "audit": audit,
     "ig": ig,
+    "deid": deid,
 }
 
 app = typer.Typer(

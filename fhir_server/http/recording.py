@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlencode
 
 from fhir_server.access.audit.entry import (
+    FAILED,
+    Decision,
     Entry,
     Recording,
     asked_about,
@@ -18,6 +20,8 @@ from fhir_server.access.audit.entry import (
     purpose_of_use,
 )
 from fhir_server.access.audit.log import AuditLog
+from fhir_server.access.consent.policy import ConsentPolicy
+from fhir_server.access.policy import Policy
 from fhir_server.access.principal import Principal
 from fhir_server.access.session import Session
 from fhir_server.http.middleware import HEADERS, REQUEST_ID
@@ -45,13 +49,14 @@ class Seen:
 
     recording: Recording
     principal: Principal = NOBODY
+    policy: Policy | None = None
     request: Request | None = None
     answer: Response | None = None
     problem: Problem | None = None
 
     def by(self, session: Session) -> Session:
         """The Session with which it goes on."""
-        self.principal = session.principal
+        self.principal, self.policy = session.principal, session.policy
         return session.recorded(self.recording)
 
 
@@ -84,7 +89,7 @@ class Recorder:
             purpose=purpose_of_use(scope[HEADERS].get("x-purpose-of-use")),
         )
         try:
-            self._audit.write(line)
+            self._audit.write(line, seen.recording.later)
         except Unavailable as problem:
             return rendered(problem)
         return answer
@@ -121,9 +126,24 @@ def entry(seen: Seen, interaction: str, status: int, **about: Any) -> Entry:
         writes=tuple(recording.writes),
         why=_why(seen.problem),
         person=standing.fhir_user if standing is not None else "",
-        decisions=tuple(recording.decisions),
+        decisions=(*recording.decisions, *_decisions(seen.policy, interaction, status, patients)),
         **about,
     )
+
+
+def _decisions(
+    policy: Policy | None, interaction: str, status: int, patients: Iterable[str]
+) -> Iterable[Decision]:
+    """How consents took part in an answer, per patient of the line."""
+    if status >= FAILED or not isinstance(policy, ConsentPolicy):
+        return ()
+    return policy.decisions(_LETTERS.get(interaction, "r"), ordered(patients))
+
+
+_LETTERS: Final = {
+    **dict.fromkeys(("update", "conditional-update", "patch", "conditional-patch"), "u"),
+    **dict.fromkeys(("delete", "conditional-delete"), "d"),
+}
 
 
 def _what(request: Request, interaction: str, answer: Response | None) -> str:
@@ -163,14 +183,15 @@ def replayed(
         handler = handler_of(interaction)
 
         async def handle(request: Request, session: Session) -> Response:
-            seen = Seen(audit.begin(request.request_id), session.principal, request)
+            seen = Seen(audit.begin(request.request_id), request=request)
+            session = seen.by(session)
 
             def write(status: int) -> None:
                 about = {"method": request.method, "url": _again(request), "job": True}
-                audit.write(entry(seen, interaction, status, **about))
+                audit.write(entry(seen, interaction, status, **about), seen.recording.later)
 
             try:
-                answer = await handler(request, session.recorded(seen.recording))
+                answer = await handler(request, session)
             except Problem as problem:
                 seen.problem = problem
                 write(problem.status)

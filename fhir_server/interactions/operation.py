@@ -5,15 +5,15 @@ Which exist, where and with which parameters is a row of ``operations/registry``
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Final
+from collections.abc import Awaitable, Callable, Collection
+from typing import Any, Final
 
 from fhir_server.access.session import Session
 from fhir_server.formats.json import dumps
 from fhir_server.interactions.ports import Handler
 from fhir_server.interactions.vread import number
 from fhir_server.jobs.request import HandlerOf, Replayed
-from fhir_server.model.exchange import Request, Response
+from fhir_server.model.exchange import Json, Request, Response
 from fhir_server.model.problem import BadRequest, Forbidden, MethodNotAllowed, NotFound
 from operations.parameters import decode
 from operations.registry import Invocation, Level, Operation, Operations
@@ -34,7 +34,7 @@ def operation(operations: Operations, now: Callable[[], int]) -> Handler:
         _permit(session, row, type_)
         arguments = decode(row.inputs, request.query, request.body, row.body, searches=row.searches)
         if request.body is not None and not row.unjudged:
-            await session.judge(request.body)
+            await _judge(request.body, row.foreign, session)
         call = Invocation(
             level,
             type_,
@@ -49,6 +49,31 @@ def operation(operations: Operations, now: Callable[[], int]) -> Handler:
         return answer if isinstance(answer, Response) else Response(200, dumps(answer))
 
     return operation_
+
+
+async def _judge(body: Json, foreign: Collection[str], session: Session) -> None:
+    """A body as FHIR has it, but for resources of types that the operation judges itself."""
+    if body.get("resourceType") not in foreign:
+        await session.judge(_native(body, foreign) if foreign else body)
+
+
+def _native(body: Json, foreign: Collection[str]) -> Json:
+    """Parameters without the resources of foreign types: in their stead a value."""
+
+    def native(part: Any) -> Any:
+        if not isinstance(part, dict):
+            return part
+        resource = part.get("resource")
+        if isinstance(resource, dict) and resource.get("resourceType") in foreign:
+            return {k: v for k, v in part.items() if k != "resource"} | {"valueBoolean": True}
+        if isinstance(part.get("part"), list):
+            return part | {"part": [native(one) for one in part["part"]]}
+        return part
+
+    parts = body.get("parameter")
+    if not isinstance(parts, list):
+        return body
+    return body | {"parameter": [native(part) for part in parts]}
 
 
 Defer = Callable[[Replayed, Session], Awaitable[Response]]

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from fhir_server.model.exchange import Json
 
+from .contributions import extension
 from .inference import Inference
 from .kinds import Gap, Row
 from .manifest import Output
@@ -28,6 +29,12 @@ AI_LABEL: Final = {
     "code": "AIAST",
     "display": "Artificial Intelligence asserted",
 }
+HYPOTHETICAL: Final = {
+    "system": f"{CANONICAL}:CodeSystem:result",
+    "code": "hypothetical",
+    "display": "Rests on values that were given, not recorded",
+}
+UNSIGNED: Final = "Draft made by a model; not part of the record until a clinician signs it."
 CONFIDENTIALITY: Final = "http://terminology.hl7.org/CodeSystem/v3-Confidentiality"
 LEVELS: Final = ("U", "L", "M", "N", "R", "V")
 """https://terminology.hl7.org/CodeSystem-v3-Confidentiality.html, least first."""
@@ -48,7 +55,7 @@ def risk_assessment(inference: Inference, moment: str) -> Json:
     package = inference.package
     return {
         "resourceType": "RiskAssessment",
-        "meta": {"security": labels(inference)},
+        "meta": meta(inference),
         "extension": explained(inference),
         "status": "preliminary",
         "method": model_concept(package),
@@ -105,7 +112,7 @@ def observation(inference: Inference, moment: str) -> Json:
     ]
     return {
         "resourceType": "Observation",
-        "meta": {"security": labels(inference)},
+        "meta": meta(inference),
         "extension": explained(inference),
         "status": "preliminary",
         "category": [
@@ -164,7 +171,7 @@ def _listed(name: str, references: list[str]) -> Json:
     return {name: [{"reference": reference} for reference in references]} if references else {}
 
 
-def provenance(inference: Inference, target: str, recorded: str, requester: str) -> Json:
+def provenance(inference: Inference, target: str, recorded: str, requester: Json) -> Json:
     """Who made the result, from what, for whom: https://hl7.org/fhir/R4/provenance.html"""
     models = [inference, *inference.derived]
     sources = [{"role": "source", "what": {"reference": r}} for r in basis(inference)]
@@ -195,27 +202,11 @@ def provenance(inference: Inference, target: str, recorded: str, requester: str)
                     ]
                 },
                 "who": performer(model.package),
-                "onBehalfOf": {"display": requester},
+                "onBehalfOf": requester,
             }
             for model in models
         ],
         **({"entity": sources} if sources else {}),
-    }
-
-
-def request(gap: Gap, patient: Json, moment: str) -> Json:
-    """A draft Task that asks for a missing feature: https://hl7.org/fhir/R4/task.html"""
-    assert gap.feature is not None
-    feature = gap.feature
-    coded = [{"system": system, "code": code} for system, code in feature.codes]
-    return {
-        "resourceType": "Task",
-        "status": "draft",
-        "intent": "proposal",
-        "code": {**({"coding": coded} if coded else {}), "text": f"Record: {feature.title}"},
-        "description": describe(gap),
-        "for": patient,
-        "authoredOn": moment,
     }
 
 
@@ -269,6 +260,12 @@ def basis(inference: Inference) -> list[str]:
     return [item.reference for item in inputs(inference) if item.reference]
 
 
+def meta(inference: Inference) -> Json:
+    """With its labels, and a tag where it rests on what was given and not on the record."""
+    tagged = {"tag": [dict(HYPOTHETICAL)]} if inference.hypothetical else {}
+    return {"security": labels(inference), **tagged}
+
+
 def labels(inference: Inference) -> list[Json]:
     """AIAST, the highest confidentiality of the inputs and their other labels."""
     found = [
@@ -293,8 +290,10 @@ def _level(label: Json) -> str | None:
 
 
 def explained(inference: Inference) -> list[Json]:
-    """One extension per feature: value, origin, source, what was recorded, conversion, date."""
-    return [{"url": FEATURE, "extension": list(_explained(row))} for row in inference.rows]
+    """One extension per feature: value, origin, source, what was recorded, conversion, date; then
+    one per output that is told apart by features."""
+    rows = [{"url": FEATURE, "extension": list(_explained(row))} for row in inference.rows]
+    return [*rows, *map(extension, inference.explanations)]
 
 
 def _explained(row: Row) -> Iterable[Json]:
@@ -323,7 +322,7 @@ def _value(row: Row) -> dict[str, Any]:
 
 def _notes(inference: Inference) -> list[Json]:
     card = inference.package.card
-    texts = ["Draft made by a model; not part of the record until a clinician signs it."]
+    texts = [UNSIGNED]
     changed = [row.feature.name for row in inference.rows if row.origin == "override"]
     if changed:
         texts.append(f"What-if: {', '.join(changed)} given by the caller, not from the record.")

@@ -15,9 +15,10 @@ from fhir_server.model.datatypes import parse_datetime
 from fhir_server.model.problem import Unavailable
 
 from . import overrides as what_if
+from .contributions import Explanation, occluding
 from .evidence import Evidence, Moment
-from .kinds import KINDS, Gap, Row, Scene, find_condition
-from .manifest import Band, Exclusion, Feature, Output
+from .kinds import KINDS, Gap, Row, Scene, find_condition, years_between
+from .manifest import Band, Exclusion, Feature, Output, Population
 from .overrides import Overrides
 from .package import ModelPackage
 from .record import Item
@@ -38,6 +39,9 @@ class Inference:
     outputs: dict[str, float] = field(default_factory=dict)
     derived: tuple[Inference, ...] = ()
     cautions: tuple[str, ...] = ()
+    explanations: tuple[Explanation, ...] = ()
+    hypothetical: bool = False
+    """It rests on what a caller has given, not on the record: never stored."""
 
     @property
     def age(self) -> int | None:
@@ -71,6 +75,7 @@ class Question:
     moment: Moment
     overrides: Overrides
     asked: bool = True
+    hypothetical: bool = False
 
 
 async def needed(registry: Registry, packages: Iterable[ModelPackage]) -> list[ModelPackage]:
@@ -106,20 +111,20 @@ async def infer(package: ModelPackage, question: Question) -> Inference:
             if isinstance(found, Row):
                 derived.append(other)
         judged = found if isinstance(found, Gap) else _outside(found)
-        if judged is not None:
+        if isinstance(judged, Gap):
             gaps.append(judged)
             if judged.code == "business-rule" and not question.asked:
                 break
         if isinstance(found, Row):
-            rows.append(found)
+            rows.append(judged if isinstance(judged, Row) else found)
     if not (gaps or question.asked or package.features.indication) and _groundless(rows):
         gaps.append(Gap(None, "business-rule", "the visible record shows none of its findings"))
     if gaps:
         return Inference(
             package, question.evidence.patient, tuple(rows), tuple(gaps), derived=tuple(derived)
         )
-    inputs = {row.feature.name: [package.encode(row.feature, row.value)] for row in rows}
-    outputs = await question.registry.runtime.run(package, inputs)
+    occluded = occluding(package, rows)
+    outputs = await question.registry.runtime.run(package, occluded.inputs)
     single = {name: values[0] for name, values in outputs.items()}
     return Inference(
         package,
@@ -129,6 +134,8 @@ async def infer(package: ModelPackage, question: Question) -> Inference:
         single,
         tuple(derived),
         tuple(gap.reason for gap in missing),
+        occluded.explained(package, outputs),
+        question.hypothetical,
     )
 
 
@@ -162,8 +169,25 @@ def _refusals(package: ModelPackage, scene: Scene, overrides: Overrides) -> Iter
         isinstance(died, str) and parse_datetime(died).lo <= scene.moment.micros
     ):
         yield Gap(None, "business-rule", "the patient is recorded as deceased")
+    if package.features.population is not None:
+        yield from _others(package.features.population, scene)
     for exclusion in package.features.exclusion:
         yield from _excluded(exclusion, scene, overrides)
+
+
+def _others(population: Population, scene: Scene) -> Iterable[Gap]:
+    """Of another age or sex than the model is for, or of one that is not known."""
+    patient = scene.evidence.patient.resource
+    sex = patient.get("gender")
+    if population.sexes and sex not in population.sexes:
+        wanted = " or ".join(population.sexes)
+        yield Gap(None, "business-rule", f"the model is for {wanted} patients, not {sex or 'this'}")
+    if population.ages is not None:
+        birth = patient.get("birthDate")
+        ages = years_between(birth, scene.moment.day) if isinstance(birth, str) else None
+        low, high = population.ages
+        if ages is None or not low <= min(ages) <= max(ages) <= high:
+            yield Gap(None, "business-rule", f"the model is for ages {low} to {high}")
 
 
 def _excluded(exclusion: Exclusion, scene: Scene, overrides: Overrides) -> Iterable[Gap]:
@@ -197,8 +221,9 @@ def _groundless(rows: Iterable[Row]) -> bool:
     return all(row.origin == "assumed" or row.feature.kind in ("age", "choice") for row in rows)
 
 
-def _outside(row: Row) -> Gap | None:
-    """A number outside what is plausible, or outside the model's population."""
+def _outside(row: Row) -> Gap | Row | None:
+    """A number outside what is plausible, or outside the model's population: a refusal, or the
+    row with a warning. None: it is inside."""
     feature, value = row.feature, row.value
     if isinstance(value, bool | str) or row.origin == "assumed":
         return None
@@ -208,6 +233,9 @@ def _outside(row: Row) -> Gap | None:
     ):
         if bounds is not None and not bounds[0] <= value <= bounds[1]:
             text = f"{value:.6g} {feature.unit} {what} ({bounds[0]} to {bounds[1]})"
+            if code == "business-rule" and feature.outside == "warn":
+                note = f"{feature.title}: {text}"
+                return replace(row, note=f"{row.note}; {note}" if row.note else note)
             return Gap(feature, "value" if code == "value" else "business-rule", text)
     return None
 

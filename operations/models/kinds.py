@@ -75,8 +75,7 @@ def age(feature: Feature, scene: Scene) -> Row | Gap:
     birth = patient.resource.get("birthDate")
     if not isinstance(birth, str):
         return Gap(feature, "required", "the Patient has no birthDate")
-    first, last = _days(birth)
-    oldest, youngest = _years(first, scene.moment.day), _years(last, scene.moment.day)
+    oldest, youngest = years_between(birth, scene.moment.day)
     if youngest < 0:
         return Gap(feature, "value", "the birthDate is after asOf")
     outside = [a for a in (oldest, youngest) if not _within(a, feature.population)]
@@ -87,6 +86,12 @@ def age(feature: Feature, scene: Scene) -> Row | Gap:
     return Row(
         feature, value, items=(patient,), original=("valueDate", birth), date=birth, note=note
     )
+
+
+def years_between(birth: str, day: date) -> tuple[int, int]:
+    """The greatest and the least number of completed years that a birthDate leaves open."""
+    first, last = _days(birth)
+    return _years(first, day), _years(last, day)
 
 
 def _days(birth: str) -> tuple[date, date]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import Decimal
 from functools import cached_property
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
@@ -70,6 +70,14 @@ class Derive(msgspec.Struct, frozen=True):
     output: str
 
 
+class Compute(msgspec.Struct, frozen=True):
+    """The value is computed from ``part`` features by FHIRPath where the record has none; a part
+    is written ``%name`` and stands for its number in its own unit, or its boolean."""
+
+    expression: str
+    part: tuple[Feature, ...]
+
+
 class Feature(msgspec.Struct, frozen=True):
     """One input of a graph and where it comes from.
 
@@ -78,16 +86,19 @@ class Feature(msgspec.Struct, frozen=True):
     ``population``: outside it the model does not apply. ``inexact``: codes whose values are
     used with ``caution``. ``above``: a recorded quantity over it means yes. ``otherwise``: the
     choice for whatever no list names, and where nothing is recorded of a coded choice.
+    ``resource``, ``expression``: of the kind "fhirpath". ``outside``: what a value outside of
+    ``population`` does. ``reference``: the value that contributions are measured against; without
+    it the feature is a given. Features of one ``group`` contribute together.
     """
 
     name: str
     title: str
-    kind: Literal["age", "choice", "quantity", "answer", "condition", "medication"]
+    kind: Literal["age", "choice", "quantity", "answer", "condition", "medication", "fhirpath"]
     unit: str = ""
     codes: tuple[CodePair, ...] = ()
     inexact: tuple[CodePair, ...] = ()
     lookback: str = ""
-    aggregate: Literal["newest", "mean", "min", "max", "count"] = "newest"
+    aggregate: Literal["newest", "mean", "min", "max", "slope", "count"] = "newest"
     plausible: Bounds | None = None
     population: Bounds | None = None
     molar: Molar | None = None
@@ -103,6 +114,12 @@ class Feature(msgspec.Struct, frozen=True):
     absent: bool | Decimal | None = None
     above: Decimal | None = None
     otherwise: str = ""
+    resource: str = ""
+    expression: str = ""
+    compute: Compute | None = None
+    outside: Literal["refuse", "warn"] = "refuse"
+    reference: Any = None
+    group: str = ""
 
     @property
     def boolean(self) -> bool:
@@ -132,6 +149,15 @@ class Coding(msgspec.Struct, frozen=True):
     display: str
 
 
+class Attribution(msgspec.Struct, frozen=True):
+    """How an output is told apart by features. On ``scale`` a "linear" or "points" output is the
+    sum of what its features (or groups of them) add, given those without a reference; of
+    "occlusion" that is not claimed."""
+
+    method: Literal["points", "linear", "occlusion"]
+    scale: Literal["identity", "log", "logit", "cloglog"] = "identity"
+
+
 class Output(msgspec.Struct, frozen=True):
     """One output of a graph. ``years``: horizon; ``ages``: only for these ages.
 
@@ -148,6 +174,15 @@ class Output(msgspec.Struct, frozen=True):
     ages: tuple[int, int] | None = None
     decimals: int | None = None
     category: Literal["laboratory", "survey"] = "laboratory"
+    attribution: Attribution | None = None
+
+
+class Population(msgspec.Struct, frozen=True):
+    """Whom the model is for, whether or not its graph reads age and sex. ``sexes``: codes of
+    administrative gender."""
+
+    ages: tuple[int, int] | None = None
+    sexes: tuple[str, ...] = ()
 
 
 class Features(msgspec.Struct, frozen=True):
@@ -156,6 +191,7 @@ class Features(msgspec.Struct, frozen=True):
     exclusion: tuple[Exclusion, ...] = ()
     indication: tuple[Indication, ...] = ()
     concept: dict[str, Concept] = {}
+    population: Population | None = None
 
 
 class Level(msgspec.Struct, frozen=True):

@@ -88,6 +88,7 @@ def load(folder: Path) -> ModelPackage:
     concepts = {**shared_concepts(), **features.concept}
     _check_names(card, features, concepts)
     _check_golden(features, golden)
+    _check_references(features)
     digest = hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()
     return ModelPackage(folder, card, features, golden, digest, concepts)
 
@@ -137,6 +138,24 @@ def _check_names(card: Card, features: Features, concepts: Mapping[str, Concept]
     for what, names in (("feature", inputs), ("output", outputs)):
         if len(set(names)) != len(names):
             raise PackageError(f"features.toml: a {what} is named twice")
+
+
+def _check_references(features: Features) -> None:
+    """The values that contributions are measured against are values of their features."""
+    for feature in features.feature:
+        if feature.reference is not None and not _fits(feature):
+            raise PackageError(f"features.toml: {feature.name}: reference is no value of it")
+
+
+def _fits(feature: Feature) -> bool:
+    value: object = feature.reference
+    if feature.kind == "choice":
+        return value in feature.choices
+    if feature.boolean:
+        return isinstance(value, bool)
+    bounds = feature.plausible or feature.population
+    plain = isinstance(value, int | Decimal) and not isinstance(value, bool)
+    return plain and (bounds is None or bounds[0] <= Decimal(str(value)) <= bounds[1])
 
 
 def _check_golden(features: Features, golden: tuple[Golden, ...]) -> None:

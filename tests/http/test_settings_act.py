@@ -226,6 +226,8 @@ ACTS: dict[str, tuple[Any, Act]] = {
     ),
     "events": ("EVENTS", only_its_default),
     "models": (None, models),
+    "deid": (None, elsewhere("tests/operations/deid/test_linter.py::test_the_commands")),
+    "deid_keys": (None, elsewhere("tests/operations/deid/test_linter.py::test_the_commands")),
     "base_url": ("https://ehr.example", seen(urls, "base_url")),
     "domain": ("north", domain),
     "hosts": (("other.example",), seen(host, "hosts", open_=False)),

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from predicting import LOINC, SNOMED, Chart, Road, World, of_type, parameters, predict
+from predicting import SNOMED, Chart, Road, World, of_type, parameters, predict
 
+from fhir_server.access.drafts import Draft
 from fhir_server.formats.json import dumps, loads
 from fhir_server.model.problem import (
     BadRequest,
@@ -445,13 +447,71 @@ def test_get_never_writes() -> None:
         predict(_complete().resources, query="model=score2&store=true")
 
 
-def test_missing_features_as_tasks() -> None:
-    bundle = predict(Chart().resources, parameters(model="score2", missing="request"))
-    tasks = of_type(bundle, "Task")
-    assert all((t["status"], t["intent"]) == ("draft", "proposal") for t in tasks)
-    asked = {c["code"] for t in tasks for c in t["code"].get("coding", []) if c["system"] == LOINC}
-    assert {"8480-6", "2093-3", "2085-9", "72166-2"} <= asked
+def test_missing_features_as_one_task_while_it_is_open() -> None:
+    world = World(Chart().resources)
+    bundle = predict([], parameters(model="score2", missing="request"), world=world)
+    (task,) = of_type(bundle, "Task")
+    assert (task["status"], task["intent"]) == ("requested", "proposal")
+    asked = {c["code"] for one in task["input"] for c in one["type"]["coding"]}
+    assert {"8480-6", "2093-3", "2085-9", "72166-2", "sbp", "smoker"} <= asked
+    assert task["for"] == {"reference": "Patient/p"}
     assert not of_type(bundle, "RiskAssessment")
+    at = Road.runner.run(world.store.position())
+    again = predict([], parameters(model="score2", missing="request"), world=world)
+    assert of_type(again, "Task") == [task]
+    assert Road.runner.run(world.store.position()) == at
+    both = predict([], parameters(model=["score2", "prevent"], missing="request"), world=world)
+    first, second = of_type(both, "Task")
+    assert first == task
+    new = {c["code"] for one in second["input"] for c in one["type"]["coding"]}
+    assert "bmi" in new and "sbp" not in new
+    done = {**task, "status": "completed"}
+    Road.runner.run(world.session.write([Draft("PUT", Key("Task", task["id"]), done)]))
+    fresh = predict([], parameters(model="score2", missing="request"), world=world)
+    assert [t["id"] for t in of_type(fresh, "Task")] != [task["id"]]
+
+
+def test_what_asks_for_tasks() -> None:
+    chart = Chart()
+    with pytest.raises(MethodNotAllowed, match="missing=request"):
+        predict(chart.resources, query="model=score2&missing=request")
+    reader = World(chart.resources, scope=_scope())
+    with pytest.raises(Forbidden, match="Task"):
+        predict([], parameters(model="score2", missing="request"), world=reader)
+    child = Chart(age=10)
+    bundle = predict(child.resources, parameters(model="score2", missing="request"))
+    assert not of_type(bundle, "Task")  # it would not help
+    full = predict(_complete().resources, parameters(model="score2", missing="request"))
+    assert of_type(full, "RiskAssessment") and not of_type(full, "Task")
+
+
+def test_what_is_hypothetical_is_marked_and_never_stored() -> None:
+    world, what_if = World(_complete().resources), {"smoker": ("valueBoolean", True)}
+    with pytest.raises(BadRequest, match="never stored"):
+        predict([], parameters(model="score2", override=what_if, store=True), world=world)
+    bundle = predict([], parameters(model="score2", override=what_if), world=world)
+    (risk,) = of_type(bundle, "RiskAssessment")
+    assert [tag["code"] for tag in risk["meta"]["tag"]] == ["hypothetical"]
+    (plain,) = of_type(predict([], parameters(model="score2"), world=world), "RiskAssessment")
+    assert "tag" not in plain["meta"]
+
+
+def test_contributions_sum_up_to_the_risk() -> None:
+    (risk,) = of_type(predict(_complete().resources, parameters(model="score2")), "RiskAssessment")
+    (told,) = [e for e in risk["extension"] if e["url"].endswith("model-contribution")]
+    parts = {part["url"]: part for part in told["extension"] if part["url"] != "contribution"}
+    assert parts["method"]["valueCode"] == "linear" and parts["scale"]["valueCode"] == "cloglog"
+    added = [
+        inner["valueDecimal"]
+        for part in told["extension"]
+        if part["url"] == "contribution"
+        for inner in part["extension"]
+        if inner["url"] == "value"
+    ]
+    total = parts["total"]["valueDecimal"]
+    assert abs(parts["base"]["valueDecimal"] + sum(added) - total) < Decimal("1e-7")
+    exact = math.log(-math.log1p(-float(risk["prediction"][0]["probabilityDecimal"])))
+    assert abs(exact - float(total)) < 1e-4
 
 
 TYPES = ("Observation", "Condition", "MedicationRequest", "MedicationStatement")

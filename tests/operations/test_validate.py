@@ -164,9 +164,7 @@ def test_a_definition_that_changes_changes_the_answer(server: Server) -> None:
 
 
 def test_a_value_set_that_changes_changes_the_answer(server: Server) -> None:
-    green = claiming(
-        name=[{"text": "A"}], maritalStatus={"coding": [SEEN | {"code": "green"}]}
-    )
+    green = claiming(name=[{"text": "A"}], maritalStatus={"coding": [SEEN | {"code": "green"}]})
     assert issues(server.post("Patient/$validate", green))
     wider = SET | {"compose": {"include": [SEEN | {"concept": [{"code": "green"}]}]}}
     stored = server.create(wider)

@@ -98,8 +98,8 @@ def test_a_code_is_spent_once(smart: Server) -> None:
     smart.user("doc", "nurse")
     users = smart.domain.identities.users
     user = smart.run(users.named("doc"))
-    assert smart.run(users.spend_code(user, 7))
-    assert not smart.run(users.spend_code(user, 7))
+    assert smart.run(users.spend_code(user, "A", 7))
+    assert not smart.run(users.spend_code(user, "A", 7))
 
 
 def test_attempts_are_counted_before_they_are_judged(secured: Server) -> None:

@@ -10,6 +10,7 @@ from typing import Final
 from fhir_server.access.audit import codes
 from fhir_server.access.audit.entry import Decision, Entry
 from fhir_server.access.audit.pieces import (
+    DATA,
     PERSON,
     SECURITY,
     View,
@@ -43,7 +44,7 @@ def decision_event(entry: Entry, decision: Decision, view: View) -> Json:
     event["outcomeDesc"] = ": ".join(part for part in said if part)
     event["agent"] = _agents(entry, decision, view)
     event["source"] = source(view, SECURITY)
-    event["entity"] = _entities(entry, decision)
+    event["entity"] = _entities(entry, decision, view)
     return event
 
 
@@ -81,7 +82,7 @@ def _client_itself(entry: Entry) -> Json:
     }
 
 
-def _entities(entry: Entry, decision: Decision) -> list[Json]:
+def _entities(entry: Entry, decision: Decision, view: View) -> list[Json]:
     found = [entity(PERSON, what={"reference": f"Patient/{decision.patient}"})]
     for id_, version in decision.consents:
         found.append({"what": {"reference": f"Consent/{id_}/_history/{version}"}, "type": _CONSENT})
@@ -90,10 +91,13 @@ def _entities(entry: Entry, decision: Decision) -> list[Json]:
             {"what": {"display": "no consent: the policy of the domain"}, "type": _CONSENT}
         )
     found[-1]["detail"] = [{"type": "rule", "valueString": decision.rule or "none"}]
-    if decision.token:
+    if entry.what and decision.outcome == "deny":
+        found.append(entity(DATA, what={"reference": entry.what}))
+    token = decision.token or (entry.grant if view.whole else "")
+    if token:
         found.append(
             {
-                "what": {"identifier": {"value": decision.token}},
+                "what": {"identifier": {"value": token}},
                 "type": {"system": codes.BALP + "UserAgentTypes", "code": "UserOauthAgent"},
             }
         )

@@ -7,7 +7,7 @@ AuditEvents of them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -36,7 +36,8 @@ _PURPOSE: Final = re.compile(
 class Decision(msgspec.Struct, frozen=True, omit_defaults=True, array_like=True):
     """A decision on consent, taken for a request. ``consents``: id and version of those that
     were looked at. ``rule``: which part of them decided. ``outcome``: permit or deny.
-    ``token``: the id of the token that asked (``jti``).
+    ``token``: the id of the token that asked (``jti``). ``private``: for who audits alone, because
+    what it is about may be kept from the patients themselves or those who act for them.
     """
 
     patient: str
@@ -46,6 +47,13 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True, array_like=True)
     purpose: str = ""
     token: str = ""
     consents: tuple[tuple[str, int], ...] = ()
+    private: bool = False
+
+
+Later = Callable[[], Awaitable[list[Decision]]]
+"""Why something was not found: the decisions against it; none if it was never there."""
+DECIDED: Final = "consent-decision"
+"""The interaction of a line that holds nothing but decisions."""
 
 
 class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -92,7 +100,8 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
 @dataclass(slots=True)
 class Recording:
     """What gathers while a request is served. ``name``: the beginning of the keys of its rows in
-    the ledger, which nothing else has; ``rows``: how many there are.
+    the ledger, which nothing else has; ``rows``: how many there are. ``later``: what is only
+    worked out after the answer.
     """
 
     name: str
@@ -102,6 +111,14 @@ class Recording:
     what: list[str] = field(default_factory=list)
     writes: list[tuple[str, str]] = field(default_factory=list)
     decisions: dict[Decision, None] = field(default_factory=dict)
+    later: list[Later] = field(default_factory=list)
+
+
+def decided(entry: Entry, decisions: tuple[Decision, ...]) -> Entry:
+    """The line of decisions that were taken for the request of another line."""
+    return msgspec.structs.replace(
+        entry, interaction=DECIDED, patients=(), writes=(), why="", decisions=decisions
+    )
 
 
 def named_in(body: bytes) -> set[str]:

@@ -10,7 +10,7 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from fhir_server.access.audit.authorised import decision_event
-from fhir_server.access.audit.entry import Decision, Entry
+from fhir_server.access.audit.entry import DECIDED, Decision, Entry
 from fhir_server.access.audit.pieces import View
 from fhir_server.access.audit.requests import request_event
 from fhir_server.model.exchange import Json
@@ -25,7 +25,9 @@ class Part(NamedTuple):
 
 def parts_of(entry: Entry) -> list[Part]:
     """What events a line makes."""
-    found = [Part(patient) for patient in entry.patients or (None,)]
+    found: list[Part] = []
+    if entry.interaction != DECIDED:
+        found += [Part(patient) for patient in entry.patients or (None,)]
     return [*found, *(Part(one.patient, one) for one in entry.decisions)]
 
 
@@ -35,8 +37,8 @@ def suffix(part: Part) -> str:
     """
     if part.patient is None and part.decision is None:
         return "0"
-    said = repr(tuple(part)).encode()
-    return blake2b(said, digest_size=5).hexdigest()
+    said = repr(tuple(part)).replace(", private=False)", ")")  # ids that are older than the member
+    return blake2b(said.encode(), digest_size=5).hexdigest()
 
 
 def audit_events(entry: Entry, base: str) -> list[Json]:

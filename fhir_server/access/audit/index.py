@@ -84,7 +84,7 @@ _BRIEF: Final = msgspec.json.Decoder(Brief).decode
 def names_of(line: Brief | Entry) -> Iterator[str]:
     """By what a line may be looked for: ``p:`` a patient (also one that acts), ``a:`` an agent,
     ``i:`` an interaction, ``s:`` the first digit of the status of a failure, ``d:`` there are
-    decisions.
+    decisions, ``d:deny`` some of them against somebody.
     """
     yield f"i:{line.interaction}"
     for patient in line.patients:
@@ -98,6 +98,8 @@ def names_of(line: Brief | Entry) -> Iterator[str]:
         yield f"s:{line.status // 100}"
     if line.decisions:
         yield "d:"
+        if any(decision.outcome == "deny" for decision in line.decisions):
+            yield "d:deny"
         for decision in line.decisions:
             yield f"p:{decision.patient}"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -18,7 +18,7 @@ import msgspec
 import structlog
 
 from fhir_server.access.audit.chain import Chain, Place, end_of
-from fhir_server.access.audit.entry import Entry, Recording
+from fhir_server.access.audit.entry import DECIDED, Entry, Later, Recording, decided
 from fhir_server.access.audit.heads import KIND, HeadKey, is_removed, place_of
 from fhir_server.access.audit.retention import expire
 from fhir_server.access.commit import Commit
@@ -72,6 +72,7 @@ class AuditLog:
         self._synced = -1
         self._begun = 0
         self._unwritten: list[Entry] = []
+        self._later: list[tuple[Entry, tuple[Later, ...]]] = []
         self._busy = asyncio.Lock()
         self.trouble: str | None = None
 
@@ -81,10 +82,13 @@ class AuditLog:
         self._begun += 1
         return Recording(f"{chain.id}/{self._begun:012}", request)
 
-    def write(self, entry: Entry) -> None:
+    def write(self, entry: Entry, later: Sequence[Later] = ()) -> None:
         """One line; Unavailable if it is not written. It is then the first of the next chain, as
-        what it became, so that a write that has committed is never without a line.
+        what it became, so that a write that has committed is never without a line. ``later``: the
+        decisions that these find go into another line, within a second.
         """
+        if later:
+            self._later.append((entry, tuple(later)))
         try:
             chain = self._ready()
             for part in _parts(entry):
@@ -174,6 +178,17 @@ class AuditLog:
                 return
             self._synced = n
 
+    async def settle(self) -> None:
+        """Lines of the decisions that were left for after the answer."""
+        left, self._later = self._later, []
+        for entry, later in left:
+            found = [decision for work in later for decision in await work()]
+            await asyncio.sleep(0)
+            if found:
+                decisions = tuple(dict.fromkeys(found))
+                with contextlib.suppress(Unavailable):  # it is then the first of the next chain
+                    self.write(decided(entry, decisions))
+
     async def anchor(self, *, closed: bool = False) -> None:
         """The heads into the ledger. What fails is tried again with the next."""
         chain, key = self._chain, self._key
@@ -203,6 +218,7 @@ class AuditLog:
                 await self.expire()
             for _ in range(ANCHOR_TICKS):
                 await asyncio.sleep(SYNC_SECONDS)
+                await self.settle()
                 await self.sync()
                 if self._left or (self._chain is not None and self._anchored < 0):
                     break
@@ -231,6 +247,7 @@ class AuditLog:
             log.info("old chains of the audit trail went", chains=gone, days=heads.days)
 
     async def close(self) -> None:
+        await self.settle()
         await self.anchor(closed=True)
         if self._chain is not None:
             with contextlib.suppress(OSError):
@@ -240,15 +257,19 @@ class AuditLog:
 
 def _parts(entry: Entry) -> Iterator[Entry]:
     """The lines of an entry: one, unless it names very many patients."""
-    if len(entry.patients) <= TOGETHER:
+    many = max(len(entry.patients), len(entry.decisions))
+    if many <= TOGETHER:
         yield entry
         return
-    for start in range(0, len(entry.patients), TOGETHER):
+    for start in range(0, many, TOGETHER):
         some = entry.patients[start : start + TOGETHER]
-        if start == 0:
-            yield msgspec.structs.replace(entry, patients=some)
-        else:
-            yield msgspec.structs.replace(entry, patients=some, writes=(), decisions=())
+        made = entry.decisions[start : start + TOGETHER]
+        # What is left when no patients are names nobody, so it is of decisions alone.
+        interaction = entry.interaction if some or start == 0 else DECIDED
+        writes = entry.writes if start == 0 else ()
+        yield msgspec.structs.replace(
+            entry, interaction=interaction, patients=some, writes=writes, decisions=made
+        )
 
 
 Trouble = Callable[[], Awaitable[str | None]]

@@ -85,7 +85,7 @@ def narrowed(predicate: plan.Predicate) -> Narrow:
             return _names("a", (name,))
         case plan.TokenIs("outcome", _, code) if code in _OUTCOMES:
             # A decision against somebody is an event of outcome 4, whatever was answered.
-            also = ("d:",) if code == "4" else ()
+            also = ("d:deny",) if code == "4" else ()
             return Narrow(names=(frozenset((_OUTCOMES[code], *also)),))
         case plan.TokenIs("type" | "subtype" as param, _, str(code)):
             return _coded(param, code)

@@ -11,6 +11,7 @@ from fhir_server.model.exchange import Json
 
 ENTITY: Final = "http://terminology.hl7.org/CodeSystem/audit-entity-type"
 ROLE: Final = "http://terminology.hl7.org/CodeSystem/object-role"
+DATA: Final = ("2", "System Object", "4", "Domain Resource")
 PERSON: Final = ("1", "Person", "1", "Patient")
 _SOURCE_TYPE: Final = "http://terminology.hl7.org/CodeSystem/security-source-type"
 WEB, SECURITY = "4", "6"

@@ -13,6 +13,7 @@ from typing import Final
 from fhir_server.access.audit import codes
 from fhir_server.access.audit.entry import Entry
 from fhir_server.access.audit.pieces import (
+    DATA,
     ENTITY,
     PERSON,
     SECURITY,
@@ -31,7 +32,6 @@ from fhir_server.formats.json import dumps
 from fhir_server.model.datatypes import format_instant
 from fhir_server.model.exchange import Json
 
-_DATA: Final = ("2", "System Object", "4", "Domain Resource")
 _QUERY: Final = ("2", "System Object", "24", "Query")
 _TARGET: Final = ("2", "System Object", "13", "Security Resource")
 _OPERATION: Final = re.compile(rb"/\$([a-z][a-z0-9-]{0,63})(?:$|\?)")
@@ -121,7 +121,7 @@ def _entities(
         if entry.target:
             entities.append(entity(_TARGET) | {"name": entry.target})
     elif entry.what:
-        entities.append(entity(_DATA, what=_about(entry.what, patient)))
+        entities.append(entity(DATA, what=_about(entry.what, patient)))
     elif action == "E" or entry.url.find(b"?") >= 0:
         place = view.base.encode().removesuffix(b"/fhir") + entry.url
         asked = b"%b %b" % (entry.method.encode(), place)

@@ -163,6 +163,8 @@ class Trail:
         acts = line.person.replace("Patient/", "p:") if line.person else ""
         for part in parts_of(line):
             named = f"p:{part.patient}"
+            if part.decision is not None and part.decision.private and not view.whole:
+                continue
             if all(named in names or acts in names for names in own):
                 yield self._event(chain, line, part, view)
 

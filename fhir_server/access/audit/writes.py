@@ -23,7 +23,7 @@ class WriteRecord:
     """Of one write of a request. Its row is made anew whenever the write looks again."""
 
     def __init__(self, recording: Recording, principal: Principal) -> None:
-        self._recording = recording
+        self.recording = recording
         self._principal = principal
         recording.rows += 1
         self._key = f"{recording.name}/{recording.rows}"
@@ -42,7 +42,7 @@ class WriteRecord:
         patients |= {key.id for key in keys if key.type == "Patient"}
         self._value = {
             "at": now,
-            "request": self._recording.request,
+            "request": self.recording.request,
             "client": self._principal.client,
             "user": self._principal.user,
             "patients": ordered(patients),
@@ -52,7 +52,7 @@ class WriteRecord:
 
     def committed(self) -> None:
         """The line of the request will name the row as it is."""
-        recording = self._recording
+        recording = self.recording
         recording.writes.append((self._key, digest(self._value)))
         recording.patients.update(self._value["patients"])
         recording.what += [text.partition(" ")[2] for text in self._value["what"]]

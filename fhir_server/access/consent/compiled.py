@@ -28,6 +28,7 @@ from fhir_server.access.consent.decision import (
     in_force,
 )
 from fhir_server.access.consent.domain import Implicit, implicit_purposes
+from fhir_server.access.consent.paths import concerns
 from fhir_server.access.consent.provisions import Consent, Datum, Provision
 from fhir_server.access.labels import LABEL
 from fhir_server.search.plan import (
@@ -116,16 +117,8 @@ class Compiler:
 
     def _matching(self, rule: Provision) -> Predicate:
         """The resources for which every populated element matches."""
-        reader, strange = self._reader, rule.strange
-        if strange and rule.permit:
-            return FALSE
-        known = (
-            ("period", True, rule.period.lo <= reader.now < rule.period.hi),
-            ("actor", rule.actors, not rule.actors.isdisjoint(reader.names)),
-            ("action", rule.actions, reader.does(self._letter, rule.actions)),
-            ("purpose", rule.purposes, reader.states(rule.purposes)),
-        )
-        if not all(holds or name in strange or not there for name, there, holds in known):
+        strange = rule.strange
+        if not concerns(rule, self._letter, self._reader):
             return FALSE
         return every(
             test

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
 
+from fhir_server.access.audit.entry import Decision
 from fhir_server.access.consent.asking import Reader
 from fhir_server.access.consent.compiled import Compiler, either, every, negated
 from fhir_server.access.consent.decision import Rules
+from fhir_server.access.consent.telling import taking_part
 from fhir_server.access.labels import SHARED
 from fhir_server.access.policy import Policy
 from fhir_server.access.roles import ABOUT, AUDIT
@@ -51,6 +53,33 @@ class ConsentPolicy:
         self._reached = reached
         self._permitted: dict[tuple[str, str], Predicate] = {}
         self._existing: dict[str, Predicate] = {}
+        self._told: dict[tuple[str, str], Decision | None] = {}
+
+    @property
+    def reader(self) -> Reader:
+        """For whom it decides."""
+        return self._reader
+
+    @property
+    def rules(self) -> Rules:
+        """By what it decides."""
+        return self._rules
+
+    def decisions(self, letter: str, patients: Iterable[str]) -> Iterator[Decision]:
+        """What the consents of these patients have to do with an answer about them."""
+        known = self._told
+        for patient in patients:
+            key = letter, patient
+            if key not in known:
+                known[key] = self._taking_part(letter, patient)
+            told = known[key]
+            if told is not None:
+                yield told
+
+    def _taking_part(self, letter: str, patient: str) -> Decision | None:
+        if self._reached and patient not in self._reached:
+            return None
+        return taking_part(patient, letter, self._reader, self._rules)
 
     @property
     def inner(self) -> Policy:

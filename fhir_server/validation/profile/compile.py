@@ -6,7 +6,7 @@ is left out, so that a profile costs what it adds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from fhir_server.definitions.elements import Element, TypeRef
@@ -18,6 +18,7 @@ from fhir_server.fhirpath import Node
 from fhir_server.fhirpath.node import children as children_of
 from fhir_server.model.exchange import Json
 
+from ..rules.invariants import ELSEWHERE, has_row
 from ..rules.references import References
 from .bindings import bound
 from .discriminators import Discriminators, profiles_of
@@ -43,6 +44,7 @@ class Compiler:
         self._find = find
         self._references = References(definitions.resource_types)
         self._model = r4_model()
+        self._own_rules = _rules(definitions)
 
     def compile(self, structure: Json) -> Check:
         """The check of a whole profile. ValueError where it cannot be used."""
@@ -66,8 +68,9 @@ class Compiler:
             yield _value(fits, stated(element))
         yield from limits(element)
         for constraint in element.get("constraint", ()):
-            if not self._inherited(constraint):
-                yield invariant(constraint)
+            rule = self._rule(constraint)
+            if rule is not None:
+                yield invariant(rule)
         types = element.get("type", ())
         codes = frozenset(_code(one) for one in types)
         if base is not None and (len(base.types) > 1 or base.types[:1] in _ANY):
@@ -86,13 +89,18 @@ class Compiler:
         if codes and not codes & {"Resource", "DomainResource", "*"}:
             yield _type(codes, self._model.is_subtype)
 
-    def _inherited(self, constraint: Json) -> bool:
-        """Is it one of a type, which structural validation knows?"""
-        source = constraint.get("source", "")
+    def _rule(self, constraint: Json) -> Json | None:
+        """The invariant to be evaluated; None for one that structural validation knows, and for
+        what FHIR's own types only recommend.
+        """
+        source = constraint.get("source", BASE)
         name = source.removeprefix(BASE)
-        if name != source and name in self._definitions.types:
-            return True
-        return constraint["key"] in ("ele-1", "ext-1")
+        own = source == BASE or (name != source and name in self._definitions.types)
+        key = constraint["key"]
+        if not own or key not in self._own_rules:
+            return constraint
+        expression = self._own_rules[key]
+        return constraint | {"expression": expression} if expression else None
 
     # Elements: how many, which slices, then each item
 
@@ -191,6 +199,19 @@ class Compiler:
         urls = profiles_of(branch) or [BASE + code for code in codes[:1]]
         found = self._find(urls[0]) if urls else None
         return grown(found["snapshot"]["element"]).children if found is not None else []
+
+
+def _rules(definitions: Definitions) -> Mapping[str, str]:
+    """Key of an invariant of FHIR's own types -> its expression, "" where it need not be
+    evaluated: structural validation has a row for it, or it only recommends.
+    """
+    found: dict[str, str] = {}
+    for type_ in definitions.types.values():
+        for path, element in type_.elements.items():
+            for one in element.constraints:
+                known = one.key in ELSEWHERE or has_row(path, one.key)
+                found[one.key] = "" if known or one.severity != "error" else one.expression
+    return found
 
 
 def _nothing(node: Node, judging: Judging) -> None:

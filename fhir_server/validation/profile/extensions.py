@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from fhir_server.definitions.fhirpath_model import r4_model
+from fhir_server.definitions.registry import load
 from fhir_server.fhirpath import FhirPathError, Node, compile
 from fhir_server.fhirpath.node import children
 from fhir_server.model.exchange import Json
@@ -89,11 +90,16 @@ def _paths(node: Node) -> Iterator[str]:
                 if _MODEL.is_subtype(one.type, ancestor):
                     yield ".".join([ancestor, *steps])
         if "." in one.property.path:
-            yield ".".join([one.property.path.replace("[x]", ""), *steps])
+            yield ".".join([_content(one.property.path).replace("[x]", ""), *steps])
         steps.insert(0, one.property.name)
         if isinstance(one.value, dict) and "resourceType" in one.value:
             return
         one = one.parent
+
+
+def _content(path: str) -> str:
+    """Where the definitions have the content of an element that repeats another's."""
+    return load().element(path).content_reference or path
 
 
 def _found(expression: str, parent: Node, judging: Judging) -> bool:
