@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 from fhir_server.access.audit.keeping import recording
 from fhir_server.access.audit.log import either
 from fhir_server.access.commit import committing
+from fhir_server.access.concepts import ConceptFiles
 from fhir_server.access.conformance.assembly import conforming
 from fhir_server.access.consent.assembly import Patients, patients
 from fhir_server.access.consent.domain import as_implicit
@@ -38,7 +39,9 @@ from fhir_server.definitions.registry import Definitions, load
 from fhir_server.faces.base import fhir_base
 from fhir_server.faces.face import Face
 from fhir_server.http.front import Front
+from fhir_server.http.inference import InferenceFace
 from fhir_server.http.middleware import Edge, edge_rules
+from fhir_server.http.models import ModelFace
 from fhir_server.http.openapi import OpenApi
 from fhir_server.http.openapi_auth import SCHEMES, auth_paths
 from fhir_server.http.pages import Metrics, pages
@@ -74,13 +77,14 @@ from operations.export import export_operations
 from operations.expunge import Expunge, expunge_operation
 from operations.matching.person import patient_keys
 from operations.meta import meta_operations
-from operations.models.registry import SHIPPED, Registry
-from operations.models.runtime import Runtime
-from operations.predictions import model_operations
+from operations.model_registry import registry_operations
+from operations.models.assembly import Models, models_of
+from operations.predictions import Predictions
 from operations.record import record_operations
 from operations.registry import Operations
 from operations.reindex import reindex_operation
 from operations.terminology import terminology_operations
+from operations.terms import SourceOf
 from operations.views.assembly import views
 from terminology.stored import StoredTerminology
 
@@ -97,6 +101,7 @@ class Domain:
     searching: Searching
     identities: Identities
     patients: Patients
+    codes: SourceOf
 
     @property
     def tokens(self) -> Tokens:
@@ -151,7 +156,9 @@ async def assemble(settings: Settings, store: Store) -> Domain:
         erase_log=None if settings.store == "memory:" else EraseLog(settings.erased),
     )
     await renew_index(engine, digest_of(rules))
-    view = sources(engine, schema, base)
+    kept = None if settings.store == "memory:" else settings.data / "concepts"
+    view = sources(engine, schema, base, ConceptFiles(kept))
+    conformance.source = view(system_session(engine, "definitions"))
     searching = Searching(
         schema=schema,
         cursors=Cursors(await cursor_key(store.ledger)),
@@ -169,22 +176,26 @@ async def assemble(settings: Settings, store: Store) -> Domain:
     unrecorded = as_implicit(settings.unrecorded_consent)
     here = Here(base, searching.zone, unrecorded, settings.break_glass_minutes)
     decide = patients(store, schema, here, scope_filter(searching))
-    return Domain(settings, store, engine, searching, identities, decide)
+    return Domain(settings, store, engine, searching, identities, decide, view)
 
 
-def operations(domain: Domain, runtime: Runtime, queue: Queue) -> Operations:
-    """The operations of this server."""
-    further = domain.settings.models
-    models = Registry.of(runtime, (SHIPPED, further) if further else (SHIPPED,))
+def predictions(domain: Domain, models: Models, queue: Queue) -> Predictions:
+    """What is around the models of this server."""
 
     def indexes(type_: str, code: str) -> tuple[str, ...]:
         return domain.searching.schema.of(type_).parameters[code].indexes
 
+    return Predictions(models.registry, indexes, models.own, queue)
+
+
+def operations(domain: Domain, models: Models, predicting: Predictions, queue: Queue) -> Operations:
+    """The operations of this server."""
     types, exported = domain.definitions.resource_types, exports(domain.searching)
     preview = Previewing(domain.engine, domain.patients, domain.identities.people.behind)
     return Operations(
         (
-            *model_operations(models, indexes, domain.system_session("models")),
+            *predicting.rows(),
+            *registry_operations(models.administration),
             *deidentification_operations(deidentification(domain.settings)),
             *record_operations(searchsets(domain.searching), domain.base),
             *meta_operations(types),
@@ -194,9 +205,11 @@ def operations(domain: Domain, runtime: Runtime, queue: Queue) -> Operations:
             *export_operations(exported, queue),
             *views(exported, queue).operations(),
             expunge_operation(expunging(domain, queue)),
-            *terminology_operations(sources(domain.engine, domain.searching.schema, domain.base)),
+            *terminology_operations(domain.codes, queue),
             *conformance_operations(types, domain.engine),
-        )
+        ),
+        predicting.work(),
+        predicting.shown(),
     )
 
 
@@ -234,7 +247,7 @@ async def serving(
     domain: Domain, *, open_: bool = False, leaving: Callable[[], bool] = lambda: False
 ) -> AsyncIterator[Asgi]:
     """The whole server over a domain. ``leaving``: was it told to stop?"""
-    metrics, runtime = Metrics(), Runtime()
+    metrics = Metrics()
 
     async def ready() -> bool:
         await domain.store.position()
@@ -249,10 +262,16 @@ async def serving(
             identities = replace(domain.identities, log=log)
             domain = replace(domain, engine=engine, identities=identities)
             queue = job_queue(domain, folder / "jobs")
-            rows = operations(domain, runtime, queue)
-            rates = rates_of(domain.settings)
+            models = models_of(domain.settings, domain.engine)
+            predicting = predictions(domain, models, queue)
+            rows = operations(domain, models, predicting, queue)
+            rates = rates_of(domain.settings, folder)
             face, runner = fhir_base(domain.face, rows, metrics, queue, audit, rates)
-            faces: dict[bytes, Asgi] = {b"fhir": face}
+            faces: dict[bytes, Asgi] = {
+                b"fhir": face,
+                b"models": ModelFace(face, FHIR),
+                b"v2": InferenceFace(face, FHIR, ready),
+            }
             if not open_:
                 faces[b"auth"] = auth_site(domain, rates)
             url, trouble = domain.settings.base_url, either(domain.store.trouble, audit)
@@ -271,8 +290,10 @@ async def serving(
             try:
                 rules = edge_rules(domain.settings, FHIR, open_=open_)
                 known = Origins(domain.identities.records, domain.identities.clients)
-                yield Edge(front, rules, https, known.registered)
+                quiet = domain.settings.auto_predict_seconds
+                async with predicting.following(domain.engine, quiet):
+                    yield Edge(front, rules, https, known.registered)
             finally:
                 sweeping.cancel()
                 await runner.drain()
-                await runtime.close()
+                await models.close()

@@ -17,6 +17,7 @@ from fhir_server.config_values import (
     PREFIX,
     Bucket,
     as_bucket,
+    as_count,
     as_events,
     as_minutes,
     as_models,
@@ -103,6 +104,24 @@ class Settings(LimitSettings):
     events: str = field(default="embedded:", metadata=of("EVENTS", as_events, "Event bus."))
     models: Path | None = field(
         default=None, metadata=of("MODELS", as_models, "Folder with further model packages.")
+    )
+    model_keys: Path | None = field(
+        default=None,
+        metadata=of(
+            "MODEL_KEYS",
+            as_path,
+            "File with the public keys (Ed25519, PEM) of whom model packages are taken;"
+            " unset: of anybody.",
+        ),
+    )
+    auto_predict_seconds: int = field(
+        default=0,
+        metadata=of(
+            "AUTO_PREDICT_SECONDS",
+            as_count,
+            "After so many seconds without a further change of what models read in a record, the"
+            " patient's risks are brought up to date as drafts; 0: not by themselves.",
+        ),
     )
     sensitivity: Path | None = field(
         default=None,

@@ -9,6 +9,7 @@ import typer
 from fhir_server.cli.audit import audit
 from fhir_server.cli.backup import backup
 from fhir_server.cli.client import client
+from fhir_server.cli.codes import codes
 from fhir_server.cli.copy import copy
 from fhir_server.cli.deid import deid
 from fhir_server.cli.demo import demo
@@ -17,6 +18,7 @@ from fhir_server.cli.expunge import expunge
 from fhir_server.cli.ig import ig
 from fhir_server.cli.keys import keys
 from fhir_server.cli.load import load
+from fhir_server.cli.model import model
 from fhir_server.cli.reindex import reindex
 from fhir_server.cli.relation import relation
 from fhir_server.cli.restore import restore
@@ -47,9 +49,11 @@ GROUPS = {
     "client": client,
     "relation": relation,
     "keys": keys,
+    "codes": codes,
     "audit": audit,
     "ig": ig,
     "deid": deid,
+    "model": model,
 }
 
 app = typer.Typer(

@@ -23,6 +23,8 @@ from fhir_server.jobs.request import replay
 from fhir_server.jobs.runner import Runner
 from operations.bulk.delivery import Delivery
 from operations.bulk.walking import EXPORT, export_body
+from operations.import_codes import KIND as IMPORT_CODES
+from operations.import_codes import import_codes_body
 from operations.registry import Operations
 from operations.reindex import KIND as REINDEX
 from operations.reindex import reindex_body
@@ -63,7 +65,9 @@ def fhir_base(
     exported = exports(face.searching)
     tables = views(exported, queue)
     delivery = Delivery(exported, queue.files, gate.reopen, tokens=not open_)
-    pattern = AsyncPattern(queue, reopen, {EXPORT: delivery, **tables.shown(gate.reopen)})
+    pattern = AsyncPattern(
+        queue, reopen, {EXPORT: delivery, **tables.shown(gate.reopen), **rows.shown}
+    )
     router = Router(ROUTES, face.definitions.resource_types)
     handlers: dict[str, Handler] = {}
     bodies = Bodies(face.definitions, settings.json_limits())
@@ -78,6 +82,8 @@ def fhir_base(
         REQUEST: replay(replayed(handlers.__getitem__, audit), settings.json_limits()),
         REINDEX: reindex_body(Reindexing(face.engine)),
         EXPORT: export_body(exported),
+        IMPORT_CODES: import_codes_body(),
         **tables.work(),
+        **rows.work,
     }
     return base, Runner(queue, work, reopen, settings.running_jobs)

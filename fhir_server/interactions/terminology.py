@@ -7,12 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
+from fhir_server.access.concepts import ConceptFiles
 from fhir_server.access.engine import Engine
 from fhir_server.access.session import Session
 from fhir_server.formats.json import loads
 from fhir_server.model.resource import ID_PATTERN
 from fhir_server.search.plan import IdIn, Predicate, Scan, Search, SortKey, TokenIs, UriIs, both
 from fhir_server.search.schema import SearchSchema
+from terminology.concepts import Concepts
 from terminology.published import published, published_maps
 
 _NEWEST = (SortKey("_lastUpdated", "updated", descending=True),)
@@ -26,11 +28,19 @@ class StoredThenPublished:
     What the caller may not search is as if it were not stored.
     """
 
-    def __init__(self, engine: Engine, session: Session, schema: SearchSchema, base: str) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        session: Session,
+        schema: SearchSchema,
+        base: str,
+        files: ConceptFiles,
+    ) -> None:
         self._conformance = engine.conformance
         self._session = session
         self._schema = schema
         self._base = base
+        self._files = files
 
     async def find(self, type_: str, url: str, version: str) -> Mapping[str, Any] | None:
         local = url.removeprefix(f"{self._base}/")
@@ -51,6 +61,9 @@ class StoredThenPublished:
             installed = await self._conformance.installed(type_, url, version)
         return installed or published(type_, url, version)
 
+    async def filed(self, code_system: Mapping[str, Any]) -> Concepts | None:
+        return await self._files.of(self._session, code_system)
+
     async def maps(self, system: str, reverse: bool) -> Sequence[Mapping[str, Any]]:
         parameters = self._schema.of("ConceptMap").parameters
         name = "target-system" if reverse else "source-system"
@@ -67,10 +80,10 @@ class StoredThenPublished:
 
 
 def sources(
-    engine: Engine, schema: SearchSchema, base: str
+    engine: Engine, schema: SearchSchema, base: str, files: ConceptFiles
 ) -> Callable[[Session], StoredThenPublished]:
     """What operations ask for a caller's view."""
-    return lambda session: StoredThenPublished(engine, session, schema, base)
+    return lambda session: StoredThenPublished(engine, session, schema, base, files)
 
 
 @lru_cache(maxsize=64)

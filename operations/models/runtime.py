@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-import os
 import struct
 import sys
 import time
@@ -24,6 +23,8 @@ from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 from fhir_server.model.problem import Unavailable
 
+from .processes import environment
+
 T = TypeVar("T")
 
 Vectors: TypeAlias = Mapping[str, list[float]]
@@ -32,8 +33,6 @@ Vectors: TypeAlias = Mapping[str, list[float]]
 FAILURES: Final = 3
 QUIET: Final = 30.0
 LARGEST_ANSWER: Final = 64 * 1024 * 1024
-_ROOT: Final = Path(__file__).resolve().parents[2]
-_KEPT_ENVIRONMENT: Final = ("PATH", "SYSTEMROOT", "LD_LIBRARY_PATH", "LANG", "VIRTUAL_ENV")
 
 
 class Graph(Protocol):
@@ -192,9 +191,6 @@ class Runtime:
         return self._idle
 
     async def _start(self) -> _Worker:
-        environment = {k: os.environ[k] for k in _KEPT_ENVIRONMENT if k in os.environ}
-        environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        environment["PYTHONPATH"] = os.pathsep.join([str(_ROOT), os.environ.get("PYTHONPATH", "")])
         try:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -204,7 +200,7 @@ class Runtime:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.DEVNULL,
-                env=environment,
+                env=environment(),
                 start_new_session=True,
             )
         except OSError as error:

@@ -21,24 +21,20 @@ from fhir_server.model.problem import Issue, Unprocessable
 from fhir_server.search.plan import (
     TRUE,
     Cursor,
-    Predicate,
     Scan,
     Search,
     SortKey,
-    TokenIs,
-    UriIs,
-    both,
 )
 from fhir_server.search.schema import SearchSchema
 from fhir_server.store.base import Store
 from fhir_server.validation.profile.asking import judged
 from fhir_server.validation.profile.judging import Question
 from fhir_server.validation.profile.profiles import Profiles, claimed
-from fhir_server.validation.profile.terms import Members, members
+from fhir_server.validation.profile.terms import members
 from fhir_server.validation.validate import Validator, is_large
 from terminology.compose import Composing
 from terminology.concepts import Recent
-from terminology.published import published, published_maps
+from terminology.service import Source
 
 _NEWEST: Final = (SortKey("_lastUpdated", "updated", descending=True),)
 PAGE: Final = 200
@@ -64,13 +60,11 @@ class World:
         schema: SearchSchema,
         stored: Mapping[str, Json],
         installed: Sequence[Archive],
-        look: Callable[[str, str, str], Awaitable[Json | None]],
     ) -> None:
         self.revision = revision
         self._stored = stored
         self._installed = installed
-        self._look = look
-        self._kept: dict[tuple[str, str], Json | None] = {}
+        self._kept: dict[tuple[int, str, str], Json | None] = {}
         self._recent = Recent()
         self._members: dict[Question, Any] = {}
         self.profiles = Profiles(schema.definitions, self._structure)
@@ -83,8 +77,8 @@ class World:
 
     def installed(self, type_: str, url: str, version: str = "") -> Json | None:
         """Of the package that was installed last."""
-        for archive in self._installed:
-            key = f"{type_}/{id(archive)}", url
+        for number, archive in enumerate(self._installed):
+            key = number, type_, url
             if key not in self._kept:
                 self._kept[key] = archive.find(type_, url)
             found = self._kept[key]
@@ -92,32 +86,18 @@ class World:
                 return found
         return None
 
-    async def find(self, type_: str, url: str, version: str) -> Json | None:
-        """As a terminology source: what is stored goes first."""
-        found = await self._look(type_, url, version)
-        return found or self.installed(type_, url, version) or _published(type_, url, version)
-
-    async def maps(self, system: str, reverse: bool) -> Sequence[Mapping[str, Any]]:
-        return published_maps()
-
-    async def answer(self, question: Question) -> Any:
+    async def answer(self, question: Question, source: Source) -> Any:
         if question.kind == "value-set":
             if question not in self._members:
-                self._members[question] = await self._composed(question.about)
+                work = Composing(source, self._recent)
+                self._members[question] = await members(work, question.about)
             return self._members[question]
         url, _, version = question.about.partition("|")
-        return await self.find("Questionnaire", url, version)
-
-    async def _composed(self, url: str) -> Members:
-        return await members(Composing(self, self._recent), url)
+        return self.installed("Questionnaire", url, version)
 
     def known(self) -> dict[Question, Any]:
         """Answers that do not depend on who asks; to be added to."""
         return dict(self._members)
-
-
-def _published(type_: str, url: str, version: str) -> Any:
-    return published(type_, url, version)
 
 
 class Conformance:
@@ -136,6 +116,8 @@ class Conformance:
         self.packages = packages
         self.policy = policy
         self.validator = validator
+        self.source: Source | None = None
+        """Of value sets and code systems, as the server itself sees them."""
         self._world: World | None = None
         self._making = asyncio.Lock()
 
@@ -149,7 +131,7 @@ class Conformance:
             if self._world is None or self._world.revision != revision:
                 stored = await self._structures()
                 archives = [archive for _, archive in await self.packages.archives()]
-                self._world = World(revision, self._schema, stored, archives, self._look)
+                self._world = World(revision, self._schema, stored, archives)
             return self._world
 
     async def installed(self, type_: str, url: str, version: str) -> Json | None:
@@ -176,15 +158,6 @@ class Conformance:
             if after is None or len(found) >= MAX_STORED:
                 return found
 
-    async def _look(self, type_: str, url: str, version: str) -> Json | None:
-        parameters = self._schema.of(type_).parameters
-        where: Predicate = UriIs(parameters["url"].index, url)
-        if version:
-            where = both(where, TokenIs(parameters["version"].index, None, version))
-        search = Search((Scan(type_, where),), _NEWEST, count=1, total="none")
-        page = await self._store.run(search)
-        return loads(bytes(page.matches[0].body)) if page.matches else None
-
     async def issues(
         self, resource: Json, urls: Iterable[str] = (), resolve: Resolve = nowhere
     ) -> tuple[Issue, ...]:
@@ -195,7 +168,8 @@ class Conformance:
 
         async def answer(question: Question) -> Any:
             if question.kind != "reference":
-                return await world.answer(question)
+                assert self.source is not None
+                return await world.answer(question, self.source)
             found = await resolve(question.about)
             return root(found) if found is not None else None
 

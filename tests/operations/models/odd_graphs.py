@@ -86,3 +86,55 @@ class Lone:
         path = folder / f"{name}.onnx"
         path.write_bytes(model.SerializeToString())
         return cls(name, path, hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def scaled(factor: float) -> ModelProto:
+    """y = x * factor."""
+    return _model([helper.make_node("Mul", ["x", "f"], ["y"])], [_constant("f", factor)])
+
+
+def foreign(domain: str) -> ModelProto:
+    """An operator of another domain."""
+    node = helper.make_node("Scale", ["x"], ["y"], domain=domain)
+    model = _model([node])
+    model.opset_import.append(helper.make_opsetid(domain, 1))
+    return model
+
+
+def with_function() -> ModelProto:
+    """A function of its own."""
+    model = identity()
+    body = [helper.make_node("Identity", ["a"], ["b"])]
+    opset = [helper.make_opsetid("", 17)]
+    model.functions.append(helper.make_function("", "Own", ["a"], ["b"], body, opset))
+    return model
+
+
+def overstated(elements: int = 2**40) -> ModelProto:
+    """A tensor that says it is larger than its data."""
+    tensor = TensorProto(
+        name="w", data_type=TensorProto.DOUBLE, dims=[elements], raw_data=b"\0" * 8
+    )
+    return _model([helper.make_node("Add", ["x", "w"], ["y"])], [tensor])
+
+
+def deep(levels: int = 12) -> ModelProto:
+    """If inside If inside If."""
+    inner = helper.make_node("Identity", ["x"], ["y0"])
+    for level in range(1, levels + 1):
+        out = helper.make_tensor_value_info(f"y{level - 1}", TensorProto.DOUBLE, None)
+        branch = helper.make_graph([inner], f"b{level}", [], [out])
+        inner = helper.make_node(
+            "If", ["yes"], [f"y{level}"], then_branch=branch, else_branch=branch
+        )
+    return _model(
+        [inner, helper.make_node("Identity", [f"y{levels}"], ["y"])],
+        [_constant("yes", True, np.bool_)],
+    )
+
+
+def short_loop() -> ModelProto:
+    """A loop of three rounds."""
+    model = hanging()
+    model.graph.initializer[0].CopyFrom(_constant("rounds", 3, np.int64))
+    return model

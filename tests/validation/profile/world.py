@@ -56,6 +56,9 @@ class World:
             return found
         return published(type_, url, version)
 
+    async def filed(self, code_system: Any) -> None:
+        return None
+
     async def maps(self, system: str, reverse: bool) -> Sequence[Json]:
         return ()
 
