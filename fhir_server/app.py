@@ -186,13 +186,14 @@ def predictions(domain: Domain, models: Models, queue: Queue) -> Predictions:
 
 def operations(domain: Domain, models: Models, predicting: Predictions, queue: Queue) -> Operations:
     """The operations of this server."""
-    types, exported = domain.definitions.resource_types, exports(domain.searching)
+    types, deid = domain.definitions.resource_types, deidentification(domain.settings)
+    exported = exports(domain.searching, deid)
     preview = Previewing(domain.engine, domain.patients, domain.identities.people.behind)
     return Operations(
         (
             *predicting.rows(),
             *registry_operations(models.administration),
-            *deidentification_operations(deidentification(domain.settings)),
+            *deidentification_operations(deid, exported, queue),
             *record_operations(searchsets(domain.searching), domain.base),
             *meta_operations(types),
             *audit_operations(domain.searching.zone),
