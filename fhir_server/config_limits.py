@@ -32,7 +32,7 @@ class LimitSettings:
         metadata=of(
             "MODEL_PROVIDERS",
             as_names,
-            "Providers of onnxruntime that run models (cuda, …), by preference; last the processor.",
+            "Providers of onnxruntime that run models (cuda), by preference; last the processor.",
         ),
     )
     page_size: int = field(
