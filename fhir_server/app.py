@@ -200,7 +200,7 @@ def operations(domain: Domain, predicting: Predictions, queue: Queue) -> Operati
             *export_operations(exported, queue),
             *views(exported, queue).operations(),
             expunge_operation(expunging(domain, queue)),
-            *terminology_operations(domain.codes, queue),
+            *terminology_operations(domain.codes, queue, domain.store.ledger),
         ),
         predicting.work(),
         predicting.shown(),
