@@ -12,8 +12,10 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from fhir_server.access.audit.keeping import recording
-from fhir_server.access.audit.log import AuditLog, either
+from fhir_server.access.audit.log import either
 from fhir_server.access.commit import committing
+from fhir_server.access.concepts import ConceptFiles
+from fhir_server.access.conformance.assembly import conforming
 from fhir_server.access.consent.assembly import Patients, patients
 from fhir_server.access.consent.domain import as_implicit
 from fhir_server.access.consent.source import Here
@@ -23,12 +25,10 @@ from fhir_server.access.index_form import renew_index
 from fhir_server.access.labels import Labelling, digest_of, labelled, sensitivity_rules
 from fhir_server.access.parameters import PostedParameters
 from fhir_server.access.previewing import Previewing
-from fhir_server.access.reindexing import Reindexing
 from fhir_server.access.session import Session
 from fhir_server.access.upkeep import upkeep
 from fhir_server.auth.assembly import authorization_server, rules_of
 from fhir_server.auth.clients import Origins
-from fhir_server.auth.endpoints.discovery import oauth_uris, smart_configuration
 from fhir_server.auth.identities import Identities
 from fhir_server.auth.rates import Rates, rates_of
 from fhir_server.auth.routes import ENDPOINTS
@@ -36,53 +36,28 @@ from fhir_server.auth.tokens import Tokens
 from fhir_server.config import Settings
 from fhir_server.config_table import settings_rows
 from fhir_server.definitions.registry import Definitions, load
-from fhir_server.http.bodies import Bodies
-from fhir_server.http.dispatch import Base, FhirBase
+from fhir_server.faces.base import fhir_base
+from fhir_server.faces.face import Face
 from fhir_server.http.front import Front
+from fhir_server.http.inference import InferenceFace
 from fhir_server.http.middleware import Edge, edge_rules
+from fhir_server.http.models import ModelFace
 from fhir_server.http.openapi import OpenApi
 from fhir_server.http.openapi_auth import SCHEMES, auth_paths
 from fhir_server.http.pages import Metrics, pages
-from fhir_server.http.recording import replayed
 from fhir_server.http.respond import Asgi
-from fhir_server.http.routes import ROUTES, Router
+from fhir_server.http.routes import ROUTES
 from fhir_server.http.security import SecurityTrail
 from fhir_server.http.site import AuthSite
-from fhir_server.interactions.batch import batch
-from fhir_server.interactions.binary import (
-    create_binary,
-    read_binary,
-    update_binary,
-    vread_binary,
-)
-from fhir_server.interactions.capabilities import Abilities, capabilities, named
-from fhir_server.interactions.create import create
 from fhir_server.interactions.cursors import Cursors, cursor_key
-from fhir_server.interactions.delete import MOST, conditional_delete, delete
 from fhir_server.interactions.exporting import exports
-from fhir_server.interactions.history import PageSizes, history
-from fhir_server.interactions.informed import informed
-from fhir_server.interactions.operation import deferring, operation
-from fhir_server.interactions.patch import conditional_patch, patch
-from fhir_server.interactions.ports import Handler, Perform
-from fhir_server.interactions.published import document, published
-from fhir_server.interactions.read import read
-from fhir_server.interactions.search import Searching, scope_filter, search
+from fhir_server.interactions.history import PageSizes
+from fhir_server.interactions.search import Searching, scope_filter
 from fhir_server.interactions.searchsets import searchsets
-from fhir_server.interactions.submit import submit
-from fhir_server.interactions.subset import Subsets
 from fhir_server.interactions.terminology import sources
-from fhir_server.interactions.transaction import transaction
-from fhir_server.interactions.update import conditional_update, update
-from fhir_server.interactions.vread import vread
 from fhir_server.jobs.files import JobFiles
-from fhir_server.jobs.model import Job, JobRules
-from fhir_server.jobs.pattern import AsyncPattern
+from fhir_server.jobs.model import JobRules
 from fhir_server.jobs.queue import Queue
-from fhir_server.jobs.request import KIND as REQUEST
-from fhir_server.jobs.request import replay
-from fhir_server.jobs.runner import Runner
-from fhir_server.model.datatypes import format_instant
 from fhir_server.model.fresh import micros as micros
 from fhir_server.model.fresh import new_id
 from fhir_server.model.software import software_version as software_version
@@ -94,24 +69,23 @@ from fhir_server.store.base import Store
 from fhir_server.store.erase_log import EraseLog
 from fhir_server.store.opening import data_folder, open_blobs, open_store
 from fhir_server.store.opening import sole_server as sole_server
-from fhir_server.validation.validate import Validator
-from operations.anonymize import ROW as anonymize
 from operations.audit import audit_operations
-from operations.bulk.delivery import Delivery
-from operations.bulk.walking import EXPORT, export_body
+from operations.conformance import conformance_operations
 from operations.consents import consent_operations
+from operations.deidentification import deidentification, deidentification_operations
 from operations.export import export_operations
 from operations.expunge import Expunge, expunge_operation
 from operations.matching.person import patient_keys
 from operations.meta import meta_operations
-from operations.models.registry import SHIPPED, Registry
-from operations.models.runtime import Runtime
-from operations.predictions import model_operations
+from operations.model_registry import registry_operations
+from operations.models.assembly import Models, models_of
+from operations.predictions import Predictions
 from operations.record import record_operations
-from operations.registry import Operations, definition
-from operations.reindex import KIND as REINDEX
-from operations.reindex import reindex_body, reindex_operation
+from operations.registry import Operations
+from operations.reindex import reindex_operation
 from operations.terminology import terminology_operations
+from operations.terms import SourceOf
+from operations.views.assembly import views
 from terminology.stored import StoredTerminology
 
 FHIR: Final = "/fhir"
@@ -127,6 +101,7 @@ class Domain:
     searching: Searching
     identities: Identities
     patients: Patients
+    codes: SourceOf
 
     @property
     def tokens(self) -> Tokens:
@@ -139,6 +114,10 @@ class Domain:
     @property
     def definitions(self) -> Definitions:
         return self.engine.definitions
+
+    @property
+    def face(self) -> Face:
+        return Face(FHIR, self.settings, self.engine, self.searching, self.tokens, self.patients)
 
     def system_session(self, purpose: str) -> Session:
         return system_session(self.engine, purpose)
@@ -160,22 +139,26 @@ async def assemble(settings: Settings, store: Store) -> Domain:
     schema = ExtendedSchema(load())
     parameters = PostedParameters(schema, store)
     await parameters.refresh()
-    rules = sensitivity_rules(settings.sensitivity)
+    rules, blobs = sensitivity_rules(settings.sensitivity), open_blobs(settings)
+    conformance = conforming(store, schema, blobs, settings.profiles)
     extract = compile_extract(schema, base, further={"Patient": patient_keys})
     engine = Engine(
         store=store,
         definitions=schema.definitions,
-        validate=Validator(schema.definitions).check,
+        validate=conformance.validator.check,
         extract=labelled(extract, Labelling(rules), base),
         matches=matches,
         now=micros,
         new_id=new_id,
-        blobs=open_blobs(settings),
+        blobs=blobs,
         parameters=parameters,
+        conformance=conformance,
         erase_log=None if settings.store == "memory:" else EraseLog(settings.erased),
     )
     await renew_index(engine, digest_of(rules))
-    view = sources(schema, base)
+    kept = None if settings.store == "memory:" else settings.data / "concepts"
+    view = sources(engine, schema, base, ConceptFiles(kept))
+    conformance.source = view(system_session(engine, "definitions"))
     searching = Searching(
         schema=schema,
         cursors=Cursors(await cursor_key(store.ledger)),
@@ -193,32 +176,41 @@ async def assemble(settings: Settings, store: Store) -> Domain:
     unrecorded = as_implicit(settings.unrecorded_consent)
     here = Here(base, searching.zone, unrecorded, settings.break_glass_minutes)
     decide = patients(store, schema, here, scope_filter(searching))
-    return Domain(settings, store, engine, searching, identities, decide)
+    return Domain(settings, store, engine, searching, identities, decide, view)
 
 
-def operations(domain: Domain, runtime: Runtime, queue: Queue) -> Operations:
-    """The operations of this server."""
-    further = domain.settings.models
-    models = Registry.of(runtime, (SHIPPED, further) if further else (SHIPPED,))
+def predictions(domain: Domain, models: Models, queue: Queue) -> Predictions:
+    """What is around the models of this server."""
 
     def indexes(type_: str, code: str) -> tuple[str, ...]:
         return domain.searching.schema.of(type_).parameters[code].indexes
 
-    types = domain.definitions.resource_types
+    return Predictions(models.registry, indexes, models.own, queue)
+
+
+def operations(domain: Domain, models: Models, predicting: Predictions, queue: Queue) -> Operations:
+    """The operations of this server."""
+    types, deid = domain.definitions.resource_types, deidentification(domain.settings)
+    exported = exports(domain.searching, deid)
     preview = Previewing(domain.engine, domain.patients, domain.identities.people.behind)
     return Operations(
         (
-            *model_operations(models, indexes, domain.system_session("models")),
-            anonymize,
+            *predicting.rows(),
+            *registry_operations(models.administration),
+            *deidentification_operations(deid, exported, queue),
             *record_operations(searchsets(domain.searching), domain.base),
             *meta_operations(types),
             *audit_operations(domain.searching.zone),
             *consent_operations(preview, domain.settings.domain, domain.searching.zone),
             reindex_operation(queue, types),
-            *export_operations(exports(domain.searching), queue),
+            *export_operations(exported, queue),
+            *views(exported, queue).operations(),
             expunge_operation(expunging(domain, queue)),
-            *terminology_operations(sources(domain.searching.schema, domain.base)),
-        )
+            *terminology_operations(domain.codes, queue),
+            *conformance_operations(types, domain.engine),
+        ),
+        predicting.work(),
+        predicting.shown(),
     )
 
 
@@ -251,108 +243,12 @@ def job_queue(domain: Domain, folder: Path) -> Queue:
     return Queue(domain.store.ledger, JobFiles(folder), domain.engine.now, rules, domain.tokens)
 
 
-def fhir_base(
-    domain: Domain,
-    rows: Operations,
-    meter: Metrics,
-    queue: Queue,
-    audit: AuditLog | None,
-    rates: Rates,
-) -> tuple[FhirBase, Runner]:
-    """The FHIR base of the domain's own record, and the runner of its jobs. ``audit`` None: it is
-    open to everybody, and nothing is recorded.
-    """
-    open_, settings, tokens = audit is None, domain.settings, domain.tokens
-    scopes = scope_filter(domain.searching)
-    decide = None if open_ else domain.patients
-    gate = Gate(
-        domain.engine, tokens.verify, scopes, recall=tokens.grant, patients=decide, open_=open_
-    )
-
-    async def reopen(job: Job) -> Session:
-        return await gate.reopen(job.grant, job.purpose)
-
-    exported = exports(domain.searching)
-    delivery = Delivery(exported, queue.files, gate.reopen, tokens=not open_)
-    pattern = AsyncPattern(queue, reopen, {EXPORT: delivery})
-    router = Router(ROUTES, domain.definitions.resource_types)
-    handlers: dict[str, Handler] = {}
-    bodies = Bodies(domain.definitions, settings.json_limits())
-    limits = Base(
-        FHIR, domain.base, bodies, settings.request_seconds, settings.compress_above, rates
-    )
-    defer = deferring(rows, handlers.__getitem__, pattern.respond_async)
-    face = FhirBase(limits, gate, router, handlers, meter, defer, audit)
-    handlers.update(interactions(domain, rows, face.perform, open_=open_))
-    handlers.update(pattern.handlers())
-    work = {
-        REQUEST: replay(replayed(handlers.__getitem__, audit), settings.json_limits()),
-        REINDEX: reindex_body(Reindexing(domain.engine)),
-        EXPORT: export_body(exported),
-    }
-    return face, Runner(queue, work, reopen, settings.running_jobs)
-
-
-def interactions(
-    domain: Domain, rows: Operations, perform: Perform, *, open_: bool
-) -> dict[str, Handler]:
-    """Interaction -> handler. What is not here answers 501 and is not in the statement."""
-    searching, most = domain.searching, domain.settings.max_entries
-    criteria, deletes = searching.criteria(), MOST[domain.settings.conditional_delete]
-    subsets = Subsets(domain.definitions)
-    versions = history(searching.cursors, searching.sizes, searching.context, subsets)
-    handlers: dict[str, Handler] = {
-        "read": published(read(subsets), (definition(row, domain.base) for row in rows.rows)),
-        "read-binary": read_binary,
-        "vread": vread(subsets),
-        "vread-binary": vread_binary,
-        "update": update,
-        "update-binary": update_binary,
-        "delete": delete,
-        "patch": patch(domain.definitions),
-        "conditional-update": conditional_update(criteria),
-        "conditional-patch": conditional_patch(criteria, domain.definitions),
-        "conditional-delete": conditional_delete(criteria, deletes),
-        "create": create(criteria),
-        "create-binary": create_binary(create(criteria), criteria),
-        "history-instance": versions,
-        "history-type": versions,
-        "history-system": versions,
-        "search-type": search(searching, subsets),
-        "search-system": search(searching, subsets),
-        "search-compartment": search(searching, subsets),
-        "transaction": submit(
-            batch(perform, domain.definitions, most),
-            transaction(perform, criteria, domain.definitions, most, deletes),
-        ),
-        "operation": operation(rows, domain.engine.now),
-    }
-    abilities = Abilities(
-        interactions=frozenset({*handlers, "batch"}),
-        schema=searching.schema,
-        operations=tuple(named(rows, domain.base)),
-        started=format_instant(domain.engine.now()),
-        version=software_version(),
-        open=open_,
-        conditional_delete=domain.settings.conditional_delete,
-        oauth=oauth_uris(rules_of(domain.settings, FHIR)),
-        engine="Elasticsearch" if domain.settings.search else "",
-    )
-    handlers["capabilities"] = capabilities(lambda: abilities)
-    if not open_:
-        rules = rules_of(domain.settings, FHIR)
-        handlers["smart-configuration"] = document(smart_configuration(rules))
-    parameters = domain.engine.parameters
-    assert parameters is not None
-    return informed(handlers, parameters.refresh)
-
-
 @asynccontextmanager
 async def serving(
     domain: Domain, *, open_: bool = False, leaving: Callable[[], bool] = lambda: False
 ) -> AsyncIterator[Asgi]:
     """The whole server over a domain. ``leaving``: was it told to stop?"""
-    metrics, runtime = Metrics(), Runtime()
+    metrics = Metrics()
 
     async def ready() -> bool:
         await domain.store.position()
@@ -367,10 +263,16 @@ async def serving(
             identities = replace(domain.identities, log=log)
             domain = replace(domain, engine=engine, identities=identities)
             queue = job_queue(domain, folder / "jobs")
-            rows = operations(domain, runtime, queue)
-            rates = rates_of(domain.settings)
-            face, runner = fhir_base(domain, rows, metrics, queue, audit, rates)
-            faces: dict[bytes, Asgi] = {b"fhir": face}
+            models = models_of(domain.settings, domain.engine)
+            predicting = predictions(domain, models, queue)
+            rows = operations(domain, models, predicting, queue)
+            rates = rates_of(domain.settings, folder)
+            face, runner = fhir_base(domain.face, rows, metrics, queue, audit, rates)
+            faces: dict[bytes, Asgi] = {
+                b"fhir": face,
+                b"models": ModelFace(face, FHIR),
+                b"v2": InferenceFace(face, FHIR, ready),
+            }
             if not open_:
                 faces[b"auth"] = auth_site(domain, rates)
             url, trouble = domain.settings.base_url, either(domain.store.trouble, audit)
@@ -389,8 +291,10 @@ async def serving(
             try:
                 rules = edge_rules(domain.settings, FHIR, open_=open_)
                 known = Origins(domain.identities.records, domain.identities.clients)
-                yield Edge(front, rules, https, known.registered)
+                quiet = domain.settings.auto_predict_seconds
+                async with predicting.following(domain.engine, quiet):
+                    yield Edge(front, rules, https, known.registered)
             finally:
                 sweeping.cancel()
                 await runner.drain()
-                await runtime.close()
+                await models.close()

@@ -17,12 +17,14 @@ from fhir_server.config_values import (
     PREFIX,
     Bucket,
     as_bucket,
+    as_count,
     as_events,
     as_minutes,
     as_models,
     as_names,
     as_networks,
     as_path,
+    as_profiles,
     as_store,
     as_text,
     as_token,
@@ -103,6 +105,24 @@ class Settings(LimitSettings):
     models: Path | None = field(
         default=None, metadata=of("MODELS", as_models, "Folder with further model packages.")
     )
+    model_keys: Path | None = field(
+        default=None,
+        metadata=of(
+            "MODEL_KEYS",
+            as_path,
+            "File with the public keys (Ed25519, PEM) of whom model packages are taken;"
+            " unset: of anybody.",
+        ),
+    )
+    auto_predict_seconds: int = field(
+        default=0,
+        metadata=of(
+            "AUTO_PREDICT_SECONDS",
+            as_count,
+            "After so many seconds without a further change of what models read in a record, the"
+            " patient's risks are brought up to date as drafts; 0: not by themselves.",
+        ),
+    )
     sensitivity: Path | None = field(
         default=None,
         metadata=of(
@@ -126,6 +146,33 @@ class Settings(LimitSettings):
             "BREAK_GLASS_MINUTES",
             as_minutes,
             "How long somebody who breaks the glass sees the data of that patient; 0: nobody may.",
+        ),
+    )
+    deid: Path | None = field(
+        default=None,
+        metadata=of(
+            "DEID",
+            as_path,
+            "Folder of de-identification: further profiles (profiles/*.json) and the vault;"
+            " default: deid in the data directory.",
+        ),
+    )
+    deid_keys: Path | None = field(
+        default=None,
+        metadata=of(
+            "DEID_KEYS",
+            as_path,
+            "File with the keys of projects and vault, outside of the data directory; default:"
+            " beside it, its name with .deid-keys.json.",
+        ),
+    )
+    profiles: tuple[tuple[str, str], ...] = field(
+        default=(),
+        metadata=of(
+            "PROFILES",
+            as_profiles,
+            "What is done on a write about the profiles that a resource claims: off (default),"
+            " warn, enforce, for all or by type or profile: warn,Observation=enforce.",
         ),
     )
     base_url: str = field(
@@ -230,6 +277,17 @@ class Settings(LimitSettings):
         """Where erases are recorded."""
         data = self.data.absolute()
         return self.erase_log or data.with_name(data.name + ".erased.ndjson")
+
+    @property
+    def deid_folder(self) -> Path:
+        """Where further profiles and the vault lie."""
+        return self.deid or self.data / "deid"
+
+    @property
+    def deid_key_file(self) -> Path:
+        """Where the keys of projects lie."""
+        data = self.data.absolute()
+        return self.deid_keys or data.with_name(data.name + ".deid-keys.json")
 
     def json_limits(self) -> JsonLimits:
         return JsonLimits(

@@ -29,7 +29,7 @@ class Parameter:
 
     ``type``: a primitive or complex type, a resource type ("Resource": any), "value" for
     ``value[x]`` of any type, or "" for a parameter with ``parts``. "Literal": a Reference
-    that may stand in a URL, read as ``Type/id``.
+    that may stand in a URL, read as ``Type/id``; "Link": one that may also be a URL.
     """
 
     name: str
@@ -52,7 +52,12 @@ class Parameter:
         return row | {"type": _PUBLISHED.get(self.type, self.type)}
 
 
-_PUBLISHED: Final = {"value": "Element", "Literal": "Reference"}
+_PUBLISHED: Final = {
+    "value": "Element",
+    "Literal": "Reference",
+    "Link": "Reference",
+    "ViewDefinition": "Resource",
+}
 """Types of rows that FHIR calls otherwise."""
 
 
@@ -155,6 +160,9 @@ _URIS: Final = ("valueUri", "valueUrl", "valueCanonical", "valueString", "valueC
 SIMPLE: Final[Mapping[str, Simple]] = {
     "boolean": Simple(("valueBoolean",), _boolean),
     "Literal": Simple(("valueReference", "valueString", "valueUri"), _literal),
+    "Link": Simple(
+        ("valueReference", "valueUri", "valueUrl", "valueCanonical", "valueString"), _text("uri")
+    ),
     "id": Simple(("valueId", "valueCode", "valueString"), _text("id")),
     "code": Simple(("valueCode", "valueString", "valueId"), _text("code")),
     "string": Simple(("valueString", "valueCode", "valueId"), _text("string")),

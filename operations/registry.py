@@ -6,11 +6,14 @@ OperationDefinitions and the documentation are made from the rows.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
 
 from fhir_server.access.session import Session
+from fhir_server.jobs.context import Body
+from fhir_server.jobs.pattern import Shown
 from fhir_server.model.exchange import Json, Request, Response
 
 from .parameters import Arguments, Parameter
@@ -70,15 +73,27 @@ class Operation:
     """It always answers 202 with the status URL of a job, whatever is preferred."""
     id: str = ""
     """Of its OperationDefinition, if that is not the code."""
+    unjudged: bool = False
+    """Its body may be invalid: to say so is what it is for."""
     canonical: str = ""
     """The OperationDefinition of a guide that it is one of; the statement names that."""
+    foreign: tuple[str, ...] = ()
+    """Resource types unknown to R4 that its inputs may hold; its handler judges those itself."""
 
 
 class Operations:
-    """The rows by code; two rows may share a code on different types."""
+    """The rows by code; two rows may share a code on different types. ``work``: bodies of the jobs
+    that they start, ``shown``: how the results of those are shown, both by kind of job."""
 
-    def __init__(self, rows: Iterable[Operation]) -> None:
+    def __init__(
+        self,
+        rows: Iterable[Operation],
+        work: Mapping[str, Body] = MappingProxyType({}),
+        shown: Mapping[str, Shown] = MappingProxyType({}),
+    ) -> None:
         self.rows: Final = tuple(rows)
+        self.work: Final = work
+        self.shown: Final = shown
 
     def find(self, code: str, level: Level, type_: str) -> Operation | None:
         for row in self.rows:
@@ -106,7 +121,7 @@ def definition(row: Operation, base: str) -> Json:
         "description": row.description,
         "code": row.code,
         **({"base": row.canonical} if row.canonical else {}),
-        **({"resource": list(row.types)} if row.types else {}),
+        **_resources(row),
         "system": "system" in row.levels,
         "type": "type" in row.levels,
         "instance": bool(row.levels & {"instance", "version"}),
@@ -115,3 +130,9 @@ def definition(row: Operation, base: str) -> Json:
             *(p.definition("out") for p in row.outputs),
         ],
     }
+
+
+def _resources(row: Operation) -> Json:
+    """The types of R4 that it is of."""
+    types = [type_ for type_ in row.types if type_ not in row.foreign]
+    return {"resource": types} if types else {}

@@ -19,6 +19,8 @@ PERSONAL: Final[dict[str, str]] = {
 """What patients write into their own record, beside reading all of it."""
 
 AUDIT: Final = "AuditEvent"
+UNCHANGED: Final = {AUDIT: frozenset({"update", "patch", "delete"})}
+"""Type -> interactions that nobody is permitted, whatever the scope."""
 REVIEW: Final = ("urn:vehr:task", "break-glass-review")
 """What the Tasks are coded with that ask for a review."""
 GUARDED: Final = frozenset({AUDIT, "Consent"})
@@ -62,10 +64,11 @@ ROLES: Final[dict[str, Role]] = {
     "specialist": Role("cruds", "rs", breaks_glass=True),
     "nurse": Role("crus", "rs", breaks_glass=True),
     "researcher": Role(),
-    "admin": Role("", "cruds", more={"Task": "rsu"}, audits=True, reviews=True),
+    "admin": Role("", "cruds", more={"Device": "rs", "Task": "rsu"}, audits=True, reviews=True),
     "ai-service": Role("crs", "rs", launched=True, second_factor=False),
 }
-"""Researchers have no part in the record itself, administrators no clinical part."""
+"""Researchers have no part in the record itself, administrators no clinical part: of Devices they
+see those that nobody wears (models)."""
 
 _SHARED: Final = """
     ActivityDefinition CapabilityStatement CatalogEntry ChargeItemDefinition CodeSystem

@@ -32,12 +32,12 @@ from fhir_server.http.negotiate import (
     asks_for_fhir,
     content_type,
     is_fhir,
-    pretty,
+    presentation,
 )
 from fhir_server.http.purposes import PURPOSE, purposeful
 from fhir_server.http.recording import UNANSWERED, Recorder, Seen
 from fhir_server.http.respond import Receive, Scope, Send, deliver, rendered
-from fhir_server.http.routes import Route, Router
+from fhir_server.http.routes import OWN_FORMATS, Route, Router
 from fhir_server.interactions.ports import Call, Handler
 from fhir_server.interactions.target import Pairs, pairs, segments
 from fhir_server.jobs.request import Replayed, prefers_async
@@ -202,6 +202,8 @@ class FhirBase:
             session = await self._admit(scope, progress, path)
         query, format_, indent = presentation(pairs(_ascii(scope["query_string"])))
         raw = route.raw and not asks_for_fhir(format_, headers.get("accept"))
+        if path and path[-1] in OWN_FORMATS and route.interaction == "operation":
+            raw, query = True, [*query, *([("_format", format_)] if format_ else [])]
         wanted: Format = "json"
         if not raw:
             wanted = accept(format_, headers.get("accept"), headers.get("content-type"))
@@ -364,20 +366,6 @@ async def read_body(receive: Receive, deadline: Deadline) -> bytes:
         more = message.get("more_body", False)
     deadline.when, deadline.reading = last, False
     return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-def presentation(query: Pairs) -> tuple[Pairs, str | None, bool]:
-    """The query without ``_format`` and ``_pretty``, and those two."""
-    format_, indent, rest = None, False, query
-    for name, value in query:
-        if name == "_format":
-            format_ = value
-        elif name == "_pretty":
-            indent = pretty(value)
-        else:
-            continue
-        rest = [pair for pair in rest if pair[0] != name]
-    return rest, format_, indent
 
 
 def _ascii(raw: bytes) -> str:

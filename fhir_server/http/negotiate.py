@@ -9,6 +9,7 @@ import re
 from functools import lru_cache
 from typing import Final, Literal
 
+from fhir_server.interactions.target import Pairs
 from fhir_server.model.problem import BadRequest, NotAcceptable, UnsupportedMediaType
 
 JSON: Final = frozenset(
@@ -136,3 +137,17 @@ def pretty(value: str) -> bool:
     if value not in ("true", "false"):
         raise BadRequest("_pretty is true or false")
     return value == "true"
+
+
+def presentation(query: Pairs) -> tuple[Pairs, str | None, bool]:
+    """The query without ``_format`` and ``_pretty``, and those two."""
+    format_, indent, rest = None, False, query
+    for name, value in query:
+        if name == "_format":
+            format_ = value
+        elif name == "_pretty":
+            indent = pretty(value)
+        else:
+            continue
+        rest = [pair for pair in rest if pair[0] != name]
+    return rest, format_, indent

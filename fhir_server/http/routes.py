@@ -33,10 +33,20 @@ class Route:
     public: bool = False
     raw: bool = False
 
+    @property
+    def verb(self) -> str:
+        """The interaction, also of a conditional one."""
+        return self.interaction.removeprefix("conditional-")
+
 
 ANY_TYPE: Final = "{type}"
 BINARY: Final = "Binary"
 """The type that has rows of its own."""
+
+LOGICAL: Final = frozenset({"ViewDefinition"})
+"""Types of guides that R4 does not know: they have operations, no resources."""
+OWN_FORMATS: Final = frozenset({"$run", "$viewdefinition-run"})
+"""Operations whose answer is no resource; they negotiate its format themselves."""
 
 ROUTES: Final[tuple[Route, ...]] = (
     Route("GET", "metadata", "capabilities", "What this server can do", public=True),
@@ -180,6 +190,8 @@ class Router:
     def _check(self, names: tuple[str, ...], path: tuple[str, ...]) -> None:
         for name, segment in zip(names, path, strict=True):
             if name == "type" or name == "compartment":
+                if segment in LOGICAL and "operation" in names:
+                    continue
                 if segment not in self._types and (name, segment) != ("compartment", "*"):
                     raise NotFound(f"unknown resource type: {segment[:64]}")
             elif name == "id" and ID_PATTERN.fullmatch(segment) is None:

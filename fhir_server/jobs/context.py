@@ -64,6 +64,10 @@ class JobContext:
         """Somebody wants it stopped; the body is also cancelled at its next await."""
         return self._job.cancel
 
+    def now(self) -> int:
+        """Microseconds since the epoch."""
+        return self._queue.now()
+
     def url(self, name: str) -> str:
         """Where the owner fetches the file ``name``."""
         return f"{self._job.url}/{name}"

@@ -37,7 +37,8 @@ from operations.deid.paths import (
     equals_literal,
 )
 from operations.deid.run import Run
-from operations.deid.transforms.base import Method, Site, unchanged
+from operations.deid.subjects import subject_of
+from operations.deid.transforms.base import SUBJECT, Method, Site, unchanged
 
 Truth: TypeAlias = Callable[[Json], bool]
 
@@ -54,12 +55,15 @@ class State(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Plan:
     """A profile, bound: the path, method and leave-a-mark flag of each rule, the default's
-    method last."""
+    method last. A rule with a union of paths is here once for each; ``numbers``: its place in the
+    profile. ``needs``: of all methods."""
 
     paths: tuple[Path, ...]
     methods: tuple[Method, ...]
     leaves: tuple[bool, ...]
     keeps: frozenset[int]
+    numbers: tuple[int, ...]
+    needs: frozenset[str]
 
 
 class Table(dict[str, Handler]):
@@ -114,13 +118,58 @@ class Compiler:
 
     def whole(self, resource: Json, run: Run) -> Json:
         """A resource that is not contained: names inside are its own, it bears the labels."""
-        outer, inside = run.open_container(), run.inside
+        own = f"{resource.get('resourceType')}/{resource.get('id', '')}"
+        subject = subject_of(resource, run) if SUBJECT in self._plan.needs else own
+        outer, inside = run.open_container(own, subject), run.inside
         run.inside = False
         result = self._counted(resource, run)
         run.inside = inside
         run.close_container(outer)
         self._label(result)
         return result
+
+    def deciding(self) -> frozenset[int]:
+        """The rules (their numbers) that decide about some element of some type."""
+        last, done = len(self._plan.paths), set[tuple[str, State]]()
+        rules: set[int] = set()
+        todo: list[tuple[str, State]] = []
+        for type_ in self._elements.resource_types:
+            start = State(last, frozenset())
+            advances = enter_resource(self._plan.paths, self._elements.ancestry(type_))
+            todo += [(type_, state) for state in self._possible(start, advances)]
+        while todo:
+            content, state = todo.pop()
+            rules.add(state.rule)
+            if (content, state) not in done:
+                done.add((content, state))
+                for field in self._elements.fields(content).values():
+                    for here in self._possible(state, self._enter(state, field)):
+                        rules.add(here.rule)
+                        todo += self._inside(field, f"{content}.{field.name}", here, state)
+        return frozenset(self._plan.numbers[rule] for rule in rules if rule < last)
+
+    def _possible(self, state: State, advances: list[Advance]) -> set[State]:
+        """With none, all, or one of the conditions holding."""
+        wheres = frozenset(where for advance in advances for where in advance.where)
+        holding = {frozenset[Syntax](), wheres, *(frozenset((where,)) for where in wheres)}
+        return {self._advance(state, advances, some) for some in holding}
+
+    def _inside(
+        self, field: Field, path: str, here: State, above: State
+    ) -> list[tuple[str, State]]:
+        """What is walked below a field: nothing where a rule takes the whole of it."""
+        if field.type == "Resource":
+            return []
+        if not field.content:
+            return [("Element", self._beside(field, here, above))]
+        method = self._plan.methods[here.rule]
+        if method.drops and not here.owned and self._only_drops(here):
+            return []
+        matched = here.rule != above.rule
+        if matched and method.node(Site(path, field.key, field.type)) is not None:
+            inner = State(here.rule, here.open, owned=True)
+            return [(field.content, inner)] if here.open else []
+        return [(field.content, here)]
 
     def _counted(self, resource: Json, run: Run) -> Json:
         """A resource of any type, counted from its type on."""
@@ -289,7 +338,7 @@ class Compiler:
         return self._plan.leaves[here.rule] and here.rule != above.rule
 
     def _number(self, rule: int) -> int | None:
-        return rule if rule < len(self._plan.paths) else None
+        return self._plan.numbers[rule] if rule < len(self._plan.paths) else None
 
 
 def _copy_type(src: Json, out: Json, _run: Run) -> None:

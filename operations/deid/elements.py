@@ -50,6 +50,10 @@ class Elements:
     def is_type(self, name: str) -> bool:
         return name in self._definitions.types
 
+    def types(self) -> frozenset[str]:
+        """The names of all types."""
+        return frozenset(self._definitions.types)
+
     def is_primitive(self, name: str) -> bool:
         """Raises KeyError for an unknown type."""
         return self._definitions.type(name).kind == "primitive-type"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from difflib import get_close_matches
 from typing import NamedTuple
 
 from operations.deid.elements import Elements
@@ -16,21 +17,44 @@ class Place(NamedTuple):
     content: str
 
 
-def path(steps: Path, elements: Elements) -> list[str]:
-    """What is wrong with a rule's path; empty if each step finds an element."""
+class Dead(NamedTuple):
+    """Why a path finds nothing. ``fatal``: it can never be what its author meant."""
+
+    text: str
+    fatal: bool = False
+
+
+def path(steps: Path, elements: Elements) -> Dead | None:
+    """What is wrong with a rule's path; None if each step finds an element."""
     first = steps[0]
     if not elements.is_type(first.value) or not elements.descendants(first.value):
-        return [f"{first.value} is no resource type"]
+        return Dead(f"{first.value} is no resource type{_perhaps(first.value, elements.types())}")
     places = {Place(type_, type_) for type_ in elements.descendants(first.value)}
     for step in steps[1:]:
         if step.of is not None and not elements.is_type(step.of):
-            return [f"{step.of} is no type"]
-        places = set(_next(step, places, elements))
-        if not places:
-            return [f"{step.axis.value} {step.value} finds no element"]
+            return Dead(f"{step.of} is no type{_perhaps(step.of, elements.types())}")
+        found = set(_next(step, places, elements))
+        if not found:
+            near = _perhaps(step.value, _offered(step, places, elements))
+            return Dead(f"{step.axis.value} {step.value} finds no element{near}")
+        places = found
         if step.where and not all(place.content for place in places):
-            return ["where() on a primitive"]
-    return []
+            return Dead("where() on a primitive", fatal=True)
+    return None
+
+
+def _perhaps(word: str, words: Collection[str]) -> str:
+    """The word that may have been meant."""
+    near = get_close_matches(word, words, 1)
+    return f"; {near[0]}?" if near else ""
+
+
+def _offered(step: Step, places: set[Place], elements: Elements) -> Collection[str]:
+    if step.axis is Axis.NODES_BY_TYPE:
+        return elements.types()
+    if step.axis is Axis.NODES_BY_NAME:
+        return elements.names()
+    return {f.name for p in places for f in elements.fields(p.content or "Element").values()}
 
 
 def _next(step: Step, places: set[Place], elements: Elements) -> Iterator[Place]:

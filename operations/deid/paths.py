@@ -2,13 +2,14 @@
 
 ``Patient.name.family``, ``Observation.value as Quantity``, ``X.y.ofType(T)``,
 ``X.extension('url')``, ``X.where(criteria)``, ``nodesByType('Address').state``,
-``nodesByName('id')``. A ``where`` looks at its own node only, so a rule can be decided on the
-way down and a resource is walked once, whatever the number of rules.
+``nodesByName('id')``, and any of these in a union (``a | b``). A ``where`` looks at its own node
+only, so a rule can be decided on the way down and a resource is walked once, whatever the number
+of rules.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import NamedTuple
@@ -61,13 +62,29 @@ Path = tuple[Step, ...]
 _ANY_RESOURCE = Step(Axis.RESOURCE, "Resource")
 
 
-def parse(text: str) -> Path:
-    """The steps of a rule path. Raises PathError."""
+def parse(text: str) -> tuple[Path, ...]:
+    """The steps of a rule path, or of each in a union. Raises PathError."""
     try:
         tree = parse_fhirpath(text)
     except ValueError as error:
         raise PathError(str(error)) from None
-    return tuple(_steps(tree))
+    return tuple(_paths(tree))
+
+
+def _paths(node: Syntax) -> Iterator[Path]:
+    if isinstance(node, Binary) and node.operator == "|":
+        yield from _paths(node.left)
+        yield from _paths(node.right)
+    else:
+        yield tuple(_steps(node))
+
+
+def rooted(path: Path, resource_types: Container[str]) -> Path:
+    """``nodesByType('Observation')`` of any resource is the resource type."""
+    deep = len(path) > 1 and path[0] == _ANY_RESOURCE and path[1].axis is Axis.NODES_BY_TYPE
+    if not deep or path[1].value not in resource_types:
+        return path
+    return (replace(path[1], axis=Axis.RESOURCE), *path[2:])
 
 
 def _steps(node: Syntax) -> list[Step]:
@@ -114,6 +131,8 @@ def _type_name(argument: Syntax) -> TypeName:
 
 
 def _narrow(steps: list[Step], type_: TypeName) -> list[Step]:
+    if steps[-1].axis in (Axis.RESOURCE, Axis.NODES_BY_TYPE) and type_.name != steps[-1].value:
+        return [*steps, Step(Axis.NODES_BY_TYPE, type_.name)]
     if steps[-1].axis is not Axis.CHILD:
         raise PathError("a type filter follows an element")
     return [*steps[:-1], replace(steps[-1], of=type_.name)]

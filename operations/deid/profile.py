@@ -3,6 +3,9 @@
 The shape is that of the FHIR configuration files of Microsoft's Tools for Health Data
 Anonymization (``fhirPathRules``, ``parameters``), with an identity, labels and a stated
 default added: a profile says what stays, everything that no rule names is removed.
+
+A file without a ``url`` is one of that tool, and means what it means there: what no rule names
+stays, a rule whose path finds nothing does nothing. The linter tells both.
 """
 
 from __future__ import annotations
@@ -10,13 +13,36 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 FOLDER = Path(__file__).parent / "profiles"
 
 _RULE_FIELDS = frozenset(("path", "method", "why"))
 _DEFAULTS = ("redact", "keep")
+_ERRORS = ("raise", "skip")
+"""What may be asked for; a rule that fails always yields no data at all."""
+
+_SYSTEM: Final = "http://terminology.hl7.org/CodeSystem/v3-ObservationValue"
+_WORDS: Final = {
+    "REDACTED": "redacted",
+    "MASKED": "masked",
+    "PSEUDED": "pseudonymized",
+    "ABSTRED": "abstracted",
+}
+_DONE: Final = (
+    ("redact", "REDACTED"),
+    ("mask", "MASKED"),
+    ("encrypt", "MASKED"),
+    ("cryptohash", "PSEUDED"),
+    ("pseudonym", "PSEUDED"),
+    ("dateshift", "ABSTRED"),
+    ("perturb", "ABSTRED"),
+    ("generalize", "ABSTRED"),
+    ("generalise", "ABSTRED"),
+)
+"""Method -> the label of a resource that it was applied to."""
 
 
 class ProfileError(ValueError):
@@ -56,6 +82,7 @@ class Profile:
 
     ``default``: what happens to values that no rule matches, ``redact`` unless the file says
     ``keep``. ``parameters``: shared by the rules (``restrictedZipCodeTabulationAreas``, ...).
+    ``foreign``: a file of Microsoft's tool.
     """
 
     code: str
@@ -66,6 +93,7 @@ class Profile:
     labels: tuple[Label, ...]
     rules: tuple[Rule, ...]
     parameters: Mapping[str, Any]
+    foreign: bool = False
 
     @property
     def canonical(self) -> str:
@@ -79,7 +107,7 @@ class Profile:
 def read(path: Path) -> Profile:
     """The profile of one file. Raises ProfileError."""
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)
     except ValueError:
         raise ProfileError(path.stem, ["not JSON"]) from None
     return parse(path.stem, document)
@@ -90,15 +118,19 @@ def parse(code: str, document: Any) -> Profile:
     findings: list[str] = []
     if not isinstance(document, dict) or not isinstance(document.get("fhirPathRules"), list):
         raise ProfileError(code, ["fhirPathRules is missing"])
-    if document.get("fhirVersion", "R4") not in ("R4", "4.0.1"):
+    foreign = "url" not in document
+    if (document.get("fhirVersion") or "R4") not in ("R4", "4.0.1"):
         findings.append("fhirVersion: only R4")
-    if document.get("processingErrors", "raise") != "raise":
-        findings.append("processingErrors: only raise (a rule that fails yields no data)")
-    default = document.get("default", "redact")
+    if str(document.get("processingErrors") or "raise").lower() not in _ERRORS:
+        findings.append(f"processingErrors: one of {', '.join(_ERRORS)}")
+    default = document.get("default", "keep" if foreign else "redact")
     if default not in _DEFAULTS:
         findings.append(f"default: one of {', '.join(_DEFAULTS)}")
     rules = [_rule(i, entry, findings) for i, entry in enumerate(document["fhirPathRules"])]
-    labels = document.get("labels", [])
+    labels = _labels(document.get("labels"), rules, findings)
+    parameters = document.get("parameters") or {}
+    if not isinstance(parameters, dict):
+        findings.append("parameters: an object")
     if findings:
         raise ProfileError(code, findings)
     return Profile(
@@ -107,10 +139,25 @@ def parse(code: str, document: Any) -> Profile:
         version=str(document.get("version", "0")),
         title=str(document.get("title", code)),
         default=default,
-        labels=tuple(Label(entry["system"], entry["code"], entry["display"]) for entry in labels),
+        labels=labels,
         rules=tuple(rules),
-        parameters=dict(document.get("parameters", {})),
+        parameters=dict(parameters),
+        foreign=foreign,
     )
+
+
+def _labels(given: Any, rules: list[Rule], findings: list[str]) -> tuple[Label, ...]:
+    """Those of the file; else what its methods do, in the codes of v3-ObservationValue."""
+    if given is None:
+        methods = {rule.method.lower() for rule in rules}
+        found = dict.fromkeys(code for method, code in _DONE if method in methods)
+        return tuple(Label(_SYSTEM, code, _WORDS[code]) for code in found)
+    if not isinstance(given, list) or not all(
+        isinstance(one, dict) and {"system", "code"} <= one.keys() for one in given
+    ):
+        findings.append("labels: a list of system, code, display")
+        return ()
+    return tuple(Label(one["system"], one["code"], one.get("display", "")) for one in given)
 
 
 def _rule(index: int, entry: Any, findings: list[str]) -> Rule:

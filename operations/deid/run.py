@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hmac
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
-from typing import Any, Final, NamedTuple
-from uuid import uuid4
+from secrets import token_bytes
+from typing import Any, Final, NamedTuple, TypeAlias
+from uuid import UUID, uuid4
 
 from fhir_server.model.exchange import Json
+from fhir_server.model.problem import BadRequest
+from operations.deid.keys import SIZE, ProjectKey
+from operations.deid.text.contract import Cleaning
 
 DATA_ABSENT_REASON: Final = "http://hl7.org/fhir/StructureDefinition/data-absent-reason"
 """https://hl7.org/fhir/R4/extension-data-absent-reason.html"""
@@ -65,6 +70,19 @@ class Tally:
         for name, below in other.below.items():
             self.at(name).absorb(below)
 
+    def to_json(self) -> list[list[Any]]:
+        """As it is kept between two pages of an export."""
+        return [[path, *touch, count] for path, touch, count in self.lines()]
+
+    def add(self, lines: Iterable[Iterable[Any]]) -> None:
+        """What ``to_json`` gave."""
+        for path, rule, name, what, count in lines:
+            at = self
+            above = path[: -len(name) - 1] if name else path
+            for step in above.split(".") if above else ():
+                at = at.at(step)
+            at.counts[Touch(rule, name, what)] += count
+
     def lines(self, path: str = "") -> Iterator[tuple[str, Touch, int]]:
         """Every count with the path of its element."""
         for touch, count in self.counts.items():
@@ -73,24 +91,96 @@ class Tally:
             yield from below.lines(f"{path}.{name}" if path else name)
 
 
+Codes: TypeAlias = Callable[[str], str]
+"""The code of a resource (``Patient/1``), the same for as long as the run."""
+
+
+class RandomCodes:
+    """Codes that nothing but this object can tell apart from others."""
+
+    def __init__(self, new_id: Callable[[], str]) -> None:
+        self._new_id = new_id
+        self._codes: dict[str, str] = {}
+
+    def __call__(self, key: str) -> str:
+        code = self._codes.get(key)
+        if code is None:
+            code = self._codes[key] = self._new_id()
+        return code
+
+
+class DrawnCodes:
+    """Codes by a secret that was drawn for one export and is destroyed with it: random to
+    everybody else, and the same on every page of it."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._secret = secret
+
+    def __call__(self, key: str) -> str:
+        return _as_uuid(hmac.digest(self._secret, key.encode(), "sha256"))
+
+
+class About(NamedTuple):
+    """The resource that is being walked, and whose it is: ``Patient/1``, the resource itself
+    if it names no patient or several. ``local``: the codes of what it contains."""
+
+    resource: str
+    subject: str
+    local: dict[str, str]
+
+
 class Run:
     """``year``: today's. ``base``: the server's own base URL. ``new_id`` must be random.
 
+    ``key``: of the project, for what has to be the same in every run; without it what is keyed is
+    so by a secret of this run alone, and there are no pseudonyms. ``codes``: other random codes
+    than those of this object. ``relative``: references read ``Patient/code``, else ``urn:uuid:``.
+
+    ``cleaning``: of free text, with the identifiers of these ``people`` (``Patient/1``).
     ``tally``: the counts by resource type; ``at``: those of the element being walked.
     """
 
-    __slots__ = ("_aliases", "_base", "_codes", "_local", "at", "inside", "new_id", "tally", "year")
+    __slots__ = (
+        "_aliases", "_base", "_codes", "_pseudonyms", "_secrets", "about", "at", "cleaning",
+        "inside", "key", "new_id", "people", "relative", "tally", "year",
+    )  # fmt: skip
 
-    def __init__(self, year: int, base: str = "", new_id: Callable[[], str] | None = None) -> None:
+    def __init__(
+        self,
+        year: int,
+        base: str = "",
+        new_id: Callable[[], str] | None = None,
+        key: ProjectKey | None = None,
+        codes: Codes | None = None,
+        relative: bool = False,
+    ) -> None:
         self.year = year
         self.new_id = new_id or (lambda: str(uuid4()))
+        self.key = key or ProjectKey("", 0, token_bytes(SIZE))
+        self.relative = relative
         self.tally = Tally()
         self.at = self.tally
         self.inside = False
+        self.about = About("", "", {})
+        self.cleaning: Cleaning | None = None
+        self.people: frozenset[str] = frozenset()
         self._base = base.rstrip("/")
-        self._codes: dict[str, str] = {}
+        self._codes = codes or RandomCodes(self.new_id)
+        self._pseudonyms: dict[str, str] = {}
+        self._secrets: dict[str, bytes] = {}
         self._aliases: dict[str, str] = {}
-        self._local: dict[str, str] = {}
+
+    def secret(self, purpose: str) -> bytes:
+        """The project's key for one purpose, or this run's."""
+        found = self._secrets.get(purpose)
+        if found is None:
+            found = self._secrets[purpose] = self.key.derive(purpose)
+        return found
+
+    @property
+    def issued(self) -> Mapping[str, str]:
+        """Resources (``Patient/1``) and the pseudonyms that this run gave them."""
+        return self._pseudonyms
 
     def alias(self, url: str, key: str) -> None:
         """References to ``url`` mean the resource ``key`` (``Patient/1``)."""
@@ -108,40 +198,64 @@ class Run:
             if isinstance(parameter.get("resource"), dict):
                 self.learn(parameter["resource"])
 
-    def code(self, key: str) -> str:
-        """The random code of a resource, the same for the whole run."""
+    def code(self, key: str, keyed: bool = False) -> str:
+        """The code of a resource: random, or its pseudonym in the project."""
         key = self._aliases.get(key, key)
-        code = self._codes.get(key)
-        if code is None:
-            code = self._codes[key] = self.new_id()
-        return code
+        return self._pseudonym(key) if keyed else self._codes(key)
 
-    def open_container(self) -> dict[str, str]:
-        """A resource begins: names of contained resources are its own. Returns the outer names."""
-        outer, self._local = self._local, {}
+    def _pseudonym(self, key: str) -> str:
+        made = self._pseudonyms.get(key)
+        if made is None:
+            self.require_project()
+            digest = hmac.digest(self.secret("pseudonym"), key.encode(), "sha256")
+            made = self._pseudonyms[key] = _as_uuid(digest)
+        return made
+
+    def require_project(self) -> None:
+        """Raises BadRequest if no project's key was given."""
+        if not self.key.project:
+            text = "this profile makes pseudonyms: say for which project"
+            raise BadRequest(text, code="required")
+
+    def open_container(self, resource: str, subject: str) -> About:
+        """A resource begins: names of contained resources are its own. Returns what was before."""
+        outer, self.about = self.about, About(resource, subject, {})
         return outer
 
-    def close_container(self, outer: dict[str, str]) -> None:
-        self._local = outer
+    def close_container(self, outer: About) -> None:
+        self.about = outer
 
     def contained_code(self, name: str) -> str:
-        return self._local.setdefault(name, f"c{len(self._local) + 1}")
+        local = self.about.local
+        return local.setdefault(name, f"c{len(local) + 1}")
 
-    def reference(self, reference: str) -> tuple[str, str | None]:
+    def meant(self, reference: str) -> tuple[str, str | None]:
+        """What a literal reference that is not to a contained resource means: the resource
+        (``Patient/1``; else the reference as it is) and its type if it is told."""
+        alias = self._aliases.get(reference)
+        if alias is not None:
+            return alias, alias.partition("/")[0]
+        literal = _LITERAL.fullmatch(reference)
+        if literal is None:
+            return reference, None
+        own = literal["base"] in (None, self._base)
+        return (f"{literal['type']}/{literal['id']}" if own else reference), literal["type"]
+
+    def reference(self, reference: str, keyed: bool = False) -> tuple[str, str | None]:
         """The coded form of a literal reference, and the type of its target if it says so."""
         if reference.startswith("#"):
             local = reference[1:]
             return (f"#{self.contained_code(local)}" if local else "#"), None
-        literal = _LITERAL.fullmatch(reference)
-        type_ = literal["type"] if literal else None
-        if reference in self._aliases:
-            key = self._aliases[reference]
-            type_ = key.partition("/")[0]
-        elif literal and literal["base"] in (None, self._base):
-            key = f"{literal['type']}/{literal['id']}"
-        else:
-            key = reference
-        return f"urn:uuid:{self.code(key)}", type_
+        key, type_ = self.meant(reference)
+        code = self.code(key, keyed)
+        return (f"{type_}/{code}" if self.relative and type_ else f"urn:uuid:{code}"), type_
+
+
+def _as_uuid(digest: bytes) -> str:
+    """Version 8 of RFC 9562: bits of one's own making."""
+    made = bytearray(digest[:16])
+    made[6], made[8] = made[6] & 0x0F | 0x80, made[8] & 0x3F | 0x80
+    return str(UUID(bytes=bytes(made)))
 
 
 def _dicts(value: Any) -> Iterable[Json]:

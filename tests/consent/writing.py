@@ -30,7 +30,7 @@ NAMES: Final = (
 """What a written resource may refer to."""
 WORDED: Final = ("text", "quantity", "section", "signature")
 """What goes wherever a mask takes anything: its author, from whom something is hidden, does not see
-again what was written there. That tells, and is a known limit (ARCHITECTURE.md, 65)."""
+again what was written there. That tells, and is a known limit (ARCHITECTURE.md, 72)."""
 SHARED: Final = frozenset({"Group", "List", "Task", "Provenance", "CarePlan", "Encounter"})
 """Whom or what else these are about decides too, or they hand their labels on."""
 LISTS: Final = ("result", "entry", "section", "member", "content", "addresses", "hasMember")

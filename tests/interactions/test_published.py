@@ -7,6 +7,7 @@ from fhir_server.formats.json import loads
 from fhir_server.validation.validate import Validator
 from tests.serving import Server
 
+VIEWS = "http://sql-on-fhir.org/OperationDefinition/"
 BULK = "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/"
 
 
@@ -17,9 +18,12 @@ def test_every_definition_in_metadata_can_be_read(server: Server) -> None:
         for place in (statement, *statement["resource"])
         for operation in place.get("operation", ())
     }
-    elsewhere = {url for url in named if url.startswith(BULK)}
-    assert elsewhere == {BULK + name for name in ("export", "patient-export", "group-export")}
-    named -= elsewhere
+    elsewhere = {url for url in named if url.startswith((BULK, VIEWS))}
+    assert elsewhere == {
+        *(BULK + name for name in ("export", "patient-export", "group-export")),
+        *(VIEWS + name for name in ("$viewdefinition-run", "$viewdefinition-export")),
+    }
+    named -= elsewhere | {"http://hl7.org/fhir/OperationDefinition/Resource-validate"}
     assert len(named) >= 8
     for url in named:
         answer = server.get(url)

@@ -97,6 +97,7 @@ def test_rows_document_themselves() -> None:
 WRONG = {
     "boolean": ("yes", "1", "True", ""),
     "Literal": ("", "Patient", "patient/1", "https://x/Patient/1", "Patient/a_b", "Patient/1/2"),
+    "Link": ("", "a b"),
     "id": ("", "a b", "a_b", "x" * 65),
     "code": ("", " a", "a  b", "a\tb"),
     "string": ("", " ", "a\x00"),
@@ -113,6 +114,7 @@ WRONG = {
 RIGHT = {
     "boolean": "true",
     "Literal": "Patient/a-1",
+    "Link": "http://x/Library/a|1",
     "id": "a-1.B",
     "code": "a b",
     "string": " a b",

@@ -26,6 +26,7 @@ FLOORS = [
     {"fhir_server.interactions"},
     {"fhir_server.auth", "fhir_server.portal"},
     {"fhir_server.http"},
+    {"fhir_server.faces"},
     {"fhir_server.app"},
     {"fhir_server.workers"},
     {"fhir_server.cli"},

@@ -7,6 +7,7 @@ from fhir_server.fhirpath.context import Run
 from fhir_server.fhirpath.errors import FhirPathError, FhirPathNotSupported
 from fhir_server.fhirpath.functions.registry import Kind, function, value_of
 from fhir_server.fhirpath.node import Collection, Item, Json, Node, Property, children, root
+from fhir_server.fhirpath.syntax import TypeName
 
 _EXTENSION = (Property("extension", "extension", "Extension", "Extension"),)
 
@@ -130,7 +131,47 @@ def _canonical(name: str, url: Collection) -> str:
     return value
 
 
+def resource_key(run: Run, items: Collection) -> Collection:
+    """SQL on FHIR: the primary key of a resource's row, here its id."""
+    run.spend(len(items))
+    fields = [item.value for item in items if isinstance(item, Node)]
+    return [f["id"] for f in fields if isinstance(f, dict) and "resourceType" in f and "id" in f]
+
+
+def reference_key(run: Run, items: Collection, wanted: TypeName | None = None) -> Collection:
+    """SQL on FHIR: the key of the row that a reference leads to, if that is of the type."""
+    run.spend(len(items))
+    found: Collection = []
+    for item in items:
+        type_, id_ = _target(_reference(item) or "")
+        if id_ and (wanted is None or wanted.name == type_):
+            found.append(id_)
+    return found
+
+
+def _target(reference: str) -> tuple[str, str]:
+    """(type, id) of a literal reference, relative or absolute; empty for any other."""
+    parts = reference.partition("/_history/")[0].split("/")
+    if len(parts) < 2 or not parts[-2][:1].isupper():
+        return "", ""
+    return parts[-2], parts[-1]
+
+
 FUNCTIONS = (
+    function(
+        "getResourceKey",
+        resource_key,
+        doc="The key of a resource's row (SQL on FHIR)",
+        example=("{}.getResourceKey()",),
+    ),
+    function(
+        "getReferenceKey",
+        reference_key,
+        Kind.TYPE,
+        doc="The key of the row that a reference leads to (SQL on FHIR)",
+        example=("{}.getReferenceKey(Patient)",),
+        optional=1,
+    ),
     function(
         "extension",
         extension,

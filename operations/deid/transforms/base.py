@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 from fhir_server.model.exchange import Json
 from operations.deid.run import Outcome, Run
@@ -27,17 +28,26 @@ Node: TypeAlias = Callable[[Json, Run], Json]
 """A complex value -> the new one; empty: it is removed."""
 
 
+PROJECT: Final = "project"
+SUBJECT: Final = "subject"
+TEXT: Final = "text"
+
+
 class Method(Protocol):
     """A rule's method, bound to its parameters. Built once per rule, at load."""
 
-    drops: bool
+    drops: bool = False
     """True: nodes go without a look inside, unless an earlier rule speaks of what is inside."""
+
+    needs: frozenset[str] = frozenset()
+    """What a run must bring: the key of a PROJECT, the SUBJECT of each resource, cleaned TEXT."""
 
     def leaf(self, site: Site) -> Leaf:
         """What to do with a primitive of a known JSON type."""
 
     def node(self, site: Site) -> Node | None:
         """What to do with a whole complex value; None: each of its leaves for itself."""
+        return None
 
 
 class Given(Mapping[str, Any]):
@@ -81,6 +91,30 @@ class Given(Mapping[str, Any]):
         if not isinstance(value, bool):
             raise ValueError(f"{name} is true or false")
         return value
+
+    def one_of(self, name: str, choices: Sequence[str]) -> str:
+        """One of a few words, in any case, the first unless it is given."""
+        value = self.get(name) or choices[0]
+        for choice in choices:
+            if isinstance(value, str) and value.lower() == choice.lower():
+                return choice
+        raise ValueError(f"{name} is one of {', '.join(choices)}")
+
+    def decimal(self, name: str) -> Decimal:
+        """A number that must be given, 0 or more."""
+        value = self.get(name)
+        if isinstance(value, bool) or not isinstance(value, int | float | Decimal) or value < 0:
+            raise ValueError(f"{name} is a number, 0 or more")
+        return Decimal(str(value))
+
+    def secret(self, name: str) -> bytes | None:
+        """A key that is written in the file; None: it is left to the run."""
+        value = self.get(name)
+        if value is None or value == "":
+            return None
+        if not isinstance(value, str):
+            raise ValueError(f"{name} is a string")
+        return value.encode()
 
     def number(self, name: str, default: int) -> int:
         value = self.get(name, default)

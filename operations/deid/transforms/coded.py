@@ -8,7 +8,16 @@ from typing import Final
 from fhir_server.model import ucum
 from fhir_server.model.exchange import Json
 from operations.deid.run import Run
-from operations.deid.transforms.base import Given, Leaf, Node, Site, dropped, text, unchanged
+from operations.deid.transforms.base import (
+    Given,
+    Leaf,
+    Method,
+    Node,
+    Site,
+    dropped,
+    text,
+    unchanged,
+)
 
 UCUM: Final = "http://unitsofmeasure.org"
 _KINDS = frozenset(("Quantity", "Age", "Count", "Distance", "Duration"))
@@ -28,13 +37,11 @@ long ones and units below the year are compared with a year's margin: an age is 
 two years early, never late."""
 
 
-class KeepCoding:
+class KeepCoding(Method):
     """Coding: ``system`` and ``code`` stay if both match; display, version and the rest go.
 
     ``system``, ``code``: regular expressions for the whole value.
     """
-
-    drops = False
 
     def __init__(self, given: Given) -> None:
         self._system = given.pattern("system") or bool
@@ -56,15 +63,13 @@ class KeepCoding:
         return result
 
 
-class KeepQuantity:
+class KeepQuantity(Method):
     """Quantity and its kinds: value, comparator and a coded unit stay; the unit's text is the
     code again, for UCUM. Ages over ``oldest`` years become ``>=`` one year more.
 
     ``unitSystem``, ``unit``: regular expressions of system and code. ``age``: numbers without
     a unit are years. ``units``: what passes for a UCUM code though it is none.
     """
-
-    drops = False
 
     def __init__(self, given: Given) -> None:
         self._system = given.pattern("unitSystem") or bool
@@ -88,7 +93,7 @@ class KeepQuantity:
 
         def quantity(walked: Json, _run: Run) -> Json:
             result = self._measured(walked)
-            if "value" in result and self._too_old(walked):
+            if "value" in result and older(walked, self._oldest, self._age):
                 result["value"] = self._oldest + 1
                 if not simple:
                     result["comparator"] = ">="
@@ -112,15 +117,20 @@ class KeepQuantity:
             result |= {"system": system, "code": code}
         return result
 
-    def _too_old(self, walked: Json) -> bool:
-        value = walked["value"]
-        written = text(walked.get("unit")).strip().rstrip(".").casefold()
-        units = [unit for unit in (text(walked.get("code")), written) if unit]
-        if self._age and not units:
-            return bool(value > self._oldest)
-        return any(self._beyond(value, YEARS_PER_UNIT.get(unit)) for unit in units)
 
-    def _beyond(self, value: Decimal | int, years: Decimal | None) -> bool:
-        if years is None:
-            return False
-        return value * years > self._oldest - (0 if years == 1 else 1)
+def older(walked: Json, oldest: int, age: bool) -> bool:
+    """Is the amount a time of more than ``oldest`` years? ``age``: a bare number is years."""
+    value = walked.get("value")
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        return False
+    written = text(walked.get("unit")).strip().rstrip(".").casefold()
+    units = [unit for unit in (text(walked.get("code")), written) if unit]
+    if age and not units:
+        return bool(value > oldest)
+    return any(_beyond(value, YEARS_PER_UNIT.get(unit), oldest) for unit in units)
+
+
+def _beyond(value: Decimal | int, years: Decimal | None, oldest: int) -> bool:
+    if years is None:
+        return False
+    return value * years > oldest - (0 if years == 1 else 1)

@@ -6,19 +6,17 @@ from typing import Any
 
 from fhir_server.model.exchange import Json
 from operations.deid.run import DROP, Run
-from operations.deid.transforms.base import Given, Leaf, Node, Site, dropped, text
+from operations.deid.transforms.base import Given, Leaf, Method, Site, dropped, text
 
 _UNITED_STATES = frozenset(
     ("US", "USA", "840", "UNITED STATES", "UNITED STATES OF AMERICA", "U.S.", "U.S.A.")
 )
 
 
-class Zip3:
+class Zip3(Method):
     """The first three digits of a United States ZIP code, ``000`` where they hold 20,000 people
     or fewer (``restrictedZipCodeTabulationAreas``). The population rule knows no other country,
     so other postal codes go, as do those of an address without a country."""
-
-    drops = False
 
     def __init__(self, given: Given) -> None:
         self._restricted = given.strings("restrictedZipCodeTabulationAreas")
@@ -38,6 +36,3 @@ class Zip3:
             return "000" if first in restricted else first
 
         return cut
-
-    def node(self, site: Site) -> Node | None:
-        return None

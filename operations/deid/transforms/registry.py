@@ -6,21 +6,35 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from operations.deid.transforms.base import Given, Method
-from operations.deid.transforms.basic import Keep, Redact, Substitute
+from operations.deid.transforms.basic import Keep, Mask, Substitute
 from operations.deid.transforms.coded import KeepCoding, KeepQuantity
-from operations.deid.transforms.dates import DateGeneralise
+from operations.deid.transforms.dates import DateGeneralise, DateShift
+from operations.deid.transforms.generalise import Generalise
+from operations.deid.transforms.hidden import CryptoHash, Encrypt
+from operations.deid.transforms.numbers import Perturb
 from operations.deid.transforms.place import Zip3
-from operations.deid.transforms.surrogate import Surrogate
+from operations.deid.transforms.redact import Redact
+from operations.deid.transforms.surrogate import Pseudonym, Surrogate
+from operations.deid.transforms.texts import CleanText
 
 METHODS: Final[Mapping[str, Callable[[Given], Method]]] = {
     "keep": Keep,
     "redact": Redact,
     "substitute": Substitute,
+    "mask": Mask,
     "dategeneralise": DateGeneralise,
+    "dateshift": DateShift,
     "surrogate": Surrogate,
+    "pseudonym": Pseudonym,
+    "cryptohash": CryptoHash,
+    "encrypt": Encrypt,
+    "perturb": Perturb,
+    "generalise": Generalise,
+    "generalize": Generalise,
     "keepcoding": KeepCoding,
     "keepquantity": KeepQuantity,
     "zip3": Zip3,
+    "cleantext": CleanText,
 }
 """By lower-case name: configuration files write them in any case."""
 

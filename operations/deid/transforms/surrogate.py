@@ -1,7 +1,7 @@
-"""Ids and references to random codes.
+"""Ids and references to codes: random ones, or pseudonyms by the key of a project.
 
-45 CFR 164.514(c): a code must not be derived from information about the individual. The
-codes live as long as one answer; no key to them is kept.
+45 CFR 164.514(c): a code must not be derived from information about the individual. Random codes
+live as long as one answer; no key to them is kept.
 """
 
 from __future__ import annotations
@@ -11,34 +11,46 @@ from typing import Any
 
 from fhir_server.model.exchange import Json
 from operations.deid.run import DROP, Run
-from operations.deid.transforms.base import Given, Leaf, Node, Site, dropped, text
+from operations.deid.transforms.base import (
+    PROJECT,
+    Given,
+    Leaf,
+    Method,
+    Node,
+    Site,
+    dropped,
+    text,
+)
 
 
-class Surrogate:
+class Surrogate(Method):
     """Resource.id, Reference, fullUrl and other ids: the same gets the same code everywhere.
 
     A Reference keeps its literal reference (coded) and the type of its target; logical
     identifier and display go. Of canonicals only names of contained resources stay.
     """
 
-    drops = False
+    keyed = False
 
     def __init__(self, given: Given) -> None:
         self._types: Container[str] = given["resourceTypes"]
 
     def leaf(self, site: Site) -> Leaf:
+        keyed = self.keyed
         if site.key == "fullUrl":
-            return lambda value, _around, run: run.reference(value)[0]
+            return lambda value, _around, run: run.reference(value, keyed)[0]
         if site.type == "canonical":
             return _local
         if site.type != "id":
             return dropped
         if site.key != "id":
-            return lambda value, _around, run: run.code(f"id {value}")
+            return lambda value, _around, run: run.code(f"id {value}", keyed)
         type_ = site.path.partition(".")[0]
 
         def recode(value: Any, _around: Json, run: Run) -> Any:
-            return run.contained_code(value) if run.inside else run.code(f"{type_}/{value}")
+            if run.inside:
+                return run.contained_code(value)
+            return run.code(f"{type_}/{value}", keyed)
 
         return recode
 
@@ -52,11 +64,18 @@ class Surrogate:
         type_ = text(walked.get("type"))
         literal = text(walked.get("reference"))
         if literal:
-            result["reference"], target = run.reference(literal)
+            result["reference"], target = run.reference(literal, self.keyed)
             type_ = target or type_
         if type_ in self._types:
             result["type"] = type_
         return result
+
+
+class Pseudonym(Surrogate):
+    """As Surrogate, but by a keyed hash: the same in every answer for a project."""
+
+    keyed = True
+    needs = frozenset((PROJECT,))
 
 
 def _local(value: Any, _around: Json, run: Run) -> Any:

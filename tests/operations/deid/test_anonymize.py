@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,19 +16,21 @@ from fhir_server.access.engine import Engine
 from fhir_server.access.policy import PermitAll
 from fhir_server.access.principal import Principal
 from fhir_server.access.session import Session
+from fhir_server.config import Settings
 from fhir_server.definitions.registry import load
 from fhir_server.formats.json import dumps
 from fhir_server.model.exchange import Json
-from fhir_server.model.problem import BadRequest, NotFound, Problem, Unprocessable
+from fhir_server.model.problem import BadRequest, NotFound, Problem, Unavailable, Unprocessable
 from fhir_server.model.resource import Key
 from fhir_server.search.extract import compile_extract
 from fhir_server.search.match import matches
 from fhir_server.search.schema import SearchSchema
 from fhir_server.store.memory import MemoryStore
 from fhir_server.validation.validate import Validator
-from operations.anonymize import ROW, anonymize, bundle
-from operations.deid.engine import profiles
+from operations.anonymize import anonymize_operation, bundle
+from operations.deid.engine import Deidentifier, profiles
 from operations.deid.run import Run
+from operations.deidentification import deidentification
 from operations.parameters import decode
 from operations.registry import Invocation, Level
 
@@ -82,11 +87,14 @@ def call(
     id_: str = "p1",
     query: tuple[tuple[str, str], ...] = (),
     body: Json | None = None,
+    folder: Path | None = None,
 ) -> Json:
     async def run() -> Json:
-        arguments = decode(ROW.inputs, query, body, ROW.body)
+        deid = deidentification(replace(Settings(), data=folder or Path("nowhere")))
+        row = anonymize_operation(deid)
+        arguments = decode(row.inputs, query, body, row.body)
         where = Invocation(level, type_, id_, "POST", BASE, NOW)
-        answer = await anonymize(arguments, await world(), where)
+        answer = await row.handler(arguments, await world(), where)
         assert isinstance(answer, dict)
         return answer
 
@@ -174,19 +182,23 @@ def test_the_report_counts_what_was_touched_and_says_no_more() -> None:
     assert not [path for path in paths if "[" in path]
 
 
+def safe_harbor() -> Deidentifier:
+    return next(p for p in profiles() if p.profile.code == "safe-harbor")
+
+
 NAME = "nodesByType('HumanName')"
 
 
 def test_review_also_names_what_stays_and_why() -> None:
     answer = call(query=(("mode", "review"),))
-    assert len(types(answer)) == 4
+    assert types(answer) == ["Parameters"]
     told = dumps(rules(answer)).decode()
     assert "Patient.active" in told and "kept" in told and '"why"' in told
     assert "Garza" not in told
 
 
 def test_a_profile_by_its_canonical() -> None:
-    canonical = profiles()[0].profile.canonical
+    canonical = safe_harbor().profile.canonical
     assert parameters(call(query=(("profile", canonical), ("project", "x"))))
 
 
@@ -234,7 +246,7 @@ def test_other_work_goes_on_during_a_large_answer() -> None:
     many = [PATIENT | {"id": f"p{n}"} for n in range(10_000)]
 
     async def run() -> int:
-        task = asyncio.ensure_future(bundle(profiles()[0], many, Run(2026), review=False))
+        task = asyncio.ensure_future(bundle(safe_harbor(), many, Run(2026), review=False))
         turns = 0
         while not task.done():
             turns += 1
@@ -242,3 +254,67 @@ def test_other_work_goes_on_during_a_large_answer() -> None:
         return turns
 
     assert asyncio.run(run()) > 5
+
+
+RESEARCH = (("profile", "research"), ("project", "study"))
+
+
+def test_a_project_gets_the_same_answer_until_its_key_is_rotated(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    keys = deidentification(replace(Settings(), data=data)).keys
+    with pytest.raises(Unprocessable, match="no key for the project 'study'"):
+        call(query=RESEARCH, folder=data)
+    keys.add("study")
+    keys.add("other")
+    first = call(query=RESEARCH, folder=data)
+    again = call(query=RESEARCH, folder=data)
+    assert first["entry"][:-1] == again["entry"][:-1]
+    other = call(query=(("profile", "research"), ("project", "other")), folder=data)
+    keys.rotate("study")
+    rotated = call(query=RESEARCH, folder=data)
+    ids = [answer["entry"][0]["resource"]["id"] for answer in (first, other, rotated)]
+    assert len(set(ids)) == 3
+    with pytest.raises(BadRequest, match="for which project"):
+        call(query=RESEARCH[:1], folder=data)
+
+
+def test_what_the_vault_knows(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    deid = deidentification(replace(Settings(), data=data))
+    deid.keys.add("study")
+    first = call(query=RESEARCH, folder=data)["entry"][0]["resource"]["id"]
+    deid.keys.rotate("study")
+    second = call(query=RESEARCH, folder=data)["entry"][0]["resource"]["id"]
+    reviewed = call(query=(*RESEARCH, ("mode", "review")), id_="p2", folder=data)
+    assert types(reviewed) == ["Parameters"]
+    found = asyncio.run(deid.vault.originals("study", [first, second, "unused"]))
+    assert {name: (o.key, o.version) for name, o in found.items()} == {
+        first: ("Patient/p1", 1),
+        second: ("Patient/p1", 2),
+    }
+    assert not asyncio.run(deid.vault.originals("other", [first]))
+    files = [p for p in tmp_path.rglob("*") if p.is_file()]
+    text = b"".join(p.read_bytes() for p in files)
+    assert b"Patient/p1" not in text and first.encode() not in text
+    assert all(p.stat().st_mode & 0o077 == 0 for p in files if p.suffix in (".json", ".sqlite"))
+
+
+def test_a_vault_that_cannot_be_written_gives_no_data(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    deidentification(replace(Settings(), data=data)).keys.add("study")
+    (data / "deid" / "vault.sqlite").mkdir(parents=True)
+    with pytest.raises(Unavailable):
+        call(query=RESEARCH, folder=data)
+
+
+def test_a_profile_of_ones_own_and_one_that_is_broken(tmp_path: Path) -> None:
+    folder = tmp_path / "deid" / "profiles"
+    folder.mkdir(parents=True)
+    rule = {"path": "Patient.name", "method": "redact"}
+    (folder / "mine.json").write_text(json.dumps({"fhirPathRules": [rule]}))
+    patient = call(query=(("profile", "mine"),), folder=tmp_path)["entry"][0]["resource"]
+    assert patient["birthDate"] == "1982-03-25" and "name" not in patient
+    rule["method"] = "remove"
+    (folder / "mine.json").write_text(json.dumps({"fhirPathRules": [rule], "url": "urn:x"}))
+    with pytest.raises(Unprocessable, match="unknown method remove"):
+        call(query=(("profile", "mine"),), folder=tmp_path)

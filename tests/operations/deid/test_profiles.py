@@ -14,12 +14,14 @@ from operations.deid.engine import Deidentifier
 from operations.deid.profile import FOLDER, Profile, ProfileError, Rule, parse, read
 from operations.deid.run import Run
 from operations.deid.transforms import registry
+from operations.deid.transforms.base import Method
 
 SECRET = "Garza"
 
 
 def profile(*rules: dict[str, Any], **more: Any) -> Profile:
-    return parse("test", {"fhirPathRules": list(rules), **more})
+    document = {"url": "https://h.example/test", "fhirPathRules": list(rules), **more}
+    return parse("test", document)
 
 
 def apply(made: Profile, resource: Json) -> Json:
@@ -92,10 +94,8 @@ def test_every_shipped_profile_says_why() -> None:
         assert shipped.rules and all(rule.why for rule in shipped.rules), path.name
 
 
-class Failing:
+class Failing(Method):
     """A method that fails on a value, naming the value."""
-
-    drops = False
 
     def __init__(self, given: Any) -> None:
         pass
@@ -105,9 +105,6 @@ class Failing:
             raise KeyError(value)
 
         return fail
-
-    def node(self, site: Any) -> None:
-        return None
 
 
 def test_a_rule_that_throws_gives_no_data(monkeypatch: pytest.MonkeyPatch) -> None:
