@@ -208,7 +208,7 @@ def operations(domain: Domain, models: Models, predicting: Predictions, queue: Q
             *export_operations(exported, queue),
             *views(exported, queue).operations(),
             expunge_operation(expunging(domain, queue)),
-            *terminology_operations(domain.codes, queue),
+            *terminology_operations(domain.codes, queue, domain.store.ledger),
             *conformance_operations(types, domain.engine),
         ),
         predicting.work(),
