@@ -23,6 +23,7 @@ from fhir_server.jobs.request import replay
 from fhir_server.jobs.runner import Runner
 from operations.bulk.delivery import Delivery
 from operations.bulk.walking import EXPORT, export_body
+from operations.deidentification import deidentification
 from operations.import_codes import KIND as IMPORT_CODES
 from operations.import_codes import import_codes_body
 from operations.registry import Operations
@@ -62,7 +63,7 @@ def fhir_base(
     async def reopen(job: Job) -> Session:
         return await gate.reopen(job.grant, job.purpose)
 
-    exported = exports(face.searching)
+    exported = exports(face.searching, deidentification(settings))
     tables = views(exported, queue)
     delivery = Delivery(exported, queue.files, gate.reopen, tokens=not open_)
     pattern = AsyncPattern(

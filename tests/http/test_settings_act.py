@@ -219,6 +219,12 @@ ACTS: dict[str, tuple[Any, Act]] = {
         0,
         elsewhere("tests/consent/test_break_glass.py::test_a_domain_may_have_none_of_it"),
     ),
+    "profiles": (
+        None,
+        elsewhere(
+            "tests/operations/test_validate.py::test_profiles_are_enforced_alone_as_in_a_bundle"
+        ),
+    ),
     "events": ("EVENTS", only_its_default),
     "models": (None, models),
     "deid": (None, elsewhere("tests/operations/deid/test_linter.py::test_the_commands")),
@@ -226,6 +232,10 @@ ACTS: dict[str, tuple[Any, Act]] = {
     "model_keys": (None, elsewhere(f"{REGISTRY}::test_only_signed_packages_where_keys_are_set")),
     "model_seconds": (7, elsewhere(f"{REGISTRY}::test_the_limits_of_workers_are_settings")),
     "model_memory": (700, elsewhere(f"{REGISTRY}::test_the_limits_of_workers_are_settings")),
+    "model_providers": (
+        ("CUDAExecutionProvider",),
+        elsewhere(f"{REGISTRY}::test_the_limits_of_workers_are_settings"),
+    ),
     "model_workers": (3, elsewhere(f"{REGISTRY}::test_the_limits_of_workers_are_settings")),
     "auto_predict_seconds": (
         1,
