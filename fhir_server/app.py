@@ -197,7 +197,9 @@ def operations(domain: Domain, models: Models, predicting: Predictions, queue: Q
         (
             *predicting.rows(),
             *registry_operations(models.administration),
-            *deidentification_operations(deid, exported, queue),
+            *deidentification_operations(
+                deid, exported, queue, domain.system_session("reidentify")
+            ),
             *record_operations(searchsets(domain.searching), domain.base),
             *meta_operations(types),
             *audit_operations(domain.searching.zone),
@@ -206,7 +208,7 @@ def operations(domain: Domain, models: Models, predicting: Predictions, queue: Q
             *export_operations(exported, queue),
             *views(exported, queue).operations(),
             expunge_operation(expunging(domain, queue)),
-            *terminology_operations(domain.codes, queue),
+            *terminology_operations(domain.codes, queue, domain.store.ledger),
             *conformance_operations(types, domain.engine),
         ),
         predicting.work(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from fhir_server.config_values import as_count, as_positive, of, one_of
+from fhir_server.config_values import as_count, as_names, as_positive, of, one_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,14 @@ class LimitSettings:
         default=1,
         metadata=of(
             "MODEL_WORKERS", as_positive, "Processes that run models, of each server process."
+        ),
+    )
+    model_providers: tuple[str, ...] = field(
+        default=(),
+        metadata=of(
+            "MODEL_PROVIDERS",
+            as_names,
+            "Providers of onnxruntime that run models (cuda), by preference; last the processor.",
         ),
     )
     page_size: int = field(

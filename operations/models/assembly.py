@@ -37,7 +37,11 @@ def models_of(settings: Settings, engine: Engine) -> Models:
     """Use inside one event loop, then ``close``. Raises SettingsError."""
     own = system_session(engine, "models")
     shelf = Shelf(ModelState(engine.store.ledger), own)
-    limits = Limits(seconds=settings.model_seconds, memory=settings.model_memory)
+    limits = Limits(
+        seconds=settings.model_seconds,
+        memory=settings.model_memory,
+        providers=settings.model_providers,
+    )
     roots = (SHIPPED, settings.models) if settings.models else (SHIPPED,)
     runtime = Runtime(limits, settings.model_workers)
     registry = Registry.of(runtime, roots, shelf, _keys(settings.model_keys))

@@ -230,6 +230,9 @@ async def golden_fault(runtime: Runtime, package: ModelPackage) -> str:
     except ValueError as error:
         return f"golden.json: {error}"
     outputs = await runtime.run(package, inputs)
+    alone = await runtime.run(package, {name: values[:1] for name, values in inputs.items()})
+    if any(outputs[name][0] != values[0] for name, values in alone.items()):
+        return "the graph mixes the rows of a batch"
     for row, vector in enumerate(vectors):
         for name, expected in vector.expected.items():
             if name not in outputs:

@@ -232,6 +232,10 @@ ACTS: dict[str, tuple[Any, Act]] = {
     "model_keys": (None, elsewhere(f"{REGISTRY}::test_only_signed_packages_where_keys_are_set")),
     "model_seconds": (7, elsewhere(f"{REGISTRY}::test_the_limits_of_workers_are_settings")),
     "model_memory": (700, elsewhere(f"{REGISTRY}::test_the_limits_of_workers_are_settings")),
+    "model_providers": (
+        ("CUDAExecutionProvider",),
+        elsewhere(f"{REGISTRY}::test_the_limits_of_workers_are_settings"),
+    ),
     "model_workers": (3, elsewhere(f"{REGISTRY}::test_the_limits_of_workers_are_settings")),
     "auto_predict_seconds": (
         1,

@@ -277,6 +277,37 @@ def test_only_signed_packages_where_keys_are_set(tmp_path: Path) -> None:
 
 
 def test_the_limits_of_workers_are_settings(server: Server) -> None:
-    settings = replace(server.domain.settings, model_seconds=7, model_memory=700, model_workers=3)
+    given = {"model_seconds": 7, "model_memory": 700, "model_workers": 3}
+    settings = replace(server.domain.settings, model_providers=("A", "B"), **given)
     runtime = models_of(settings, server.domain.engine).registry.runtime
     assert (runtime.limits.seconds, runtime.limits.memory, runtime.workers) == (7, 700, 3)
+    assert runtime.limits.providers == ("A", "B")
+
+
+def test_a_graph_that_fails_costs_one_503_and_no_byte_of_the_record(tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    for fault in ("nan", "hang", "memory", "size"):
+        (folder / fault).mkdir(parents=True)
+        for name, content in packages.parts(fault, graph=graphs.above(200, fault)).items():
+            (folder / fault / name).write_bytes(content)
+    with served("memory", tmp_path, models=folder, model_seconds=2) as server:
+        server.put("Patient/p", {"resourceType": "Patient", "id": "p"})
+        high = {**PRESSURE["valueQuantity"], "value": 240}
+        assert server.post("Observation", PRESSURE | {"valueQuantity": high}).status_code == 201
+        sound = {
+            "name": "override",
+            "part": [
+                {"name": "feature", "valueCode": "x"},
+                {"name": "value", "valueQuantity": PRESSURE["valueQuantity"]},
+            ],
+        }
+        before = server.run(server.domain.store.position())
+        for fault in ("nan", "hang", "memory", "size"):
+            asked = {"name": "model", "valueCode": fault}
+            store = {"name": "store", "valueBoolean": True}
+            body = {"resourceType": "Parameters", "parameter": [asked, store]}
+            failed = server.post("Patient/p/$predict", body)
+            assert (failed.status_code, failed.json()["resourceType"]) == (503, "OperationOutcome")
+            body["parameter"] = [asked, sound]
+            assert server.post("Patient/p/$predict", body).status_code == 200, fault
+            assert server.run(server.domain.store.position()) == before
