@@ -94,3 +94,21 @@ def tarred(files: dict[str, bytes], mode: str = "w:gz", extra: Any = None) -> by
         if extra is not None:
             archive.addfile(extra)
     return target.getvalue()
+
+
+def pressure(patient: str, systolic: float) -> dict[str, Any]:
+    """A systolic blood pressure of a patient, which the features of ``parts`` read."""
+    return {
+        "resourceType": "Observation",
+        "id": patient,
+        "status": "final",
+        "code": {"coding": [{"system": "http://loinc.org", "code": "8480-6"}]},
+        "subject": {"reference": f"Patient/{patient}"},
+        "effectiveDateTime": "2026-05-01",
+        "valueQuantity": {
+            "value": systolic,
+            "unit": "mm[Hg]",
+            "system": "http://unitsofmeasure.org",
+            "code": "mm[Hg]",
+        },
+    }

@@ -27,19 +27,7 @@ from tests.serving import Json, Server, served
 pytestmark = pytest.mark.slow
 ZIP = {"content-type": "application/zip"}
 RIGHT = "system/*.cruds __models"
-PRESSURE: Json = {
-    "resourceType": "Observation",
-    "status": "final",
-    "code": {"coding": [{"system": "http://loinc.org", "code": "8480-6"}]},
-    "subject": {"reference": "Patient/p"},
-    "effectiveDateTime": "2026-05-01",
-    "valueQuantity": {
-        "value": 120,
-        "unit": "mm[Hg]",
-        "system": "http://unitsofmeasure.org",
-        "code": "mm[Hg]",
-    },
-}
+PRESSURE: Json = packages.pressure("p", 120)
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +149,7 @@ def test_another_process_follows_and_checks_the_content(server: Server) -> None:
     assert act(server, "shared", "activate", version="1.0.0", reason="x").status_code == 200
 
     async def elsewhere() -> str:
-        models = models_of(server.domain.settings, server.domain.engine)
+        models = models_of(server.domain.settings, server.domain.engine, server.domain.indexes)
         try:
             package = await models.registry.champion("shared")
             assert package.files == digests(packages.parts("shared"))
@@ -279,7 +267,7 @@ def test_only_signed_packages_where_keys_are_set(tmp_path: Path) -> None:
 def test_the_limits_of_workers_are_settings(server: Server) -> None:
     given = {"model_seconds": 7, "model_memory": 700, "model_workers": 3}
     settings = replace(server.domain.settings, model_providers=("A", "B"), **given)
-    runtime = models_of(settings, server.domain.engine).registry.runtime
+    runtime = models_of(settings, server.domain.engine, server.domain.indexes).registry.runtime
     assert (runtime.limits.seconds, runtime.limits.memory, runtime.workers) == (7, 700, 3)
     assert runtime.limits.providers == ("A", "B")
 
