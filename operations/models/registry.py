@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from math import isclose
 from pathlib import Path
 from typing import Final
 
@@ -236,7 +237,8 @@ async def golden_fault(runtime: Runtime, package: ModelPackage) -> str:
         return f"golden.json: {error}"
     outputs = await runtime.run(package, inputs)
     alone = await runtime.run(package, {name: values[:1] for name, values in inputs.items()})
-    if any(outputs[name][0] != values[0] for name, values in alone.items()):
+    # Vector instructions round the last digit of a batch otherwise than that of one row.
+    if any(not isclose(outputs[name][0], v[0], rel_tol=1e-9) for name, v in alone.items()):
         return "the graph mixes the rows of a batch"
     for row, vector in enumerate(vectors):
         for name, expected in vector.expected.items():

@@ -54,10 +54,11 @@ def parts(
     graph: ModelProto | None = None,
     more: str = "",
     expected: float | None = None,
+    two: bool = False,
     **changed: bytes,
 ) -> dict[str, bytes]:
     """The files of a package whose graph, unless another one is given, is y = x / 1000.
-    ``changed``: contents by name, ``_`` for the dot."""
+    ``two``: golden vectors. ``changed``: contents by name, ``_`` for the dot."""
     model = graph if graph is not None else odd_graphs.scaled(0.001)
     vector = {
         "inputs": {"x": 120},
@@ -66,11 +67,12 @@ def parts(
         "kind": "exact",
         "source": "computed by hand",
     }
+    further = vector | {"inputs": {"x": 140}, "expected": {"y": 0.14}}
     files = {
         "model.onnx": model.SerializeToString(),
         "card.toml": CARD.format(name=name, version=version, more=more).encode(),
         "features.toml": FEATURES.encode(),
-        "golden.json": json.dumps([vector]).encode(),
+        "golden.json": json.dumps([vector, further] if two else [vector]).encode(),
     }
     return files | {key.replace("_", "."): value for key, value in changed.items()}
 

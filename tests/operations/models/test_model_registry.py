@@ -175,6 +175,7 @@ def test_versions_are_immutable(server: Server) -> None:
         (packages.zipped(packages.parts("bad", graph=graphs.outside())), "another file"),
         (packages.zipped(packages.parts("bad", graph=graphs.scaled(0.5))), "golden vector 1"),
         (packages.zipped(packages.parts("bad", graph=graphs.log(), expected=0)), "golden vector"),
+        (packages.zipped(packages.parts("bad", graph=graphs.mixing(), two=True)), "mixes the rows"),
         (packages.zipped({"model.onnx": b"x"}), "not an ONNX file"),
         (b"nothing", "neither a zip nor a tar"),
         (packages.zipped(packages.parts("b" * 40, "1.0.100000000000")), "longer than an id"),
@@ -299,3 +300,16 @@ def test_a_graph_that_fails_costs_one_503_and_no_byte_of_the_record(tmp_path: Pa
             body["parameter"] = [asked, sound]
             assert server.post("Patient/p/$predict", body).status_code == 200, fault
             assert server.run(server.domain.store.position()) == before
+
+
+def test_every_shipped_model_passes_its_golden_vectors(server: Server) -> None:
+    async def verified() -> dict[str, str]:
+        domain = server.domain
+        models = models_of(domain.settings, domain.engine, domain.indexes)
+        try:
+            await models.registry.verify()
+            return models.registry.refused
+        finally:
+            await models.close()
+
+    assert server.run(verified()) == {}
