@@ -15,6 +15,7 @@ from fhir_server.access.audit.keeping import recording
 from fhir_server.access.audit.log import either
 from fhir_server.access.commit import committing
 from fhir_server.access.concepts import ConceptFiles
+from fhir_server.access.conformance.assembly import conforming
 from fhir_server.access.consent.assembly import Patients, patients
 from fhir_server.access.consent.domain import as_implicit
 from fhir_server.access.consent.source import Here
@@ -68,8 +69,8 @@ from fhir_server.store.base import Store
 from fhir_server.store.erase_log import EraseLog
 from fhir_server.store.opening import data_folder, open_blobs, open_store
 from fhir_server.store.opening import sole_server as sole_server
-from fhir_server.validation.validate import Validator
 from operations.audit import audit_operations
+from operations.conformance import conformance_operations
 from operations.consents import consent_operations
 from operations.deidentification import deidentification, deidentification_operations
 from operations.export import export_operations
@@ -144,23 +145,26 @@ async def assemble(settings: Settings, store: Store) -> Domain:
     schema = ExtendedSchema(load())
     parameters = PostedParameters(schema, store)
     await parameters.refresh()
-    rules = sensitivity_rules(settings.sensitivity)
+    rules, blobs = sensitivity_rules(settings.sensitivity), open_blobs(settings)
+    conformance = conforming(store, schema, blobs, settings.profiles)
     extract = compile_extract(schema, base, further={"Patient": patient_keys})
     engine = Engine(
         store=store,
         definitions=schema.definitions,
-        validate=Validator(schema.definitions).check,
+        validate=conformance.validator.check,
         extract=labelled(extract, Labelling(rules), base),
         matches=matches,
         now=micros,
         new_id=new_id,
-        blobs=open_blobs(settings),
+        blobs=blobs,
         parameters=parameters,
+        conformance=conformance,
         erase_log=None if settings.store == "memory:" else EraseLog(settings.erased),
     )
     await renew_index(engine, digest_of(rules))
     kept = None if settings.store == "memory:" else settings.data / "concepts"
-    view = sources(schema, base, ConceptFiles(kept))
+    view = sources(engine, schema, base, ConceptFiles(kept))
+    conformance.source = view(system_session(engine, "definitions"))
     searching = Searching(
         schema=schema,
         cursors=Cursors(await cursor_key(store.ledger)),
@@ -196,7 +200,9 @@ def operations(domain: Domain, models: Models, predicting: Predictions, queue: Q
             *predicting.rows(),
             *registry_operations(models.administration),
             monitor_operation(models.rounds),
-            *deidentification_operations(deid, exported, queue),
+            *deidentification_operations(
+                deid, exported, queue, domain.system_session("reidentify")
+            ),
             *record_operations(searchsets(domain.searching), domain.base),
             *meta_operations(types),
             *audit_operations(domain.searching.zone),
@@ -205,7 +211,8 @@ def operations(domain: Domain, models: Models, predicting: Predictions, queue: Q
             *export_operations(exported, queue),
             *views(exported, queue).operations(),
             expunge_operation(expunging(domain, queue)),
-            *terminology_operations(domain.codes, queue),
+            *terminology_operations(domain.codes, queue, domain.store.ledger),
+            *conformance_operations(types, domain.engine),
         ),
         predicting.work(),
         predicting.shown(),

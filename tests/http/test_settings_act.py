@@ -220,6 +220,12 @@ ACTS: dict[str, tuple[Any, Act]] = {
         0,
         elsewhere("tests/consent/test_break_glass.py::test_a_domain_may_have_none_of_it"),
     ),
+    "profiles": (
+        None,
+        elsewhere(
+            "tests/operations/test_validate.py::test_profiles_are_enforced_alone_as_in_a_bundle"
+        ),
+    ),
     "events": ("EVENTS", only_its_default),
     "models": (None, models),
     "deid": (None, elsewhere("tests/operations/deid/test_linter.py::test_the_commands")),
