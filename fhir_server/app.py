@@ -19,6 +19,7 @@ from fhir_server.access.conformance.assembly import conforming
 from fhir_server.access.consent.assembly import Patients, patients
 from fhir_server.access.consent.domain import as_implicit
 from fhir_server.access.consent.source import Here
+from fhir_server.access.contents import own_contents
 from fhir_server.access.engine import Engine
 from fhir_server.access.gate import Gate, system_session
 from fhir_server.access.index_form import renew_index
@@ -253,6 +254,7 @@ async def serving(
     domain: Domain, *, open_: bool = False, leaving: Callable[[], bool] = lambda: False
 ) -> AsyncIterator[Asgi]:
     """The whole server over a domain. ``leaving``: was it told to stop?"""
+    await own_contents(domain.engine)
     metrics = Metrics()
 
     async def ready() -> bool:
