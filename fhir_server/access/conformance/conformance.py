@@ -93,7 +93,8 @@ class World:
                 self._members[question] = await members(work, question.about)
             return self._members[question]
         url, _, version = question.about.partition("|")
-        return self.installed("Questionnaire", url, version)
+        found = await source.find("Questionnaire", url, version)
+        return found or self.installed("Questionnaire", url, version)
 
     def known(self) -> dict[Question, Any]:
         """Answers that do not depend on who asks; to be added to."""

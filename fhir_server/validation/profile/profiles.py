@@ -18,6 +18,8 @@ from .bundle import judge_bundle
 from .compile import Compiler
 from .extensions import judge_extensions
 from .judging import Check, Judging, Question, place
+from .questionnaire import TYPE as RESPONSE
+from .questionnaire import judge_response
 from .surroundings import Around, resources_of
 
 TYPE: Final = "http://hl7.org/fhir/StructureDefinition/"
@@ -80,6 +82,8 @@ class Profiles:
             if not any(held) and not (node is top and any(asked)):
                 self._against(TYPE + node.type, node, judging)
             judge_extensions(node, judging)
+            if node.type == RESPONSE:
+                judge_response(node, judging)
         judge_bundle(top, around, judging)
         return judging
 
