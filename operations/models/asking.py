@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from fhir_server.model.problem import Issue, Unavailable
 
 from .evidence import Moment, collect
-from .inference import Inference, Question, infer, needed
+from .inference import Inference, Question, needed
+from .monitoring.watching import watched
 from .package import ModelPackage
 from .record import RecordReader
 from .registry import Registry
@@ -56,7 +57,7 @@ class Asking:
         found = Found([])
         for package in self.packages:
             try:
-                found.inferences.append(await infer(package, question))
+                found.inferences.append(await watched(package, question))
             except Unavailable as problem:
                 found.failures.extend(problem.issues)
         if found.failures and not found.inferences:
