@@ -167,7 +167,7 @@ def _value(row: Json, answer: Node, judging: Judging) -> None:
         _not_an_option(value, judging, type_)
     if "answerValueSet" in row:
         codes: Membership | None = judging.ask("value-set", row["answerValueSet"])
-        if codes is not None and member(codes, value) is False:
+        if codes is not None and member(codes, value, judging) is False:
             _not_an_option(value, judging, type_)
 
 

@@ -69,10 +69,13 @@ def rate(shared: Path, every: int = 1, *, profiles: bool = True) -> Rate:
 
 def _member(world: World) -> Any:
     def member(url: str, system: str | None, code: str) -> bool | None:
-        answer: bool | None = asyncio.run(world.answer(Question("value-set", url))).has(
-            system, code
-        )
-        return answer
+        codes = asyncio.run(world.answer(Question("value-set", url)))
+        if codes.listed or codes.unknown:
+            return codes.has(system, code)  # type: ignore[no-any-return]
+        systems = codes.candidates if system is None else (system,)
+        asked = (Question("code", url, one, code) for one in systems)
+        found = [asyncio.run(world.answer(one)) for one in asked]
+        return True if True in found else None if None in found else False
 
     return member
 
