@@ -75,7 +75,7 @@ from operations.matching.person import patient_keys
 from operations.meta import meta_operations
 from operations.models.registry import SHIPPED, Registry
 from operations.models.runtime import Runtime
-from operations.predictions import model_operations
+from operations.predictions import Predictions
 from operations.record import record_operations
 from operations.registry import Operations
 from operations.reindex import reindex_operation
@@ -169,19 +169,24 @@ async def assemble(settings: Settings, store: Store) -> Domain:
     return Domain(settings, store, engine, searching, identities, decide)
 
 
-def operations(domain: Domain, runtime: Runtime, queue: Queue) -> Operations:
-    """The operations of this server."""
+def predictions(domain: Domain, runtime: Runtime, queue: Queue) -> Predictions:
+    """What is around the models of this server."""
     further = domain.settings.models
     models = Registry.of(runtime, (SHIPPED, further) if further else (SHIPPED,))
 
     def indexes(type_: str, code: str) -> tuple[str, ...]:
         return domain.searching.schema.of(type_).parameters[code].indexes
 
+    return Predictions(models, indexes, domain.system_session("models"), queue)
+
+
+def operations(domain: Domain, predicting: Predictions, queue: Queue) -> Operations:
+    """The operations of this server."""
     types, exported = domain.definitions.resource_types, exports(domain.searching)
     preview = Previewing(domain.engine, domain.patients, domain.identities.people.behind)
     return Operations(
         (
-            *model_operations(models, indexes, domain.system_session("models")),
+            *predicting.rows(),
             *deidentification_operations(deidentification(domain.settings)),
             *record_operations(searchsets(domain.searching), domain.base),
             *meta_operations(types),
@@ -192,7 +197,9 @@ def operations(domain: Domain, runtime: Runtime, queue: Queue) -> Operations:
             *views(exported, queue).operations(),
             expunge_operation(expunging(domain, queue)),
             *terminology_operations(sources(domain.searching.schema, domain.base)),
-        )
+        ),
+        predicting.work(),
+        predicting.shown(),
     )
 
 
@@ -245,8 +252,9 @@ async def serving(
             identities = replace(domain.identities, log=log)
             domain = replace(domain, engine=engine, identities=identities)
             queue = job_queue(domain, folder / "jobs")
-            rows = operations(domain, runtime, queue)
-            rates = rates_of(domain.settings)
+            predicting = predictions(domain, runtime, queue)
+            rows = operations(domain, predicting, queue)
+            rates = rates_of(domain.settings, folder)
             face, runner = fhir_base(domain.face, rows, metrics, queue, audit, rates)
             faces: dict[bytes, Asgi] = {b"fhir": face}
             if not open_:
@@ -267,7 +275,9 @@ async def serving(
             try:
                 rules = edge_rules(domain.settings, FHIR, open_=open_)
                 known = Origins(domain.identities.records, domain.identities.clients)
-                yield Edge(front, rules, https, known.registered)
+                quiet = domain.settings.auto_predict_seconds
+                async with predicting.following(domain.engine, quiet):
+                    yield Edge(front, rules, https, known.registered)
             finally:
                 sweeping.cancel()
                 await runner.drain()

@@ -17,6 +17,7 @@ from fhir_server.config_values import (
     PREFIX,
     Bucket,
     as_bucket,
+    as_count,
     as_events,
     as_minutes,
     as_models,
@@ -102,6 +103,15 @@ class Settings(LimitSettings):
     events: str = field(default="embedded:", metadata=of("EVENTS", as_events, "Event bus."))
     models: Path | None = field(
         default=None, metadata=of("MODELS", as_models, "Folder with further model packages.")
+    )
+    auto_predict_seconds: int = field(
+        default=0,
+        metadata=of(
+            "AUTO_PREDICT_SECONDS",
+            as_count,
+            "After so many seconds without a further change of what models read in a record, the"
+            " patient's risks are brought up to date as drafts; 0: not by themselves.",
+        ),
     )
     sensitivity: Path | None = field(
         default=None,

@@ -155,8 +155,8 @@ class LimitSettings:
         metadata=of(
             "USER_RATE",
             as_count,
-            "Requests of one user in a minute, of a worker (entries of Bundles count);"
-            " beyond: 429; 0: any number.",
+            "Requests of one user in a minute (entries of Bundles count); beyond: 429;"
+            " 0: any number. The workers of a machine count together.",
         ),
     )
     client_rate: int = field(
@@ -164,7 +164,7 @@ class LimitSettings:
         metadata=of(
             "CLIENT_RATE",
             as_count,
-            "Requests of one client in a minute, of a worker; beyond: 429; 0: any number.",
+            "Requests of one client in a minute; beyond: 429; 0: any number.",
         ),
     )
     delicate_rate: int = field(

@@ -6,11 +6,14 @@ OperationDefinitions and the documentation are made from the rows.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
 
 from fhir_server.access.session import Session
+from fhir_server.jobs.context import Body
+from fhir_server.jobs.pattern import Shown
 from fhir_server.model.exchange import Json, Request, Response
 
 from .parameters import Arguments, Parameter
@@ -77,10 +80,18 @@ class Operation:
 
 
 class Operations:
-    """The rows by code; two rows may share a code on different types."""
+    """The rows by code; two rows may share a code on different types. ``work``: bodies of the jobs
+    that they start, ``shown``: how the results of those are shown, both by kind of job."""
 
-    def __init__(self, rows: Iterable[Operation]) -> None:
+    def __init__(
+        self,
+        rows: Iterable[Operation],
+        work: Mapping[str, Body] = MappingProxyType({}),
+        shown: Mapping[str, Shown] = MappingProxyType({}),
+    ) -> None:
         self.rows: Final = tuple(rows)
+        self.work: Final = work
+        self.shown: Final = shown
 
     def find(self, code: str, level: Level, type_: str) -> Operation | None:
         for row in self.rows:

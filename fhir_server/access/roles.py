@@ -19,6 +19,8 @@ PERSONAL: Final[dict[str, str]] = {
 """What patients write into their own record, beside reading all of it."""
 
 AUDIT: Final = "AuditEvent"
+UNCHANGED: Final = {AUDIT: frozenset({"update", "patch", "delete"})}
+"""Type -> interactions that nobody is permitted, whatever the scope."""
 REVIEW: Final = ("urn:vehr:task", "break-glass-review")
 """What the Tasks are coded with that ask for a review."""
 GUARDED: Final = frozenset({AUDIT, "Consent"})

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
 
+from fhir_server.access.audit.crossing import Crossing, crosses
 from fhir_server.access.audit.entry import Entry, Recording
 from fhir_server.access.audit.joined import Joining, concerns, traced
 from fhir_server.access.audit.narrowing import Narrow
@@ -177,7 +178,7 @@ class Session:
         restricted = restrict(search, self.policy)
         if trace is not None:
             trace.search = restricted
-        page = await self._page(restricted, trace)
+        page = await self._page(search, restricted, trace)
         if not self.policy.whole:
             masked = await Masking(self._engine, self.policy).masked(
                 [*page.matches, *page.included]
@@ -190,11 +191,19 @@ class Session:
             page = replace(page, included=[in_bundle(added) for added in page.included])
         return page
 
-    async def _page(self, restricted: Search, trace: Trace | None) -> Page:
+    async def _page(self, asked: Search, restricted: Search, trace: Trace | None) -> Page:
         trail = self._engine.trail
-        if trail is None or not concerns(restricted):
+        if trail is None:
             return await self._engine.store.run(restricted, trace)
-        return await Joining(self._engine, trail, self.policy).run(restricted, trace)
+        crossing = None
+        if crosses(asked):
+            crossing = Crossing(self._engine, trail, self.policy, restricted.as_of)
+            restricted = await crossing.resolved(restricted)
+        if concerns(restricted):
+            page = await Joining(self._engine, trail, self.policy).run(restricted, trace)
+        else:
+            page = await self._engine.store.run(restricted, trace)
+        return page if crossing is None else await crossing.added(restricted, page)
 
     async def _traced(self, key: Key) -> Stored | None:
         """An event of the audit trail, which is no resource of the store."""
@@ -241,6 +250,9 @@ class Session:
         self.allow("s", scan.type)
         scan = await as_shown(self._engine, self.policy, scan)
         restricted = restrict_scan(scan, self.policy, "s")
+        trail = self._engine.trail
+        if trail is not None and crosses(Search((scan,))):
+            restricted = await Crossing(self._engine, trail, self.policy, None).scan(restricted)
         page = await self._engine.store.run(Search((restricted,), count=most, total="none"))
         return Guard(restricted, tuple(match.key.id for match in page.matches))
 

@@ -1,7 +1,8 @@
 """How often one user, and one client, may ask: RFC 6585 section 4 (429 with Retry-After).
 
 Each has an allowance of a minute's requests, which refills evenly; so a burst passes, and a
-steady stream up to the rate. It is kept by each process for itself, in memory.
+steady stream up to the rate. The workers of a server count together (``rate_table.py``); it is
+forgotten when the machine starts anew.
 """
 
 from __future__ import annotations
@@ -10,15 +11,17 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import ceil
+from pathlib import Path
 from typing import Any, Final
 
 from fhir_server.access.principal import Principal
+from fhir_server.auth.rate_table import RateTable
 from fhir_server.config import Settings
 from fhir_server.model.problem import TooManyRequests
 
 MINUTE: Final = 60.0
-REMEMBERED: Final = 10_000
-"""Names beyond which those that have all of their allowance are forgotten."""
+FILE: Final = "rates"
+"""In the data directory: what the workers share."""
 READS: Final = frozenset({"GET", "HEAD"})
 BREAK_GLASS: Final = "x-break-glass-reason"
 
@@ -37,13 +40,19 @@ class Allowances:
 
 
 class Rates:
-    """The allowances of one process. ``clock``: seconds."""
+    """The allowances of a server. ``clock``: seconds, the same in all its processes. ``table``:
+    when each will be whole again.
+    """
 
-    def __init__(self, allowances: Allowances, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        allowances: Allowances,
+        clock: Callable[[], float] = time.monotonic,
+        table: RateTable | None = None,
+    ) -> None:
         self._allowances = allowances
         self._clock = clock
-        self._full: dict[str, float] = {}
-        """Name -> when its allowance will be whole again."""
+        self._table = table or RateTable()
 
     def spend(self, user: str, client: str, cost: int = 1) -> None:
         """One request. TooManyRequests when an allowance is used up."""
@@ -79,13 +88,16 @@ class Rates:
         if not allowance:
             return
         each, now = MINUTE / allowance, self._clock()
-        whole = max(now, self._full.get(name, now)) + each * min(cost, allowance)
-        if whole - now > MINUTE + each / 2:
-            wait = str(max(1, ceil(whole - now - MINUTE)))
-            raise TooManyRequests("too many requests; wait", headers={"Retry-After": wait})
-        if len(self._full) >= REMEMBERED:
-            self._full = {n: t for n, t in self._full.items() if t > now}
-        self._full[name] = whole
+        with self._table:
+            known = self._table.get(name)
+            # Of a clock that has begun anew, with the machine.
+            known = now if known > now + 2 * MINUTE + each else max(now, known)
+            whole = known + each * min(cost, allowance)
+            if whole - now <= MINUTE + each / 2:
+                self._table.put(name, whole)
+                return
+        wait = str(max(1, ceil(whole - now - MINUTE)))
+        raise TooManyRequests("too many requests; wait", headers={"Retry-After": wait})
 
 
 def is_delicate(method: str, path: bytes) -> bool:
@@ -102,6 +114,7 @@ def _is_delicate_entry(request: Mapping[str, Any]) -> bool:
     return is_delicate(method, url.partition("?")[0].encode())
 
 
-def rates_of(settings: Settings) -> Rates:
-    """The rates that the settings allow."""
-    return Rates(Allowances(settings.user_rate, settings.client_rate, settings.delicate_rate))
+def rates_of(settings: Settings, folder: Path) -> Rates:
+    """The rates that the settings allow, counted with all who serve this data directory."""
+    allowances = Allowances(settings.user_rate, settings.client_rate, settings.delicate_rate)
+    return Rates(allowances, table=RateTable(folder / FILE))

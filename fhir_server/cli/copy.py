@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 from rich.console import Console
@@ -13,8 +15,9 @@ from rich.progress import Progress
 from fhir_server.access.ports import Moved, MoveError, Place, Tell
 from fhir_server.access.ports import copy as copied
 from fhir_server.cli.archives import LEFT
+from fhir_server.cli.recorded import noted
 from fhir_server.cli.settings import settings_of
-from fhir_server.config import SettingsError
+from fhir_server.config import Settings, SettingsError
 from fhir_server.config_values import as_bucket, as_path
 
 URL = "sqlite:DIRECTORY or mongodb://HOST/NAME"
@@ -37,6 +40,7 @@ def copy(from_: From, to: To, from_blobs: FromBlobs = "", to_blobs: ToBlobs = ""
     with Progress(console=console, transient=True, disable=hidden) as progress:
         try:
             moved = asyncio.run(_copied(urls, places, progress))
+            asyncio.run(noted(_source(urls[0]), "copy", _plain(urls[1]), lambda: None))
         except MoveError as error:
             raise SettingsError(str(error)) from None
     print(said(moved))
@@ -47,6 +51,22 @@ async def _copied(
 ) -> Moved:
     spool = settings_of().data / "spool"
     return await copied(urls, places, LEFT, spool, telling(progress))
+
+
+def _source(url: str) -> Settings:
+    """The settings of what was copied: its trail says so."""
+    settings = settings_of()
+    if url.startswith("sqlite:"):
+        return replace(settings, data=Path(url.removeprefix("sqlite:")), store="sqlite:")
+    return replace(settings, store=url)
+
+
+def _plain(url: str) -> str:
+    """Where it went, without who may go there."""
+    if url.startswith("sqlite:"):
+        return url
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def telling(progress: Progress) -> Tell:

@@ -13,6 +13,7 @@ from rich.console import Console
 from fhir_server.app import opened
 from fhir_server.cli.demo_people import add_people, logins
 from fhir_server.cli.load import run
+from fhir_server.cli.recorded import recorded
 from fhir_server.cli.settings import Data, lasting, settings_of
 from fhir_server.cli.token import SYSTEM, issue
 from fhir_server.config import Settings
@@ -46,7 +47,7 @@ async def is_empty(settings: Settings) -> bool:
 
 async def populate(settings: Settings) -> None:
     """The people who sign in."""
-    async with opened(settings) as domain:
+    async with opened(settings) as domain, recorded(domain, "demo", target="people"):
         await add_people(domain.identities, settings.data)
 
 

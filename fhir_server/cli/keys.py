@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from datetime import UTC, datetime
 
 import typer
 
 from fhir_server.auth.keys import Keys
+from fhir_server.cli.recorded import noted
 from fhir_server.cli.settings import Data, lasting, settings_of
 
 keys = typer.Typer(help="Keys: rotate, reseal, list.", no_args_is_help=True)
@@ -16,7 +18,9 @@ keys = typer.Typer(help="Keys: rotate, reseal, list.", no_args_is_help=True)
 @keys.command()
 def rotate(data: Data = None) -> None:
     """Sign with a new key from now on; the old one stays published for a day."""
-    print(Keys(lasting(settings_of(data)).data, time.time).rotate())
+    settings = lasting(settings_of(data))
+    keys = Keys(settings.data, time.time)
+    print(asyncio.run(noted(settings, "keys", "rotate", keys.rotate)))
 
 
 @keys.command()
@@ -25,7 +29,9 @@ def reseal(data: Data = None) -> None:
 
     Twice: nothing that was sealed until now is.
     """
-    Keys(lasting(settings_of(data)).data, time.time).reseal()
+    settings = lasting(settings_of(data))
+    keys = Keys(settings.data, time.time)
+    asyncio.run(noted(settings, "keys", "reseal", keys.reseal))
     print("replaced the sealing secret")
 
 

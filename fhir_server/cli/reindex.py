@@ -14,6 +14,7 @@ from rich.progress import Progress
 from fhir_server.access.ports import rebuild_search
 from fhir_server.access.reindexing import Reindexing, State
 from fhir_server.app import Domain, opened
+from fhir_server.cli.recorded import recorded
 from fhir_server.cli.settings import Data, lasting, settings_of
 from fhir_server.config import Settings, SettingsError
 from fhir_server.model.problem import Problem
@@ -75,7 +76,7 @@ def _engine(settings: Settings) -> None:
 
 async def rebuilt(settings: Settings, told: Callable[[int, int], None]) -> int:
     """The index of the search engine, made anew; the position that it has followed."""
-    async with opened(settings) as domain:
+    async with opened(settings) as domain, recorded(domain, "reindex", target="search engine"):
         return await rebuild_search(domain.store, told)
 
 
@@ -87,18 +88,23 @@ async def run(
         unknown = set(types) - domain.definitions.resource_types
         if unknown:
             raise SettingsError(f"{min(unknown)!r} is not a resource type")
-        reindexing = Reindexing(domain.engine)
-        key = ",".join(sorted(types))
-        state = None if anew else await _kept(domain, key)
-        if state is None:
-            state = await reindexing.begin(types)
-        else:
-            await reindexing.refresh()
+        async with recorded(domain, "reindex", target=" ".join(sorted(types)) or "all"):
+            return await _reindexed(domain, types, tell, anew=anew)
 
-        async def keep(state: State) -> None:
-            await _keep(domain, key, state)
 
-        return await _steps(reindexing, state, tell, keep)
+async def _reindexed(domain: Domain, types: tuple[str, ...], tell: Tell, *, anew: bool) -> State:
+    reindexing = Reindexing(domain.engine)
+    key = ",".join(sorted(types))
+    state = None if anew else await _kept(domain, key)
+    if state is None:
+        state = await reindexing.begin(types)
+    else:
+        await reindexing.refresh()
+
+    async def keep(state: State) -> None:
+        await _keep(domain, key, state)
+
+    return await _steps(reindexing, state, tell, keep)
 
 
 async def _steps(

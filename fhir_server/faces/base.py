@@ -63,7 +63,9 @@ def fhir_base(
     exported = exports(face.searching)
     tables = views(exported, queue)
     delivery = Delivery(exported, queue.files, gate.reopen, tokens=not open_)
-    pattern = AsyncPattern(queue, reopen, {EXPORT: delivery, **tables.shown(gate.reopen)})
+    pattern = AsyncPattern(
+        queue, reopen, {EXPORT: delivery, **tables.shown(gate.reopen), **rows.shown}
+    )
     router = Router(ROUTES, face.definitions.resource_types)
     handlers: dict[str, Handler] = {}
     bodies = Bodies(face.definitions, settings.json_limits())
@@ -79,5 +81,6 @@ def fhir_base(
         REINDEX: reindex_body(Reindexing(face.engine)),
         EXPORT: export_body(exported),
         **tables.work(),
+        **rows.work,
     }
     return base, Runner(queue, work, reopen, settings.running_jobs)

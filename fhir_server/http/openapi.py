@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from typing import Final
 
+from fhir_server.access.roles import UNCHANGED
 from fhir_server.definitions.registry import Definitions
 from fhir_server.http.negotiate import FORM
 from fhir_server.http.routes import ANY_TYPE, Route
@@ -66,6 +67,8 @@ class OpenApi:
             pattern = route.pattern
             if type_ is not None:
                 if not pattern.startswith(ANY_TYPE) and not pattern.startswith(f"{type_}"):
+                    continue
+                if self._schemes and route.verb in UNCHANGED.get(type_, ()):
                     continue
                 pattern = pattern.replace(ANY_TYPE, type_)
             paths.setdefault(f"/fhir/{pattern}", {})[route.method.lower()] = self._operation(

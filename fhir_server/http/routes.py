@@ -33,6 +33,11 @@ class Route:
     public: bool = False
     raw: bool = False
 
+    @property
+    def verb(self) -> str:
+        """The interaction, also of a conditional one."""
+        return self.interaction.removeprefix("conditional-")
+
 
 ANY_TYPE: Final = "{type}"
 BINARY: Final = "Binary"

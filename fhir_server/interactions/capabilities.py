@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Final
 
+from fhir_server.access.roles import UNCHANGED
 from fhir_server.access.session import Session
 from fhir_server.formats.json import dumps
 from fhir_server.interactions.answer import refuse_parameters
@@ -58,6 +59,8 @@ ENGINE: Final = (
 )
 TEXTS: Final = (TEXT, CONTENT)
 """Parameters that read the words of a resource: every store of this server can."""
+CHANGING: Final = ("meta-add", "meta-delete", "expunge")
+"""Operations that change what is stored of a type as an update or a deletion does."""
 COMPARTMENT: Final = "http://hl7.org/fhir/CompartmentDefinition/"
 PROFILE: Final = "http://hl7.org/fhir/StructureDefinition/"
 SMART: Final = "http://terminology.hl7.org/CodeSystem/restful-security-service"
@@ -189,18 +192,21 @@ def _resource(
     abilities: Abilities, type_: str, including: Mapping[str, tuple[list[str], list[str]]]
 ) -> Json:
     forward, backward = including[type_]
-    operations = [o for o in abilities.operations if type_ in o.types]
+    refused = frozenset[str]() if abilities.open else UNCHANGED.get(type_, frozenset())
+    updates = "update" not in refused
+    hidden = () if updates else CHANGING
+    operations = [o for o in abilities.operations if type_ in o.types and o.code not in hidden]
     resource: Json = {
         "type": type_,
         "profile": PROFILE + type_,
-        "interaction": _codes(ON_TYPE, abilities.interactions),
+        "interaction": _codes(ON_TYPE, set(abilities.interactions) - refused),
         "versioning": "versioned",
         "readHistory": True,
-        "updateCreate": True,
+        "updateCreate": updates,
         "conditionalCreate": True,
         "conditionalRead": "full-support",
-        "conditionalUpdate": "conditional-update" in abilities.interactions,
-        "conditionalDelete": abilities.conditional_delete,
+        "conditionalUpdate": updates and "conditional-update" in abilities.interactions,
+        "conditionalDelete": abilities.conditional_delete if updates else "not-supported",
         "referencePolicy": ["literal", "logical", "local"],
         "searchInclude": forward,
         "searchRevInclude": backward,

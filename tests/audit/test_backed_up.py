@@ -56,8 +56,9 @@ def test_r19_a_restored_trail_is_whole(
     use_backup(Settings(data=new), tmp_path / name)
     found = report(new)
     assert found.faults == []
-    # Two writes before, the read after; the first row that the copy does not have ends it.
-    assert (found.chains, found.lines, lines) == (1, 4, 8)
+    # The start, two writes before, the read after; the first row that the copy does not have
+    # ends it.
+    assert (found.chains, found.lines, lines) == (1, 5, 9)
     assert all(path.stat().st_mode & 0o777 == 0o600 for path in files(new))
 
 

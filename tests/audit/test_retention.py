@@ -121,7 +121,7 @@ def test_a_chain_ends_when_it_is_large_or_old(
         paths = files(tmp_path)
         assert len(paths) > 2
         assert all(path.stat().st_size < 4_000 for path in paths)
-        assert sum(1 for line in entries(tmp_path) if line["n"]) == 14
+        assert sum(1 for line in entries(tmp_path) if line["n"]) == 15
     with served("sqlite", tmp_path, open_=False) as server:
         assert judged(server, tmp_path).faults == []
         store, now = server.domain.store, [micros()]

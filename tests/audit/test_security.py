@@ -154,6 +154,8 @@ def test_commands(tmp_path: Path) -> None:
     token = run(data, "token", "--user", "ann", "--patient", "p").strip()
     run(data, "backup", str(tmp_path / "b.tar"))
     run(data, "user", "list")
+    run(data, "reindex", "Patient")
+    run(data, "keys", "rotate")
     run(data, "expunge", "Patient/p", "--everything")
     lines = [line for line in entries(data) if line["n"]]
     assert [line["interaction"] for line in lines] == [
@@ -163,6 +165,8 @@ def test_commands(tmp_path: Path) -> None:
         "admin",
         "command-token",
         "command-backup",
+        "command-reindex",
+        "command-keys",
         "command-expunge",
     ]
     assert all(line["status"] == 200 for line in lines)
@@ -172,8 +176,9 @@ def test_commands(tmp_path: Path) -> None:
         lines[2]["target"],
         "client/x",
     ]
-    assert lines[2]["patients"] == lines[4]["patients"] == lines[6]["patients"] == ["p"]
-    assert lines[6]["what"] == "Patient/p"
+    assert [line["target"] for line in lines[6:8]] == ["Patient", "rotate"]
+    assert lines[2]["patients"] == lines[4]["patients"] == lines[-1]["patients"] == ["p"]
+    assert lines[-1]["what"] == "Patient/p"
     whole = str(lines)
     assert token not in whole and secret not in whole and "Kovalenko" not in whole
     assert "ok " in run(data, "audit", "verify")
@@ -213,3 +218,15 @@ def test_a_clinic_that_reads_its_trail_is_in_it(clinic: Clinic) -> None:
     assert found["total"] == 1
     event = found["entry"][0]["resource"]
     assert event["agent"][0]["who"]["identifier"]["value"] == "auditor"
+
+
+def test_a_server_says_that_it_starts_and_stops(tmp_path: Path) -> None:
+    """Each process of it, by who runs it (DICOM 110100 with 110120 and 110121)."""
+    for _ in range(2):
+        with served("sqlite", tmp_path, open_=False) as server:
+            [latest, *before] = events(server, "subtype=110120&type=110100")
+    lives = [line for line in entries(tmp_path) if line.get("interaction", "").startswith("server")]
+    assert [line["interaction"] for line in lives] == ["server-start", "server-stop"] * 2
+    assert len(before) == 1 and subtypes(latest) == ["110120", "server-start"]
+    assert latest["agent"][-1]["who"]["identifier"]["value"].startswith("os:")
+    assert str(os.getpid()) in latest["entity"][0]["name"]

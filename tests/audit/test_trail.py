@@ -115,7 +115,7 @@ def test_reads_by_id(used: Clinic) -> None:
     chain = one["id"].rsplit("-", 2)[0]
     for id_ in (
         f"{chain}-999-0",
-        f"{chain}-1-0",
+        f"{chain}-2-0",
         f"{chain}-99999999999999-0",
         "none",
         "a-1-0",

@@ -43,19 +43,19 @@ def test_what_nobody_touched_is_whole(closed: Path) -> None:
     report = verified(closed)
     assert report.faults == []
     assert (report.chains, report.writes) == (3, 6)
-    assert report.lines == 2 * 6 + 3
+    assert report.lines == 2 * 8 + 4
 
 
 def edited(lines: list[bytes]) -> list[bytes]:
-    return [*lines[:3], lines[3].replace(b'"status":200', b'"status":404'), *lines[4:]]
+    return [*lines[:4], lines[4].replace(b'"status":200', b'"status":404'), *lines[5:]]
 
 
 def rehashed(lines: list[bytes]) -> list[bytes]:
     """An edit by somebody who knows how hashes are made."""
-    line = lines[3].replace(b'"status":200', b'"status":404').partition(b',"hash"')[0]
-    before = json.loads(lines[2])["hash"].encode()
+    line = lines[4].replace(b'"status":200', b'"status":404').partition(b',"hash"')[0]
+    before = json.loads(lines[3])["hash"].encode()
     digest = sha256(before + line).hexdigest().encode()
-    return [*lines[:3], line + b',"hash":"' + digest + b'"}\n', *lines[4:]]
+    return [*lines[:4], line + b',"hash":"' + digest + b'"}\n', *lines[5:]]
 
 
 def forged(lines: list[bytes]) -> list[bytes]:
@@ -72,8 +72,8 @@ def twice(lines: list[bytes]) -> list[bytes]:
 
 
 TAMPERED: dict[str, tuple[Edit, str]] = {
-    "edit": (edited, "line 4 or the one before it was changed"),
-    "edit with its hash": (rehashed, "line 5 or the one before it was changed"),
+    "edit": (edited, "line 5 or the one before it was changed"),
+    "edit with its hash": (rehashed, "line 6 or the one before it was changed"),
     "delete": (lambda lines: lines[:3] + lines[4:], "line 4 has number 4: 3 to 3 are missing"),
     "reorder": (
         lambda lines: [*lines[:3], lines[4], lines[3], *lines[5:]],
@@ -81,9 +81,9 @@ TAMPERED: dict[str, tuple[Edit, str]] = {
     ),
     "truncate": (
         lambda lines: lines[:-2],
-        "ends with number 3: line 1 of",
+        "ends with number 5: line 1 of",
     ),
-    "cut": (lambda lines: [*lines[:-1], lines[-1][:40]], "ends with number 4"),
+    "cut": (lambda lines: [*lines[:-1], lines[-1][:40]], "ends with number 6"),
     "empty": (lambda lines: [], "ends with number -1"),
     "first": (lambda lines: lines[1:], "line 1 has number 1: 0 to 0 are missing"),
     "add": (twice, "line 5 has number 3, which was before"),

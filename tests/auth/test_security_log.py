@@ -101,6 +101,18 @@ def test_what_is_refused_is_told(watched: tuple[Server, Kept]) -> None:
     assert kept.last() == ("authorize", "refused", "pat", "app", "access_denied")
 
 
+def test_who_is_not_known_and_administers_is_told(watched: tuple[Server, Kept]) -> None:
+    server, kept = watched
+    for headers in ({}, {"authorization": "Bearer guessed"}, {"authorization": "Basic YTpi"}):
+        answer = server.send("GET", "/auth/admin/users", headers=headers)
+        assert answer.status_code == 401
+        assert kept.last() == ("admin", "refused", "", "", "invalid_token")
+        assert kept.events[-1].target == "admin/users" and kept.events[-1].address
+    system = server.bearer("system/*.rs", client="service")
+    assert server.send("GET", "/auth/admin/users", headers=system).status_code == 403
+    assert kept.last() == ("admin", "refused", "", "", "insufficient_scope")
+
+
 def test_what_cannot_be_recorded_is_refused(watched: tuple[Server, Kept]) -> None:
     server, kept = watched
     app, browser = App(server), Browser(server)

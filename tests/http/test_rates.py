@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
 
+from fhir_server.auth.rate_table import RateTable
 from fhir_server.auth.rates import Allowances, Rates, is_delicate
 from fhir_server.http.middleware import client_of
 from fhir_server.model.problem import TooManyRequests
@@ -70,14 +73,50 @@ def test_a_cost_above_the_allowance_can_be_paid() -> None:
         rates.spend("ann", "")
 
 
-def test_zero_is_no_limit_and_names_are_forgotten() -> None:
+def test_zero_is_no_limit() -> None:
     clock = Clock()
     assert spent(Rates(Allowances(0, 0, 0), clock), "ann", 10_000) == 10_000
+
+
+def test_who_has_all_of_it_gives_place() -> None:
+    """More names than the table has places, and none of them is refused, or forgotten in use."""
+    clock = Clock()
     rates = Rates(Allowances(user=60, client=0, delicate=0), clock)
-    for n in range(20_000):
+    assert spent(rates, "ann", 60) == 60
+    for n in range(30_000):
         rates.spend(f"user{n}", "")
-        clock.now += 0.01
-    assert len(rates._full) < 12_000
+        clock.now += 0.0001
+    assert spent(rates, "ann", 60) == 3
+
+
+def test_processes_count_together(tmp_path: Path) -> None:
+    """Two that take turns, a third that comes later, and several that do not wait."""
+    clock, path = Clock(), tmp_path / "rates"
+    two = [Rates(Allowances(60, 0, 0), clock, RateTable(path)) for _ in range(2)]
+    assert sum(spent(two[n % 2], "ann", 1) for n in range(100)) == 60
+    third = Rates(Allowances(60, 0, 0), clock, RateTable(path))
+    assert spent(third, "ann", 10) == 0 and spent(third, "bob", 60) == 60
+    clock.now = 5.0  # the machine was started anew
+    assert spent(third, "ann", 100) == 60
+
+
+ADDS = """
+import sys
+from pathlib import Path
+from fhir_server.auth.rate_table import RateTable
+table = RateTable(Path(sys.argv[1]))
+for _ in range(20_000):
+    with table:
+        table.put("eve", table.get("eve") + 1)
+"""
+
+
+def test_nothing_is_lost_between_processes(tmp_path: Path) -> None:
+    path = tmp_path / "rates"
+    table = RateTable(path)
+    running = [subprocess.Popen([sys.executable, "-c", ADDS, str(path)]) for _ in range(2)]
+    assert [one.wait() for one in running] == [0, 0]
+    assert table.get("eve") == 40_000 and table.get("ann") == 0
 
 
 @pytest.mark.parametrize(

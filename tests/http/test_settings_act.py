@@ -222,6 +222,10 @@ ACTS: dict[str, tuple[Any, Act]] = {
     "models": (None, models),
     "deid": (None, elsewhere("tests/operations/deid/test_linter.py::test_the_commands")),
     "deid_keys": (None, elsewhere("tests/operations/deid/test_linter.py::test_the_commands")),
+    "auto_predict_seconds": (
+        1,
+        elsewhere("tests/http/test_automatic_predictions.py::test_only_where_it_is_switched_on"),
+    ),
     "base_url": ("https://ehr.example", seen(urls, "base_url")),
     "domain": ("north", domain),
     "hosts": (("other.example",), seen(host, "hosts", open_=False)),

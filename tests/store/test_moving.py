@@ -32,6 +32,7 @@ from fhir_server.store.moving import Moved, MoveError
 from fhir_server.store.sqlite.moving import SqliteTarget
 from fhir_server.store.sqlite.opening import open_store as open_sqlite
 from fhir_server.store.sqlite.schema import FILE
+from tests.audit.trail import entries
 from tests.mongodb import new_url
 from tests.s3 import new_bucket
 from tests.serving import Json, served
@@ -460,6 +461,8 @@ def test_the_command(source: Path, tmp_path: Path) -> None:
     assert there.returncode == 0, there.stderr
     assert "digests of both sides agree" in there.stdout and "Patient" in there.stdout
     assert list((tmp_path / "m" / "blobs").rglob("*"))
+    [line] = [one for one in entries(source) if one.get("interaction")]
+    assert (line["interaction"], line["target"]) == ("command-copy", url)
     back = vehr(
         "copy", "--from", url, "--to", f"sqlite:{tmp_path / 'b'}", VEHR_DATA=str(tmp_path / "m")
     )

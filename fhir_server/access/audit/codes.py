@@ -34,6 +34,8 @@ ACTIVITY: Final = (DCM, "110100", "Application Activity")
 EXPORT: Final = (DCM, "110106", "Export")
 IMPORT: Final = (DCM, "110107", "Import")
 RECORD: Final = (DCM, "110110", "Patient Record")
+START: Final = (DCM, "110120", "Application Start")
+STOP: Final = (DCM, "110121", "Application Stop")
 LOGIN: Final = (DCM, "110122", "Login")
 LOGOUT: Final = (DCM, "110123", "Logout")
 EMERGENCY: Final = (DCM, "110127", "Emergency Override Started")
@@ -140,15 +142,19 @@ ACTS: Final[dict[str, Act]] = {
     "withdraw": Act(ALERT, USER_CHANGED, "D"),
     "register": Act(ALERT, SECURITY_CONFIGURED, "C"),
     "admin": Act(ALERT, USER_CHANGED, "U"),
+    "server-start": Act(ACTIVITY, START),
+    "server-stop": Act(ACTIVITY, STOP),
     "command": Act(ACTIVITY),
     "command-token": Act(AUTHENTICATION, TOKEN_REQUEST),
     "command-expunge": Act(RECORD, DESTROY, "D"),
+    "command-keys": Act(ALERT, SECURITY_CONFIGURED, "U"),
     "command-backup": Act(EXPORT),
     "command-copy": Act(EXPORT),
     "command-restore": Act(IMPORT, action="C"),
     "command-load": Act(IMPORT, action="C"),
 }
-"""By the interaction of their lines: what the authorization server tells, and commands."""
+"""By the interaction of their lines: what the authorization server tells, the life of a process of
+the server, and commands."""
 
 
 def act_of(interaction: str) -> Act | None:

@@ -44,7 +44,7 @@ async def traced(engine: Engine, policy: Policy, letter: str, key: Key) -> Store
     scan = restrict_scan(Scan(TYPE, IdIn((key.id,))), policy, letter)
     if scan.where == FALSE:
         return None
-    where = await _resolved(engine, scan.where)
+    where = await resolved(engine, scan.where)
     return await trail.read(key.id, replace(scan, where=where), whole=policy.audits)
 
 
@@ -91,7 +91,7 @@ class Joining:
             raise _too_many()
         place = _Place.of(search.after)
         scans = [
-            Scan(TYPE, await _resolved(self._engine, scan.where))
+            Scan(TYPE, await resolved(self._engine, scan.where))
             for scan in search.scans
             if scan.type == TYPE
         ]
@@ -215,15 +215,15 @@ def _sum(search: Search, stored: int | None, events: int | None) -> int | None:
     return total if search.total == "exact" or total <= plan.TOTAL_LIMIT else None
 
 
-async def _resolved(engine: Engine, predicate: Predicate) -> Predicate:
+async def resolved(engine: Engine, predicate: Predicate) -> Predicate:
     """Chains as what they lead to now."""
     match predicate:
         case plan.All(parts):
-            return plan.All(tuple([await _resolved(engine, part) for part in parts]))
+            return plan.All(tuple([await resolved(engine, part) for part in parts]))
         case plan.Any(parts):
-            return plan.Any(tuple([await _resolved(engine, part) for part in parts]))
+            return plan.Any(tuple([await resolved(engine, part) for part in parts]))
         case plan.Not(part):
-            return plan.Not(await _resolved(engine, part))
+            return plan.Not(await resolved(engine, part))
         case plan.Chain():
             return await _led(engine, predicate)
         case plan.Has():

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import getpass
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from socket import gethostname
+from typing import Final
 
+from fhir_server.access.audit.entry import Entry
 from fhir_server.access.audit.log import AuditLog, Heads
 from fhir_server.access.audit.trail import Trail
 from fhir_server.access.commit import committing
 from fhir_server.access.engine import Engine
+from fhir_server.model.problem import Unavailable
+
+SERVER: Final = "vehr"
+"""Who acts when it is the server itself."""
 
 
 @asynccontextmanager
@@ -29,6 +38,7 @@ async def recording(
     log = AuditLog(data, Heads(store.ledger, committing(store), engine.now, days))
     trail = Trail(data, base, engine.extract)
     await log.start()
+    _told(log, engine, "server-start")
     task = asyncio.create_task(log.run())
     try:
         yield log, replace(engine, trail=trail)
@@ -36,5 +46,15 @@ async def recording(
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
+        _told(log, engine, "server-stop")
         await log.close()
         trail.close()
+
+
+def _told(log: AuditLog, engine: Engine, what: str) -> None:
+    """That this process begins or ends, and who runs it. What cannot be written now is the first
+    line of the next chain."""
+    who, process = f"os:{getpass.getuser()}", f"{gethostname()} {os.getpid()}"
+    entry = Entry(engine.now(), "", what, "", 200, client=SERVER, user=who, target=process)
+    with contextlib.suppress(Unavailable):
+        log.write(entry)

@@ -22,6 +22,7 @@ _OUTCOMES: Final = {"4": "s:4", "8": "s:5"}
 NOBODY: Final = "unknown"
 """How events call a client that is not known."""
 Names = frozenset[str]
+_NAMED: Final = {coded[1] for coded in (codes.LOGIN, codes.LOGOUT, codes.START, codes.STOP)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,7 @@ def _coded(param: str, code: str) -> Narrow:
         return Narrow(names=(_acts(param, code),))
     if param == "subtype" and code in codes.ACTS:
         return Narrow(names=(frozenset((f"i:{code}",)),))
-    if param == "subtype" and code in (codes.LOGIN[1], codes.LOGOUT[1]):
+    if param == "subtype" and code in _NAMED:
         return Narrow(names=(_acts(param, code),))
     return EVERYTHING
 

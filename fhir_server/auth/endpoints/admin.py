@@ -29,6 +29,7 @@ from fhir_server.auth.endpoints.userinfo import of_user
 from fhir_server.auth.exchange import Ask, OAuthRefusal, Reply, json_reply
 from fhir_server.auth.invitations import MINUTES, SCOPE
 from fhir_server.auth.negotiation import ADMINISTRATION
+from fhir_server.auth.notes import note
 from fhir_server.auth.ports import SecurityEvent
 from fhir_server.auth.relations import FOREVER, Relation, birthday
 from fhir_server.auth.server import Server
@@ -43,7 +44,11 @@ def administered(act: Act) -> Callable[[Server, Ask], Awaitable[Reply]]:
     """The endpoint of an act: who asks is judged first."""
 
     async def endpoint(server: Server, ask: Ask) -> Reply:
-        grant, user = await of_user(server, ask)
+        try:
+            grant, user = await of_user(server, ask)
+        except OAuthRefusal as refusal:
+            await note(server, ask, "admin", "refused", reason=refusal.error, target=ask.path)
+            raise
         if user.role != ROLE or ADMINISTRATION not in grant.scope.split():
             await _refused(server, ask, user, grant.client)
             raise OAuthRefusal(
