@@ -18,6 +18,7 @@ from fhir_server.cli.keys import keys
 from fhir_server.cli.load import load
 from fhir_server.cli.reindex import reindex
 from fhir_server.cli.relation import relation
+from fhir_server.cli.research import research
 from fhir_server.cli.restore import restore
 from fhir_server.cli.search import search
 from fhir_server.cli.serve import serve
@@ -34,6 +35,7 @@ GROUPS = {
     "keys": keys,
     "audit": audit,
     "deid": deid,
+    "research": research,
 }
 
 app = typer.Typer(

@@ -54,6 +54,7 @@ def fhir_base(
         scope_filter(face.searching),
         recall=recall,
         patients=None if open_ else face.patients,
+        policy=face.policy,
         open_=open_,
     )
 

@@ -44,7 +44,8 @@ def cohort_count(read: Read, refuse: Refuse, blur: Blur) -> Operation:
     async def count(arguments: Arguments, session: Session, call: Invocation) -> Json:
         session.allow("s", "Patient")
         refuse(arguments.criteria)
-        scan = await read("Patient", arguments.criteria)
+        asked = arguments.criteria
+        scan = await read("Patient", asked) if asked else Scan("Patient")
         page = await session.search(Search((scan,), count=0, total="exact"))
         shown = blur.shown("count", "valueInteger", page.total or 0, question_of(scan))
         least = {"name": "least", "valueInteger": blur.least}
@@ -120,9 +121,9 @@ def data_quality(ledger: Ledger, read: Read, blur: Blur) -> Operation:
         parameters = [
             part for row in (await ledger.scan(LINEAGE))[-1:] for part in _left(row.value, blur)
         ]
-        for type_ in sorted(COMPLETE.keys() & await session.populated()):
-            if session.policy.allows("s", type_):
-                parameters.append(await _complete(type_, read, session, blur))
+        held = sorted(COMPLETE.keys() & await session.populated())
+        readable = [type_ for type_ in held if session.policy.allows("s", type_)]
+        parameters += [await _complete(type_, read, session, blur) for type_ in readable]
         return {"resourceType": "Parameters", "parameter": parameters}
 
     return Operation(
@@ -161,7 +162,7 @@ async def _complete(type_: str, read: Read, session: Session, blur: Blur) -> Jso
     parts: list[Json] = [{"name": "code", "valueCode": type_}]
     asked = [("resources", ()), *((p, ((f"{p}:missing", "false"),)) for p in COMPLETE[type_])]
     for name, criteria in asked:
-        scan = await read(type_, criteria)
+        scan = await read(type_, criteria) if criteria else Scan(type_)
         page = await session.search(Search((scan,), count=0, total="exact"))
         question = f"quality {question_of(scan)}"
         parts.append(blur.shown(name, "valueInteger", page.total or 0, question))

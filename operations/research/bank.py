@@ -28,7 +28,8 @@ PAGE: Final = 1000
 class Bank:
     """``reader``: a Session that sees of the record what patients permit for research, judged
     anew; ``record``: of the record's ledger; ``writer``: of the bank, which may write and erase
-    there; ``lineage``: the bank's ledger; ``compartment``: types that belong to a patient. ``now``: microseconds."""
+    there; ``lineage``: the bank's ledger; ``compartment``: types that belong to a
+    patient. ``now``: microseconds."""
 
     feed: Feed
     reader: Callable[[], Awaitable[Session]]
@@ -41,7 +42,12 @@ class Bank:
     compartment: frozenset[str]
     now: Callable[[], int]
 
-
+    async def identity(self) -> str:
+        """Of this bank; a new one is not taken for another that was lost."""
+        await self.lineage.insert_unique(STATE, "bank", {"id": secrets.token_hex(16)})
+        row = await self.lineage.get(STATE, "bank")
+        assert row is not None
+        return str(row.value["id"])
 
     async def note(self, patient: str, value: Json | None) -> None:
         """What the record remembers of a patient; None: the bank does not hold that one."""
@@ -88,8 +94,10 @@ class Lease:
         row = await self._ledger.get(STATE, RUNNING)
         until = time.time() + LEASE_SECONDS
         mine = row is not None and row.value == self._value
-        if row is None or not mine or not await self._ledger.cas(
-            STATE, RUNNING, self._value, row.revision, until
+        if (
+            row is None
+            or not mine
+            or not await self._ledger.cas(STATE, RUNNING, self._value, row.revision, until)
         ):
             raise Conflict("this run of the research pipeline was too slow: another one goes on")
         self._renewed = time.monotonic()

@@ -17,6 +17,12 @@ _STATUS: Final = ("status", "verificationStatus", "clinicalStatus")
 _OWN: Final = frozenset({"id", "meta", "identifier", "text"})
 """Elements by which two resources that say the same may differ."""
 
+FACTS: Final = frozenset(
+    {"AllergyIntolerance", "Condition", "FamilyMemberHistory", "Immunization", "Observation"}
+    | {"MedicationAdministration", "MedicationStatement", "Procedure"}
+)
+"""Types of which the same said twice counts twice in a study; of others nothing refers amiss."""
+
 REASONS: Final = {
     "several-patients": "it is about several patients, or about none by name",
     "entered-in-error": "it was entered in error",
@@ -41,35 +47,41 @@ class Quality:
         return {"read": dict(self.read), "loaded": dict(self.loaded), "left": left}
 
 
-def cleaned(
+class Sieve:
+    """Of one patient's record, before it is de-identified: only there it is seen whether two
+    resources say the same."""
+
+    def __init__(self) -> None:
+        self._seen: set[bytes] = set()
+
+    def fault(self, resource: Json) -> str:
+        """Why the bank does not want it, "" if it does."""
+        if any(ERROR in _codes(resource.get(name)) for name in _STATUS):
+            return "entered-in-error"
+        if resource["resourceType"] not in FACTS:
+            return ""
+        said = {name: value for name, value in resource.items() if name not in _OWN}
+        digest = blake2b(dumps(said), digest_size=16).digest()
+        if digest in self._seen:
+            return "duplicate"
+        self._seen.add(digest)
+        return ""
+
+
+def valid(
     resources: Iterable[Json], validate: Callable[[Json], None], quality: Quality
 ) -> list[Json]:
-    """What is kept of one patient's record. ``validate`` raises a Problem."""
+    """What is valid once it is de-identified. ``validate`` raises a Problem."""
     kept: list[Json] = []
-    seen: set[bytes] = set()
     for resource in resources:
-        reason = _fault(resource, validate, seen)
-        if reason:
-            quality.leave(resource["resourceType"], reason)
+        try:
+            validate(resource)
+        except Problem:
+            quality.leave(resource["resourceType"], "invalid")
         else:
             quality.loaded[resource["resourceType"]] += 1
             kept.append(resource)
     return kept
-
-
-def _fault(resource: Json, validate: Callable[[Json], None], seen: set[bytes]) -> str:
-    if any(ERROR in _codes(resource.get(name)) for name in _STATUS):
-        return "entered-in-error"
-    said = {name: value for name, value in resource.items() if name not in _OWN}
-    digest = blake2b(dumps(said), digest_size=16).digest()
-    if digest in seen:
-        return "duplicate"
-    seen.add(digest)
-    try:
-        validate(resource)
-    except Problem:
-        return "invalid"
-    return ""
 
 
 def _codes(value: object) -> list[object]:

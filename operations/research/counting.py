@@ -38,4 +38,6 @@ class Blur:
     def shown(self, name: str, member: str, count: int, question: str) -> Json:
         """A parameter of an answer."""
         told = self.told(count, question)
-        return {"name": name, f"_{member}": WITHHELD} if told is None else {"name": name, member: told}
+        return (
+            {"name": name, f"_{member}": WITHHELD} if told is None else {"name": name, member: told}
+        )

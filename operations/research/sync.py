@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Final
 
+import structlog
+
 from fhir_server.access.consent.policy import ConsentPolicy
 from fhir_server.access.drafts import Draft
 from fhir_server.access.erasing import Wanted
@@ -25,18 +27,21 @@ from fhir_server.access.session import Session
 from fhir_server.formats.json import loads
 from fhir_server.model.datatypes import format_instant
 from fhir_server.model.exchange import Json
-from fhir_server.model.problem import Conflict, NotFound
+from fhir_server.model.problem import Conflict, NotFound, Problem
 from fhir_server.model.resource import Key
 from fhir_server.search.plan import Scan, Search
 from operations.deid.assembly import Work
 from operations.deid.subjects import subject_of
 
 from .bank import HELD, STATE, Bank, Lease
-from .cleaning import Quality, cleaned
+from .cleaning import Quality, Sieve, valid
+
+log = structlog.get_logger("vehr.research")
 
 PROFILE: Final = "research"
 PURPOSE: Final = "HRESCH"
 LAST: Final = "last-run"
+FIRST: Final = "first-run"
 LINEAGE: Final = "lineage"
 PAGE: Final = 1000
 TOGETHER: Final = 100
@@ -75,6 +80,18 @@ async def sync(bank: Bank, *, full: bool = False, tell: Tell = lambda done, of: 
         await lease.leave()
 
 
+async def every(bank: Bank, seconds: float) -> None:
+    """For ever: a pause, then a run. A run that fails is logged, and the next one comes."""
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            outcome = await sync(bank)
+        except Problem as problem:
+            log.warning("the data bank was not filled", error=str(problem))
+        else:
+            log.info("the data bank was filled", number=outcome.number, held=outcome.held)
+
+
 class _Run:
     """One run while it goes on."""
 
@@ -85,17 +102,24 @@ class _Run:
         self._full = full
         self._work: Work = bank.deid.begin(PROFILE, bank.project, bank.now(), bank.base)
         self._outcome = Outcome()
+        self._bank_id = ""
 
     async def whole(self, tell: Tell) -> Outcome:
         bank, started = self._bank, self._bank.now()
         until = await bank.feed.position()
         row = await bank.record.get(STATE, LAST)
-        last = {} if row is None else row.value
+        now = {"position": until, "at": format_instant(started)}
+        last = await self._first(now) if row is None else row.value
+        self._bank_id = await bank.identity()
         held = {one.key: one.value for one in await bank.record.scan(HELD)}
+        if last.get("bank", self._bank_id) != self._bank_id:
+            for id_ in held:
+                await bank.note(id_, None)
+            held, last = {}, now
         seen = await self._seen()
         gone = [id_ for id_ in held if id_ not in seen]
-        changed = await self._changed(last.get("position", 0), until) if held else set()
-        await self._forget_erased(last.get("at", ""))
+        changed = await self._changed(last["position"], until)
+        await self._forget_erased(last["at"])
         todo = [id_ for id_ in seen if self._due(id_, seen, held, changed)]
         for done, id_ in enumerate(gone):
             tell(done, len(gone) + len(todo))
@@ -107,9 +131,7 @@ class _Run:
             await self._in(id_, seen[id_], held.get(id_))
         return await self._ended(row, last, started, until, len(seen))
 
-    def _due(
-        self, id_: str, seen: dict[str, str], held: dict[str, Any], changed: set[str]
-    ) -> bool:
+    def _due(self, id_: str, seen: dict[str, str], held: dict[str, Any], changed: set[str]) -> bool:
         known = held.get(id_)
         return self._full or known is None or known["stamp"] != seen[id_] or id_ in changed
 
@@ -128,7 +150,9 @@ class _Run:
     def _stamp(self, patient: str) -> str:
         """It changes with the patient's consents in force, the profile and the project's key."""
         policy, profile, now = self._reader.policy, self._work.profile.profile, self._bank.now()
-        consents = policy.rules.consents.get(patient, ()) if _by_consent(policy) else ()
+        consents = (
+            policy.rules.consents.get(patient, ()) if isinstance(policy, ConsentPolicy) else ()
+        )
         held = sorted(
             (one.id, one.version, sum(moment <= now for moment in one.moments()))
             for one in consents
@@ -136,6 +160,12 @@ class _Run:
         assert self._work.key is not None
         said = (held, profile.url, profile.version, self._work.key.version)
         return sha256(repr(said).encode()).hexdigest()
+
+    async def _first(self, now: Json) -> Json:
+        """Where the first run of all began, which may have been killed."""
+        await self._bank.record.insert_unique(STATE, FIRST, now)
+        row = await self._bank.record.get(STATE, FIRST)
+        return now if row is None else row.value
 
     async def _changed(self, since: int, until: int) -> set[str]:
         """Whose records have changed."""
@@ -153,7 +183,7 @@ class _Run:
     async def _forget_erased(self, since: str) -> None:
         """What was erased in the record leaves no trace here either."""
         run = self._work.run()
-        for type_, id_ in self._bank.feed.erased(since) if since else ():
+        for type_, id_ in self._bank.feed.erased(since):
             await self._erase([Key(type_, run.code(f"{type_}/{id_}", keyed=True))])
 
     async def _in(self, id_: str, stamp: str, held: Json | None) -> None:
@@ -170,7 +200,7 @@ class _Run:
             made.append(self._work.profile.resource(resource, run))
             await asyncio.sleep(0)
         await self._work.settle(run)
-        kept = cleaned(made, self._bank.writer.validate, self._outcome.quality)
+        kept = valid(made, self._bank.writer.validate, self._outcome.quality)
         assert self._work.key is not None
         version = self._work.key.version
         await self._bank.note(id_, {"stamp": "", "key": version})
@@ -183,17 +213,20 @@ class _Run:
 
     async def _record(self, id_: str) -> AsyncIterator[Json]:
         """What research may see of a patient and is about that patient alone."""
-        run, quality = self._work.run(), self._outcome.quality
+        run, quality, sieve = self._work.run(), self._outcome.quality, Sieve()
         try:
             async for stored in self._reader.everything(id_):
                 if stored.key.type in LEFT_OUT:
                     continue
                 resource = loads(stored.body)
                 quality.read[stored.key.type] += 1
-                if subject_of(resource, run) == f"Patient/{id_}":
-                    yield resource
+                fault = sieve.fault(resource)
+                if subject_of(resource, run) != f"Patient/{id_}":
+                    fault = "several-patients"
+                if fault:
+                    quality.leave(stored.key.type, fault)
                 else:
-                    quality.leave(stored.key.type, "several-patients")
+                    yield resource
         except NotFound:
             return
 
@@ -231,14 +264,13 @@ class _Run:
             await erasing.erase(erasures, PURPOSE)
             self._outcome.erased += len(erasures)
 
-    async def _ended(
-        self, row: Any, last: Json, started: int, until: int, held: int
-    ) -> Outcome:
+    async def _ended(self, row: Any, last: Json, started: int, until: int, held: int) -> Outcome:
         """What is known of the run: in the record where the next one begins, in the bank what
         was done."""
         bank, outcome = self._bank, self._outcome
         outcome.number, outcome.held = last.get("number", 0) + 1, held
         value = {"number": outcome.number, "position": until, "at": format_instant(started)}
+        value["bank"] = self._bank_id
         if row is None:
             noted = await bank.record.insert_unique(STATE, LAST, value)
         else:
@@ -264,7 +296,3 @@ class _Run:
         }
         await bank.lineage.insert_unique(LINEAGE, f"{outcome.number:08d}", told)
         return outcome
-
-
-def _by_consent(policy: object) -> bool:
-    return isinstance(policy, ConsentPolicy)
