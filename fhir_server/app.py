@@ -14,6 +14,8 @@ from zoneinfo import ZoneInfo
 from fhir_server.access.audit.keeping import recording
 from fhir_server.access.audit.log import AuditLog, either
 from fhir_server.access.commit import committing
+from fhir_server.access.concepts import ConceptFiles
+from fhir_server.access.conformance.assembly import conforming
 from fhir_server.access.consent.assembly import Patients, patients
 from fhir_server.access.consent.domain import as_implicit
 from fhir_server.access.consent.source import Here
@@ -44,7 +46,9 @@ from fhir_server.faces.research import (
 )
 from fhir_server.http.dispatch import Meter
 from fhir_server.http.front import Front
+from fhir_server.http.inference import InferenceFace
 from fhir_server.http.middleware import Edge, edge_rules
+from fhir_server.http.models import ModelFace
 from fhir_server.http.openapi import OpenApi
 from fhir_server.http.openapi_auth import SCHEMES, auth_paths
 from fhir_server.http.pages import Metrics, pages
@@ -73,16 +77,16 @@ from fhir_server.store.erase_log import EraseLog
 from fhir_server.store.ledger import Ledger
 from fhir_server.store.opening import bank_settings, data_folder, open_blobs, open_store
 from fhir_server.store.opening import sole_server as sole_server
-from fhir_server.validation.validate import Validator
 from operations.audit import audit_operations
+from operations.conformance import conformance_operations
 from operations.consents import consent_operations
 from operations.deidentification import deidentification, deidentification_operations
 from operations.export import export_operations
 from operations.expunge import Expunge, expunge_operation
 from operations.matching.person import patient_keys
 from operations.meta import meta_operations
-from operations.models.registry import SHIPPED, Registry
-from operations.models.runtime import Runtime
+from operations.model_registry import registry_operations
+from operations.models.assembly import Models, models_of
 from operations.predictions import Predictions
 from operations.record import record_operations
 from operations.registry import Operations
@@ -91,6 +95,7 @@ from operations.research.bank import Bank
 from operations.research.counting import Blur
 from operations.research.sync import every
 from operations.terminology import terminology_operations
+from operations.terms import SourceOf
 from operations.views.assembly import views
 from terminology.stored import StoredTerminology
 
@@ -107,6 +112,7 @@ class Domain:
     searching: Searching
     identities: Identities
     patients: Patients
+    codes: SourceOf
 
     @property
     def tokens(self) -> Tokens:
@@ -144,22 +150,26 @@ async def assemble(settings: Settings, store: Store, path: str = FHIR) -> Domain
     schema = ExtendedSchema(load())
     parameters = PostedParameters(schema, store)
     await parameters.refresh()
-    rules = sensitivity_rules(settings.sensitivity)
+    rules, blobs = sensitivity_rules(settings.sensitivity), open_blobs(settings)
+    conformance = conforming(store, schema, blobs, settings.profiles)
     extract = compile_extract(schema, base, further={"Patient": patient_keys})
     engine = Engine(
         store=store,
         definitions=schema.definitions,
-        validate=Validator(schema.definitions).check,
+        validate=conformance.validator.check,
         extract=labelled(extract, Labelling(rules), base),
         matches=matches,
         now=micros,
         new_id=new_id,
-        blobs=open_blobs(settings),
+        blobs=blobs,
         parameters=parameters,
+        conformance=conformance,
         erase_log=None if settings.store == "memory:" else EraseLog(settings.erased),
     )
     await renew_index(engine, digest_of(rules))
-    view = sources(schema, base)
+    kept = None if settings.store == "memory:" else settings.data / "concepts"
+    view = sources(engine, schema, base, ConceptFiles(kept))
+    conformance.source = view(system_session(engine, "definitions"))
     searching = Searching(
         schema=schema,
         cursors=Cursors(await cursor_key(store.ledger)),
@@ -177,28 +187,28 @@ async def assemble(settings: Settings, store: Store, path: str = FHIR) -> Domain
     unrecorded = as_implicit(settings.unrecorded_consent)
     here = Here(base, searching.zone, unrecorded, settings.break_glass_minutes)
     decide = patients(store, schema, here, scope_filter(searching))
-    return Domain(settings, store, engine, searching, identities, decide)
+    return Domain(settings, store, engine, searching, identities, decide, view)
 
 
-def predictions(domain: Domain, runtime: Runtime, queue: Queue) -> Predictions:
+def predictions(domain: Domain, models: Models, queue: Queue) -> Predictions:
     """What is around the models of this server."""
-    further = domain.settings.models
-    models = Registry.of(runtime, (SHIPPED, further) if further else (SHIPPED,))
 
     def indexes(type_: str, code: str) -> tuple[str, ...]:
         return domain.searching.schema.of(type_).parameters[code].indexes
 
-    return Predictions(models, indexes, domain.system_session("models"), queue)
+    return Predictions(models.registry, indexes, models.own, queue)
 
 
-def operations(domain: Domain, predicting: Predictions, queue: Queue) -> Operations:
+def operations(domain: Domain, models: Models, predicting: Predictions, queue: Queue) -> Operations:
     """The operations of this server."""
-    types, exported = domain.definitions.resource_types, exports(domain.searching)
+    types, deid = domain.definitions.resource_types, deidentification(domain.settings)
+    exported = exports(domain.searching, deid)
     preview = Previewing(domain.engine, domain.patients, domain.identities.people.behind)
     return Operations(
         (
             *predicting.rows(),
-            *deidentification_operations(deidentification(domain.settings)),
+            *registry_operations(models.administration),
+            *deidentification_operations(deid, exported, queue),
             *record_operations(searchsets(domain.searching), domain.base),
             *meta_operations(types),
             *audit_operations(domain.searching.zone),
@@ -207,7 +217,8 @@ def operations(domain: Domain, predicting: Predictions, queue: Queue) -> Operati
             *export_operations(exported, queue),
             *views(exported, queue).operations(),
             expunge_operation(expunging(domain, queue)),
-            *terminology_operations(sources(domain.searching.schema, domain.base)),
+            *terminology_operations(domain.codes, queue),
+            *conformance_operations(types, domain.engine),
         ),
         predicting.work(),
         predicting.shown(),
@@ -271,7 +282,7 @@ async def researching(
         blur = Blur(secret, domain.settings.research_least)
         face = research_face(domain.settings, bank.engine, bank.searching, domain.tokens, blur)
         queue = job_queue(domain, folder / "research-jobs", bank.store.ledger)
-        rows = research_operations(face, queue, blur)
+        rows = research_operations(face, bank.codes, queue, blur)
         base, runner = fhir_base(face, rows, meter, queue, audit, rates)
         runner.start()
         minutes = domain.settings.research_minutes
@@ -291,7 +302,7 @@ async def serving(
     domain: Domain, *, open_: bool = False, leaving: Callable[[], bool] = lambda: False
 ) -> AsyncIterator[Asgi]:
     """The whole server over a domain. ``leaving``: was it told to stop?"""
-    metrics, runtime = Metrics(), Runtime()
+    metrics = Metrics()
 
     async def ready() -> bool:
         await domain.store.position()
@@ -306,11 +317,16 @@ async def serving(
             identities = replace(domain.identities, log=log)
             domain = replace(domain, engine=engine, identities=identities)
             queue = job_queue(domain, folder / "jobs")
-            predicting = predictions(domain, runtime, queue)
-            rows = operations(domain, predicting, queue)
+            models = models_of(domain.settings, domain.engine)
+            predicting = predictions(domain, models, queue)
+            rows = operations(domain, models, predicting, queue)
             rates = rates_of(domain.settings, folder)
             face, runner = fhir_base(domain.face, rows, metrics, queue, audit, rates)
-            faces: dict[bytes, Asgi] = {b"fhir": face}
+            faces: dict[bytes, Asgi] = {
+                b"fhir": face,
+                b"models": ModelFace(face, FHIR),
+                b"v2": InferenceFace(face, FHIR, ready),
+            }
             if not open_:
                 faces[b"auth"] = auth_site(domain, rates)
             url, trouble = domain.settings.base_url, either(domain.store.trouble, audit)
@@ -337,4 +353,4 @@ async def serving(
             finally:
                 sweeping.cancel()
                 await runner.drain()
-                await runtime.close()
+                await models.close()

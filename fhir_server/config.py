@@ -25,6 +25,7 @@ from fhir_server.config_values import (
     as_networks,
     as_path,
     as_positive,
+    as_profiles,
     as_store,
     as_text,
     as_token,
@@ -105,6 +106,15 @@ class Settings(LimitSettings):
     models: Path | None = field(
         default=None, metadata=of("MODELS", as_models, "Folder with further model packages.")
     )
+    model_keys: Path | None = field(
+        default=None,
+        metadata=of(
+            "MODEL_KEYS",
+            as_path,
+            "File with the public keys (Ed25519, PEM) of whom model packages are taken;"
+            " unset: of anybody.",
+        ),
+    )
     auto_predict_seconds: int = field(
         default=0,
         metadata=of(
@@ -155,6 +165,15 @@ class Settings(LimitSettings):
             as_path,
             "File with the keys of projects and vault, outside of the data directory; default:"
             " beside it, its name with .deid-keys.json.",
+        ),
+    )
+    profiles: tuple[tuple[str, str], ...] = field(
+        default=(),
+        metadata=of(
+            "PROFILES",
+            as_profiles,
+            "What is done on a write about the profiles that a resource claims: off (default),"
+            " warn, enforce, for all or by type or profile: warn,Observation=enforce.",
         ),
     )
     base_url: str = field(

@@ -4,13 +4,37 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from fhir_server.config_values import as_count, as_positive, of, one_of
+from fhir_server.config_values import as_count, as_names, as_positive, of, one_of
 
 
 @dataclass(frozen=True, slots=True)
 class LimitSettings:
     """Sizes are bytes unless the meaning says otherwise."""
 
+    model_seconds: int = field(
+        default=5,
+        metadata=of("MODEL_SECONDS", as_positive, "Longest run of a model (seconds)."),
+    )
+    model_memory: int = field(
+        default=1024,
+        metadata=of(
+            "MODEL_MEMORY", as_positive, "Address space of a process that runs models (MiB)."
+        ),
+    )
+    model_workers: int = field(
+        default=1,
+        metadata=of(
+            "MODEL_WORKERS", as_positive, "Processes that run models, of each server process."
+        ),
+    )
+    model_providers: tuple[str, ...] = field(
+        default=(),
+        metadata=of(
+            "MODEL_PROVIDERS",
+            as_names,
+            "Providers of onnxruntime that run models (cuda), by preference; last the processor.",
+        ),
+    )
     page_size: int = field(
         default=20, metadata=of("PAGE_SIZE", as_positive, "Matches on a page without _count.")
     )

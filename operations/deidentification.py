@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
+from functools import cache
 from pathlib import Path
 from typing import Protocol
 
+from fhir_server.jobs.queue import Queue
 from operations.anonymize import anonymize_operation
+from operations.anonymize_group import anonymize_group
+from operations.bulk.wanted import Exports
 from operations.deid.assembly import Deidentification
 from operations.deid.keys import KeyRing
 from operations.deid.shelf import Shelf
-from operations.deid.text.contract import TextCleaner
 from operations.deid.vault import Vault
 from operations.registry import Operation
 
@@ -25,14 +28,20 @@ class Places(Protocol):
     def deid_key_file(self) -> Path: ...
 
 
-def deidentification(places: Places, cleaner: TextCleaner | None = None) -> Deidentification:
-    """Of a server, or of a command."""
-    keys = KeyRing(places.deid_key_file, time.time)
-    folder = places.deid_folder
+def deidentification(places: Places) -> Deidentification:
+    """Of a server, or of a command; the same for the same places."""
+    return _at(places.deid_folder.absolute(), places.deid_key_file.absolute())
+
+
+@cache
+def _at(folder: Path, key_file: Path) -> Deidentification:
+    keys = KeyRing(key_file, time.time)
     vault = Vault(folder / "vault.sqlite", keys.vault)
-    return Deidentification(Shelf(folder / "profiles"), keys, vault, cleaner)
+    return Deidentification(Shelf(folder / "profiles"), keys, vault)
 
 
-def deidentification_operations(deid: Deidentification) -> tuple[Operation, ...]:
+def deidentification_operations(
+    deid: Deidentification, exports: Exports, queue: Queue
+) -> tuple[Operation, ...]:
     """The rows."""
-    return (anonymize_operation(deid),)
+    return (anonymize_group(exports, queue), anonymize_operation(deid))

@@ -26,8 +26,9 @@ from .models.evidence import Moment, collect
 from .models.inference import Inference, Question, infer, needed
 from .models.overrides import resolve
 from .models.package import ModelPackage
+from .models.publishing import publish
 from .models.record import BundleRecord, RecordReader
-from .models.registry import Registry, publish
+from .models.registry import Registry
 from .models.requesting import Requesting, lacking
 from .models.session_record import IndexNames, SessionRecord
 from .parameters import Arguments, Parameter, Value
@@ -169,6 +170,7 @@ class Prediction:
 
     async def _packages(self) -> list[ModelPackage]:
         """Those asked for, each once."""
+        await self.models.refresh()
         names = self.arguments.all("model") or self.models.names()
         found = [await self._tried(self.models.champion(name), len(names)) for name in names]
         return list({package.id: package for package in found if package}.values())

@@ -32,7 +32,8 @@ from .models.asking import Asking, Found
 from .models.evidence import Moment
 from .models.inference import Inference
 from .models.keeping import Keeping
-from .models.registry import Registry, publish
+from .models.publishing import publish
+from .models.registry import Registry
 from .models.requesting import Requesting, lacking
 from .models.session_record import IndexNames, SessionRecord
 from .parameters import Arguments, Parameter

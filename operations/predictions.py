@@ -18,6 +18,7 @@ from fhir_server.jobs.pattern import Shown
 from fhir_server.jobs.queue import Queue
 
 from . import review
+from .infer import inference_operations
 from .models.automatic import NAME, Automatic
 from .models.registry import Registry
 from .models.session_record import IndexNames
@@ -37,9 +38,9 @@ class Predictions:
     queue: Queue
 
     def rows(self) -> tuple[Operation, ...]:
-        """$predict and $review."""
+        """$predict, $review, and models by tensors."""
         alone = predict_operation(self.models, self.index, self.own)
-        return alone, self._group().operation(), review.ROW
+        return alone, self._group().operation(), review.ROW, *inference_operations(self.models)
 
     def work(self) -> Mapping[str, Body]:
         """Bodies by kind of job."""

@@ -5,7 +5,10 @@ https://hl7.org/fhir/R4/terminology-service.html
 
 from __future__ import annotations
 
+from fhir_server.jobs.queue import Queue
+
 from .expand import expand
+from .import_codes import import_codes
 from .lookup import lookup
 from .registry import Operation
 from .subsumes import subsumes
@@ -14,7 +17,7 @@ from .translate import translate
 from .validate_code import validate_code_system, validate_value_set
 
 
-def terminology_operations(source_of: SourceOf) -> tuple[Operation, ...]:
+def terminology_operations(source_of: SourceOf, queue: Queue) -> tuple[Operation, ...]:
     """``source_of``: the resources as a session may see them."""
     return (
         lookup(source_of),
@@ -23,4 +26,5 @@ def terminology_operations(source_of: SourceOf) -> tuple[Operation, ...]:
         expand(source_of),
         validate_value_set(source_of),
         translate(source_of),
+        import_codes(queue),
     )

@@ -108,9 +108,8 @@ async def _in_set(arguments: Arguments, service: Local, session: Session, call: 
         raise BadRequest("A display is of a code", code="required")
     asked = codings(arguments, arguments.one("system", ""), arguments.one("systemVersion", ""))
     value_set, name = await the_set(arguments, service, session, call)
-    codes = await service.work.members(value_set, name)
     language, abstract = arguments.one("displayLanguage", ""), arguments.one("abstract", True)
     verdicts = [
-        await service.is_member(codes, name, one, language, abstract=abstract) for one in asked
+        await service.is_member(value_set, name, one, language, abstract=abstract) for one in asked
     ]
     return judged(best(verdicts))

@@ -7,7 +7,7 @@ needs no list of it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 
 class Code(NamedTuple):
@@ -24,7 +24,9 @@ class Member(NamedTuple):
     designations: tuple[Mapping[str, Any], ...] = ()
 
 
-PLAIN = Member()
+PLAIN: Final = Member()
+WHOLE: Final = Member()
+"""Said of a code whose whole system is in the value set; it is this object and no other."""
 
 Codes: TypeAlias = dict[Code, Member]
 """In the order of the value set."""

@@ -5,13 +5,15 @@ What cannot be composed here is refused by name, never taken for empty.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, Final, TypeVar
 
-from terminology.codes import PLAIN, Code, Codes, Member, common, without
+from terminology.codes import PLAIN, WHOLE, Code, Codes, Member, common, without
 from terminology.concepts import Concepts, Recent
-from terminology.filters import filtered
+from terminology.filters import filtered, passes
 from terminology.service import ANY_VERSION, Refused, Source, Versions
+
+T = TypeVar("T")
 
 MOST_IMPORTS: Final = 50
 """Resources that one question may need."""
@@ -33,7 +35,7 @@ class Composing:
         self._recent = recent
         self._versions = versions
         self._open: list[str] = []
-        self._fetched = 0
+        self._fetched: dict[tuple[str, str], Mapping[str, Any] | None] = {}
         self._collected = 0
         self._systems: dict[str, Concepts | None] = {}
         self._stated: dict[str, str] = {}
@@ -43,22 +45,101 @@ class Composing:
         return await self.members(await self.resource("ValueSet", canonical), canonical)
 
     async def members(self, value_set: Mapping[str, Any], canonical: str) -> Codes:
+        return await self._within(value_set, canonical, self._composed, lambda codes: codes)
+
+    async def member(
+        self, value_set: Mapping[str, Any], canonical: str, system: str, code: str
+    ) -> Member | None:
+        """What the value set says of one code, None if the code is not in it; however many codes
+        there are. What cannot be composed matters only if the answer depends on it."""
+
+        async def judged(compose: Mapping[str, Any]) -> Member | None:
+            return await self._judged(compose, Code(system, code))
+
+        def listed(codes: Codes) -> Member | None:
+            return codes.get(Code(system, code))
+
+        return await self._within(value_set, canonical, judged, listed)
+
+    async def _within(
+        self,
+        value_set: Mapping[str, Any],
+        canonical: str,
+        composed: Callable[[Mapping[str, Any]], Awaitable[T]],
+        listed: Callable[[Codes], T],
+    ) -> T:
+        """From the definition, or from the expansion that stands in for it."""
         if canonical in self._open:
             raise _refused(canonical, "the value set contains itself")
         if any(e.get("url") == SUPPLEMENT for e in value_set.get("extension", ())):
             raise _refused(canonical, "supplements are not supported")
         compose = value_set.get("compose")
         if compose is None:
-            return _listed(value_set, canonical)
+            return listed(_listed(value_set, canonical))
         self._open.append(canonical)
         try:
-            return await self._composed(compose)
+            return await composed(compose)
         except Refused as refused:
             if refused.code != "not-supported" or "expansion" not in value_set:
                 raise
-            return _listed(value_set, canonical)
+            return listed(_listed(value_set, canonical))
         finally:
             self._open.pop()
+
+    async def _judged(self, compose: Mapping[str, Any], code: Code) -> Member | None:
+        said = await self._any(compose.get("include", ()), code)
+        if said is None or await self._any(compose.get("exclude", ()), code) is not None:
+            return None
+        if compose.get("inactive") is False and code.code is not None:
+            concepts = await self.concepts(code.system)
+            if concepts and code.code in concepts.by_code and concepts.inactive(code.code):
+                return None
+        return said
+
+    async def _any(self, parts: Iterable[Mapping[str, Any]], code: Code) -> Member | None:
+        """What the first part with the code says; a part that cannot be composed is refused only
+        if no other has it."""
+        unknown: Refused | None = None
+        for part in parts:
+            try:
+                said = await self._said_by(part, code)
+            except Refused as refused:
+                unknown = unknown or refused
+                continue
+            if said is not None:
+                return said
+        if unknown is not None:
+            raise unknown
+        return None
+
+    async def _said_by(self, part: Mapping[str, Any], code: Code) -> Member | None:
+        said: Member | None = None
+        if "system" in part:
+            self._state(part["system"], part.get("version", ""))
+            said = await self._in_system(part, code) if part["system"] == code.system else None
+            if said is None:
+                return None
+        elif "valueSet" not in part:
+            raise Refused("invalid", "a value set includes neither a system nor a value set")
+        for url in part.get("valueSet", ()):
+            value_set = await self.resource("ValueSet", url)
+            other = await self.member(value_set, url, code.system, code.code or "")
+            if other is None:
+                return None
+            said = said or other
+        return said
+
+    async def _in_system(self, part: Mapping[str, Any], code: Code) -> Member | None:
+        """Of the part's own system."""
+        if "concept" in part:
+            listed = (one for one in part["concept"] if one["code"] == code.code)
+            return next((_said(one) for one in listed), None)
+        if "filter" not in part:
+            return WHOLE
+        concepts = await self.whole(code.system)
+        known = code.code is not None and code.code in concepts.by_code
+        passed = known and all(passes(concepts, f, code.code or "") for f in part["filter"])
+        return PLAIN if passed else None
 
     async def _composed(self, compose: Mapping[str, Any]) -> Codes:
         included: Codes = {}
@@ -91,9 +172,7 @@ class Composing:
         return codes
 
     async def _of_system(self, system: str, part: Mapping[str, Any]) -> Codes:
-        stated = part.get("version", "")
-        if self._stated.setdefault(system, stated) != stated:
-            raise _refused(system, "two versions of the code system are wanted at once")
+        self._state(system, part.get("version", ""))
         if "concept" in part:
             return {Code(system, one["code"]): _said(one) for one in part["concept"]}
         if "filter" not in part:
@@ -101,7 +180,11 @@ class Composing:
         concepts = await self.whole(system)
         codes = [filtered(concepts, one) for one in part["filter"]]
         kept = set.intersection(*codes)
-        return {Code(system, code): PLAIN for code in concepts.by_code if code in kept}
+        return {Code(system, code): PLAIN for code in concepts.ordered(kept)}
+
+    def _state(self, system: str, stated: str) -> None:
+        if self._stated.setdefault(system, stated) != stated:
+            raise _refused(system, "two versions of the code system are wanted at once")
 
     async def _active(self, codes: Codes) -> Codes:
         """Without what is not to be used any more; a whole system is listed if it holds some."""
@@ -113,7 +196,7 @@ class Composing:
             elif code.code is not None:
                 if not (code.code in concepts.by_code and concepts.inactive(code.code)):
                     found[code] = said
-            elif any(concepts.inactive(one) for one in concepts.by_code):
+            elif concepts.some_inactive():
                 listed = (one for one in concepts.by_code if not concepts.inactive(one))
                 found |= {Code(code.system, one): PLAIN for one in listed}
             else:
@@ -138,10 +221,14 @@ class Composing:
         canonical = f"{system}|{wanted}" if wanted else system
         if canonical not in self._systems:
             found = await self._fetch("CodeSystem", canonical)
-            usable = found is not None and found.get("content") not in ("not-present", "supplement")
-            self._systems[canonical] = self._recent.of(found) if found and usable else None
+            self._systems[canonical] = await self._usable(found) if found else None
         self._systems[system] = concepts = self._systems[canonical]
         return concepts
+
+    async def _usable(self, code_system: Mapping[str, Any]) -> Concepts | None:
+        if code_system.get("content") == "not-present":
+            return await self._source.filed(code_system)
+        return None if code_system.get("content") == "supplement" else self._recent.of(code_system)
 
     def versions_used(self) -> list[str]:
         """system|version of the code systems that were looked into."""
@@ -166,11 +253,13 @@ class Composing:
         return found
 
     async def _fetch(self, type_: str, canonical: str) -> Mapping[str, Any] | None:
-        self._fetched += 1
-        if self._fetched > MOST_IMPORTS:
-            raise Refused("too-costly", f"{canonical[:200]}: too many value sets")
-        url, _, version = canonical.partition("|")
-        return await self._source.find(type_, url, version)
+        key = (type_, canonical)
+        if key not in self._fetched:
+            if len(self._fetched) == MOST_IMPORTS:
+                raise Refused("too-costly", f"{canonical[:200]}: too many value sets")
+            url, _, version = canonical.partition("|")
+            self._fetched[key] = await self._source.find(type_, url, version)
+        return self._fetched[key]
 
 
 KINDS: Final = {

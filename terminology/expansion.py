@@ -20,23 +20,28 @@ LANGUAGES: Final = "urn:ietf:bcp:47"
 
 
 class Entry(NamedTuple):
-    """One member: what its code system (None: not known here) and the value set say of it."""
+    """One member: what its code system (None: not known here) and the value set say of it.
+    ``found``: the words that are sought are known to be in it."""
 
     system: str
     code: str
     concepts: Concepts | None
     said: Member
+    found: bool = False
 
 
 async def expand(work: Composing, value_set: Json, name: str, how: Expanding) -> dict[str, Any]:
     """``ValueSet.expansion`` without its timestamp and parameters. Raises Refused."""
     codes = await work.members(value_set, name)
-    sought = [f" {word}" for word in folded(how.filter).split()]
+    sought = folded(how.filter).split()
     if how.filter and not sought:
         raise Refused("invalid", "filter: there is no word in it")
+    plain = not (sought or how.active or how.selectable or how.nested or how.without)
+    if plain and how.count is not None and len(codes) == 1 and next(iter(codes)).code is None:
+        return _page_of(await work.whole(next(iter(codes)).system), how, how.count)
     entries = [
         entry
-        for entry in await _entries(work, codes)
+        for entry in await _entries(work, codes, sought)
         if entry.system not in how.without and _shown(entry, how, sought)
     ]
     found: dict[str, Any] = {"total": len(entries)}
@@ -56,59 +61,74 @@ async def expand(work: Composing, value_set: Json, name: str, how: Expanding) ->
     return found | ({"contains": contains} if contains else {})
 
 
+def _page_of(concepts: Concepts, how: Expanding, count: int) -> dict[str, Any]:
+    """Some codes of a whole code system, of whatever size."""
+    page = concepts.page(how.offset, min(count, MOST_SHOWN + 1))
+    _limit(len(page))
+    contains = [_contains(Entry(concepts.url, code, concepts, PLAIN), how) for code in page]
+    found: dict[str, Any] = {"total": len(concepts.by_code)}
+    if count:
+        found["offset"] = how.offset
+    return found | ({"contains": contains} if contains else {})
+
+
 def _limit(shown: int) -> None:
     if shown > MOST_SHOWN:
         text = f"the expansion has more than {MOST_SHOWN} codes: use count, or a filter"
         raise Refused("too-costly", text)
 
 
-async def _entries(work: Composing, codes: Codes) -> list[Entry]:
+async def _entries(work: Composing, codes: Codes, sought: Sequence[str]) -> list[Entry]:
+    """Of whole code systems only what bears the words that are sought."""
     found: dict[tuple[str, str], Entry] = {}
+    concepts: Concepts | None
     for (system, code), said in codes.items():
         if code is None:
-            concepts: Concepts | None = await work.whole(system)
-            listed: Iterable[str] = concepts.by_code if concepts else ()
+            concepts = await work.whole(system)
+            listed: Iterable[str] = concepts.sought(sought) if sought else concepts.by_code
         else:
             concepts, listed = await work.concepts(system), (code,)
         for one in listed:
-            found.setdefault((system, one), Entry(system, one, concepts, said))
-        if len(found) > MOST_MEMBERS:
-            raise Refused("too-costly", f"the expansion has more than {MOST_MEMBERS} codes")
+            found.setdefault((system, one), Entry(system, one, concepts, said, code is None))
+            if len(found) > MOST_MEMBERS:
+                raise Refused("too-costly", f"the expansion has more than {MOST_MEMBERS} codes")
     return list(found.values())
 
 
 def _shown(entry: Entry, how: Expanding, sought: Sequence[str]) -> bool:
-    """``sought``: what every member's words have to hold."""
+    """``sought``: how words of every member have to begin."""
+    judged = how.active or how.selectable
+    if not judged and (entry.found or not sought):
+        return True
     concepts, code = entry.concepts, entry.code
-    known = concepts is not None and code in concepts.by_code
-    if known and concepts is not None:
+    if concepts is not None and code not in concepts.by_code:
+        concepts = None
+    if judged and concepts is not None:
         if how.active and concepts.inactive(code):
             return False
         if how.selectable and concepts.abstract(code):
             return False
-    if not sought:
+    if entry.found or not sought:
         return True
-    words = concepts.words(code) if known and concepts is not None else folded(code)
+    words = folded(code) if concepts is None else concepts.words(code)
     if entry.said is not PLAIN:
         said = [entry.said.display, *(str(d.get("value", "")) for d in entry.said.designations)]
         words += folded(" ".join(said))
-    return all(word in words for word in sought)
+    return all(f" {word}" in words for word in sought)
 
 
 def _contains(entry: Entry, how: Expanding) -> dict[str, Any]:
     concepts, code, said = entry.concepts, entry.code, entry.said
-    known = concepts is not None and code in concepts.by_code
+    concept = None if concepts is None else concepts.by_code.get(code)
     row: dict[str, Any] = {"system": entry.system} if entry.system else {}
     designations: list[Mapping[str, Any]] = list(said.designations)
     display = said.display
-    if known and concepts is not None:
+    if concept is not None and concepts is not None:
         if concepts.abstract(code):
             row["abstract"] = True
         if concepts.inactive(code):
             row["inactive"] = True
-        designations += [
-            one for one in concepts.by_code[code].get("designation", ()) if one not in designations
-        ]
+        designations += [d for d in concept.get("designation", ()) if d not in designations]
         if how.language:
             own = _in_language(said, how.language)
             display = own or concepts.translated(code, how.language) or display

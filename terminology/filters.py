@@ -6,7 +6,7 @@ A regular expression is matched whole and in linear time, within a budget.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from fhir_server.fhirpath.errors import FhirPathError
 from fhir_server.fhirpath.regex import Regex
@@ -19,43 +19,69 @@ MOST_STEPS: Final = 500_000
 Filter: TypeAlias = Callable[[Concepts, str, str], set[str]]
 """(concepts, property, value) -> the codes."""
 
+Test: TypeAlias = Callable[[Concepts, str, str, str], bool]
+"""(concepts, property, value, code) -> is the code one of them?"""
+
+
+class Operator(NamedTuple):
+    """The same twice: of a whole code system, and of one code however large the system is."""
+
+    every: Filter
+    one: Test
+
+
 ON_CONCEPT: Final = ("concept", "code")
 
 
 def filtered(concepts: Concepts, one: Mapping[str, Any]) -> set[str]:
     """The codes that one filter lets through. Raises Refused."""
-    name, op, value = one.get("property", ""), one.get("op", ""), one.get("value", "")
+    return _operator(concepts, one).every(concepts, one["property"], one.get("value", ""))
+
+
+def passes(concepts: Concepts, one: Mapping[str, Any], code: str) -> bool:
+    """Whether a filter lets a code of the system through. Raises Refused."""
+    return _operator(concepts, one).one(concepts, one["property"], one.get("value", ""), code)
+
+
+def _operator(concepts: Concepts, one: Mapping[str, Any]) -> Operator:
+    name, op = one.get("property", ""), one.get("op", "")
     if not concepts.defines(name):
         raise _refused(concepts, f"the code system does not define the property {name[:40]!r}")
     judge = OPERATORS.get(op)
     if judge is None or (op in HIERARCHICAL and name not in ON_CONCEPT):
         raise _refused(concepts, f"the filter {name[:40]!r} {op[:20]!r} is not supported")
-    return judge(concepts, name, value)
-
-
-def _equal(concepts: Concepts, name: str, value: str) -> set[str]:
-    return {code for code in concepts.by_code if concepts.has(code, name, value)}
+    return judge
 
 
 def _exists(concepts: Concepts, name: str, value: str) -> set[str]:
+    bearing = concepts.bearing(name)
+    return bearing if _wanted(concepts, value) else _every(concepts) - bearing
+
+
+def _wanted(concepts: Concepts, value: str) -> bool:
     if value not in ("true", "false"):
         raise _refused(concepts, "the filter 'exists' is true or false")
-    wanted = value == "true"
-    return {c for c in concepts.by_code if bool(concepts.has(c, name, None)) is wanted}
+    return value == "true"
 
 
 def _one_of(concepts: Concepts, name: str, value: str) -> set[str]:
-    wanted = {part.strip() for part in value.split(",")}
-    return {c for c in concepts.by_code if not wanted.isdisjoint(_texts(concepts, c, name))}
+    return set().union(*(concepts.bearing(name, one) for one in _parts(value)))
 
 
-def _texts(concepts: Concepts, code: str, name: str) -> list[str]:
-    if name == "parent":
-        return [*concepts.parents(code)]
-    return [*concepts.children(code)] if name == "child" else concepts.texts(code, name)
+def _is_one_of(concepts: Concepts, name: str, value: str, code: str) -> bool:
+    return not _parts(value).isdisjoint(concepts.texts(code, name))
+
+
+def _parts(value: str) -> set[str]:
+    return {part.strip() for part in value.split(",")}
 
 
 def _regex(concepts: Concepts, name: str, value: str) -> set[str]:
+    matches = _matcher(concepts, value)
+    return {c for c in concepts.by_code if any(matches(t) for t in concepts.texts(c, name))}
+
+
+def _matcher(concepts: Concepts, value: str) -> Callable[[str], bool]:
     left = MOST_STEPS
 
     def spend(steps: int) -> None:
@@ -64,35 +90,60 @@ def _regex(concepts: Concepts, name: str, value: str) -> set[str]:
         if left < 0:
             raise Refused("too-costly", "a regular expression of the value set costs too much")
 
-    try:
-        pattern = Regex.of(value)
-        return {
-            code
-            for code in concepts.by_code
-            if any(pattern.matches(t, spend, whole=True) for t in concepts.texts(code, name))
-        }
-    except FhirPathError as error:
-        raise _refused(concepts, f"the regular expression: {error}") from error
+    def matches(text: str) -> bool:
+        spend(1)
+        try:
+            return Regex.of(value).matches(text, spend, whole=True)
+        except FhirPathError as error:
+            raise _refused(concepts, f"the regular expression: {error}") from error
+
+    return matches
+
+
+def _fits(concepts: Concepts, name: str, value: str, code: str) -> bool:
+    matches = _matcher(concepts, value)
+    return any(matches(text) for text in concepts.texts(code, name))
 
 
 def _known(concepts: Concepts, codes: set[str]) -> set[str]:
-    return codes & concepts.by_code.keys()
+    return set(concepts.ordered(codes))
 
 
 def _every(concepts: Concepts) -> set[str]:
     return set(concepts.by_code)
 
 
-OPERATORS: Final[Mapping[str, Filter]] = {
-    "=": _equal,
-    "is-a": lambda c, _, value: _known(c, c.below(value)),
-    "descendent-of": lambda c, _, value: _known(c, c.below(value)) - {value},
-    "is-not-a": lambda c, _, value: _every(c) - c.below(value),
-    "generalizes": lambda c, _, value: _known(c, c.above(value)),
-    "in": _one_of,
-    "not-in": lambda c, name, value: _every(c) - _one_of(c, name, value),
-    "regex": _regex,
-    "exists": _exists,
+OPERATORS: Final[Mapping[str, Operator]] = {
+    "=": Operator(
+        lambda c, name, value: c.bearing(name, value),
+        lambda c, name, value, code: c.has(code, name, value),
+    ),
+    "is-a": Operator(
+        lambda c, _, value: _known(c, c.below(value)),
+        lambda c, _, value, code: value in c.above(code),
+    ),
+    "descendent-of": Operator(
+        lambda c, _, value: _known(c, c.below(value)) - {value},
+        lambda c, _, value, code: code != value and value in c.above(code),
+    ),
+    "is-not-a": Operator(
+        lambda c, _, value: _every(c) - c.below(value),
+        lambda c, _, value, code: value not in c.above(code),
+    ),
+    "generalizes": Operator(
+        lambda c, _, value: _known(c, c.above(value)),
+        lambda c, _, value, code: code in c.above(value),
+    ),
+    "in": Operator(_one_of, _is_one_of),
+    "not-in": Operator(
+        lambda c, name, value: _every(c) - _one_of(c, name, value),
+        lambda c, name, value, code: not _is_one_of(c, name, value, code),
+    ),
+    "regex": Operator(_regex, _fits),
+    "exists": Operator(
+        _exists,
+        lambda c, name, value, code: c.has(code, name) is _wanted(c, value),
+    ),
 }
 HIERARCHICAL: Final = frozenset({"is-a", "descendent-of", "is-not-a", "generalizes"})
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from terminology.codes import Code, Codes
+from terminology.codes import WHOLE, Member
 from terminology.compose import Composing
 from terminology.concepts import Concepts, Recent
 from terminology.service import ANY_VERSION, Coded, Json, Refused, Source, Verdict, Versions
@@ -57,9 +57,9 @@ class Local:
         if not a.concepts.is_a:
             text = f"the hierarchy of {left.system[:200]} is not one of subsumption"
             raise Refused("not-supported", text)
-        if b.code in a.concepts.below(a.code):
+        if a.code in b.concepts.above(b.code):
             return "subsumes"
-        return "subsumed-by" if a.code in b.concepts.below(b.code) else "not-subsumed"
+        return "subsumed-by" if b.code in a.concepts.above(a.code) else "not-subsumed"
 
     def is_in_system(
         self, concepts: Concepts, coded: Coded, language: str = "", *, abstract: bool = True
@@ -73,23 +73,24 @@ class Local:
         return _selectable(concepts, coded, verdict(concepts, coded, language), abstract)
 
     async def is_member(
-        self, codes: Codes, name: str, coded: Coded, language: str = "", *, abstract: bool = True
+        self, value_set: Json, name: str, coded: Coded, language: str = "", *, abstract: bool = True
     ) -> Verdict:
-        """Is it in the value set ``name``, of which these are the codes? ``abstract``: may it be
-        a concept that is not to be selected by itself?"""
+        """Is it in the value set, which messages call ``name``? ``abstract``: may it be a concept
+        that is not to be selected by itself?"""
+        concepts = await self.work.concepts(coded.system, coded.version)
+        code = coded.code if concepts is None else concepts.find(coded.code) or coded.code
+        said = await self.work.member(value_set, name, coded.system, code)
+        concepts = await self.work.concepts(coded.system, coded.version)
         stated = self.work.stated(coded.system)
         if stated and coded.version and stated != coded.version:
             text = f"the value set {name[:200]} is of version {stated[:60]} of the code system"
             return Verdict(False, text)
-        concepts = await self.work.concepts(coded.system, coded.version)
-        code = coded.code if concepts is None else concepts.find(coded.code) or coded.code
-        said = codes.get(Code(coded.system, code))
-        if said is None and Code(coded.system, None) not in codes:
+        if said is None:
             text = f"{coded.system[:200]}#{coded.code[:100]} is not in the value set {name[:200]}"
             return Verdict(False, text)
         if concepts is None:
-            return _unchecked(coded, said is not None, said.display if said else "")
-        judged = verdict(concepts, coded, language, said.display if said else "")
+            return _unchecked(coded, said)
+        judged = verdict(concepts, coded, language, said.display)
         return _selectable(concepts, coded, judged, abstract)
 
 
@@ -101,14 +102,14 @@ def _selectable(concepts: Concepts, coded: Coded, judged: Verdict, abstract: boo
     return judged._replace(result=False, message=text)
 
 
-def _unchecked(coded: Coded, listed: bool, display: str) -> Verdict:
+def _unchecked(coded: Coded, said: Member) -> Verdict:
     """Of a code system that is not here: only what the value set lists can be known."""
-    if not listed:
+    if said is WHOLE:
         text = f"the code system {coded.system[:200]} is not known here, so the code is not known"
         return Verdict(False, text)
-    if display and coded.display and not _same(display, coded.display):
-        return Verdict(False, f"The display {coded.display[:200]!r} is incorrect", display)
-    return Verdict(True, "", display)
+    if said.display and coded.display and not _same(said.display, coded.display):
+        return Verdict(False, f"The display {coded.display[:200]!r} is incorrect", said.display)
+    return Verdict(True, "", said.display)
 
 
 def verdict(concepts: Concepts, coded: Coded, language: str, said: str = "") -> Verdict:

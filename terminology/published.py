@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from functools import cache, lru_cache
 from importlib import resources
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from fhir_server.formats.json import Limits, dumps, loads
 
@@ -41,10 +41,17 @@ def published(type_: str, url: str, version: str = "") -> Mapping[str, Any] | No
 
 
 @cache
+def published_urls(type_: str) -> tuple[str, ...]:
+    """The urls of all resources of a type, in order."""
+    names = sorted(_archive().namelist())
+    return tuple(unquote(name.split("/")[1]) for name in names if name.startswith(f"{type_}/"))
+
+
+@cache
 def published_maps() -> tuple[Mapping[str, Any], ...]:
     """All ConceptMaps of FHIR."""
-    names = sorted(name for name in _archive().namelist() if name.startswith("ConceptMap/"))
-    return tuple(found for name in names if (found := _read(name)) is not None)
+    found = (published("ConceptMap", url) for url in published_urls("ConceptMap"))
+    return tuple(one for one in found if one is not None)
 
 
 @lru_cache(maxsize=64)

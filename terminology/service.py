@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
+from terminology.concepts import Concepts
+
 Json: TypeAlias = Mapping[str, Any]
 
 
@@ -27,6 +29,9 @@ class Source(Protocol):
 
     async def find(self, type_: str, url: str, version: str) -> Json | None:
         """By canonical url, with version "" the newest; not to be changed."""
+
+    async def filed(self, code_system: Json) -> Concepts | None:
+        """The concepts of a code system that lie beside its resource; None: it has none."""
 
     async def maps(self, system: str, reverse: bool) -> Sequence[Json]:
         """The ConceptMaps that lead from this system (``reverse``: to it)."""

@@ -19,9 +19,10 @@ MOST_CODES: Final = 1000
 
 class Question(NamedTuple):
     """``about``: the value set (``members``) or the code system of ``code``. ``case``: is it
-    case-sensitive? Then the answer is the system, else it is empty."""
+    case-sensitive? Then the answer is the system, else it is empty. ``under``, ``over``: resources
+    of the type ``about``, by ``partOf``, of the one whose id is ``code``."""
 
-    kind: Literal["members", "below", "above", "case"]
+    kind: Literal["members", "below", "above", "case", "under", "over"]
     about: str
     code: str = ""
 
@@ -56,6 +57,12 @@ class Known:
 
     def above(self, system: str, code: str) -> tuple[Code, ...]:
         return self._of(Question("above", system, code))
+
+    def under(self, type_: str, id_: str) -> tuple[Code, ...]:
+        return self._of(Question("under", type_, id_))
+
+    def over(self, type_: str, id_: str) -> tuple[Code, ...]:
+        return self._of(Question("over", type_, id_))
 
 
 class StoredTerminology:

@@ -13,12 +13,14 @@ from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 from typing import Final
 
+from fhir_server.access.blob_use import USE as USE
+from fhir_server.access.blob_use import needed as needed
 from fhir_server.access.engine import Engine
 from fhir_server.access.judging import holds
 from fhir_server.access.policy import BINARY, Policy
 from fhir_server.formats.json import dumps, loads
 from fhir_server.model.exchange import Json
-from fhir_server.model.problem import NotSupported, ServerError, Unprocessable
+from fhir_server.model.problem import ServerError, Unprocessable
 from fhir_server.model.resource import Key, Stored
 from fhir_server.search.extract import local_references
 from fhir_server.search.plan import FALSE, TRUE, All, IdIn, Scan, Search
@@ -29,7 +31,6 @@ INLINE: Final = 32_768
 """Characters of base64 that a stored Binary holds itself."""
 
 CONTENT: Final = "blob"
-USE: Final = "blob-use"
 NOWHERE: Final = Key("DocumentReference", "-")
 WITHHELD: Final = {
     "system": "http://terminology.hl7.org/CodeSystem/v3-ObservationValue",
@@ -153,12 +154,6 @@ async def sweep(engine: Engine, before: float) -> int:
         return await is_referenced(engine.store.ledger, sha256)
 
     return await needed(engine.blobs).sweep(named, before)
-
-
-def needed(blobs: Blobs | None) -> Blobs:
-    if blobs is None:
-        raise NotSupported("this server has no place for raw content")
-    return blobs
 
 
 def in_bundle(stored: Stored) -> Stored:

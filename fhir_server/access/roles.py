@@ -64,10 +64,11 @@ ROLES: Final[dict[str, Role]] = {
     "specialist": Role("cruds", "rs", breaks_glass=True),
     "nurse": Role("crus", "rs", breaks_glass=True),
     "researcher": Role(),
-    "admin": Role("", "cruds", more={"Task": "rsu"}, audits=True, reviews=True),
+    "admin": Role("", "cruds", more={"Device": "rs", "Task": "rsu"}, audits=True, reviews=True),
     "ai-service": Role("crs", "rs", launched=True, second_factor=False),
 }
-"""Researchers have no part in the record itself, administrators no clinical part."""
+"""Researchers have no part in the record itself, administrators no clinical part: of Devices they
+see those that nobody wears (models)."""
 
 _SHARED: Final = """
     ActivityDefinition CapabilityStatement CatalogEntry ChargeItemDefinition CodeSystem

@@ -16,7 +16,8 @@ from urllib.parse import parse_qsl
 from fhir_server.model.problem import BadRequest
 
 ERASE: Final = "__expunge"
-RIGHTS: Final = frozenset({ERASE})
+MODELS: Final = "__models"
+RIGHTS: Final = frozenset({ERASE, MODELS})
 """Scopes of this server: rights that no resource scope includes. SMART App Launch 2.2 has
 names begin so that it does not define."""
 

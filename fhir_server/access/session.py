@@ -16,6 +16,7 @@ from fhir_server.access.audit.joined import Joining, concerns, traced
 from fhir_server.access.audit.narrowing import Narrow
 from fhir_server.access.audit.writes import WriteRecord
 from fhir_server.access.ceremony import attesting, ceremony
+from fhir_server.access.conformance.epoch import changed
 from fhir_server.access.consent.codes import BREAK_GLASS
 from fhir_server.access.consent.epoch import marks
 from fhir_server.access.consent.policy import ConsentPolicy
@@ -68,6 +69,10 @@ class Session:
     def recorded(self, recording: Recording) -> Session:
         """The same, for one request whose writes are recorded with it."""
         return Session(self._engine, self.principal, self.policy, recording)
+
+    def recording(self, other: Session) -> Session:
+        """``other``, whose writes are recorded with the request that this one serves."""
+        return other if self._recording is None else other.recorded(self._recording)
 
     def ceremony(self, patient: str) -> Session:
         """The same, by which decisions of this patient are recorded: a Consent with its
@@ -272,7 +277,8 @@ class Session:
                 raise Forbidden(f"not permitted: write {DEFINING}")
             if not NOTICED.isdisjoint(types):
                 ledger = (*ledger, parameters.mark)
-        ledger = (*ledger, *marks(draft.key.type for draft in drafts))
+        written = {draft.key.type for draft in drafts}
+        ledger = (*ledger, *marks(written), *changed(written))
         record = WriteRecord(self._recording, self.principal) if self._recording else None
         writing = Writing(self._engine, self.principal, self.policy, record)
         return await self._told(await writing.run(drafts, ledger))

@@ -130,6 +130,8 @@ class Writing:
                 await asyncio.to_thread(self._engine.validate, draft.resource)
             else:
                 self._engine.validate(draft.resource)
+            conformance = self._engine.conformance
+            told = await conformance.on_write(draft.resource) if conformance is not None else ()
             if draft.key.type == DEFINING and self._engine.parameters is not None:
                 self._engine.parameters.check(draft.key, draft.resource)
         except Problem as problem:
@@ -140,7 +142,7 @@ class Writing:
         whole = {**kept, "id": draft.key.id}
         extract = self._engine.extract
         values = await asyncio.to_thread(extract, whole) if large else extract(whole)
-        return Prepared(draft, values, kept, blob)
+        return Prepared(draft, values, kept, blob, told)
 
     async def _labelled(self, prepared: list[Prepared]) -> list[Prepared]:
         """With the labels that they should bear."""
@@ -362,9 +364,9 @@ def _one(item: Prepared, change: Planned, seq: int) -> Written:
     if item.blob is not None and item.draft.resource is not None:
         body = _form(item.draft.resource, change.key, change.version, change.updated)
     if isinstance(change, Stored):
-        return Written(change._replace(body=body))
+        return Written(change._replace(body=body), issues=item.issues)
     stored = Stored(change.key, change.version, change.updated, body, seq, change.method)
-    return Written(stored, created=change.expect == 0 or change.method == "POST")
+    return Written(stored, change.expect == 0 or change.method == "POST", item.issues)
 
 
 _LETTERS: Final = {"POST": "c", "PUT": "u", "PATCH": "u", "DELETE": "d"}

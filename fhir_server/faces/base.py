@@ -23,6 +23,9 @@ from fhir_server.jobs.request import replay
 from fhir_server.jobs.runner import Runner
 from operations.bulk.delivery import Delivery
 from operations.bulk.walking import EXPORT, export_body
+from operations.deidentification import deidentification
+from operations.import_codes import KIND as IMPORT_CODES
+from operations.import_codes import import_codes_body
 from operations.registry import Operations
 from operations.reindex import KIND as REINDEX
 from operations.reindex import reindex_body
@@ -61,7 +64,7 @@ def fhir_base(
     async def reopen(job: Job) -> Session:
         return await gate.reopen(job.grant, job.purpose)
 
-    exported = exports(face.searching)
+    exported = exports(face.searching, deidentification(settings))
     tables = views(exported, queue)
     delivery = Delivery(exported, queue.files, gate.reopen, tokens=not open_)
     pattern = AsyncPattern(
@@ -81,6 +84,7 @@ def fhir_base(
         REQUEST: replay(replayed(handlers.__getitem__, audit), settings.json_limits()),
         REINDEX: reindex_body(Reindexing(face.engine)),
         EXPORT: export_body(exported),
+        IMPORT_CODES: import_codes_body(),
         **tables.work(),
         **rows.work,
     }

@@ -23,7 +23,6 @@ from fhir_server.formats.json import dumps
 from fhir_server.interactions.exporting import exports
 from fhir_server.interactions.ports import Handler
 from fhir_server.interactions.search import Searching
-from fhir_server.interactions.terminology import sources
 from fhir_server.jobs.queue import Queue
 from fhir_server.model.exchange import Request, Response
 from fhir_server.model.problem import Forbidden
@@ -33,6 +32,7 @@ from operations.research.asking import cohort_count, data_quality, lineage
 from operations.research.bank import Bank
 from operations.research.counting import WITHHELD, Blur
 from operations.terminology import terminology_operations
+from operations.terms import SourceOf
 from operations.views.assembly import views
 
 from .face import Face
@@ -62,8 +62,8 @@ def research_face(
     return Face(RESEARCH, settings, engine, searching, tokens, None, BankPolicy, shape)
 
 
-def research_operations(face: Face, queue: Queue, blur: Blur) -> Operations:
-    """What may be asked of the bank."""
+def research_operations(face: Face, codes: SourceOf, queue: Queue, blur: Blur) -> Operations:
+    """What may be asked of the bank. ``codes``: its terminology."""
     read, ledger = face.searching.criteria(), face.engine.store.ledger
     return Operations(
         (
@@ -71,7 +71,7 @@ def research_operations(face: Face, queue: Queue, blur: Blur) -> Operations:
             lineage(ledger, blur),
             data_quality(ledger, read, blur),
             *views(exports(face.searching), queue).operations(),
-            *terminology_operations(sources(face.searching.schema, face.base)),
+            *terminology_operations(codes, queue),
         )
     )
 

@@ -16,6 +16,7 @@ from fhir_server.interactions.answer import preference
 from fhir_server.interactions.contained import alone_page
 from fhir_server.interactions.cursors import PARAMETER, Cursors
 from fhir_server.interactions.history import PageSizes
+from fhir_server.interactions.lineage import lineage
 from fhir_server.interactions.ports import Criteria, Handler
 from fhir_server.interactions.splice import bundle, search_entry
 from fhir_server.interactions.subset import Cut, Subsets, subset, subset_of_included
@@ -80,8 +81,10 @@ class Searching:
             raise BadRequest(f"unknown resource type: {type_[:64]}")
         return parse_criteria(self.schema, type_, query, context)
 
-    async def understood(self, read: Callable[[Context], T]) -> T:
-        """What ``read`` makes of a query, with the terminology that it turns out to need."""
+    async def understood(self, read: Callable[[Context], T], session: Session | None = None) -> T:
+        """What ``read`` makes of a query, with the terminology that it turns out to need, and
+        the lineages that ``session`` may see.
+        """
         known, cases = Known(), self.schema.cases
         context = self.context()._replace(terminology=known, case_matters=partial(_case, cases))
         left = {True: MOST_SYSTEMS, False: MOST_QUESTIONS}
@@ -90,7 +93,7 @@ class Searching:
                 return read(context)
             except Unloaded as missing:
                 question, of_case = missing.question, missing.question.kind == "case"
-                answer = await self.answer(question)
+                answer = await self._answer(question, session)
                 left[of_case] -= 1
             if not of_case:
                 known.learn(question, answer)
@@ -100,11 +103,20 @@ class Searching:
                 cases.clear()
         raise BadRequest("too many value sets or code systems", code="too-costly")
 
+    async def _answer(self, question: Question, session: Session | None) -> tuple[Code, ...]:
+        if question.kind not in ("under", "over"):
+            return await self.answer(question)
+        if session is None:
+            text = ":below and :above of references are of searches only"
+            raise BadRequest(text, code="not-supported")
+        return await lineage(self.schema, session, question)
+
     async def parse(
         self,
         place: tuple[str, ...],
         query: tuple[tuple[str, str], ...],
         after: Cursor | None,
+        session: Session | None = None,
         *,
         strict: bool,
     ) -> Parsed:
@@ -121,7 +133,8 @@ class Searching:
                 after=after,
                 default_count=self.sizes.default,
                 most_count=self.sizes.greatest,
-            )
+            ),
+            session,
         )
 
     def _scope(self, place: tuple[str, ...]) -> tuple[str | None, Mapping[str, Predicate] | None]:
@@ -166,7 +179,7 @@ def search(searching: Searching, subsets: Subsets) -> Handler:
             position = searching.cursors.open(session.principal, place, here)
             query, after, rest = position.query, position.after or None, position.rest
         strict = preference(request, "handling") == "strict"
-        parsed = await searching.parse(path, query, after, strict=strict)
+        parsed = await searching.parse(path, query, after, session, strict=strict)
         cuts = (
             subset(subsets, parsed.summary, parsed.elements),
             subset_of_included(subsets, parsed.summary, parsed.elements),

@@ -1,5 +1,5 @@
 """The CodeSystems, ValueSets and ConceptMaps of this server as a caller may see them, then
-those of FHIR itself."""
+those of installed packages, then those of FHIR itself."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
+from fhir_server.access.concepts import ConceptFiles
+from fhir_server.access.engine import Engine
 from fhir_server.access.session import Session
 from fhir_server.formats.json import loads
 from fhir_server.model.resource import ID_PATTERN
 from fhir_server.search.plan import IdIn, Predicate, Scan, Search, SortKey, TokenIs, UriIs, both
 from fhir_server.search.schema import SearchSchema
+from terminology.concepts import Concepts
 from terminology.published import published, published_maps
 
 _NEWEST = (SortKey("_lastUpdated", "updated", descending=True),)
@@ -25,10 +28,19 @@ class StoredThenPublished:
     What the caller may not search is as if it were not stored.
     """
 
-    def __init__(self, session: Session, schema: SearchSchema, base: str) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        session: Session,
+        schema: SearchSchema,
+        base: str,
+        files: ConceptFiles,
+    ) -> None:
+        self._conformance = engine.conformance
         self._session = session
         self._schema = schema
         self._base = base
+        self._files = files
 
     async def find(self, type_: str, url: str, version: str) -> Mapping[str, Any] | None:
         local = url.removeprefix(f"{self._base}/")
@@ -42,7 +54,15 @@ class StoredThenPublished:
             if version:
                 where = both(where, TokenIs(parameters["version"].index, None, version))
         stored = await self._found(type_, where, 1)
-        return stored[0] if stored else published(type_, url, version)
+        if stored:
+            return stored[0]
+        installed = None
+        if self._conformance is not None:
+            installed = await self._conformance.installed(type_, url, version)
+        return installed or published(type_, url, version)
+
+    async def filed(self, code_system: Mapping[str, Any]) -> Concepts | None:
+        return await self._files.of(self._session, code_system)
 
     async def maps(self, system: str, reverse: bool) -> Sequence[Mapping[str, Any]]:
         parameters = self._schema.of("ConceptMap").parameters
@@ -59,9 +79,11 @@ class StoredThenPublished:
         return [_parsed(bytes(stored.body)) for stored in page.matches]
 
 
-def sources(schema: SearchSchema, base: str) -> Callable[[Session], StoredThenPublished]:
+def sources(
+    engine: Engine, schema: SearchSchema, base: str, files: ConceptFiles
+) -> Callable[[Session], StoredThenPublished]:
     """What operations ask for a caller's view."""
-    return lambda session: StoredThenPublished(session, schema, base)
+    return lambda session: StoredThenPublished(engine, session, schema, base, files)
 
 
 @lru_cache(maxsize=64)

@@ -16,7 +16,7 @@ from fhir_server.model.resource import Key
 from . import drafts
 from .inference import Inference
 from .kinds import Gap
-from .registry import device
+from .publishing import device
 
 
 def issue(inference: Inference, gap: Gap, severity: str) -> Issue:

@@ -37,6 +37,7 @@ class Asking:
         """Of the models named, or of every champion. Raises NotFound; Unavailable if a model
         named cannot be run."""
         packages: dict[str, ModelPackage] = {}
+        await registry.refresh()
         for name in names or registry.names():
             try:
                 package = await registry.champion(name)

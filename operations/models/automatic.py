@@ -26,7 +26,8 @@ from .evidence import Moment
 from .inference import needed
 from .keeping import Keeping
 from .package import ModelPackage
-from .registry import Registry, publish
+from .publishing import publish
+from .registry import Registry
 from .session_record import IndexNames, SessionRecord
 from .triggers import Triggers, subject_of
 

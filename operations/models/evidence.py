@@ -15,7 +15,8 @@ from typing import Final, NamedTuple
 from fhir_server.model.datatypes import FUTURE, PAST, Span, parse_datetime
 from fhir_server.model.exchange import Json
 
-from .manifest import CodePair, Concept, Feature
+from .casing import CodePair, comparable
+from .manifest import Concept, Feature
 from .package import ModelPackage
 from .record import Item, RecordReader
 
@@ -76,12 +77,12 @@ class Evidence:
 
     @cached_property
     def observed(self) -> Mapping[CodePair, list[Observed]]:
-        """What counts of the observations by code, read once for all features."""
+        """What counts of the observations by comparable code, read once for all features."""
         found: dict[CodePair, list[Observed]] = {}
         for item in self.observations or ():
             for one in _observed(item):
                 for pair in codings(one.part.get("code")):
-                    found.setdefault(pair, []).append(one)
+                    found.setdefault(comparable(pair), []).append(one)
         return found
 
     @cached_property
@@ -168,7 +169,7 @@ def codings(concept: Json | None) -> list[CodePair]:
 
 
 def has_code(concept: Json | None, codes: Iterable[CodePair]) -> bool:
-    return not set(codes).isdisjoint(codings(concept))
+    return not set(map(comparable, codes)).isdisjoint(map(comparable, codings(concept)))
 
 
 def matches(concept: Json | None, wanted: Concept) -> str:

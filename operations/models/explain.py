@@ -9,6 +9,7 @@ from typing import Any
 
 from fhir_server.model.exchange import Json
 
+from .casing import comparable
 from .evidence import Moment, codings, collect
 from .inference import Inference, Question, infer, needed
 from .kinds import Gap, Row
@@ -109,5 +110,6 @@ def _codes(feature: Feature, item: Item) -> tuple[str, ...]:
     parts = (item.resource, *item.resource.get("component", []))
     borne = [pair for part in parts for pair in codings(part.get("code"))]
     if feature.codes:
-        borne = [pair for pair in borne if pair in feature.codes]
+        own = set(map(comparable, feature.codes))
+        borne = [pair for pair in borne if comparable(pair) in own]
     return tuple(f"{system}|{code}" for system, code in dict.fromkeys(borne))

@@ -15,6 +15,7 @@ from fhir_server.model.datatypes import format_instant, parse_datetime
 from fhir_server.model.exchange import Json
 from fhir_server.search.values import fold
 
+from .casing import comparable
 from .evidence import Evidence, Moment, Observed, codings, has_code, matches, when
 from .manifest import Concept, Feature
 from .record import Item
@@ -177,7 +178,7 @@ def _observed(feature: Feature, scene: Scene) -> list[Observed]:
     """What the record shows within the look-back; newest first, undated ones last."""
     earliest = scene.moment.back(feature.lookback)
     found: dict[int, Observed] = {}
-    for pair in feature.codes:
+    for pair in dict.fromkeys(map(comparable, feature.codes)):
         for one in scene.evidence.observed.get(pair, ()):
             if one.span and not (earliest <= one.span.hi and one.span.lo <= scene.moment.micros):
                 continue

@@ -13,8 +13,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
-CodePair: TypeAlias = tuple[str, str]
-"""System and code."""
+from .casing import CodePair, comparable
 
 Bounds: TypeAlias = tuple[Decimal, Decimal]
 """Lowest and highest allowed value, both included."""
@@ -40,18 +39,21 @@ class Concept(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def by_system(self) -> Mapping[str, tuple[frozenset[str], tuple[str, ...]]]:
-        """Whole codes and beginnings of codes of each system."""
+        """Whole codes and beginnings of codes of each system, comparable."""
         begun = (*self.prefixes, *((system, code) for system in ICD_10 for code in self.icd10))
         return {
             system: (
-                frozenset(code for s, code in self.codes if s == system),
-                tuple(code for s, code in begun if s == system),
+                frozenset(comparable(pair)[1] for pair in self.codes if pair[0] == system),
+                tuple(comparable(pair)[1] for pair in begun if pair[0] == system),
             )
             for system in {s for s, _ in (*self.codes, *begun)}
         }
 
     def includes(self, system: str, code: str) -> bool:
-        whole, begun = self.by_system.get(system, ((), ()))
+        if system not in self.by_system:
+            return False
+        whole, begun = self.by_system[system]
+        _, code = comparable((system, code))
         return code in whole or code.startswith(begun)
 
 

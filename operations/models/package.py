@@ -20,6 +20,7 @@ from typing import Any, Final, TypeVar, cast
 import jsonschema
 import msgspec
 
+from .intake.archive import NAMES
 from .manifest import Card, Concept, Feature, Features, Golden
 
 PARTS: Final = ("model.onnx", "card.toml", "features.toml", "golden.json")
@@ -36,20 +37,26 @@ class PackageError(Exception):
 class ModelPackage:
     """One version of a model, its manifests decoded, its graph still a file.
 
-    ``sha256``: of ``model.onnx``, checked again by the worker that loads it.
+    ``files``: the SHA-256 of each file; that of ``model.onnx`` is checked again by the worker
+    that loads it.
     """
 
     folder: Path
     card: Card
     features: Features
     golden: tuple[Golden, ...]
-    sha256: str
+    files: Mapping[str, str]
     concepts: Mapping[str, Concept]
 
     @property
     def id(self) -> str:
         """``name-version``, also the id of its Device."""
         return f"{self.card.name}-{self.card.version}"
+
+    @property
+    def sha256(self) -> str:
+        """Of ``model.onnx``."""
+        return self.files["model.onnx"]
 
     @property
     def graph(self) -> Path:
@@ -79,9 +86,17 @@ def load(folder: Path) -> ModelPackage:
             raise PackageError(f"{part} is missing")
     if (folder / "model.onnx").stat().st_size > LARGEST_GRAPH:
         raise PackageError(f"model.onnx is larger than {LARGEST_GRAPH} bytes")
-    card = _manifest(folder / "card.toml", Card)
-    features = _manifest(folder / "features.toml", Features)
-    golden = _golden(folder / "golden.json")
+    return of_parts({p.name: p.read_bytes() for p in folder.iterdir() if p.name in NAMES}, folder)
+
+
+def of_parts(parts: Mapping[str, bytes], folder: Path) -> ModelPackage:
+    """The package of these files, which lie (or will lie) in ``folder``. Raises PackageError."""
+    for part in PARTS:
+        if part not in parts:
+            raise PackageError(f"{part} is missing")
+    card = _manifest("card.toml", parts, Card)
+    features = _manifest("features.toml", parts, Features)
+    golden = _golden(parts["golden.json"])
     twice = sorted(set(features.concept) & set(shared_concepts()))
     if twice:
         raise PackageError(f"features.toml: concepts of the server: {', '.join(twice)}")
@@ -89,17 +104,22 @@ def load(folder: Path) -> ModelPackage:
     _check_names(card, features, concepts)
     _check_golden(features, golden)
     _check_references(features)
-    digest = hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()
-    return ModelPackage(folder, card, features, golden, digest, concepts)
+    return ModelPackage(folder, card, features, golden, digests(parts), concepts)
 
 
-def _manifest(path: Path, kind: type[T]) -> T:
+def digests(parts: Mapping[str, bytes]) -> dict[str, str]:
+    """SHA-256 of each file by name, in order of the names."""
+    return {name: hashlib.sha256(parts[name]).hexdigest() for name in sorted(parts)}
+
+
+def _manifest(name: str, parts: Mapping[str, bytes], kind: type[T]) -> T:
     try:
-        return cast(T, _checked(path.stem, path.read_text(encoding="utf-8"), cast(Any, kind)))
+        text = parts[name].decode()
+        return cast(T, _checked(name.removesuffix(".toml"), text, cast(Any, kind)))
     except jsonschema.ValidationError as error:
-        raise PackageError(f"{path.name}: {error.json_path}: {error.message}") from error
-    except (ValueError, msgspec.ValidationError) as error:
-        raise PackageError(f"{path.name}: {error}") from error
+        raise PackageError(f"{name}: {error.json_path}: {error.message}") from error
+    except (ValueError, RecursionError, msgspec.ValidationError) as error:
+        raise PackageError(f"{name}: {error}") from error
 
 
 @lru_cache(maxsize=64)
@@ -116,9 +136,9 @@ def _validator(name: str) -> Any:
     return jsonschema.Draft202012Validator(json.loads(schema.read_text(encoding="utf-8")))
 
 
-def _golden(path: Path) -> tuple[Golden, ...]:
+def _golden(content: bytes) -> tuple[Golden, ...]:
     try:
-        vectors = msgspec.json.decode(path.read_bytes(), type=tuple[Golden, ...])
+        vectors = msgspec.json.decode(content, type=tuple[Golden, ...])
     except msgspec.MsgspecError as error:
         raise PackageError(f"golden.json: {error}") from error
     if not vectors:

@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 from fhir_server.model.exchange import Json
 from fhir_server.model.problem import Unprocessable
 
-from .manifest import CodePair
+from .casing import CodePair
 
 MEDICATION_TYPES = ("MedicationRequest", "MedicationStatement")
 

@@ -13,15 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from fhir_server.access.drafts import Draft
-from fhir_server.access.session import Session
-from fhir_server.model.exchange import Json
-from fhir_server.model.problem import Gone, NotFound, Unavailable
-from fhir_server.model.resource import Key
+from fhir_server.model.problem import NotFound, Unavailable
 
+from .intake.signing import SIGNATURE, Keys, SignatureError
 from .package import ModelPackage, PackageError, load
 from .runtime import Runtime
+from .shelf import Shelf
+from .state import CHALLENGER, CHAMPION, Kept, Snapshot
 
+ANYBODY: Final = Keys()
 SHIPPED: Final = Path(__file__).resolve().parent
 """The folder of the models that come with the server."""
 
@@ -37,18 +37,33 @@ class Version:
 
 @dataclass(slots=True)
 class Registry:
-    """``champions``: name to version; ``refused``: folder to reason."""
+    """``champions``: name to version; ``challengers`` likewise; ``refused``: folder (of a pushed
+    one: id) to reason; ``retired``: ids. ``shelf``: where pushed packages come from.
+    """
 
     runtime: Runtime
     versions: dict[str, Version] = field(default_factory=dict)
     champions: dict[str, str] = field(default_factory=dict)
+    challengers: dict[str, str] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
+    retired: set[str] = field(default_factory=set)
+    shelf: Shelf | None = None
+    keys: Keys = field(default_factory=Keys)
+    _known: Snapshot = field(default_factory=lambda: Snapshot(0, {}, {}))
+    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @classmethod
-    def of(cls, runtime: Runtime, roots: Iterable[Path] = (SHIPPED,)) -> Registry:
-        """Every folder below ``roots`` that holds any part of a package."""
-        registry = cls(runtime)
+    def of(
+        cls,
+        runtime: Runtime,
+        roots: Iterable[Path] = (SHIPPED,),
+        shelf: Shelf | None = None,
+        keys: Keys = ANYBODY,
+    ) -> Registry:
+        """Every folder below ``roots`` that holds any part of a package. ``keys``: who must have
+        signed those of other folders than this one."""
+        registry = cls(runtime, shelf=shelf, keys=keys)
         for root in roots:
             folders = (path for path in root.iterdir() if path.is_dir()) if root.is_dir() else ()
             for folder in sorted(folders):
@@ -57,23 +72,75 @@ class Registry:
         return registry
 
     def add(self, folder: Path) -> None:
-        """Load one package; a newer version becomes the champion of its name."""
+        """Load one package of a folder; a newer version becomes the champion of its name."""
         try:
             package = load(folder)
-        except PackageError as error:
+            if folder.parent != SHIPPED:
+                path = folder / SIGNATURE
+                self.keys.signer(package.files, path.read_text() if path.is_file() else "")
+        except (PackageError, SignatureError) as error:
             self.refused[folder.name] = str(error)
             return
-        card = package.card
         if package.id in self.versions:
             self.refused[folder.name] = f"{package.id} is loaded already: versions are immutable"
             return
-        self.versions[package.id] = Version(package)
+        self.include(package)
+        card = package.card
         current = self.champions.get(card.name)
         if current is None or _order(card.version) > _order(current):
             self.champions[card.name] = card.version
+
+    def include(self, package: ModelPackage) -> None:
+        """Make one package known by its version and by the aliases of its card."""
+        card = package.card
+        self.versions[package.id] = Version(package)
         self.aliases[card.name] = card.name
         for alias in card.aliases:
             self.aliases.setdefault(alias, card.name)
+
+    async def refresh(self) -> None:
+        """Follow what was pushed, activated and retired since, by any process."""
+        if self.shelf is None or await self.shelf.state.epoch() == self._known.epoch:
+            return
+        async with self._lock:
+            found = await self.shelf.state.snapshot()
+            for id_, kept in found.kept.items():
+                if kept.binary and not kept.retired and id_ not in self.versions:
+                    await self._fetch(kept, self.shelf)
+            self.retired = {id_ for id_, kept in found.kept.items() if kept.retired}
+            self._settle(found)
+            self._known = found
+
+    async def _fetch(self, kept: Kept, shelf: Shelf) -> None:
+        try:
+            self.include(await shelf.fetch(kept))
+        except PackageError as error:
+            self.refused[kept.id] = str(error)
+
+    def _settle(self, found: Snapshot) -> None:
+        """Aliases as a person has put them; else the newest version of a folder is champion."""
+        own = [v for v in self.versions.values() if not self._pushed(v, found)]
+        self.champions, self.challengers = {}, {}
+        for version in sorted(own, key=lambda v: _order(v.package.card.version)):
+            if version.package.id not in self.retired:
+                card = version.package.card
+                self.champions[card.name] = card.version
+        for name, alias in found.aliases.items():
+            for word, chosen in ((CHAMPION, self.champions), (CHALLENGER, self.challengers)):
+                if alias.current.get(word):
+                    chosen[name] = alias.current[word]
+                elif word in alias.current:
+                    chosen.pop(name, None)
+
+    @staticmethod
+    def _pushed(version: Version, found: Snapshot) -> bool:
+        kept = found.kept.get(version.package.id)
+        return kept is not None and bool(kept.binary)
+
+    @property
+    def known(self) -> Snapshot:
+        """What the ledger said at the last ``refresh``."""
+        return self._known
 
     def names(self) -> list[str]:
         """The models that have a champion."""
@@ -84,15 +151,36 @@ class Registry:
 
         Raises NotFound for an unknown model, Unavailable when it cannot be run now.
         """
+        await self.refresh()
         base, _, wanted = name.partition("|")
-        known = self.aliases.get(base.lower())
-        if known is None or known not in self.champions:
+        known = self.aliases.get(base.lower(), base.lower())
+        if not wanted and known not in self.champions:
             raise NotFound(f"Unknown model {name!r}; known: {', '.join(self.names())}")
-        version = self.versions.get(f"{known}-{wanted or self.champions[known]}")
+        return await self.verified(known, wanted or self.champions[known])
+
+    async def challenger(self, name: str) -> ModelPackage | None:
+        """The version of a name that computes beside its champion without being shown. None
+        where there is none, or it cannot be run now."""
+        version = self.challengers.get(name)
         if version is None:
-            raise NotFound(f"Model {known} has no version {wanted}")
-        await self._verified(version)
-        return version.package
+            return None
+        try:
+            return await self.verified(name, version)
+        except (NotFound, Unavailable):
+            return None
+
+    async def verified(self, name: str, version: str) -> ModelPackage:
+        """One version, its golden vectors passed. Raises NotFound, Unavailable."""
+        id_ = f"{name}-{version}"
+        found = self.versions.get(id_)
+        if id_ in self.retired:
+            raise NotFound(f"Model {name} has no version {version} any more: it is retired")
+        if found is None and id_ in self.refused:
+            raise Unavailable(f"Model {id_} is not available: {self.refused[id_]}")
+        if found is None:
+            raise NotFound(f"Model {name} has no version {version}")
+        await self._verified(found)
+        return found.package
 
     async def verify(self) -> None:
         """Run every golden vector; what fails them is withdrawn with its reason."""
@@ -111,29 +199,17 @@ class Registry:
                 version.verified = True
 
     async def _run_golden(self, package: ModelPackage) -> None:
-        vectors = package.golden
-        try:
-            inputs = {
-                f.name: [package.encode(f, v.inputs[f.name]) for v in vectors]
-                for f in package.features.feature
-            }
-        except ValueError as error:
-            raise self._withdraw(package, f"golden.json: {error}") from error
-        outputs = await self.runtime.run(package, inputs)
-        for row, vector in enumerate(vectors):
-            for name, expected in vector.expected.items():
-                if name not in outputs:
-                    raise self._withdraw(package, f"the graph has no output {name}")
-                got = outputs[name][row]
-                if abs(got - expected) > vector.tolerance:
-                    raise self._withdraw(
-                        package, f"golden vector {row + 1}: {name} is {got:.6g}, not {expected}"
-                    )
+        fault = await golden_fault(self.runtime, package)
+        if fault:
+            raise self._withdraw(package, fault)
 
     def _withdraw(self, package: ModelPackage, reason: str) -> Unavailable:
         self.refused[package.folder.name] = reason
         self.versions.pop(package.id, None)
         name = package.card.name
+        if self.shelf is not None and name in self._known.aliases:
+            self.refused[package.id] = reason
+            return Unavailable(f"Model {package.id} is not available: {reason}")
         others = [v.package.card.version for v in self.versions.values() if _is(v, name)]
         if others:
             self.champions[name] = max(others, key=_order)
@@ -142,43 +218,29 @@ class Registry:
         return Unavailable(f"Model {package.id} is not available: {reason}")
 
 
-def device(package: ModelPackage) -> Json:
-    """The Device that stands for one version (https://hl7.org/fhir/R4/device.html)."""
-    card = package.card
-    return {
-        "resourceType": "Device",
-        "id": package.id,
-        "identifier": [{"system": "urn:ietf:rfc:3986", "value": f"urn:sha256:{package.sha256}"}],
-        "status": "active",
-        "deviceName": [{"name": card.title, "type": "model-name"}],
-        "modelNumber": card.name,
-        "type": {"text": "Prediction model"},
-        "version": [{"value": card.version}],
-        "url": card.source.url,
-        "note": [
-            {"text": f"Intended use: {card.intended_use}"},
-            {"text": f"Population: {card.population}"},
-            *({"text": f"Limit: {limit}"} for limit in card.limits),
-        ],
-    }
-
-
-async def publish(registry: Registry, session: Session) -> list[Key]:
-    """Store the Devices that the face does not have yet, so that results can refer to them.
-
-    ``session``: of the server itself. Gives the keys that were written.
-    """
-    drafts = []
-    for version in registry.versions.values():
-        resource = device(version.package)
-        key = Key("Device", resource["id"])
-        try:
-            await session.read(key)
-        except (NotFound, Gone):
-            drafts.append(Draft("PUT", key, resource))
-    if drafts:
-        await session.write(drafts)
-    return [draft.key for draft in drafts]
+async def golden_fault(runtime: Runtime, package: ModelPackage) -> str:
+    """Why the graph does not give what its golden vectors expect; "" if it does. Raises
+    Unavailable if it cannot be run."""
+    vectors = package.golden
+    try:
+        inputs = {
+            f.name: [package.encode(f, v.inputs[f.name]) for v in vectors]
+            for f in package.features.feature
+        }
+    except ValueError as error:
+        return f"golden.json: {error}"
+    outputs = await runtime.run(package, inputs)
+    alone = await runtime.run(package, {name: values[:1] for name, values in inputs.items()})
+    if any(outputs[name][0] != values[0] for name, values in alone.items()):
+        return "the graph mixes the rows of a batch"
+    for row, vector in enumerate(vectors):
+        for name, expected in vector.expected.items():
+            if name not in outputs:
+                return f"the graph has no output {name}"
+            got = outputs[name][row]
+            if abs(got - expected) > vector.tolerance:
+                return f"golden vector {row + 1}: {name} is {got:.6g}, not {expected}"
+    return ""
 
 
 def _is(version: Version, name: str) -> bool:

@@ -22,11 +22,10 @@ from fhir_server.search.plan import (
     ReferenceIs,
     Scan,
     Search,
-    TokenIs,
 )
 
+from .casing import CodePair, bears, comparable
 from .evidence import ENTERED, OBSERVED, codings, when
-from .manifest import CodePair
 from .record import MEDICATION_TYPES, Item, versioned
 
 IndexNames: TypeAlias = Callable[[str, str], tuple[str, ...]]
@@ -61,7 +60,7 @@ class SessionRecord:
         For many codes the newest of any code come first: most records are read whole by it,
         and to test each observation for each code costs more.
         """
-        waiting = [tuple(group) for group in groups]
+        waiting = [tuple(dict.fromkeys(map(comparable, group))) for group in groups]
         found: dict[str, Item] = {}
         codes = {pair for group in waiting for pair in group}
         count = FIRST if len(codes) <= MANY else SOME
@@ -83,7 +82,7 @@ class SessionRecord:
         if count == SOME:
             return ()
         names = self._index("Observation", "combo-code")
-        return (Any(tuple(TokenIs(n, s, c) for group in groups for s, c in group for n in names)),)
+        return (Any(tuple(bears(n, pair) for group in groups for pair in group for n in names)),)
 
     async def conditions(self) -> list[Item] | None:
         return await self._whole("Condition")
@@ -133,7 +132,7 @@ def _item(key: Key, resource: Json) -> Item:
 
 
 def _settled(items: Sequence[Item], until: int) -> frozenset[CodePair]:
-    """The codes of values that may count; so older ones need not be read."""
+    """The comparable codes of values that may count; so older ones need not be read."""
     found: set[CodePair] = set()
     for item in items:
         resource = item.resource
@@ -143,10 +142,10 @@ def _settled(items: Sequence[Item], until: int) -> frozenset[CodePair]:
         if dated and dated[0].lo <= until:
             for part in (resource, *resource.get("component", [])):
                 if any(name.startswith("value") for name in part):
-                    found.update(codings(part.get("code")))
+                    found.update(map(comparable, codings(part.get("code"))))
     return frozenset(found)
 
 
 def _wanted(item: Item, codes: Set[CodePair]) -> bool:
     parts = (item.resource, *item.resource.get("component", []))
-    return any(not codes.isdisjoint(codings(part.get("code"))) for part in parts)
+    return any(not codes.isdisjoint(map(comparable, codings(part.get("code")))) for part in parts)

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from fhir_server.model.exchange import Json
 
+from .casing import CodePair, comparable
 from .drafts import AI_LABEL
 from .evidence import codings
-from .manifest import CodePair, Feature
+from .manifest import Feature
 from .package import ModelPackage
 from .record import MEDICATION_TYPES
 
@@ -34,7 +35,7 @@ class Triggers:
                 types.add("Patient")
             for feature in _all(manifest.feature):
                 types.update(_types(feature))
-                codes.update(feature.codes)
+                codes.update(map(comparable, feature.codes))
         return cls(frozenset(types), frozenset(codes))
 
     def fed_by(self, resource: Json) -> bool:
@@ -45,7 +46,7 @@ class Triggers:
         if resource.get("status") == "preliminary" and _drafted(resource):
             return False
         parts = (resource, *resource.get("component", ()))
-        borne = (pair for part in parts for pair in codings(part.get("code")))
+        borne = (comparable(pair) for part in parts for pair in codings(part.get("code")))
         return type_ in self.types or not self.codes.isdisjoint(borne)
 
 

@@ -25,7 +25,8 @@ from fhir_server.model.problem import (
     Unprocessable,
 )
 from fhir_server.model.resource import Key
-from operations.models.registry import SHIPPED, Registry, Version, publish
+from operations.models.publishing import publish
+from operations.models.registry import SHIPPED, Registry, Version
 
 
 def _complete(**who: Any) -> Chart:
@@ -375,7 +376,7 @@ SHARED = World(_complete().resources)
 def test_a_model_that_cannot_run_is_503_alone_and_a_warning_beside_others() -> None:
     broken = Registry.of(Road.runtime, [SHIPPED])
     version = broken.versions["score2-1.0.0"]
-    other = dataclasses.replace(version.package, sha256="0" * 64)
+    other = dataclasses.replace(version.package, files={"model.onnx": "0" * 64})
     broken.versions["score2-1.0.0"] = Version(other)
     with pytest.raises(Unavailable, match=r"score2-1\.0\.0"):
         predict([], parameters(model="score2"), world=SHARED, models=broken)
@@ -611,7 +612,9 @@ def test_store_writes_the_drafts_and_nothing_else() -> None:
     assert Road.runner.run(world.store.position()) == before
     bundle = predict([], parameters(model="score2", store=True), world=world)
     devices = len(Road.models.versions)
-    assert Road.runner.run(world.store.position()) == before + devices + 2  # then the drafts
+    assert (
+        Road.runner.run(world.store.position()) == before + 2 * devices + 2
+    )  # cards; then the drafts
     assert Road.runner.run(publish(Road.models, world.system)) == []
     assert Road.runner.run(world.session.read(Key("Device", "score2-1.0.0")))
     (risk,) = of_type(bundle, "RiskAssessment")

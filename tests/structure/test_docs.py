@@ -20,7 +20,7 @@ from fhir_server.cli.token import SYSTEM
 from fhir_server.config import Settings, read
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = ("README.md", "ARCHITECTURE.md")
+DOCUMENTS = ("README.md", "ARCHITECTURE.md", "ig/pagecontent/models.md")
 BASE = "http://127.0.0.1:8080"
 
 
@@ -63,7 +63,7 @@ async def perform(client: httpx.AsyncClient, command: str, token: str) -> str:
 async def outcomes(settings: Settings, commands: list[str]) -> list[str]:
     await run(settings, sorted((ROOT / "fhir_server" / "demo").glob("*.gz")), Console(quiet=True))
     async with opened(settings, "serve") as domain, serving(domain) as application:
-        token = await domain.tokens.issue(scope=SYSTEM, minutes=5, client="docs")
+        token = await domain.tokens.issue(scope=f"{SYSTEM} __models", minutes=5, client="docs")
         transport = httpx.ASGITransport(app=application)  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url=BASE) as client:
             return [await perform(client, command, token) for command in commands]

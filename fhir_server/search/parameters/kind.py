@@ -104,6 +104,14 @@ class Terminology(Protocol):
         """The code and every code that subsumes it."""
         ...
 
+    def under(self, type_: str, id_: str) -> tuple[Code, ...]:
+        """The resource and every one that is part of it, as (type, id)."""
+        ...
+
+    def over(self, type_: str, id_: str) -> tuple[Code, ...]:
+        """The resource and every one that it is part of, as (type, id)."""
+        ...
+
 
 class NoTerminology:
     """Refuses: the criteria of SMART scopes are read without the terminology of this server."""
@@ -116,7 +124,7 @@ class NoTerminology:
         text = f"{system[:200]}: a hierarchy cannot be used in a scope, it may change under it"
         raise BadRequest(text, code="not-supported")
 
-    above = below
+    above = under = over = below
 
 
 class Limits(NamedTuple):

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any as Value
 from typing import Final, NamedTuple
 
+from fhir_server.search.lineage import lineages
 from fhir_server.search.parameters.escape import split, unescape
 from fhir_server.search.parameters.kind import Criterion, Emit, Kind, Site
 from fhir_server.search.parameters.token import code_is
@@ -103,11 +104,14 @@ def _sought(criterion: Criterion, value: str) -> Predicate:
         return _identified(criterion, value)
     if parameter.canonical:
         if criterion.modifier not in ("", "below"):
-            raise criterion.bad(criterion.modifier, "is no modifier of a canonical")
+            # What is above a version is no set of versions that a server could know.
+            raise criterion.bad(f":{criterion.modifier}", "is no modifier of a canonical")
         url, *version = [unescape(part) for part in split(value, "|")]
         leaf = ReferenceIs(criterion.index, None, None, url, below=criterion.modifier == "below")
         return _versioned(leaf, "".join(version[:1]))
     text = unescape(value)
+    if criterion.modifier in ("below", "above"):
+        return _related(criterion, value, target(text, criterion.context.base))
     if criterion.modifier and criterion.modifier not in parameter.targets:
         raise criterion.bad(criterion.modifier, "is not a type that it refers to")
     types = (criterion.modifier,) if criterion.modifier else parameter.targets
@@ -123,6 +127,23 @@ def _sought(criterion: Criterion, value: str) -> Predicate:
     if (criterion.modifier or parameter.narrowed) and type_of({"reference": text}) not in types:
         return FALSE
     return ReferenceIs(criterion.index, None, None, text)
+
+
+def _related(criterion: Criterion, value: str, found: Target) -> Predicate:
+    """The resource, or one that is part of it (``:below``) or that it is part of (``:above``)."""
+    types = [type_ for type_ in criterion.parameter.targets if type_ in lineages()]
+    if not types:
+        names = ", ".join(sorted(lineages()))
+        raise criterion.bad(f":{criterion.modifier}", f"needs a reference to one of {names}")
+    type_, id_ = found.type, found.id
+    if not type_ and len(types) == 1 and _ID.fullmatch(found.url):
+        type_, id_ = types[0], found.url
+    if type_ not in types or found.version:
+        raise criterion.bad(value, f"is not a reference to one of {', '.join(types)}")
+    context = criterion.context.terminology
+    find = context.under if criterion.modifier == "below" else context.over
+    parts = tuple(ReferenceIs(criterion.index, type_, code) for _, code in find(type_, id_))
+    return parts[0] if len(parts) == 1 else Any(parts)
 
 
 def _versioned(leaf: ReferenceIs, version: str) -> Predicate:
@@ -145,10 +166,11 @@ REFERENCE = Kind(
     name="reference",
     description="A reference: id, Type/id, an absolute url; :Type names the type of a bare id",
     example="Observation?subject=Patient/1",
-    modifiers=("[type]", "identifier", "below"),
+    modifiers=("[type]", "identifier", "below", "above"),
     modifier_types={
         "identifier": frozenset({"Reference"}),
-        "below": frozenset({"canonical", "uri", "url"}),
+        "below": frozenset({"Reference", "canonical", "uri", "url"}),
+        "above": frozenset({"Reference"}),
     },
     compile=compile_reference,
     sortable=False,

@@ -7,7 +7,6 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import unquote
 
 import pytest
 
@@ -24,13 +23,11 @@ class OnlyPublished:
     async def find(self, type_: str, url: str, version: str) -> Json | None:
         return published.published(type_, url, version)
 
+    async def filed(self, code_system: Json) -> None:
+        return None
+
     async def maps(self, system: str, reverse: bool) -> Sequence[Json]:
         return published.published_maps()
-
-
-def urls(type_: str) -> list[str]:
-    names = published._archive().namelist()
-    return [unquote(n.partition("/")[2]) for n in names if n.startswith(f"{type_}/")]
 
 
 async def expansion(url: str) -> dict[str, Any]:
@@ -44,7 +41,7 @@ def test_every_value_set_expands_or_is_refused_by_name() -> None:
     reasons: Counter[str] = Counter()
 
     async def all_of_them() -> None:
-        for url in urls("ValueSet"):
+        for url in published.published_urls("ValueSet"):
             try:
                 found = await expansion(url)
                 reasons["expanded" if found["total"] else "empty"] += 1
@@ -65,7 +62,7 @@ def test_the_engine_agrees_with_the_compiled_definitions() -> None:
 
     async def all_of_them() -> int:
         compared = 0
-        for url in urls("ValueSet"):
+        for url in published.published_urls("ValueSet"):
             systems = definitions.value_set_systems(url)
             if systems is None:
                 continue
@@ -91,3 +88,37 @@ def test_versions_and_what_is_not_there() -> None:
 def test_the_archive_depends_on_its_input_alone() -> None:
     rows = [{"resourceType": "CodeSystem", "url": f"urn:{n}", "text": {}} for n in "ba"]
     assert published.pack(rows) == published.pack(rows[::-1])
+
+
+@pytest.mark.slow
+def test_a_code_is_in_the_value_set_if_and_only_if_it_is_in_the_expansion() -> None:
+    """Judged one by one, without the expansion: members, and codes of the same systems."""
+    judged: Counter[bool] = Counter()
+
+    async def one_of(url: str) -> None:
+        try:
+            found = await expansion(url)
+        except Refused:
+            return
+        value_set = published.published("ValueSet", url)
+        assert value_set is not None
+        members = {(c.get("system", ""), c["code"]) for c in found.get("contains", ())}
+        work = Local(OnlyPublished()).work
+        asked = sorted(members)[:: max(1, len(members) // 4)]
+        for system in sorted({system for system, _ in members}):
+            concepts = await work.concepts(system)
+            others = (
+                set(concepts.by_code) - {c for s, c in members if s == system} if concepts else ()
+            )
+            asked += [(system, code) for code in sorted(others)[:3]]
+        for system, code in asked:
+            said = await work.member(value_set, url, system, code)
+            assert (said is not None) == ((system, code) in members), (url, system, code)
+            judged[said is not None] += 1
+
+    async def all_of_them() -> None:
+        for url in published.published_urls("ValueSet"):
+            await one_of(url)
+
+    asyncio.run(all_of_them())
+    assert judged[True] > 4000 and judged[False] > 300, judged

@@ -13,7 +13,8 @@ import pytest
 
 from fhir_server.model.problem import NotFound, Unavailable
 from operations.models.package import PackageError, load
-from operations.models.registry import SHIPPED, Registry, device
+from operations.models.publishing import device
+from operations.models.registry import SHIPPED, Registry
 from operations.models.runtime import Runtime
 
 BUILT = {

@@ -1,0 +1,134 @@
+"""A file of concepts answers as the resource that it was made of, for FHIR's own code systems."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from terminology.concepts import Concepts, Json, Listed, folded
+from terminology.filed import Damaged, Filed
+from terminology.filing import write_file
+from terminology.published import published, published_urls
+from terminology.service import Refused
+
+SMALL: Final = 100
+"""The larger ones are asked about some of their codes."""
+
+
+SHARE: Final = 25
+"""Of the plain ones every so many is taken; those with properties and large ones all."""
+
+
+def systems() -> list[Json]:
+    found = [one for url in published_urls("CodeSystem") if (one := published("CodeSystem", url))]
+    complete = [one for one in found if one.get("concept") and one["content"] == "complete"]
+    rich = [one for one in complete if "property" in one or len(one["concept"]) > 150]
+    return [*rich[::5], *complete[::SHARE]]
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[tuple[Listed, Filed]]]:
+    folder = tmp_path_factory.mktemp("concepts")
+    found = []
+    for number, resource in enumerate(systems()):
+        path = folder / f"{number}.concepts"
+        count = write_file(path, resource, resource["concept"])
+        pair = (Listed(resource), Filed(path))
+        assert count == len(pair[0].by_code) == len(pair[1].by_code)
+        found.append(pair)
+    assert len(found) > 40
+    yield found
+    for _, filed in found:
+        filed.close()
+
+
+def some(concepts: Concepts) -> list[str]:
+    every = list(concepts.by_code)
+    return every[:: max(1, len(every) // SMALL)]
+
+
+def test_what_is_known_of_each_code(pairs: list[tuple[Listed, Filed]]) -> None:
+    def known(concepts: Concepts, code: str) -> tuple[object, ...]:
+        return (
+            {k: v for k, v in concepts.by_code[code].items() if k != "concept"},
+            concepts.find(code),
+            concepts.find(code.upper()),
+            concepts.inactive(code),
+            concepts.abstract(code),
+            concepts.display(code),
+            concepts.words(code),
+        )
+
+    for listed, filed in pairs:
+        assert list(listed.by_code) == list(filed.by_code), listed.url
+        for code in some(listed):
+            assert known(listed, code) == known(filed, code), (listed.url, code)
+        assert filed.find("not a code") is None and "not a code" not in filed.by_code
+
+
+def test_the_hierarchy(pairs: list[tuple[Listed, Filed]]) -> None:
+    """The file leaves out what refers to no code of the system."""
+    linked = 0
+    for listed, filed in pairs:
+        known = listed.by_code.keys()
+        for code in some(listed):
+            for name in ("children", "parents"):
+                own = [one for one in getattr(listed, name)(code) if one in known]
+                assert own == list(getattr(filed, name)(code)), (listed.url, code, name)
+            for name in ("below", "above"):
+                own = getattr(listed, name)(code) & known
+                assert own == getattr(filed, name)(code), (listed.url, code, name)
+                linked += len(own) - 1
+    assert linked > 300
+
+
+def test_filters_by_property(pairs: list[tuple[Listed, Filed]]) -> None:
+    asked = 0
+    for listed, filed in pairs:
+        names = {p["code"] for c in listed.by_code.values() for p in c.get("property", ())}
+        for name in ("code", "concept", "display", "parent", "child", "nothing", *sorted(names)):
+            assert listed.defines(name) == filed.defines(name), (listed.url, name)
+            if name not in ("parent", "child"):
+                assert listed.bearing(name) == filed.bearing(name), (listed.url, name)
+            for code in some(listed)[:3]:
+                for value in (*listed.texts(code, name), "nothing"):
+                    asked += 1
+                    assert listed.bearing(name, value) == filed.bearing(name, value)
+        assert listed.some_inactive() == filed.some_inactive(), listed.url
+    assert asked > 300
+
+
+def test_words(pairs: list[tuple[Listed, Filed]]) -> None:
+    for listed, filed in pairs:
+        for code in some(listed)[:5]:
+            beginnings = [word[:4] for word in folded(listed.display(code)).split()][:2]
+            if beginnings:
+                hits = list(filed.sought(beginnings))
+                assert hits == list(listed.sought(beginnings)) and code in hits
+
+
+def test_pages_and_order(pairs: list[tuple[Listed, Filed]]) -> None:
+    listed, filed = max(pairs, key=lambda pair: len(pair[0].by_code))
+    assert listed.page(7, 5) == filed.page(7, 5) and len(filed.page(0, 10)) == 10
+    few = set(listed.page(3, 9)) | {"not a code"}
+    assert listed.ordered(few) == filed.ordered(few) == listed.page(3, 9)
+
+
+def test_what_is_no_such_file_is_told(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.write_bytes(b"not a database")
+    for path in (other, tmp_path / "missing"):
+        with pytest.raises(Damaged):
+            Filed(path)
+
+
+def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "one"
+    twice = [{"code": "a"}, {"code": "b", "concept": [{"code": "a"}]}]
+    for concepts, why in ((twice, "twice: a"), ([], "no concept")):
+        with pytest.raises(Refused, match=why):
+            write_file(path, {"resourceType": "CodeSystem", "url": "u"}, concepts)
+        assert list(tmp_path.iterdir()) == []

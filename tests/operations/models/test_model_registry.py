@@ -1,0 +1,313 @@
+"""Versions come, answer, step back and go while the server serves, and it is told who decided."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import odd_graphs as graphs
+import packages
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
+
+from operations.models.assembly import models_of
+from operations.models.intake.signing import sign
+from operations.models.package import digests
+from tests.serving import Json, Server, served
+
+pytestmark = pytest.mark.slow
+ZIP = {"content-type": "application/zip"}
+RIGHT = "system/*.cruds __models"
+PRESSURE: Json = {
+    "resourceType": "Observation",
+    "status": "final",
+    "code": {"coding": [{"system": "http://loinc.org", "code": "8480-6"}]},
+    "subject": {"reference": "Patient/p"},
+    "effectiveDateTime": "2026-05-01",
+    "valueQuantity": {
+        "value": 120,
+        "unit": "mm[Hg]",
+        "system": "http://unitsofmeasure.org",
+        "code": "mm[Hg]",
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with served("sqlite", tmp_path_factory.mktemp("registry"), open_=False) as made:
+        made.headers = made.bearer(RIGHT)
+        patient = {"resourceType": "Patient", "id": "p", "birthDate": "1970-01-01"}
+        assert made.put("Patient/p", patient).status_code == 201
+        assert made.post("Observation", PRESSURE).status_code == 201
+        yield made
+
+
+def push(server: Server, archive: bytes, query: str = "", **options: Any) -> Any:
+    return server.send("POST", f"/models{query}", content=archive, headers=ZIP, **options)
+
+
+def act(server: Server, name: str, verb: str, **query: str) -> Any:
+    return server.send("POST", f"/models/{name}/{verb}", params=query)
+
+
+def answered(server: Server, model: str) -> str:
+    """The version that answers, "" for none."""
+    found = server.get("Patient/p/$predict", params={"model": model})
+    if found.status_code != 200:
+        return ""
+    entries = [entry["resource"] for entry in found.json()["entry"]]
+    return next(r["version"][0]["value"] for r in entries if r["resourceType"] == "Device")
+
+
+def value(parameters: Json, name: str) -> Any:
+    part = next((p for p in parameters["parameter"] if p["name"] == name), {})
+    return next((v for k, v in part.items() if k.startswith("value")), None)
+
+
+def test_the_life_of_versions_while_serving(server: Server) -> None:
+    first, second = (packages.parts("life", v) for v in ("1.0.0", "1.1.0"))
+    pushed = push(server, packages.zipped(first), "?reason=first")
+    assert pushed.status_code == 200, pushed.text
+    assert (value(pushed.json(), "version"), value(pushed.json(), "champion")) == ("1.0.0", None)
+    assert answered(server, "life") == ""
+    assert answered(server, "life|1.0.0") == "1.0.0"
+    assert act(server, "life", "activate", version="1.0.0", reason="tried").status_code == 200
+    assert answered(server, "life") == "1.0.0"
+
+    assert push(server, packages.tarred(second)).status_code == 200
+    assert answered(server, "life") == "1.0.0"
+    assert act(server, "life", "activate", version="1.1.0", reason="better").status_code == 200
+    assert answered(server, "life") == "1.1.0"
+    back = act(server, "life", "rollback", reason="not better")
+    assert value(back.json(), "champion") == "1.0.0"
+    assert answered(server, "life") == "1.0.0"
+    assert act(server, "life", "rollback", reason="again").status_code == 409
+
+    assert act(server, "life", "retire", version="1.1.0", reason="old").status_code == 200
+    gone = server.get("Patient/p/$predict", params={"model": "life|1.1.0"})
+    assert (gone.status_code, "retired" in gone.text) == (404, True)
+    assert act(server, "life", "activate", version="1.1.0", reason="x").status_code == 404
+    again = push(server, packages.zipped(second))
+    assert (again.status_code, "was retired" in again.text) == (409, True)
+    assert server.get("Device/life-1.1.0").json()["status"] == "inactive"
+
+    assert act(server, "life", "retire", version="1.0.0", reason="all").status_code == 200
+    assert answered(server, "life") == ""
+
+
+def test_a_shipped_model_is_replaced_and_comes_back(server: Server) -> None:
+    newer = packages.zipped(packages.parts("qsofa", "9.0.0"))
+    assert push(server, newer).status_code == 200
+    assert act(server, "qsofa", "activate", version="9.0.0", reason="try").status_code == 200
+    assert answered(server, "qsofa") == "9.0.0"
+    assert act(server, "qsofa", "rollback", reason="no").status_code == 200
+    listed = server.send("GET", "/models/qsofa").json()["parameter"][0]["part"]
+    versions = [p["part"] for p in listed if p["name"] == "version"]
+    assert [[p["valueString"] for p in v if p["name"] == "version"] for v in versions] == [
+        ["1.0.0"],
+        ["9.0.0"],
+    ]
+    states = [next(p["valueCode"] for p in v if p["name"] == "status") for v in versions]
+    assert states == ["champion", "candidate"]
+
+
+def test_the_record_tells_what_it_is_and_who_decided_why(server: Server) -> None:
+    server.user("chief", "admin", fhir_user="Practitioner/chief")
+    server.put("Practitioner/chief", {"resourceType": "Practitioner", "id": "chief"})
+    admin = server.bearer("user/*.cruds", user="chief")
+    archive = packages.zipped(packages.parts("told"))
+    assert push(server, archive, "?reason=why%20not").status_code == 200
+    turned = server.send(
+        "POST",
+        "/models/told/activate",
+        params={"version": "1.0.0", "reason": "passed its review"},
+        headers=admin,
+    )
+    assert turned.status_code == 200, turned.text
+    device = server.get("Device/told-1.0.0").json()
+    assert device["modelNumber"] == "told"
+    card = server.get("DocumentReference?subject=Device/told-1.0.0").json()["entry"][0]["resource"]
+    text = base64.b64decode(card["content"][0]["attachment"]["data"]).decode()
+    assert "## Limits\n- It says nothing." in text
+    kept = server.get("Binary/told-1.0.0.package", headers={"accept": "application/zip"})
+    assert kept.content == archive
+    found = server.get("Provenance?target=Device/told-1.0.0&_sort=recorded").json()["entry"]
+    told = [(p["activity"]["text"], p["reason"][0]["text"]) for e in found for p in [e["resource"]]]
+    assert told == [
+        ("model push", "why not"),
+        ("model activate as champion", "passed its review"),
+    ]
+    who = found[1]["resource"]["agent"][0]["who"]
+    assert who == {"reference": "Practitioner/chief", "display": "chief"}
+    events = server.get("AuditEvent?_count=50").json()["entry"]
+    acts = [e["resource"] for e in events if "model-activate" in str(e["resource"])]
+    assert acts
+    assert any(a.get("altId") == "chief" or "chief" in str(a) for e in acts for a in e["agent"])
+
+
+def test_another_process_follows_and_checks_the_content(server: Server) -> None:
+    archive = packages.zipped(packages.parts("shared"))
+    assert push(server, archive).status_code == 200
+    assert act(server, "shared", "activate", version="1.0.0", reason="x").status_code == 200
+
+    async def elsewhere() -> str:
+        models = models_of(server.domain.settings, server.domain.engine)
+        try:
+            package = await models.registry.champion("shared")
+            assert package.files == digests(packages.parts("shared"))
+            return package.id
+        finally:
+            await models.close()
+
+    assert server.run(elsewhere()) == "shared-1.0.0"
+
+
+def test_versions_are_immutable(server: Server) -> None:
+    archive = packages.zipped(packages.parts("fixed"))
+    assert [push(server, archive).status_code for _ in range(2)] == [200, 200]
+    found = server.get("Provenance?target=Device/fixed-1.0.0").json()
+    assert found["total"] == 1
+    other = push(server, packages.zipped(packages.parts("fixed", README_md=b"other")))
+    assert (other.status_code, "immutable" in other.text) == (409, True)
+
+
+@pytest.mark.parametrize(
+    ("archive", "reason"),
+    [
+        (packages.zipped(packages.parts("bad", graph=graphs.outside())), "another file"),
+        (packages.zipped(packages.parts("bad", graph=graphs.scaled(0.5))), "golden vector 1"),
+        (packages.zipped(packages.parts("bad", graph=graphs.log(), expected=0)), "golden vector"),
+        (packages.zipped({"model.onnx": b"x"}), "not an ONNX file"),
+        (b"nothing", "neither a zip nor a tar"),
+        (packages.zipped(packages.parts("b" * 40, "1.0.100000000000")), "longer than an id"),
+    ],
+)
+def test_what_is_refused_leaves_nothing(server: Server, archive: bytes, reason: str) -> None:
+    before = server.run(server.domain.store.position())
+    refused = push(server, archive)
+    assert refused.status_code == 422, refused.text
+    assert reason in refused.json()["issue"][0]["diagnostics"]
+    assert server.run(server.domain.store.position()) == before
+
+
+def test_only_who_may_decides(server: Server) -> None:
+    server.user("doc", "family-doctor", fhir_user="Practitioner/doc")
+    server.put("Practitioner/doc", {"resourceType": "Practitioner", "id": "doc"})
+    body = packages.zipped(packages.parts("mine"))
+    for headers, status in (
+        ({"authorization": ""}, 401),
+        (server.bearer("system/*.cruds"), 403),
+        (server.bearer("system/Device.r __models"), 403),
+        (server.bearer("user/*.cruds __models", user="doc"), 403),
+        (server.bearer("user/Patient.r", user="chief-of-none"), 401),
+    ):
+        sent = server.send("POST", "/models", content=body, headers=ZIP | headers)
+        assert sent.status_code == status, sent.text
+        turned = server.send(
+            "POST", "/models/score2/retire?version=1.0.0&reason=x", headers=headers
+        )
+        assert turned.status_code == status
+    assert answered(server, "mine|1.0.0") == ""
+
+
+def test_bad_calls_are_refused(server: Server) -> None:
+    for (method, url), status in {
+        ("POST", "/models/score2/activate?version=1.0.0"): 400,
+        ("POST", "/models/score2/activate?version=1.0.0&reason=%20"): 400,
+        ("POST", "/models/score2/activate?version=1.0.0&reason=x&alias=king"): 400,
+        ("POST", "/models/score2/activate?version=1.0.0&reason=x"): 409,
+        ("POST", "/models/score2/activate?version=7.0.0&reason=x"): 404,
+        ("POST", "/models/none/activate?version=7.0.0&reason=x"): 404,
+        ("POST", "/models/none/rollback?reason=x"): 404,
+        ("POST", "/models/score2/retire?version=7.0.0&reason=x"): 404,
+        ("GET", "/models/score2/activate?version=1.0.0&reason=x"): 405,
+        ("DELETE", "/models"): 405,
+        ("GET", "/models/a/b/c"): 404,
+        ("POST", "/models"): 400,
+        ("POST", "/models?binary=Binary/none"): 404,
+        ("POST", "/models?binary=Patient/p"): 400,
+    }.items():
+        assert server.send(method, url).status_code == status, url
+
+
+def test_a_large_archive_comes_as_a_binary(server: Server) -> None:
+    archive = packages.zipped(packages.parts("large"))
+    sent = server.send("POST", "Binary", content=archive, headers=ZIP)
+    assert sent.status_code == 201
+    place = f"Binary/{sent.headers['location'].split('/Binary/')[1].split('/')[0]}"
+    assert server.post(f"$model-push?binary={place}").status_code == 200
+
+
+def test_only_signed_packages_where_keys_are_set(tmp_path: Path) -> None:
+    key = Ed25519PrivateKey.generate()
+    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (tmp_path / "keys.pem").write_bytes(public)
+    files = packages.parts("signed")
+    signature = sign(digests(files), private)
+    with served("memory", tmp_path, model_keys=tmp_path / "keys.pem") as server:
+        unsigned = push(server, packages.zipped(files))
+        assert (unsigned.status_code, "not signed" in unsigned.text) == (422, True)
+        beside = server.send(
+            "POST",
+            "/models",
+            content=packages.zipped(files),
+            headers=ZIP,
+            params={"signature": signature},
+        )
+        assert beside.status_code == 200, beside.text
+        inside = packages.parts("inside")
+        inside["signature.txt"] = sign(digests(inside), private).encode()
+        assert push(server, packages.zipped(inside)).status_code == 200
+        listed = server.send("GET", "/models/inside").json()["parameter"][0]["part"]
+        [version] = [p["part"] for p in listed if p["name"] == "version"]
+        assert len(next(p["valueString"] for p in version if p["name"] == "signer")) == 16
+        other = packages.parts("other") | {"signature.txt": signature.encode()}
+        assert push(server, packages.zipped(other)).status_code == 422
+
+
+def test_the_limits_of_workers_are_settings(server: Server) -> None:
+    given = {"model_seconds": 7, "model_memory": 700, "model_workers": 3}
+    settings = replace(server.domain.settings, model_providers=("A", "B"), **given)
+    runtime = models_of(settings, server.domain.engine).registry.runtime
+    assert (runtime.limits.seconds, runtime.limits.memory, runtime.workers) == (7, 700, 3)
+    assert runtime.limits.providers == ("A", "B")
+
+
+def test_a_graph_that_fails_costs_one_503_and_no_byte_of_the_record(tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    for fault in ("nan", "hang", "memory", "size"):
+        (folder / fault).mkdir(parents=True)
+        for name, content in packages.parts(fault, graph=graphs.above(200, fault)).items():
+            (folder / fault / name).write_bytes(content)
+    with served("memory", tmp_path, models=folder, model_seconds=2) as server:
+        server.put("Patient/p", {"resourceType": "Patient", "id": "p"})
+        high = {**PRESSURE["valueQuantity"], "value": 240}
+        assert server.post("Observation", PRESSURE | {"valueQuantity": high}).status_code == 201
+        sound = {
+            "name": "override",
+            "part": [
+                {"name": "feature", "valueCode": "x"},
+                {"name": "value", "valueQuantity": PRESSURE["valueQuantity"]},
+            ],
+        }
+        before = server.run(server.domain.store.position())
+        for fault in ("nan", "hang", "memory", "size"):
+            asked = {"name": "model", "valueCode": fault}
+            store = {"name": "store", "valueBoolean": True}
+            body = {"resourceType": "Parameters", "parameter": [asked, store]}
+            failed = server.post("Patient/p/$predict", body)
+            assert (failed.status_code, failed.json()["resourceType"]) == (503, "OperationOutcome")
+            body["parameter"] = [asked, sound]
+            assert server.post("Patient/p/$predict", body).status_code == 200, fault
+            assert server.run(server.domain.store.position()) == before
