@@ -78,6 +78,7 @@ from fhir_server.store.ledger import Ledger
 from fhir_server.store.opening import bank_settings, data_folder, open_blobs, open_store
 from fhir_server.store.opening import sole_server as sole_server
 from operations.audit import audit_operations
+from operations.bulk_import import import_operation
 from operations.conformance import conformance_operations
 from operations.consents import consent_operations
 from operations.deidentification import deidentification, deidentification_operations
@@ -216,6 +217,7 @@ def operations(domain: Domain, models: Models, predicting: Predictions, queue: Q
             reindex_operation(queue, types),
             *export_operations(exported, queue),
             *views(exported, queue).operations(),
+            import_operation(queue, types, domain.settings.imports),
             expunge_operation(expunging(domain, queue)),
             *terminology_operations(domain.codes, queue),
             *conformance_operations(types, domain.engine),

@@ -255,6 +255,12 @@ class Settings(LimitSettings):
             "yes: key sets of clients may be fetched from this machine; for tests only.",
         ),
     )
+    imports: Path | None = field(
+        default=None,
+        metadata=of(
+            "IMPORT", as_path, "Folder with files that $import may read; default: none are."
+        ),
+    )
     research: str = field(
         default="on",
         metadata=of(

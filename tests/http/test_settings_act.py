@@ -242,6 +242,7 @@ ACTS: dict[str, tuple[Any, Act]] = {
         1,
         elsewhere("tests/http/test_automatic_predictions.py::test_only_where_it_is_switched_on"),
     ),
+    "imports": (None, elsewhere("tests/operations/test_import.py::test_files_of_the_folder")),
     "research": ("off", elsewhere(f"{BANK}::test_settings_of_the_face")),
     "research_minutes": (1, elsewhere(f"{BANK}::test_runs_by_themselves")),
     "research_project": ("study", elsewhere(f"{BANK}::test_l63_what_researchers_see")),
