@@ -19,6 +19,7 @@ from fhir_server.access.conformance.assembly import conforming
 from fhir_server.access.consent.assembly import Patients, patients
 from fhir_server.access.consent.domain import as_implicit
 from fhir_server.access.consent.source import Here
+from fhir_server.access.contents import own_contents
 from fhir_server.access.engine import Engine
 from fhir_server.access.gate import Gate, system_session
 from fhir_server.access.index_form import renew_index
@@ -86,8 +87,10 @@ from operations.export import export_operations
 from operations.expunge import Expunge, expunge_operation
 from operations.matching.person import patient_keys
 from operations.meta import meta_operations
+from operations.model_monitor import monitor_operation
 from operations.model_registry import registry_operations
 from operations.models.assembly import Models, models_of
+from operations.models.monitoring.metrics import ModelMetrics
 from operations.predictions import Predictions
 from operations.record import record_operations
 from operations.registry import Operations
@@ -130,6 +133,10 @@ class Domain:
     @property
     def face(self) -> Face:
         return Face(FHIR, self.settings, self.engine, self.searching, self.tokens, self.patients)
+
+    def indexes(self, type_: str, code: str) -> tuple[str, ...]:
+        """The names of the indexes of a search parameter."""
+        return self.searching.schema.of(type_).parameters[code].indexes
 
     def system_session(self, purpose: str) -> Session:
         return system_session(self.engine, purpose)
@@ -193,11 +200,7 @@ async def assemble(settings: Settings, store: Store, path: str = FHIR) -> Domain
 
 def predictions(domain: Domain, models: Models, queue: Queue) -> Predictions:
     """What is around the models of this server."""
-
-    def indexes(type_: str, code: str) -> tuple[str, ...]:
-        return domain.searching.schema.of(type_).parameters[code].indexes
-
-    return Predictions(models.registry, indexes, models.own, queue)
+    return Predictions(models.registry, domain.indexes, models.own, queue)
 
 
 def operations(domain: Domain, models: Models, predicting: Predictions, queue: Queue) -> Operations:
@@ -209,7 +212,10 @@ def operations(domain: Domain, models: Models, predicting: Predictions, queue: Q
         (
             *predicting.rows(),
             *registry_operations(models.administration),
-            *deidentification_operations(deid, exported, queue),
+            monitor_operation(models.rounds),
+            *deidentification_operations(
+                deid, exported, queue, domain.system_session("reidentify")
+            ),
             *record_operations(searchsets(domain.searching), domain.base),
             *meta_operations(types),
             *audit_operations(domain.searching.zone),
@@ -219,7 +225,7 @@ def operations(domain: Domain, models: Models, predicting: Predictions, queue: Q
             *views(exported, queue).operations(),
             import_operation(queue, types, domain.settings.imports),
             expunge_operation(expunging(domain, queue)),
-            *terminology_operations(domain.codes, queue),
+            *terminology_operations(domain.codes, queue, domain.store.ledger),
             *conformance_operations(types, domain.engine),
         ),
         predicting.work(),
@@ -304,6 +310,7 @@ async def serving(
     domain: Domain, *, open_: bool = False, leaving: Callable[[], bool] = lambda: False
 ) -> AsyncIterator[Asgi]:
     """The whole server over a domain. ``leaving``: was it told to stop?"""
+    await own_contents(domain.engine)
     metrics = Metrics()
 
     async def ready() -> bool:
@@ -319,7 +326,8 @@ async def serving(
             identities = replace(domain.identities, log=log)
             domain = replace(domain, engine=engine, identities=identities)
             queue = job_queue(domain, folder / "jobs")
-            models = models_of(domain.settings, domain.engine)
+            models = models_of(domain.settings, domain.engine, domain.indexes)
+            metrics.registry.register(ModelMetrics(models.monitor))
             predicting = predictions(domain, models, queue)
             rows = operations(domain, models, predicting, queue)
             rates = rates_of(domain.settings, folder)
@@ -350,7 +358,7 @@ async def serving(
                 rules = edge_rules(domain.settings, FHIR, open_=open_)
                 known = Origins(domain.identities.records, domain.identities.clients)
                 quiet = domain.settings.auto_predict_seconds
-                async with predicting.following(domain.engine, quiet):
+                async with predicting.following(domain.engine, quiet), models.rounds.going():
                     yield Edge(front, rules, https, known.registered)
             finally:
                 sweeping.cancel()

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Protocol
 
+from fhir_server.access.session import Session
 from fhir_server.jobs.queue import Queue
 from operations.anonymize import anonymize_operation
 from operations.anonymize_group import anonymize_group
@@ -16,6 +17,8 @@ from operations.deid.keys import KeyRing
 from operations.deid.shelf import Shelf
 from operations.deid.vault import Vault
 from operations.registry import Operation
+from operations.reidentify import reidentify_operation
+from operations.risk_report import risk_operation
 
 
 class Places(Protocol):
@@ -41,7 +44,12 @@ def _at(folder: Path, key_file: Path) -> Deidentification:
 
 
 def deidentification_operations(
-    deid: Deidentification, exports: Exports, queue: Queue
+    deid: Deidentification, exports: Exports, queue: Queue, own: Session
 ) -> tuple[Operation, ...]:
-    """The rows."""
-    return (anonymize_group(exports, queue), anonymize_operation(deid))
+    """The rows. ``own``: the server's session for re-identification."""
+    return (
+        anonymize_group(exports, queue),
+        anonymize_operation(deid),
+        reidentify_operation(deid, own),
+        risk_operation(deid),
+    )

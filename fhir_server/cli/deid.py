@@ -1,4 +1,4 @@
-"""``vehr deid``: profiles, keys of projects."""
+"""``vehr deid``: profiles, keys of projects, risks."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from fhir_server.cli.deid_risk import risk_of
 from fhir_server.cli.settings import Data, settings_of
 from fhir_server.config import SettingsError
 from fhir_server.definitions.registry import load
@@ -18,9 +19,10 @@ from operations.deid.keys import KeyRing
 from operations.deid.linter import Finding, findings
 from operations.deidentification import deidentification
 
-deid = typer.Typer(help="De-identification: lint, profiles, keys.", no_args_is_help=True)
+deid = typer.Typer(help="De-identification: lint, profiles, keys, risk.", no_args_is_help=True)
 keys = typer.Typer(help="Keys of projects: list, add, rotate.", no_args_is_help=True)
 deid.add_typer(keys, name="keys")
+deid.command("risk")(risk_of)
 
 File = Annotated[Path, typer.Argument(help="A profile (JSON).")]
 Project = Annotated[str, typer.Argument(help="The name of a project.")]
