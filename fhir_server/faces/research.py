@@ -71,7 +71,7 @@ def research_operations(face: Face, codes: SourceOf, queue: Queue, blur: Blur) -
             lineage(ledger, blur),
             data_quality(ledger, read, blur),
             *views(exports(face.searching), queue).operations(),
-            *terminology_operations(codes, queue),
+            *terminology_operations(codes, queue, ledger),
         )
     )
 
