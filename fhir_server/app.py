@@ -78,8 +78,10 @@ from operations.export import export_operations
 from operations.expunge import Expunge, expunge_operation
 from operations.matching.person import patient_keys
 from operations.meta import meta_operations
+from operations.model_monitor import monitor_operation
 from operations.model_registry import registry_operations
 from operations.models.assembly import Models, models_of
+from operations.models.monitoring.metrics import ModelMetrics
 from operations.predictions import Predictions
 from operations.record import record_operations
 from operations.registry import Operations
@@ -119,6 +121,10 @@ class Domain:
     @property
     def face(self) -> Face:
         return Face(FHIR, self.settings, self.engine, self.searching, self.tokens, self.patients)
+
+    def indexes(self, type_: str, code: str) -> tuple[str, ...]:
+        """The names of the indexes of a search parameter."""
+        return self.searching.schema.of(type_).parameters[code].indexes
 
     def system_session(self, purpose: str) -> Session:
         return system_session(self.engine, purpose)
@@ -182,11 +188,7 @@ async def assemble(settings: Settings, store: Store) -> Domain:
 
 def predictions(domain: Domain, models: Models, queue: Queue) -> Predictions:
     """What is around the models of this server."""
-
-    def indexes(type_: str, code: str) -> tuple[str, ...]:
-        return domain.searching.schema.of(type_).parameters[code].indexes
-
-    return Predictions(models.registry, indexes, models.own, queue)
+    return Predictions(models.registry, domain.indexes, models.own, queue)
 
 
 def operations(domain: Domain, models: Models, predicting: Predictions, queue: Queue) -> Operations:
@@ -198,6 +200,7 @@ def operations(domain: Domain, models: Models, predicting: Predictions, queue: Q
         (
             *predicting.rows(),
             *registry_operations(models.administration),
+            monitor_operation(models.rounds),
             *deidentification_operations(
                 deid, exported, queue, domain.system_session("reidentify")
             ),
@@ -267,7 +270,8 @@ async def serving(
             identities = replace(domain.identities, log=log)
             domain = replace(domain, engine=engine, identities=identities)
             queue = job_queue(domain, folder / "jobs")
-            models = models_of(domain.settings, domain.engine)
+            models = models_of(domain.settings, domain.engine, domain.indexes)
+            metrics.registry.register(ModelMetrics(models.monitor))
             predicting = predictions(domain, models, queue)
             rows = operations(domain, models, predicting, queue)
             rates = rates_of(domain.settings, folder)
@@ -296,7 +300,7 @@ async def serving(
                 rules = edge_rules(domain.settings, FHIR, open_=open_)
                 known = Origins(domain.identities.records, domain.identities.clients)
                 quiet = domain.settings.auto_predict_seconds
-                async with predicting.following(domain.engine, quiet):
+                async with predicting.following(domain.engine, quiet), models.rounds.going():
                     yield Edge(front, rules, https, known.registered)
             finally:
                 sweeping.cancel()

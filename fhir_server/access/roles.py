@@ -23,6 +23,9 @@ UNCHANGED: Final = {AUDIT: frozenset({"update", "patch", "delete"})}
 """Type -> interactions that nobody is permitted, whatever the scope."""
 REVIEW: Final = ("urn:vehr:task", "break-glass-review")
 """What the Tasks are coded with that ask for a review."""
+RETRAINING: Final = ("urn:vehr:task", "model-retraining")
+"""The same of those that propose to train a model anew."""
+REVIEWED: Final = (REVIEW, RETRAINING)
 GUARDED: Final = frozenset({AUDIT, "Consent"})
 """Written by the server, or by a ceremony of their own; no user scope writes them."""
 

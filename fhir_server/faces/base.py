@@ -9,7 +9,7 @@ from fhir_server.access.session import Session
 from fhir_server.auth.rates import Rates
 from fhir_server.http.bodies import Bodies
 from fhir_server.http.dispatch import Base, FhirBase, Meter
-from fhir_server.http.recording import replayed
+from fhir_server.http.recording import recorded_work, replayed
 from fhir_server.http.routes import ROUTES, Router
 from fhir_server.interactions.exporting import exports
 from fhir_server.interactions.operation import deferring
@@ -85,6 +85,6 @@ def fhir_base(
         EXPORT: export_body(exported),
         IMPORT_CODES: import_codes_body(),
         **tables.work(),
-        **rows.work,
+        **recorded_work(rows.work, audit),
     }
     return base, Runner(queue, work, reopen, settings.running_jobs)

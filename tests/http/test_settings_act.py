@@ -27,6 +27,7 @@ pytestmark = pytest.mark.slow
 
 PATIENT: Json = {"resourceType": "Patient"}
 ROOT = Path(__file__).parents[2]
+MONITORING = "tests/operations/models/test_model_monitoring.py"
 REGISTRY = "tests/operations/models/test_model_registry.py"
 
 Act = Callable[[Path, Any], None]
@@ -235,6 +236,10 @@ ACTS: dict[str, tuple[Any, Act]] = {
     "model_providers": (
         ("CUDAExecutionProvider",),
         elsewhere(f"{REGISTRY}::test_the_limits_of_workers_are_settings"),
+    ),
+    "model_watch_seconds": (
+        1,
+        elsewhere(f"{MONITORING}::test_a_server_looks_by_itself"),
     ),
     "model_workers": (3, elsewhere(f"{REGISTRY}::test_the_limits_of_workers_are_settings")),
     "auto_predict_seconds": (

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Iterable
+from typing import Final
 
 from fhir_server.definitions.fhirpath_model import r4_model
 from fhir_server.definitions.registry import Definitions
@@ -17,7 +17,9 @@ from .bindings import member
 from .bundle import judge_bundle
 from .compile import Compiler
 from .extensions import judge_extensions
-from .judging import Check, Judging, Question, place
+from .judging import Answers, Check, Judging, place
+from .questionnaire import TYPE as RESPONSE
+from .questionnaire import judge_response
 from .surroundings import Around, resources_of
 
 TYPE: Final = "http://hl7.org/fhir/StructureDefinition/"
@@ -66,9 +68,7 @@ class Profiles:
             check = self._checks[url] = self._compiler.compile(found)
         return check
 
-    def judge(
-        self, resource: Json, urls: Iterable[str], answers: Mapping[Question, Any]
-    ) -> Judging:
+    def judge(self, resource: Json, urls: Iterable[str], answers: Answers) -> Judging:
         """One pass: against these profiles, its type and what its resources claim."""
         top = root(resource)
         around = Around(top)
@@ -80,6 +80,8 @@ class Profiles:
             if not any(held) and not (node is top and any(asked)):
                 self._against(TYPE + node.type, node, judging)
             judge_extensions(node, judging)
+            if node.type == RESPONSE:
+                judge_response(node, judging)
         judge_bundle(top, around, judging)
         return judging
 
@@ -120,7 +122,7 @@ def _context(judging: Judging, top: Node) -> Context:
 
     def member_of(value: Json, url: str) -> bool | None:
         codes = judging.ask("value-set", url)
-        return member(codes, root(value)) if codes is not None else None
+        return member(codes, root(value), judging) if codes is not None else None
 
     def conforms_to(value: Json, url: str) -> bool:
         if judging.library.structure(url) is None:
