@@ -200,7 +200,8 @@ async def assemble(settings: Settings, store: Store, path: str = FHIR) -> Domain
 
 def predictions(domain: Domain, models: Models, queue: Queue) -> Predictions:
     """What is around the models of this server."""
-    return Predictions(models.registry, domain.indexes, models.own, queue)
+    administration = models.administration
+    return Predictions(models.registry, domain.indexes, models.own, queue, administration)
 
 
 def operations(domain: Domain, models: Models, predicting: Predictions, queue: Queue) -> Operations:

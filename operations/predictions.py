@@ -19,6 +19,9 @@ from fhir_server.jobs.queue import Queue
 
 from . import review
 from .infer import inference_operations
+from .model_train import KIND as TRAIN
+from .model_train import ModelTraining
+from .models.administration import Administration
 from .models.automatic import NAME, Automatic
 from .models.registry import Registry
 from .models.session_record import IndexNames
@@ -36,15 +39,18 @@ class Predictions:
     index: IndexNames
     own: Session
     queue: Queue
+    administration: Administration
 
     def rows(self) -> tuple[Operation, ...]:
-        """$predict, $review, and models by tensors."""
+        """$predict, $review, $model-train, and models by tensors."""
         alone = predict_operation(self.models, self.index, self.own)
-        return alone, self._group().operation(), review.ROW, *inference_operations(self.models)
+        further = inference_operations(self.models)
+        training = self._training().operation()
+        return alone, self._group().operation(), review.ROW, training, *further
 
     def work(self) -> Mapping[str, Body]:
         """Bodies by kind of job."""
-        return {KIND: self._group().body()}
+        return {KIND: self._group().body(), TRAIN: self._training().body()}
 
     def shown(self) -> Mapping[str, Shown]:
         """How their results are shown, by kind of job."""
@@ -69,3 +75,6 @@ class Predictions:
 
     def _group(self) -> GroupPredictions:
         return GroupPredictions(self.models, self.index, self.own, self.queue)
+
+    def _training(self) -> ModelTraining:
+        return ModelTraining(self.administration, self.index, self.queue)

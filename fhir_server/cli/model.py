@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import getpass
-import io
-import tarfile
-from collections.abc import Awaitable, Callable
+import json
+from collections.abc import Awaitable, Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -30,11 +29,15 @@ from operations.models.intake.signing import SIGNATURE, sign
 from operations.models.package import digests
 from operations.models.session_record import SessionRecord
 from operations.models.state import CHAMPION
+from operations.models.training.dataset import DataSet
+from operations.models.training.making import make
+from operations.models.training.work import Files, Training, archived, reason
 
 T = TypeVar("T")
 
 model = typer.Typer(
-    help="Models: push, list, activate, rollback, retire, features, sign.", no_args_is_help=True
+    help="Models: push, train, list, activate, rollback, retire, features, sign.",
+    no_args_is_help=True,
 )
 Name = Annotated[str, typer.Argument(help="Name of the model.", metavar="MODEL")]
 Version = Annotated[str, typer.Argument(help="Its version.", metavar="VERSION")]
@@ -59,6 +62,59 @@ def push(
         return (await models.administration.push(archive, text, by)).id
 
     print(f"pushed {_acted(data, 'push', str(package), why, pushed)}")
+
+
+@model.command()
+def train(
+    spec: Annotated[Path, typer.Argument(help="What to train, in TOML.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Write the package there instead of pushing it.", show_default=False),
+    ] = None,
+    why: Why = "",
+    data: Data = None,
+) -> None:
+    """Make a model from the record; it stands beside the champion as its challenger."""
+    text = spec.read_text(encoding="utf-8")
+
+    async def trained(models: Models, domain: Domain) -> tuple[str, Files]:
+        async with recorded(domain, "model-train", target=str(spec)):
+            work = Training(models.administration, models.own, domain.indexes, _made)
+            files = await work.files(text, _silent)
+            if out is not None:
+                return str(out), files
+            user = f"os:{getpass.getuser()}"
+            by = By(Principal(user, user=user), models.own, reason(text, why))
+            return (await work.challenge(files, by)).id, files
+
+    told, files = _with(lasting(settings_of(data)), trained)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            (out / name).write_bytes(content)
+    print("\n".join(_trained(told, json.loads(files["report.json"]))))
+
+
+def _trained(told: str, report: dict[str, Any]) -> Iterator[str]:
+    """What the report says, in lines."""
+    yield f"{told}: model.onnx sha256 {report['frozen'][:12]}, data set {report['data'][:12]}"
+    for part, counts in report["rows"].items():
+        yield f"{part:<6} {counts['rows']} rows, {counts['events']} events"
+    for name in ("auroc", "brier", "brier_skill", "slope", "intercept"):
+        found = report["test"].get(name)
+        if found:
+            yield f"{name:<12} {found['value']:>8} ({found['low']} to {found['high']})"
+    for one in report["gate"]["conditions"]:
+        state = "passed" if one["passed"] else "FAILED"
+        yield f"gate: {one['name']:<18} {one['found']!s:>8}  {one['wanted']:<20} {state}"
+
+
+async def _silent(done: int, total: int | None) -> None:
+    return None
+
+
+async def _made(text: str, rows: DataSet) -> Files:
+    return await asyncio.to_thread(make, text, rows)
 
 
 @model.command("list")
@@ -139,8 +195,8 @@ def features(
     print(found.model)
     for feature in found.features:
         print(_line(feature))
-    for reason in found.refused:
-        print(f"refused: {reason}")
+    for refusal in found.refused:
+        print(f"refused: {refusal}")
 
 
 def _line(one: Explained) -> str:
@@ -174,13 +230,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 def packed(folder: Path) -> bytes:
     """A folder as a tar archive, the same for the same files."""
-    target = io.BytesIO()
-    with tarfile.open(fileobj=target, mode="w", format=tarfile.USTAR_FORMAT) as archive:
-        for name, content in files_of(folder).items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
-    return target.getvalue()
+    return archived(files_of(folder))
 
 
 def _acted(

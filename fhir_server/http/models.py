@@ -35,6 +35,7 @@ class ModelUrl:
 URLS: Final = (
     ModelUrl("GET", "", "models", "The models, their versions and aliases"),
     ModelUrl("POST", "", "model-push", "A version more, from an archive"),
+    ModelUrl("POST", "train", "model-train", "Make a model from the record, as a job"),
     ModelUrl("GET", "{model}", "models", "One model with its card"),
     ModelUrl("GET", "{model}/monitor", "model-monitor", "How its versions do in use"),
     ModelUrl("POST", "{model}/activate", "model-activate", "Put a version behind an alias"),

@@ -26,6 +26,7 @@ from fhir_server.model.problem import (
 )
 from fhir_server.model.resource import ID_PATTERN, Key
 
+from .gate import gate_fault
 from .intake.receiving import receive, refused
 from .intake.signing import SIGNATURE, SignatureError
 from .package import ModelPackage, digests
@@ -171,6 +172,10 @@ class Administration:
         by.required()
         name = await self._known(name, alias)
         package = await self.registry.verified(name, version)
+        if alias == CHAMPION:
+            stopped = gate_fault(package)
+            if stopped:
+                raise Conflict(f"{package.id} has not passed its gate: {stopped}")
         former = self._current(name, alias)
         if former == version:
             raise Conflict(f"{package.id} is {alias} already")

@@ -99,6 +99,21 @@ async def needed(registry: Registry, packages: Iterable[ModelPackage]) -> list[M
 
 async def infer(package: ModelPackage, question: Question) -> Inference:
     """Raises Unavailable when the graph cannot be run, Unprocessable for a bad override."""
+    found = await looked_up(package, question)
+    if found.gaps:
+        return found
+    occluded = occluding(package, found.rows)
+    outputs = await question.registry.runtime.run(package, occluded.inputs)
+    return replace(
+        found,
+        outputs={name: values[0] for name, values in outputs.items()},
+        explanations=occluded.explained(package, outputs),
+        hypothetical=question.hypothetical,
+    )
+
+
+async def looked_up(package: ModelPackage, question: Question) -> Inference:
+    """The same before the graph is run: the features, judged, and what is missing of them."""
     scene = Scene(question.evidence, question.moment, package.concepts)
     missing = list(_unindicated(package, scene, question.overrides))
     gaps: list[Gap] = list(_refusals(package, scene, question.overrides))
@@ -123,23 +138,14 @@ async def infer(package: ModelPackage, question: Question) -> Inference:
             rows.append(judged if isinstance(judged, Row) else found)
     if not (gaps or question.asked or package.features.indication) and _groundless(rows):
         gaps.append(Gap(None, "business-rule", "the visible record shows none of its findings"))
-    if gaps:
-        return Inference(
-            package, question.evidence.patient, tuple(rows), tuple(gaps), derived=tuple(derived)
-        )
-    occluded = occluding(package, rows)
-    outputs = await question.registry.runtime.run(package, occluded.inputs)
-    single = {name: values[0] for name, values in outputs.items()}
+    cautions = () if gaps else tuple(gap.reason for gap in missing)
     return Inference(
         package,
         question.evidence.patient,
         tuple(rows),
-        (),
-        single,
-        tuple(derived),
-        tuple(gap.reason for gap in missing),
-        occluded.explained(package, outputs),
-        question.hypothetical,
+        tuple(gaps),
+        derived=tuple(derived),
+        cautions=cautions,
     )
 
 
