@@ -32,6 +32,7 @@ from fhir_server.auth.clients import Origins
 from fhir_server.auth.identities import Identities
 from fhir_server.auth.rates import Rates, rates_of
 from fhir_server.auth.routes import ENDPOINTS
+from fhir_server.auth.terminology import terminology_relay
 from fhir_server.auth.tokens import Tokens
 from fhir_server.config import Settings
 from fhir_server.config_table import settings_rows
@@ -193,6 +194,7 @@ def operations(domain: Domain, models: Models, predicting: Predictions, queue: Q
     types, deid = domain.definitions.resource_types, deidentification(domain.settings)
     exported = exports(domain.searching, deid)
     preview = Previewing(domain.engine, domain.patients, domain.identities.people.behind)
+    relay = terminology_relay(domain.settings)
     return Operations(
         (
             *predicting.rows(),
@@ -206,7 +208,7 @@ def operations(domain: Domain, models: Models, predicting: Predictions, queue: Q
             *export_operations(exported, queue),
             *views(exported, queue).operations(),
             expunge_operation(expunging(domain, queue)),
-            *terminology_operations(domain.codes, queue, domain.store.ledger),
+            *terminology_operations(domain.codes, queue, domain.store.ledger, relay),
             *conformance_operations(types, domain.engine),
         ),
         predicting.work(),
