@@ -71,6 +71,7 @@ from fhir_server.store.opening import sole_server as sole_server
 from fhir_server.validation.validate import Validator
 from operations.audit import audit_operations
 from operations.consents import consent_operations
+from operations.deid.text.assembly import text_cleaner
 from operations.deidentification import deidentification, deidentification_operations
 from operations.export import export_operations
 from operations.expunge import Expunge, expunge_operation
@@ -188,11 +189,12 @@ def operations(domain: Domain, models: Models, predicting: Predictions, queue: Q
     """The operations of this server."""
     types, exported = domain.definitions.resource_types, exports(domain.searching)
     preview = Previewing(domain.engine, domain.patients, domain.identities.people.behind)
+    cleaner = text_cleaner(models.registry.runtime)
     return Operations(
         (
             *predicting.rows(),
             *registry_operations(models.administration),
-            *deidentification_operations(deidentification(domain.settings)),
+            *deidentification_operations(deidentification(domain.settings, cleaner)),
             *record_operations(searchsets(domain.searching), domain.base),
             *meta_operations(types),
             *audit_operations(domain.searching.zone),
