@@ -14,7 +14,7 @@ from pathlib import Path
 
 from operations.deid.text.assembly import text_cleaner
 from operations.deid.text.corpora import read
-from operations.deid.text.evaluation import KINDS_OF, Scores
+from operations.deid.text.evaluation import Scores
 from operations.models.runtime import Limits, Runtime
 
 PAGE = Path(__file__).resolve().parents[1] / "ig" / "pagecontent" / "deidentification-text.md"
@@ -43,15 +43,9 @@ def table(corpora: list[str]) -> str:
         path, _, step = rest.partition("#")
         count, result = asyncio.run(scores(Path(path), int(step or 1)))
         title = f"{name} ({count} documents)"
-        recall += [f"| {title} {line}" for line in result.lines() if _tells_recall(line)]
-        named = [line for line in result.lines() if line.startswith(("| NAME |", "| LOCATION |"))]
-        precision += [f"| {title} {line}" for line in named]
+        recall += [f"| {title} {line}" for line in result.recalls()]
+        precision += [f"| {title} {line}" for line in result.precisions()]
     return "\n".join([f"Measured {date.today()}.", "", *recall, "", *precision])
-
-
-def _tells_recall(line: str) -> bool:
-    label = line.strip("| ").partition(" |")[0].lower()
-    return label in KINDS_OF and not line.startswith(("| NAME |", "| LOCATION |"))
 
 
 def main() -> None:

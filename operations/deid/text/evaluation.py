@@ -79,8 +79,8 @@ class Scores:
 
     whole: dict[str, Counter[bool]] = field(default_factory=dict)
     words: dict[str, Counter[bool]] = field(default_factory=dict)
-    right: dict[str, Counter[bool]] = field(default_factory=dict)
-    any: dict[str, Counter[bool]] = field(default_factory=dict)
+    right: dict[Kind, Counter[bool]] = field(default_factory=dict)
+    any: dict[Kind, Counter[bool]] = field(default_factory=dict)
     tokens: int = 0
 
     def add(self, document: Document, found: Sequence[Span]) -> None:
@@ -116,17 +116,27 @@ class Scores:
         """Words of a kind."""
         return _rate(self.right.get(kind))
 
+    def recalls(self) -> Iterator[str]:
+        """Rows of a Markdown table: label, whole spans, words."""
+        for label in sorted(self.whole):
+            yield f"| {label} | {self.recall(label)} | {_rate(self.words.get(label))} |"
+
+    def precisions(self) -> Iterator[str]:
+        """Rows: kind, words of a label that answers it, words of any label. Kinds that the corpus
+        does not label are left out."""
+        labelled = {kind for label in self.whole for kind in KINDS_OF[label.lower()]}
+        for kind in sorted(labelled & set(self.right)):
+            yield f"| {kind} | {_rate(self.right[kind])} | {_rate(self.any[kind])} |"
+
     def lines(self) -> Iterator[str]:
         """Two Markdown tables."""
         yield "| label of the corpus | whole spans replaced | words replaced |"
         yield "|---|---|---|"
-        for label in sorted(self.whole):
-            yield f"| {label} | {self.recall(label)} | {_rate(self.words.get(label))} |"
+        yield from self.recalls()
         yield ""
         yield "| replaced as | words of such a label | words of any identifier |"
         yield "|---|---|---|"
-        for kind in sorted(self.right):
-            yield f"| {kind} | {_rate(self.right[kind])} | {_rate(self.any[kind])} |"
+        yield from self.precisions()
 
 
 def _rate(counts: Counter[bool] | None) -> Rate:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from fhir_server.model.problem import Unavailable
 from operations.deid.text.spans import Span
@@ -100,11 +101,7 @@ class Tagger:
         found, at = [], 0
         for document in documents:
             end = at + len(document)
-            found.append(
-                spans_of(
-                    document, outputs["name"][at:end], outputs["place"][at:end], self.thresholds
-                )
-            )
+            found.append(spans_of(document, _odds(outputs, at, end), self.thresholds, self.lexicon))
             at = end + PADDING
         return found
 
@@ -116,24 +113,39 @@ def rows_of(documents: Iterable[Sequence[Token]], lexicon: Lexicon) -> Iterable[
         yield from ((0,) * SLOTS,) * PADDING
 
 
+OUTPUTS: Final = ("name", "place", "organisation")
+
+
+class Odds(NamedTuple):
+    """What the model says of a token."""
+
+    name: float
+    place: float
+    organisation: float
+
+
+def _odds(outputs: Mapping[str, list[float]], at: int, end: int) -> list[Odds]:
+    return [Odds(*odds) for odds in zip(*(outputs[o][at:end] for o in OUTPUTS), strict=True)]
+
+
 def spans_of(
     document: Sequence[Token],
-    names: Sequence[float],
-    places: Sequence[float],
+    odds: Sequence[Odds],
     thresholds: tuple[float, float],
+    lexicon: Lexicon,
 ) -> list[Span]:
     """One span per word that is probably a name or a place.
 
     A word that the document surely uses as a name somewhere is one wherever it has a capital.
     """
-    sure = _sure(document, names, places)
+    least_of = _repeated(document, odds, lexicon)
     result: list[Span] = []
-    for token, name, place in zip(document, names, places, strict=True):
+    for token, (name, place, _) in zip(document, odds, strict=True):
         if not token.text[0].isalpha():
             continue
         least = thresholds[0]
-        if token.capital and stem(token.form) in sure:
-            least = min(least, REPEATED)
+        if token.capital:
+            least = min(least, least_of.get(stem(token.form), least))
         if name >= least and (name >= place or place < thresholds[1]):
             result.append(Span(token.start, token.end, "NAME", 1))
         elif place >= thresholds[1]:
@@ -141,19 +153,37 @@ def spans_of(
     return result
 
 
-def _sure(
-    document: Sequence[Token], names: Sequence[float], places: Sequence[float]
-) -> frozenset[str]:
-    """The stems of words that are names in at least one place, and nowhere more surely places."""
-    best: dict[str, tuple[float, float]] = {}
-    for token, name, place in zip(document, names, places, strict=True):
-        if token.capital and len(token.form) > 2:
-            key = stem(token.form)
-            before = best.get(key, (0.0, 0.0))
-            best[key] = (max(before[0], name), max(before[1], place))
-    return frozenset(key for key, (name, place) in best.items() if name >= SURE and name > place)
+def _repeated(
+    document: Sequence[Token], odds: Sequence[Odds], lexicon: Lexicon
+) -> dict[str, float]:
+    """The probability that is enough, by stem: of words that are surely names elsewhere in the
+    document, and of Cyrillic words that have a capital again and again where the sentence asks
+    for none (in English so have headings and brands)."""
+    best: dict[str, Odds] = {}
+    capitals: Counter[str] = Counter()
+    lower: set[str] = set()
+    for token, own in zip(document, odds, strict=True):
+        if not token.text[0].isalpha() or len(token.form) < 3:
+            continue
+        key = stem(token.form)
+        if token.capital:
+            best[key] = Odds(*map(max, own, best.get(key, own)))
+            capitals[key] += not token.fresh and not token.text.isupper()
+        else:
+            lower.add(key)
+    found: dict[str, float] = {}
+    for key, most in best.items():
+        if most.name >= SURE and most.name > most.place:
+            found[key] = REPEATED
+        often = key > CYRILLIC and capitals[key] >= OFTEN and key not in lower
+        if often and max(most[1:]) < UNLIKELY and "place" not in lexicon.lists(key):
+            found[key] = 0.0
+    return found
 
 
 SURE: Final = 0.7
 REPEATED: Final = 0.02
 """Of a word that is surely a name elsewhere in the document, this probability is enough."""
+CYRILLIC: Final = "\u0400"
+OFTEN: Final = 2
+UNLIKELY: Final = 0.3
