@@ -15,9 +15,11 @@ from fhir_server.access.audit.keeping import recording
 from fhir_server.access.audit.log import either
 from fhir_server.access.commit import committing
 from fhir_server.access.concepts import ConceptFiles
+from fhir_server.access.conformance.assembly import conforming
 from fhir_server.access.consent.assembly import Patients, patients
 from fhir_server.access.consent.domain import as_implicit
 from fhir_server.access.consent.source import Here
+from fhir_server.access.contents import own_contents
 from fhir_server.access.engine import Engine
 from fhir_server.access.gate import Gate, system_session
 from fhir_server.access.index_form import renew_index
@@ -68,8 +70,8 @@ from fhir_server.store.base import Store
 from fhir_server.store.erase_log import EraseLog
 from fhir_server.store.opening import data_folder, open_blobs, open_store
 from fhir_server.store.opening import sole_server as sole_server
-from fhir_server.validation.validate import Validator
 from operations.audit import audit_operations
+from operations.conformance import conformance_operations
 from operations.consents import consent_operations
 from operations.deid.text.assembly import text_cleaner
 from operations.deidentification import deidentification, deidentification_operations
@@ -77,8 +79,10 @@ from operations.export import export_operations
 from operations.expunge import Expunge, expunge_operation
 from operations.matching.person import patient_keys
 from operations.meta import meta_operations
+from operations.model_monitor import monitor_operation
 from operations.model_registry import registry_operations
 from operations.models.assembly import Models, models_of
+from operations.models.monitoring.metrics import ModelMetrics
 from operations.predictions import Predictions
 from operations.record import record_operations
 from operations.registry import Operations
@@ -119,6 +123,10 @@ class Domain:
     def face(self) -> Face:
         return Face(FHIR, self.settings, self.engine, self.searching, self.tokens, self.patients)
 
+    def indexes(self, type_: str, code: str) -> tuple[str, ...]:
+        """The names of the indexes of a search parameter."""
+        return self.searching.schema.of(type_).parameters[code].indexes
+
     def system_session(self, purpose: str) -> Session:
         return system_session(self.engine, purpose)
 
@@ -139,23 +147,26 @@ async def assemble(settings: Settings, store: Store) -> Domain:
     schema = ExtendedSchema(load())
     parameters = PostedParameters(schema, store)
     await parameters.refresh()
-    rules = sensitivity_rules(settings.sensitivity)
+    rules, blobs = sensitivity_rules(settings.sensitivity), open_blobs(settings)
+    conformance = conforming(store, schema, blobs, settings.profiles)
     extract = compile_extract(schema, base, further={"Patient": patient_keys})
     engine = Engine(
         store=store,
         definitions=schema.definitions,
-        validate=Validator(schema.definitions).check,
+        validate=conformance.validator.check,
         extract=labelled(extract, Labelling(rules), base),
         matches=matches,
         now=micros,
         new_id=new_id,
-        blobs=open_blobs(settings),
+        blobs=blobs,
         parameters=parameters,
+        conformance=conformance,
         erase_log=None if settings.store == "memory:" else EraseLog(settings.erased),
     )
     await renew_index(engine, digest_of(rules))
     kept = None if settings.store == "memory:" else settings.data / "concepts"
-    view = sources(schema, base, ConceptFiles(kept))
+    view = sources(engine, schema, base, ConceptFiles(kept))
+    conformance.source = view(system_session(engine, "definitions"))
     searching = Searching(
         schema=schema,
         cursors=Cursors(await cursor_key(store.ledger)),
@@ -178,23 +189,23 @@ async def assemble(settings: Settings, store: Store) -> Domain:
 
 def predictions(domain: Domain, models: Models, queue: Queue) -> Predictions:
     """What is around the models of this server."""
-
-    def indexes(type_: str, code: str) -> tuple[str, ...]:
-        return domain.searching.schema.of(type_).parameters[code].indexes
-
-    return Predictions(models.registry, indexes, models.own, queue)
+    return Predictions(models.registry, domain.indexes, models.own, queue)
 
 
 def operations(domain: Domain, models: Models, predicting: Predictions, queue: Queue) -> Operations:
     """The operations of this server."""
-    types, exported = domain.definitions.resource_types, exports(domain.searching)
+    types = domain.definitions.resource_types
+    deid = deidentification(domain.settings, text_cleaner(models.registry.runtime))
+    exported = exports(domain.searching, deid)
     preview = Previewing(domain.engine, domain.patients, domain.identities.people.behind)
-    cleaner = text_cleaner(models.registry.runtime)
     return Operations(
         (
             *predicting.rows(),
             *registry_operations(models.administration),
-            *deidentification_operations(deidentification(domain.settings, cleaner)),
+            monitor_operation(models.rounds),
+            *deidentification_operations(
+                deid, exported, queue, domain.system_session("reidentify")
+            ),
             *record_operations(searchsets(domain.searching), domain.base),
             *meta_operations(types),
             *audit_operations(domain.searching.zone),
@@ -203,7 +214,8 @@ def operations(domain: Domain, models: Models, predicting: Predictions, queue: Q
             *export_operations(exported, queue),
             *views(exported, queue).operations(),
             expunge_operation(expunging(domain, queue)),
-            *terminology_operations(domain.codes, queue),
+            *terminology_operations(domain.codes, queue, domain.store.ledger),
+            *conformance_operations(types, domain.engine),
         ),
         predicting.work(),
         predicting.shown(),
@@ -244,6 +256,7 @@ async def serving(
     domain: Domain, *, open_: bool = False, leaving: Callable[[], bool] = lambda: False
 ) -> AsyncIterator[Asgi]:
     """The whole server over a domain. ``leaving``: was it told to stop?"""
+    await own_contents(domain.engine)
     metrics = Metrics()
 
     async def ready() -> bool:
@@ -259,7 +272,8 @@ async def serving(
             identities = replace(domain.identities, log=log)
             domain = replace(domain, engine=engine, identities=identities)
             queue = job_queue(domain, folder / "jobs")
-            models = models_of(domain.settings, domain.engine)
+            models = models_of(domain.settings, domain.engine, domain.indexes)
+            metrics.registry.register(ModelMetrics(models.monitor))
             predicting = predictions(domain, models, queue)
             rows = operations(domain, models, predicting, queue)
             rates = rates_of(domain.settings, folder)
@@ -288,7 +302,7 @@ async def serving(
                 rules = edge_rules(domain.settings, FHIR, open_=open_)
                 known = Origins(domain.identities.records, domain.identities.clients)
                 quiet = domain.settings.auto_predict_seconds
-                async with predicting.following(domain.engine, quiet):
+                async with predicting.following(domain.engine, quiet), models.rounds.going():
                     yield Edge(front, rules, https, known.registered)
             finally:
                 sweeping.cancel()

@@ -24,6 +24,7 @@ from fhir_server.config_values import (
     as_names,
     as_networks,
     as_path,
+    as_profiles,
     as_store,
     as_text,
     as_token,
@@ -163,6 +164,15 @@ class Settings(LimitSettings):
             as_path,
             "File with the keys of projects and vault, outside of the data directory; default:"
             " beside it, its name with .deid-keys.json.",
+        ),
+    )
+    profiles: tuple[tuple[str, str], ...] = field(
+        default=(),
+        metadata=of(
+            "PROFILES",
+            as_profiles,
+            "What is done on a write about the profiles that a resource claims: off (default),"
+            " warn, enforce, for all or by type or profile: warn,Observation=enforce.",
         ),
     )
     base_url: str = field(

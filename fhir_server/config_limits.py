@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from fhir_server.config_values import as_count, as_positive, of, one_of
+from fhir_server.config_values import as_count, as_names, as_positive, of, one_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,22 @@ class LimitSettings:
         default=1,
         metadata=of(
             "MODEL_WORKERS", as_positive, "Processes that run models, of each server process."
+        ),
+    )
+    model_providers: tuple[str, ...] = field(
+        default=(),
+        metadata=of(
+            "MODEL_PROVIDERS",
+            as_names,
+            "Providers of onnxruntime that run models (cuda), by preference; last the processor.",
+        ),
+    )
+    model_watch_seconds: int = field(
+        default=3600,
+        metadata=of(
+            "MODEL_WATCH_SECONDS",
+            as_count,
+            "How often models in use are compared with their thresholds; 0: never by themselves.",
         ),
     )
     page_size: int = field(

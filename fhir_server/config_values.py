@@ -46,6 +46,19 @@ def as_positive(value: str) -> int:
     return number
 
 
+def as_profiles(value: str) -> tuple[tuple[str, str], ...]:
+    """(type, profile or "" for all, mode)"""
+    rows = []
+    for part in (one.strip() for one in value.split(",") if one.strip()):
+        name, _, mode = part.rpartition("=")
+        if mode not in ("off", "warn", "enforce"):
+            raise ValueError(f"{part[:60]!r}: must be off, warn or enforce, or NAME= before it")
+        rows.append((name, mode))
+    if len({name for name, _ in rows}) < len(rows):
+        raise ValueError("must not name anything twice")
+    return tuple(rows)
+
+
 def as_path(value: str) -> Path:
     return Path(as_text(value)).expanduser()
 

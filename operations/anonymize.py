@@ -21,6 +21,7 @@ from fhir_server.model.problem import BadRequest, Unprocessable
 from fhir_server.model.resource import Key
 from operations.deid.assembly import DEFAULT_PROFILE, Deidentification
 from operations.deid.engine import Deidentifier
+from operations.deid.people import people_of
 from operations.deid.report import report
 from operations.deid.run import Run
 from operations.parameters import Arguments, Parameter
@@ -44,7 +45,10 @@ def anonymize_operation(deid: Deidentification) -> Operation:
         work = deid.begin(name, project, call.now, call.base)
         resources = await _wanted(arguments, session, call)
         run = work.run()
-        await work.prepare([inner for _, inner in _unpacked(resources)], run)
+        known = [inner for _, inner in _unpacked(resources)]
+        if work.cleans and call.level == "instance":
+            known += await people_of(known, session, run)
+        await work.prepare(known, run)
         answer = await bundle(work.profile, resources, run, review)
         if not review:
             await work.settle(run)
@@ -110,7 +114,7 @@ async def bundle(profile: Deidentifier, resources: Sequence[Json], run: Run, rev
             await asyncio.sleep(0)
             started = time.monotonic()
     _require_distinct(entries)
-    last = report(profile.profile, run, len(entries), review)
+    last = report(profile.profile, run.tally, len(entries), review)
     if review:
         entries.clear()
     entries.append({"fullUrl": f"urn:uuid:{run.new_id()}", "resource": last})

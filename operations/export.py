@@ -32,7 +32,8 @@ INPUTS: Final = (
     Parameter("_elements", "string", "Only these elements, and mandatory ones", max=None),
     Parameter("_typeFilter", "string", "Searches (Type?…); each type by any of its own", max=None),
     Parameter("includeAssociatedData", "code", "Not supported: refused", max=None),
-    Parameter("_anonymize", "string", "Not supported: refused, also with handling=lenient"),
+    Parameter("_anonymize", "string", "De-identify by this profile (code or canonical)"),
+    Parameter("_project", "string", "With _anonymize: the project whose key is used"),
 )
 PATIENT: Final = Parameter("patient", "Reference", "Only these patients, by POST", max=None)
 OUTPUTS: Final = (Parameter("return", "Binary", "The manifest, at the status URL"),)

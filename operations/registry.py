@@ -73,6 +73,8 @@ class Operation:
     """It always answers 202 with the status URL of a job, whatever is preferred."""
     id: str = ""
     """Of its OperationDefinition, if that is not the code."""
+    unjudged: bool = False
+    """Its body may be invalid: to say so is what it is for."""
     canonical: str = ""
     """The OperationDefinition of a guide that it is one of; the statement names that."""
     foreign: tuple[str, ...] = ()

@@ -5,9 +5,12 @@ https://hl7.org/fhir/R4/terminology-service.html
 
 from __future__ import annotations
 
+from fhir_server.access.ports import Ledger
 from fhir_server.jobs.queue import Queue
 
+from .closure import closure
 from .expand import expand
+from .find_matches import find_matches
 from .import_codes import import_codes
 from .lookup import lookup
 from .registry import Operation
@@ -17,7 +20,9 @@ from .translate import translate
 from .validate_code import validate_code_system, validate_value_set
 
 
-def terminology_operations(source_of: SourceOf, queue: Queue) -> tuple[Operation, ...]:
+def terminology_operations(
+    source_of: SourceOf, queue: Queue, ledger: Ledger
+) -> tuple[Operation, ...]:
     """``source_of``: the resources as a session may see them."""
     return (
         lookup(source_of),
@@ -26,5 +31,7 @@ def terminology_operations(source_of: SourceOf, queue: Queue) -> tuple[Operation
         expand(source_of),
         validate_value_set(source_of),
         translate(source_of),
+        find_matches(source_of),
+        closure(source_of, ledger),
         import_codes(queue),
     )

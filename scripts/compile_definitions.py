@@ -19,7 +19,7 @@ from pathlib import Path
 
 import msgspec
 
-from fhir_server.definitions import registry
+from fhir_server.definitions import registry, structures
 from fhir_server.definitions.compile import compile_package
 from fhir_server.definitions.package import resources
 from terminology.published import ARCHIVE, pack
@@ -40,6 +40,10 @@ def main(arguments: list[str]) -> None:
     terms = pack(found)
     (Path(__file__).parents[1] / "terminology" / ARCHIVE).write_bytes(terms)
     print(f"{ARCHIVE}: {len(terms)} bytes")
+    found = [one for one in found if one["resourceType"] == "StructureDefinition"]
+    shapes = structures.pack(structures.compact(one) for one in found)
+    target.with_name(structures.ARCHIVE).write_bytes(shapes)
+    print(f"{structures.ARCHIVE}: {len(shapes)} bytes")
 
 
 def download(folder: Path) -> Path:

@@ -9,9 +9,11 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final, TypeVar
 
 from terminology.codes import PLAIN, WHOLE, Code, Codes, Member, common, without
-from terminology.concepts import Concepts, Recent
+from terminology.concepts import Concepts, Listed, Recent
 from terminology.filters import filtered, passes
+from terminology.implicit import implied
 from terminology.service import ANY_VERSION, Refused, Source, Versions
+from terminology.supplemented import Supplemented
 
 T = TypeVar("T")
 
@@ -39,6 +41,7 @@ class Composing:
         self._collected = 0
         self._systems: dict[str, Concepts | None] = {}
         self._stated: dict[str, str] = {}
+        self._supplements: dict[str, dict[str, Listed]] = {}
 
     async def value_set(self, canonical: str) -> Codes:
         """The members of a value set that is known here."""
@@ -71,8 +74,7 @@ class Composing:
         """From the definition, or from the expansion that stands in for it."""
         if canonical in self._open:
             raise _refused(canonical, "the value set contains itself")
-        if any(e.get("url") == SUPPLEMENT for e in value_set.get("extension", ())):
-            raise _refused(canonical, "supplements are not supported")
+        await self._supplement(value_set)
         compose = value_set.get("compose")
         if compose is None:
             return listed(_listed(value_set, canonical))
@@ -85,6 +87,25 @@ class Composing:
             return listed(_listed(value_set, canonical))
         finally:
             self._open.pop()
+
+    async def _supplement(self, value_set: Mapping[str, Any]) -> None:
+        """What the value set's supplements say is known from now on."""
+        for one in value_set.get("extension", ()):
+            if one.get("url") != SUPPLEMENT:
+                continue
+            named = str(one.get("valueCanonical", ""))
+            found = await self.resource("CodeSystem", named)
+            system, _, _ = str(found.get("supplements", "")).partition("|")
+            if found.get("content") != "supplement" or not system:
+                raise _refused(named, "it is no supplement")
+            known = self._supplements.setdefault(system, {})
+            if named not in known:
+                known[named] = self._recent.of(found)
+                self._systems = {
+                    name: concepts
+                    for name, concepts in self._systems.items()
+                    if name.partition("|")[0] != system
+                }
 
     async def _judged(self, compose: Mapping[str, Any], code: Code) -> Member | None:
         said = await self._any(compose.get("include", ()), code)
@@ -221,7 +242,11 @@ class Composing:
         canonical = f"{system}|{wanted}" if wanted else system
         if canonical not in self._systems:
             found = await self._fetch("CodeSystem", canonical)
-            self._systems[canonical] = await self._usable(found) if found else None
+            usable = await self._usable(found) if found else None
+            supplements = self._supplements.get(system)
+            if usable is not None and supplements:
+                usable = Supplemented(usable, tuple(supplements.values()))
+            self._systems[canonical] = usable
         self._systems[system] = concepts = self._systems[canonical]
         return concepts
 
@@ -248,6 +273,8 @@ class Composing:
     async def resource(self, type_: str, canonical: str) -> Mapping[str, Any]:
         """Raises Refused (not-found)."""
         found = await self._fetch(type_, canonical)
+        if found is None and type_ == "ValueSet":
+            found = implied(canonical)
         if found is None:
             raise Refused("not-found", f"the {KINDS[type_]} {canonical[:200]} is not known here")
         return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fhir_server.model.exchange import Json
-from fhir_server.model.problem import Problem
+from fhir_server.model.problem import Issue, Problem
 from fhir_server.model.resource import Key, Stored
 from fhir_server.search.plan import Scan
 from fhir_server.search.values import IndexValues
@@ -43,11 +43,13 @@ class Draft:
 class Written:
     """``created``: the id was not in use before. ``stored`` None: nothing was there to delete.
 
-    It is the version that was current already if the draft changes nothing.
+    It is the version that was current already if the draft changes nothing. ``issues``: what its
+    profiles find in it, where that is only told.
     """
 
     stored: Stored | None
     created: bool = False
+    issues: tuple[Issue, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,7 @@ class Prepared:
     values: IndexValues | None
     resource: Json | None = None
     blob: Blob | None = None
+    issues: tuple[Issue, ...] = ()
 
 
 def at(draft: Draft, problem: Problem) -> Problem:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
 
 from fhir_server.access.audit.trail import Trail
+from fhir_server.access.conformance.conformance import Conformance
 from fhir_server.access.parameters import PostedParameters
 from fhir_server.definitions.registry import Definitions
 from fhir_server.model.exchange import Json
@@ -17,9 +17,7 @@ from fhir_server.search.values import IndexValues
 from fhir_server.store.base import Store
 from fhir_server.store.blobs import Blobs
 from fhir_server.store.erase_log import EraseLog
-
-LARGE: Final = 300
-"""Items of one list beyond which a resource is judged beside the loop."""
+from fhir_server.validation.validate import is_large as is_large
 
 
 @dataclass(slots=True)
@@ -37,6 +35,7 @@ class Engine:
     ``blobs``: where large content goes; without it raw content is refused. ``parameters``:
     the posted SearchParameters that ``extract`` follows. ``erase_log``: the file that
     erases are recorded in beside the store; None where the store does not outlive its process.
+    ``conformance``: profiles, by what is installed and stored.
     ``trail``: what was recorded, as AuditEvents; None where nothing is.
     """
 
@@ -51,9 +50,5 @@ class Engine:
     parameters: PostedParameters | None = None
     erase_log: EraseLog | None = None
     trail: Trail | None = None
+    conformance: Conformance | None = None
     unlabelled: Unlabelled = field(default_factory=Unlabelled)
-
-
-def is_large(resource: Json) -> bool:
-    """Whether a list in the resource is long enough to hold up the loop."""
-    return any(type(value) is list and len(value) > LARGE for value in resource.values())

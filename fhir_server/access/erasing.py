@@ -15,6 +15,7 @@ from typing import Final
 
 import msgspec
 
+from fhir_server.access.conformance.epoch import changed
 from fhir_server.access.consent.epoch import marks
 from fhir_server.access.contents import CONTENT, USE, is_referenced, row_key
 from fhir_server.access.engine import Engine
@@ -144,6 +145,7 @@ class Erasing:
         if parameters is not None and any(e.key.type in NOTICED for e in erasures):
             rows.append(parameters.mark)
         rows += marks((e.key.type for e in erasures), erased=True)
+        rows += changed(e.key.type for e in erasures)
         erased = await store.erase(EraseSet(tuple(erasures), tuple(rows)))
         return erased.versions
 

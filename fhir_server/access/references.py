@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypeAlias
+import re
+from collections.abc import Iterator, Sequence
+from typing import Final, TypeAlias
 
+from fhir_server.access.contents import nowhere, permitted
 from fhir_server.access.engine import Engine
-from fhir_server.access.policy import Policy
+from fhir_server.access.policy import BINARY, Policy
+from fhir_server.formats.json import loads
 from fhir_server.model.exchange import Json
 from fhir_server.model.problem import Issue, Unprocessable
 from fhir_server.model.resource import Key
@@ -22,8 +25,7 @@ async def check_references(engine: Engine, policy: Policy, written: Sequence[Pla
     own = {key for key, _, _ in written}
     issues: list[Issue] = []
     for _, resource, place in written:
-        for type_, id_, path in local_references(resource):
-            key = Key(type_, id_)
+        for key, path in _named(engine, resource):
             if key in own or await _exists(engine, policy, key):
                 continue
             text = f"the reference to {key} does not resolve"
@@ -33,7 +35,38 @@ async def check_references(engine: Engine, policy: Policy, written: Sequence[Pla
         raise Unprocessable(issues)
 
 
+def _named(engine: Engine, resource: Json) -> Iterator[tuple[Key, str]]:
+    """What references lead to, and URLs (of attachments) that name a resource of this server."""
+    for type_, id_, path in local_references(resource):
+        yield Key(type_, id_), path
+    for url, path in _urls(resource, resource["resourceType"]):
+        found = _LOCAL.fullmatch(url)
+        if found is not None and found[1] in engine.definitions.resource_types:
+            yield Key(found[1], found[2]), path
+
+
+def _urls(node: Json, path: str) -> Iterator[tuple[str, str]]:
+    for name, child in node.items():
+        if name == "url" and type(child) is str:
+            yield child, f"{path}.url"
+        elif type(child) is dict:
+            yield from _urls(child, f"{path}.{name}")
+        elif type(child) is list:
+            for number, item in enumerate(child):
+                if type(item) is dict:
+                    yield from _urls(item, f"{path}.{name}[{number}]")
+
+
+_LOCAL: Final = re.compile(r"([A-Z][A-Za-z]{1,63})/([A-Za-z0-9\-.]{1,64})(?:/_history/\d+)?")
+
+
 async def _exists(engine: Engine, policy: Policy, key: Key) -> bool:
+    if key.type == BINARY:
+        # It is known to who may read it, through what its securityContext names.
+        [stored] = await engine.store.current([key])
+        if stored is None or stored.deleted:
+            return await nowhere(engine, policy)
+        return await permitted(engine, policy, "r", loads(stored.body))
     scan = Scan(key.type, All((IdIn((key.id,)), policy.exists(key.type))))
     page = await engine.store.run(Search((scan,), count=1, total="none"))
     return bool(page.matches)

@@ -11,11 +11,13 @@ from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
 
 from fhir_server.access.audit.crossing import Crossing, crosses
+from fhir_server.access.audit.decisions import DecisionRecord, decided
 from fhir_server.access.audit.entry import Entry, Recording
 from fhir_server.access.audit.joined import Joining, concerns, traced
 from fhir_server.access.audit.narrowing import Narrow
 from fhir_server.access.audit.writes import WriteRecord
 from fhir_server.access.ceremony import attesting, ceremony
+from fhir_server.access.conformance.epoch import changed
 from fhir_server.access.consent.codes import BREAK_GLASS
 from fhir_server.access.consent.epoch import marks
 from fhir_server.access.consent.policy import ConsentPolicy
@@ -72,6 +74,11 @@ class Session:
     def recording(self, other: Session) -> Session:
         """``other``, whose writes are recorded with the request that this one serves."""
         return other if self._recording is None else other.recorded(self._recording)
+
+    def told(self, rule: str, patient: str, reason: str) -> None:
+        """Records with the request why data of this patient was given out beyond policy."""
+        record = DecisionRecord(self.principal, patient, (), rule, "permit", reason)
+        decided(self._recording, record)
 
     def ceremony(self, patient: str) -> Session:
         """The same, by which decisions of this patient are recorded: a Consent with its
@@ -276,7 +283,8 @@ class Session:
                 raise Forbidden(f"not permitted: write {DEFINING}")
             if not NOTICED.isdisjoint(types):
                 ledger = (*ledger, parameters.mark)
-        ledger = (*ledger, *marks(draft.key.type for draft in drafts))
+        written = {draft.key.type for draft in drafts}
+        ledger = (*ledger, *marks(written), *changed(written))
         record = WriteRecord(self._recording, self.principal) if self._recording else None
         writing = Writing(self._engine, self.principal, self.policy, record)
         return await self._told(await writing.run(drafts, ledger))

@@ -20,8 +20,11 @@ from fhir_server.model.problem import Forbidden
 from fhir_server.model.resource import Stored
 
 
-async def completed(engine: Engine, policy: Policy, item: Prepared, known: Stored) -> Prepared:
-    """A new version of ``known`` by somebody from whom parts may be hidden.
+async def completed(
+    engine: Engine, policy: Policy, item: Prepared, known: Stored
+) -> tuple[Prepared, Stored]:
+    """A new version of ``known`` by somebody from whom parts may be hidden; and ``known`` as its
+    author sees it.
 
     Forbidden if it takes labels away, or makes the resource one about other patients.
     """
@@ -30,14 +33,15 @@ async def completed(engine: Engine, policy: Policy, item: Prepared, known: Store
     said = own_labels(item.resource)
     if "security" in item.resource.get("meta", ()) and not own_labels(whole) <= said:
         raise Forbidden("not permitted: take security labels away")
-    if set(engine.extract(whole).patients) != set(item.values.patients):
-        raise Forbidden("not permitted: change whom the resource is about")
     [seen] = await Masking(engine, policy).masked((known,))
+    masked = loads(seen.body)
+    if set(engine.extract(masked).patients) != set(item.values.patients):
+        raise Forbidden("not permitted: change whom the resource is about")
     if seen.body == known.body:
-        return item
-    resource = unmasked(item.resource, whole, loads(seen.body))
+        return item, known
+    resource = unmasked(item.resource, whole, masked)
     values = engine.extract({**resource, "id": item.draft.key.id})
-    return replace(item, resource=resource, values=values)
+    return replace(item, resource=resource, values=values), seen
 
 
 def unmasked(new: Json, whole: Json, seen: Json) -> Json:
@@ -69,11 +73,11 @@ def _put_back(new: Any, whole: Any, seen: Any) -> Any:
 
 
 def _items(new: list[Any], whole: list[Any], seen: list[Any]) -> list[Any] | None:
-    """Hidden items follow the others; those that were seen in part are completed where they still
-    are as they were seen."""
+    """Hidden items have as many before them as they had; those that were seen in part are completed
+    where they still are as they were seen."""
     found, left = [item for item in new if item != MASKED], list(seen)
     hidden = []
-    for item in whole:
+    for number, item in enumerate(whole):
         if left and left[0] == item:
             left.pop(0)
         elif left and _is_part(left[0], item):
@@ -82,8 +86,10 @@ def _items(new: list[Any], whole: list[Any], seen: list[Any]) -> list[Any] | Non
                 place = found.index(part)
                 found[place] = unmasked(part, item, part)
         else:
-            hidden.append(item)
-    return [*found, *hidden] or None
+            hidden.append((number, item))
+    for number, item in hidden:
+        found.insert(number, item)
+    return found or None
 
 
 def _is_part(seen: Any, whole: Any) -> bool:

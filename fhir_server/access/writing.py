@@ -130,6 +130,8 @@ class Writing:
                 await asyncio.to_thread(self._engine.validate, draft.resource)
             else:
                 self._engine.validate(draft.resource)
+            conformance = self._engine.conformance
+            told = await conformance.on_write(draft.resource) if conformance is not None else ()
             if draft.key.type == DEFINING and self._engine.parameters is not None:
                 self._engine.parameters.check(draft.key, draft.resource)
         except Problem as problem:
@@ -140,7 +142,7 @@ class Writing:
         whole = {**kept, "id": draft.key.id}
         extract = self._engine.extract
         values = await asyncio.to_thread(extract, whole) if large else extract(whole)
-        return Prepared(draft, values, kept, blob)
+        return Prepared(draft, values, kept, blob, told)
 
     async def _labelled(self, prepared: list[Prepared]) -> list[Prepared]:
         """With the labels that they should bear."""
@@ -225,23 +227,26 @@ class Writing:
             elif not self._principal.system:
                 # Hidden and unused ids give the same answer.
                 raise MethodNotAllowed("only the server chooses ids", headers={"Allow": "GET"})
+        sent, seen = item, current
         if known is not None and item.resource is not None:
             if not (known.deleted or self._policy.whole):
-                item = await completed(self._engine, self._policy, item, known)
+                item, seen = await completed(self._engine, self._policy, item, known)
             if not draft.lowers:
+                masked = sent is not item
                 item = raised(self._engine, item, carried(known))
+                sent = raised(self._engine, sent, carried(known)) if masked else item
         await self._permit_result(item)
         change = self._build(item, current)
-        if current is not None and await self._changes_nothing(item, change, current):
+        # Who sees a part writes what that part is compared with: that nothing else is changed by
+        # it is no news of what is hidden.
+        alike = seen is not current or _is_as_long(change, seen)
+        if seen is not None and alike and await self._changes_nothing(sent, change, seen):
             return current
         return change
 
     async def _changes_nothing(self, item: Prepared, change: Change, current: Stored) -> bool:
         """Is the stored form that of the current version, but for its number and time?"""
         if current.deleted or item.resource is None:
-            return False
-        longer = len(str(change.version)) - len(str(current.version))
-        if len(change.body) - longer != len(current.body):
             return False
         if not same(
             _form(item.resource, change.key, current.version, current.updated), current.body
@@ -336,6 +341,14 @@ class Writing:
         return rows
 
 
+def _is_as_long(change: Change, current: Stored | None) -> bool:
+    """Can it be the same but for the number? It is cheaper to ask than to compare."""
+    if current is None:
+        return False
+    longer = len(str(change.version)) - len(str(current.version))
+    return len(change.body) - longer == len(current.body)
+
+
 def _coming(draft: Draft, values: IndexValues) -> Coming:
     return Coming(draft.key.type, draft.key.id, values, draft.alone, draft.place)
 
@@ -362,9 +375,9 @@ def _one(item: Prepared, change: Planned, seq: int) -> Written:
     if item.blob is not None and item.draft.resource is not None:
         body = _form(item.draft.resource, change.key, change.version, change.updated)
     if isinstance(change, Stored):
-        return Written(change._replace(body=body))
+        return Written(change._replace(body=body), issues=item.issues)
     stored = Stored(change.key, change.version, change.updated, body, seq, change.method)
-    return Written(stored, created=change.expect == 0 or change.method == "POST")
+    return Written(stored, change.expect == 0 or change.method == "POST", item.issues)
 
 
 _LETTERS: Final = {"POST": "c", "PUT": "u", "PATCH": "u", "DELETE": "d"}

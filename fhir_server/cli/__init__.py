@@ -15,6 +15,7 @@ from fhir_server.cli.deid import deid
 from fhir_server.cli.demo import demo
 from fhir_server.cli.doctor import doctor
 from fhir_server.cli.expunge import expunge
+from fhir_server.cli.ig import ig
 from fhir_server.cli.keys import keys
 from fhir_server.cli.load import load
 from fhir_server.cli.model import model
@@ -25,10 +26,24 @@ from fhir_server.cli.search import search
 from fhir_server.cli.serve import serve
 from fhir_server.cli.token import token
 from fhir_server.cli.user import user
+from fhir_server.cli.validate import validate
 from fhir_server.config import SettingsError
 from fhir_server.model.problem import Problem
 
-COMMANDS = (serve, token, load, reindex, search, doctor, backup, restore, copy, expunge, demo)
+COMMANDS = (
+    serve,
+    token,
+    load,
+    validate,
+    reindex,
+    search,
+    doctor,
+    backup,
+    restore,
+    copy,
+    expunge,
+    demo,
+)
 GROUPS = {
     "user": user,
     "client": client,
@@ -36,6 +51,7 @@ GROUPS = {
     "keys": keys,
     "codes": codes,
     "audit": audit,
+    "ig": ig,
     "deid": deid,
     "model": model,
 }

@@ -1,4 +1,4 @@
-"""``vehr deid``: profiles, keys of projects."""
+"""``vehr deid``: profiles, keys of projects, risks."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from fhir_server.cli.deid_risk import risk_of
 from fhir_server.cli.settings import Data, settings_of
 from fhir_server.config import SettingsError
 from fhir_server.definitions.registry import load
@@ -22,9 +23,12 @@ from operations.deid.text.corpora import CorpusError
 from operations.deid.text.evaluation import KINDS_OF
 from operations.deidentification import deidentification
 
-deid = typer.Typer(help="De-identification: lint, profiles, keys, evaluate.", no_args_is_help=True)
+deid = typer.Typer(
+    help="De-identification: lint, profiles, keys, risk, evaluate.", no_args_is_help=True
+)
 keys = typer.Typer(help="Keys of projects: list, add, rotate.", no_args_is_help=True)
 deid.add_typer(keys, name="keys")
+deid.command("risk")(risk_of)
 
 File = Annotated[Path, typer.Argument(help="A profile (JSON).")]
 Project = Annotated[str, typer.Argument(help="The name of a project.")]

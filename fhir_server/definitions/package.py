@@ -11,7 +11,7 @@ from fhir_server.model.exchange import Json
 
 _FOLDER = "package/"
 _NOT_RESOURCES = ("package/package.json", "package/.index.json")
-_LIMITS = Limits(body=50_000_000, values=5_000_000)
+_LIMITS = Limits(body=50_000_000, string=10_000_000, values=5_000_000)
 
 
 def resources(tarball: IO[bytes]) -> Iterator[Json]:

@@ -9,7 +9,7 @@ from fhir_server.access.session import Session
 from fhir_server.auth.rates import Rates
 from fhir_server.http.bodies import Bodies
 from fhir_server.http.dispatch import Base, FhirBase, Meter
-from fhir_server.http.recording import replayed
+from fhir_server.http.recording import recorded_work, replayed
 from fhir_server.http.routes import ROUTES, Router
 from fhir_server.interactions.exporting import exports
 from fhir_server.interactions.operation import deferring
@@ -23,6 +23,7 @@ from fhir_server.jobs.request import replay
 from fhir_server.jobs.runner import Runner
 from operations.bulk.delivery import Delivery
 from operations.bulk.walking import EXPORT, export_body
+from operations.deidentification import deidentification
 from operations.import_codes import KIND as IMPORT_CODES
 from operations.import_codes import import_codes_body
 from operations.registry import Operations
@@ -62,7 +63,7 @@ def fhir_base(
     async def reopen(job: Job) -> Session:
         return await gate.reopen(job.grant, job.purpose)
 
-    exported = exports(face.searching)
+    exported = exports(face.searching, deidentification(settings))
     tables = views(exported, queue)
     delivery = Delivery(exported, queue.files, gate.reopen, tokens=not open_)
     pattern = AsyncPattern(
@@ -84,6 +85,6 @@ def fhir_base(
         EXPORT: export_body(exported),
         IMPORT_CODES: import_codes_body(),
         **tables.work(),
-        **rows.work,
+        **recorded_work(rows.work, audit),
     }
     return base, Runner(queue, work, reopen, settings.running_jobs)

@@ -50,28 +50,31 @@ def written(request: Request, result: Written) -> Response:
     headers = version_headers(stored)
     headers["Location"] = location(request.base, stored)
     status = 201 if result.created else 200
-    return Response(status, preferred_body(request, stored), headers, updated=stored.updated)
+    return Response(
+        status, preferred_body(request, stored, result.issues), headers, updated=stored.updated
+    )
 
 
 def location(base: str, stored: Stored) -> str:
     return f"{base}/{stored.key.type}/{stored.key.id}/_history/{stored.version}"
 
 
-def preferred_body(request: Request, stored: Stored) -> bytes:
-    """The representation unless the client prefers less."""
+def preferred_body(request: Request, stored: Stored, told: tuple[Issue, ...] = ()) -> bytes:
+    """The representation unless the client prefers less. ``told``: what profiles find in it."""
     match preference(request, "return"):
         case "minimal":
             return b""
         case "OperationOutcome":
-            return dumps(stored_outcome(stored))
+            return dumps(stored_outcome(stored, told))
         case _:
             return stored.body
 
 
-def stored_outcome(stored: Stored) -> dict[str, object]:
+def stored_outcome(stored: Stored, told: tuple[Issue, ...] = ()) -> dict[str, object]:
     """What ``Prefer: return=OperationOutcome`` asks for after a success."""
     text = f"{stored.key} is stored as version {stored.version}"
-    return outcome([Issue("informational", text, severity="information")])
+    warnings = (Issue(i.code, i.diagnostics, i.expression, "warning") for i in told)
+    return outcome([Issue("informational", text, severity="information"), *warnings])
 
 
 def preference(request: Request, name: str) -> str | None:

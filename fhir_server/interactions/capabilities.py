@@ -6,6 +6,7 @@ a handler is in it, what has none is not.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -17,6 +18,7 @@ from fhir_server.formats.json import dumps
 from fhir_server.interactions.answer import refuse_parameters
 from fhir_server.interactions.patches import FORMATS
 from fhir_server.interactions.ports import Handler
+from fhir_server.interactions.terminology_capabilities import terminology_statement
 from fhir_server.model.exchange import Json, Request, Response
 from fhir_server.model.problem import BadRequest
 from fhir_server.search.schema import SearchSchema
@@ -107,12 +109,20 @@ def capabilities(abilities: Callable[[], Abilities]) -> Handler:
     def body(base: str, revision: int) -> bytes:
         return dumps(statement(abilities(), base))
 
+    @cache
+    def terminology(base: str) -> bytes:
+        found = abilities()
+        codes = {operation.code for operation in found.operations}
+        return dumps(terminology_statement(base, found.version, found.started, codes))
+
     async def capabilities_(request: Request, session: Session) -> Response:
         refuse_parameters(request, "mode")
-        for _, mode in request.query:
-            if mode != "full":
-                text = f"mode: {mode[:40]!r} is not supported, only full"
-                raise BadRequest(text, code="not-supported")
+        modes = {mode for _, mode in request.query}
+        if modes == {"terminology"}:
+            return Response(200, await asyncio.to_thread(terminology, request.base))
+        if modes - {"full"}:
+            text = f"mode: {min(modes)[:40]!r} is not supported, only one of full and terminology"
+            raise BadRequest(text, code="not-supported")
         return Response(200, body(request.base, abilities().schema.revision))
 
     return capabilities_

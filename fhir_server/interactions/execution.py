@@ -25,6 +25,7 @@ from fhir_server.interactions.preconditions import checked, given_id, versions
 from fhir_server.interactions.target import pairs
 from fhir_server.model.problem import (
     BadRequest,
+    Issue,
     NotFound,
     NotSupported,
     PreconditionFailed,
@@ -47,6 +48,7 @@ class Result:
     status: int
     stored: Stored | None
     written: bool = True
+    issues: tuple[Issue, ...] = ()
 
 
 async def execute(
@@ -136,7 +138,8 @@ class Execution:
         stored = written[0].stored
         if stored is None or stored.deleted:
             return Result(204, deletion(self._session, written))
-        return Result(201 if written[0].created else 200, stored)
+        status = 201 if written[0].created else 200
+        return Result(status, stored, issues=written[0].issues)
 
     async def _identify(self) -> tuple[dict[int, Key], set[int]]:
         """The identity of every entry; those whose ifNoneExist found one exist already."""

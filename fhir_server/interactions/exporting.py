@@ -5,12 +5,13 @@ from __future__ import annotations
 from fhir_server.interactions.search import Searching
 from fhir_server.interactions.subset import Subsets, part
 from operations.bulk.wanted import Cut, Exports
+from operations.deid.assembly import Deidentification
 
 
-def exports(searching: Searching) -> Exports:
+def exports(searching: Searching, deid: Deidentification | None = None) -> Exports:
     subsets = Subsets(searching.schema.definitions)
 
     def cut(types: tuple[str, ...], elements: str) -> Cut | None:
         return part(subsets, types, (("_elements", elements),))
 
-    return Exports(searching.schema, searching.criteria(), cut)
+    return Exports(searching.schema, searching.criteria(), cut, deid)

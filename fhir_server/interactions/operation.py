@@ -5,7 +5,7 @@ Which exist, where and with which parameters is a row of ``operations/registry``
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any, Final
 
 from fhir_server.access.session import Session
@@ -33,7 +33,7 @@ def operation(operations: Operations, now: Callable[[], int]) -> Handler:
             raise MethodNotAllowed(f"{name} is only for POST", headers={"Allow": "POST"})
         _permit(session, row, type_)
         arguments = decode(row.inputs, request.query, request.body, row.body, searches=row.searches)
-        if request.body is not None:
+        if request.body is not None and not row.unjudged:
             await _judge(request.body, row.foreign, session)
         call = Invocation(
             level,
@@ -81,10 +81,15 @@ Defer = Callable[[Replayed, Session], Awaitable[Response]]
 
 def deferring(rows: Operations, handler_of: HandlerOf, defer: Defer) -> Defer:
     """Makes a job of a request, unless the operation makes one itself."""
-    own = frozenset(f"${row.code}" for row in rows.rows if row.asynchronous)
+    some = frozenset(f"${row.code}" for row in rows.rows if row.asynchronous)
+
+    def own(path: Sequence[str]) -> bool:
+        *where, name = path
+        row = rows.find(name[1:], LEVELS[len(where)], where[0] if where else "")
+        return row.asynchronous if row is not None else name in some
 
     async def defer_(replayed: Replayed, session: Session) -> Response:
-        if replayed.interaction == "operation" and replayed.request.path[-1] in own:
+        if replayed.interaction == "operation" and own(replayed.request.path):
             return await handler_of("operation")(replayed.request, session)
         return await defer(replayed, session)
 

@@ -1,5 +1,5 @@
 """The CodeSystems, ValueSets and ConceptMaps of this server as a caller may see them, then
-those of FHIR itself."""
+those of installed packages, then those of FHIR itself."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from fhir_server.access.concepts import ConceptFiles
+from fhir_server.access.engine import Engine
 from fhir_server.access.session import Session
 from fhir_server.formats.json import loads
 from fhir_server.model.resource import ID_PATTERN
@@ -28,8 +29,14 @@ class StoredThenPublished:
     """
 
     def __init__(
-        self, session: Session, schema: SearchSchema, base: str, files: ConceptFiles
+        self,
+        engine: Engine,
+        session: Session,
+        schema: SearchSchema,
+        base: str,
+        files: ConceptFiles,
     ) -> None:
+        self._conformance = engine.conformance
         self._session = session
         self._schema = schema
         self._base = base
@@ -47,7 +54,12 @@ class StoredThenPublished:
             if version:
                 where = both(where, TokenIs(parameters["version"].index, None, version))
         stored = await self._found(type_, where, 1)
-        return stored[0] if stored else published(type_, url, version)
+        if stored:
+            return stored[0]
+        installed = None
+        if self._conformance is not None:
+            installed = await self._conformance.installed(type_, url, version)
+        return installed or published(type_, url, version)
 
     async def filed(self, code_system: Mapping[str, Any]) -> Concepts | None:
         return await self._files.of(self._session, code_system)
@@ -68,10 +80,10 @@ class StoredThenPublished:
 
 
 def sources(
-    schema: SearchSchema, base: str, files: ConceptFiles
+    engine: Engine, schema: SearchSchema, base: str, files: ConceptFiles
 ) -> Callable[[Session], StoredThenPublished]:
     """What operations ask for a caller's view."""
-    return lambda session: StoredThenPublished(session, schema, base, files)
+    return lambda session: StoredThenPublished(engine, session, schema, base, files)
 
 
 @lru_cache(maxsize=64)

@@ -99,5 +99,5 @@ def _shown(result: Result, wanted: str | None) -> bytes:
         if wanted == "representation" and not stored.deleted:
             body = stored.body
         elif wanted == "OperationOutcome" and not stored.deleted:
-            response["outcome"] = stored_outcome(stored)
+            response["outcome"] = stored_outcome(stored, result.issues)
     return entry_bytes(None, body, {"response": response})

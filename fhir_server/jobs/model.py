@@ -26,6 +26,9 @@ REQUEST: Final = "request.json"
 RESPONSE: Final = "response"
 """The file of a recorded response; it is shown inside the status answer."""
 
+ASIDE: Final = ".aside"
+"""Ends the names of files that the job keeps for itself."""
+
 PROGRESS_LENGTH: Final = 99
 """X-Progress has less than 100 characters
 (https://hl7.org/fhir/uv/bulkdata/export.html#response---in-progress-status)."""
@@ -177,7 +180,8 @@ class Job:
     @property
     def shown(self) -> tuple[JobFile, ...]:
         """The files that the owner may fetch."""
-        return tuple(f for f in self.files if f.name not in (REQUEST, RESPONSE))
+        hidden = (REQUEST, RESPONSE)
+        return tuple(f for f in self.files if f.name not in hidden and not f.name.endswith(ASIDE))
 
     def held_by(self, holder: str) -> bool:
         return self.lease is not None and self.lease.holder == holder

@@ -8,7 +8,7 @@ compiled definitions. Profiles and terminology beyond them are other people's wo
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from fhir_server.definitions.registry import Definitions
 from fhir_server.model.exchange import Json
@@ -20,6 +20,8 @@ from .shape import Shapes, Slot
 from .walk import Walk
 
 MAX_ISSUES = 100
+LARGE: Final = 300
+"""Items of one list beyond which a resource is judged beside the loop."""
 
 
 class Validator:
@@ -71,6 +73,11 @@ class Validator:
 
     def _walk(self, sound: Callable[[Slot, Any], bool] | None) -> Walk:
         return Walk(self._shapes, self._references, self._max_issues, sound)
+
+
+def is_large(resource: Json) -> bool:
+    """Whether a list in the resource is long enough to hold up the loop."""
+    return any(type(value) is list and len(value) > LARGE for value in resource.values())
 
 
 def _is_between(issue: Issue) -> bool:

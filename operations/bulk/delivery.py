@@ -21,6 +21,7 @@ from fhir_server.model.exchange import Json
 from fhir_server.model.resource import Stored
 from fhir_server.search.plan import IdIn, Scan, Search
 
+from .anonymised import REPORT, Anonymised, aside, without_counts
 from .walking import DELETED, ERRORS, PAGE, cohort, cut_of, deleted_lines, ndjson, slices
 from .wanted import Exports, Wanted
 
@@ -48,6 +49,8 @@ class Delivery:
             for type_, name, lines in result["files"]
             if whole or await self._any(job, name, judged)
         ]
+        if wanted.anonymize:
+            output.append(_item(job, "Parameters", REPORT, 1))
         deleted, errors = result["counts"]
         gone = _item(job, "Bundle", DELETED, deleted if whole else None)
         told = _item(job, "OperationOutcome", ERRORS, errors)
@@ -66,6 +69,8 @@ class Delivery:
         judged = await self._judged(job, session)
         if judged.policy.whole or file.name == ERRORS:
             return self.files.read(job.id, file)
+        if file.name == REPORT:
+            return self._uncounted(job, file)
         return self._again(job, file.name, judged)
 
     async def _judged(self, job: Job, session: Session) -> Session:
@@ -82,17 +87,47 @@ class Delivery:
         wanted = Wanted.of(job.request)
         if name == DELETED:
             group = await cohort(wanted, judged)
-            async for line in deleted_lines(self.exports, wanted, group, judged):
+            deid = Anonymised.of(self.exports.deid, wanted, job.base, "")
+            async for line in deleted_lines(self.exports, wanted, group, judged, deid):
                 yield line
             return
         file = job.file(name)
         assert file is not None
+        if wanted.anonymize:
+            async for lines in self._lines(job, file, judged, wanted.as_of):
+                yield lines
+            return
         type_, cut = name.partition(".")[0], cut_of(self.exports, wanted)
         async for ids in self._ids(job, file):
             found = await permitted(judged, type_, ids, wanted.as_of)
             for some in slices(found, cut):
                 yield ndjson(some, cut, job.base)
                 await asyncio.sleep(0)
+
+    async def _lines(
+        self, job: Job, file: JobFile, judged: Session, as_of: int
+    ) -> AsyncIterator[bytes]:
+        """The de-identified lines whose resources may still be seen."""
+        beside = job.file(aside(file.name))
+        if beside is None:
+            return
+        type_ = file.name.partition(".")[0]
+        ids = (await self.files.content(job.id, beside)).decode().split("\n")
+        rest, start = b"", 0
+        async for chunk in self.files.read(job.id, file):
+            *lines, rest = (rest + chunk).split(b"\n")
+            for at in range(0, len(lines), PAGE):
+                some = lines[at : at + PAGE]
+                named = ids[start : start + len(some)]
+                start += len(some)
+                found = await permitted(judged, type_, tuple(named), as_of)
+                seen = {stored.key.id for stored in found}
+                kept = [line for id_, line in zip(named, some, strict=True) if id_ in seen]
+                if kept:
+                    yield b"\n".join(kept) + b"\n"
+
+    async def _uncounted(self, job: Job, file: JobFile) -> AsyncIterator[bytes]:
+        yield without_counts(await self.files.content(job.id, file))
 
     async def _ids(self, job: Job, file: JobFile) -> AsyncIterator[tuple[str, ...]]:
         """Of the resources in a file, some at a time."""

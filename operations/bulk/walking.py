@@ -21,6 +21,7 @@ from fhir_server.model.resource import Stored
 from fhir_server.search.plan import Any as AnyOf
 from fhir_server.search.plan import Cursor, Predicate, Scan, Search
 
+from .anonymised import REPORT, Anonymised, aside, drawn
 from .wanted import Cut, Exports, Wanted, members_of
 
 EXPORT: Final = "bulk-export"
@@ -38,7 +39,8 @@ ERRORS: Final = "errors.ndjson"
 @dataclass(frozen=True, slots=True)
 class State:
     """``scan``: the search that is walked, ``after``: behind which of its resources. ``files``:
-    (type, name, lines) so far. ``moment``: the transactionTime, microseconds.
+    (type, name, lines) so far. ``moment``: the transactionTime, microseconds. ``secret``,
+    ``tally``: of an export that is de-identified, what its codes are made of, what was counted.
     """
 
     moment: int
@@ -46,6 +48,8 @@ class State:
     after: tuple[Any, ...] | None = None
     files: tuple[tuple[str, str, int], ...] = field(default=())
     done: int = 0
+    secret: str = ""
+    tally: tuple[Any, ...] = ()
 
     def to_json(self) -> Json:
         return asdict(self)
@@ -59,6 +63,8 @@ class State:
             None if after is None else tuple(after),
             tuple((type_, name, lines) for type_, name, lines in stored["files"]),
             stored["done"],
+            stored["secret"],
+            tuple(stored["tally"]),
         )
 
     def name(self, type_: str) -> str:
@@ -75,12 +81,18 @@ def export_body(exports: Exports, lines: int = LINES) -> Body:
         group = await cohort(wanted, job.session)
         scans = await exports.scans(wanted, group)
         cut = cut_of(exports, wanted)
+        rewrite = Anonymised.of(exports.deid, wanted, job.job.base, state.secret)
+        if rewrite is not None:
+            rewrite.tally.add(state.tally)
         while state.scan < len(scans):
-            state = await _File(job, wanted, state, cut, lines).written(scans[state.scan])
+            file = _File(job, wanted, state, cut, lines, rewrite)
+            state = await file.written(scans[state.scan])
         deleted, errors = 0, 0
         if wanted.since:
-            gone = deleted_lines(exports, wanted, group, job.session)
+            gone = deleted_lines(exports, wanted, group, job.session, rewrite)
             deleted = await _written(job, DELETED, gone)
+        if rewrite is not None:
+            await job.write(REPORT, rewrite.report(state.done))
         if wanted.ignored:
             errors = await _written(job, ERRORS, _issues(wanted.ignored))
         job.answer({"moment": state.moment, "files": state.files, "counts": [deleted, errors]})
@@ -93,7 +105,8 @@ async def _begun(job: JobContext, wanted: Wanted) -> State:
     await asyncio.sleep(SETTLE)
     straggler = await job.session.exporting().straggler(wanted.as_of, wanted.moment)
     moment = wanted.moment if straggler is None else straggler
-    state = State(moment // 1000 * 1000 - 1000)
+    secret = drawn() if wanted.anonymize else ""
+    state = State(moment // 1000 * 1000 - 1000, secret=secret)
     await job.checkpoint(state.to_json())
     return state
 
@@ -118,6 +131,7 @@ class _File:
     state: State
     cut: Cut | None
     lines: int
+    rewrite: Anonymised | None = None
 
     async def written(self, scan: Scan) -> State:
         """The state behind it. Nothing is written where nothing is found."""
@@ -126,6 +140,11 @@ class _File:
             return replace(self.state, scan=self.state.scan + 1, after=None)
         name, before = self.state.name(scan.type), self.state.done
         await self.job.write(name, self._bytes(scan, first))
+        if self.rewrite is not None:
+            beside = self.rewrite.beside()
+            if not self.job.session.policy.whole:
+                await self.job.write(aside(name), beside)
+            self.state = replace(self.state, tally=tuple(self.rewrite.tally.to_json()))
         files = (*self.state.files, (scan.type, name, self.state.done - before))
         step = self.state.scan + (self.state.after is None)
         self.state = replace(self.state, files=files, scan=step)
@@ -139,7 +158,7 @@ class _File:
         while True:
             matches, after = page
             for some in slices(matches, self.cut):
-                yield ndjson(some, self.cut, self.job.job.base)
+                yield await self._lines(some)
             left -= len(matches)
             done = self.state.done + len(matches)
             self.state = replace(self.state, after=after, done=done)
@@ -147,6 +166,12 @@ class _File:
             if after is None or left <= 0:
                 return
             page = await self._page(scan, after)
+
+    async def _lines(self, some: Sequence[Stored]) -> bytes:
+        if self.rewrite is None:
+            return ndjson(some, self.cut, self.job.job.base)
+        left = some if self.cut is None else [self.cut(one) for one in some]
+        return await self.rewrite.lines(left, self.job.session)
 
     async def _page(
         self, scan: Scan, after: Cursor | None
@@ -173,16 +198,24 @@ def ndjson(found: Sequence[Stored], cut: Cut | None, base: str) -> bytes:
 
 
 async def deleted_lines(
-    exports: Exports, wanted: Wanted, group: Sequence[str] | None, session: Session
+    exports: Exports,
+    wanted: Wanted,
+    group: Sequence[str] | None,
+    session: Session,
+    rewrite: Anonymised | None = None,
 ) -> AsyncIterator[bytes]:
-    """A transaction of one DELETE for each resource that is gone since ``_since``."""
+    """A transaction of one DELETE for each resource that is gone since ``_since``; of what is
+    de-identified only where earlier exports called it the same."""
     of_type: dict[str, Predicate] = {}
     for type_ in wanted.types:
         members = exports.members(wanted.level, type_, group)
         of_type[type_] = members[0] if len(members) == 1 else AnyOf(tuple(members))
     since = parse_instant(wanted.since) + 1000
     async for key in session.exporting().deletions(of_type, since, wanted.as_of):
-        entry = {"request": {"method": "DELETE", "url": str(key)}}
+        url = str(key) if rewrite is None else rewrite.named(key)
+        if url is None:
+            return
+        entry = {"request": {"method": "DELETE", "url": url}}
         yield dumps({"resourceType": "Bundle", "type": "transaction", "entry": [entry]}) + b"\n"
 
 

@@ -36,6 +36,7 @@ from fhir_server.search.plan import (
     both,
 )
 from fhir_server.search.schema import SearchSchema
+from operations.deid.assembly import Deidentification
 from operations.parameters import Arguments
 
 FORMATS: Final = frozenset(
@@ -71,7 +72,7 @@ class Wanted:
     """One export. ``level``: system, Patient or Group; ``group``, ``version``: of the Group.
     ``patients``: those that are named, None: all. ``since``: as it was written. ``as_of``: position
     in the change feed; ``moment``: microseconds, taken just before. ``ignored``: what a lenient
-    client is told.
+    client is told. ``anonymize``, ``project``: the profile by which it is de-identified, "": not.
     """
 
     level: str
@@ -87,6 +88,8 @@ class Wanted:
     moment: int = 0
     method: str = "GET"
     url: str = ""
+    anonymize: str = ""
+    project: str = ""
 
     def to_json(self) -> Json:
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
@@ -112,11 +115,13 @@ def _tuples(value: object) -> object:
 
 @dataclass(frozen=True, slots=True)
 class Exports:
-    """What exports are understood and walked with. ``read``, ``part``: of searches."""
+    """What exports are understood and walked with. ``read``, ``part``: of searches. ``deid``: None
+    where nothing is de-identified."""
 
     schema: SearchSchema
     read: Read
     part: Part
+    deid: Deidentification | None = None
 
     def types(self, level: str) -> frozenset[str]:
         """What a level may hold."""
@@ -130,11 +135,14 @@ class Exports:
         """The export; a Problem for what cannot be done."""
         asking = _Asking(self, level, arguments, session, lenient(request))
         asking.formalities(request)
+        profile, project = asking.anonymize(request)
         wanted = Wanted(
             level,
             types=asking.types(),
             since=arguments.one("_since", ""),
             method=request.method,
+            anonymize=profile,
+            project=project,
         )
         elements = ",".join(arguments.all("_elements"))
         if elements:
@@ -219,14 +227,26 @@ class _Asking:
         if format_ not in FORMATS:
             text = f"_outputFormat: {format_[:80]!r} is not supported, only ndjson"
             raise BadRequest(text, code="not-supported")
-        if self.arguments.all("_anonymize"):
-            raise BadRequest("_anonymize is not supported by $export", code="not-supported")
         if self.arguments.all("includeAssociatedData"):
             text = "includeAssociatedData is not supported"
             self.refuse(BadRequest(text, code="not-supported"))
         for name, _ in self.arguments.criteria:
             text = f"the parameter {name[:80]!r} is not supported"
             self.refuse(BadRequest(text, code="not-supported"))
+
+    def anonymize(self, request: Request) -> tuple[str, str]:
+        """Profile and project, if they can be used: also a lenient client is refused, never given
+        what is not de-identified."""
+        profile: str = self.arguments.one("_anonymize", "")
+        project: str = self.arguments.one("_project", "")
+        if not profile:
+            if project or "_anonymize" in dict(request.query):
+                raise BadRequest("_anonymize: the name of a profile is needed", code="required")
+        elif self.exports.deid is None:
+            raise BadRequest("_anonymize is not supported here", code="not-supported")
+        else:
+            self.exports.deid.begin(profile, project, 0, request.base)
+        return profile, project
 
     def types(self) -> tuple[str, ...]:
         """Those that are asked for, or all that the scopes open."""

@@ -18,7 +18,7 @@ from operations.deid.vault import Vault
 DEFAULT_PROFILE: Final = "safe-harbor"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Deidentification:
     """Of one server. ``cleaner`` None: free text is dropped."""
 
@@ -29,8 +29,8 @@ class Deidentification:
 
     def begin(self, name: str, project: str, now: int, base: str) -> Work:
         """``name``: of the profile, by code or canonical; ``project``: "" for none; ``now``:
-        microseconds. NotFound: no such profile. Unprocessable: it does not load, it needs a
-        project, or the project has no key."""
+        microseconds. NotFound: no such profile. BadRequest: it needs a project. Unprocessable: it
+        does not load, or the project has no key."""
         return Work(self, self.shelf.find(name), project, now, base)
 
 
@@ -46,6 +46,11 @@ class Work:
         self.key = by.keys.project(project) if project and wanted else None
         if profile.keyed:
             self.run().require_project()
+
+    @property
+    def cleans(self) -> bool:
+        """Free text is cleaned, so the people of the record have to be known."""
+        return self.profile.cleans and self._by.cleaner is not None
 
     def run(self, codes: Codes | None = None, relative: bool = False) -> Run:
         """A new run. With a project's key all runs agree; else they do if ``codes`` do."""

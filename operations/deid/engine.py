@@ -38,7 +38,8 @@ class Deidentifier:
         plan = bind(profile, elements)
         self.keyed = PROJECT in plan.needs
         """It makes what only the key of a project makes."""
-        self._cleans = TEXT in plan.needs
+        self.cleans = TEXT in plan.needs
+        """It has rules for free text."""
         self._compiler = Compiler(plan, elements, _truth, self._label)
         self._labels = [label.to_json() for label in profile.labels]
 
@@ -48,7 +49,10 @@ class Deidentifier:
         """Before the first ``resource`` of an answer: the free text of ``resources`` (with the
         people in them) is read. Raises Unavailable or Unprocessable. Without a cleaner free text
         is dropped."""
-        if self._cleans and cleaner is not None:
+        if self.cleans and cleaner is not None:
+            run.people = frozenset(
+                f"Patient/{one.get('id')}" for one in resources if one["resourceType"] == "Patient"
+            )
             run.cleaning = await cleaner.prepare(resources, self._settings(run))
 
     def resource(self, resource: Json, run: Run) -> Json:

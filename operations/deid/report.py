@@ -10,16 +10,16 @@ from collections import Counter, defaultdict
 
 from fhir_server.model.exchange import Json
 from operations.deid.profile import Profile, Rule
-from operations.deid.run import Run
+from operations.deid.run import Tally
 
 _TOUCHED = ("removed", "changed")
 _DEFAULT = "(no rule)"
 
 
-def report(profile: Profile, run: Run, resources: int, review: bool) -> Json:
+def report(profile: Profile, tally: Tally, resources: int, review: bool) -> Json:
     """``review``: each path with what happened to its values, kept ones too, and each reason."""
     by_rule: dict[int | None, dict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
-    for path, touch, count in run.tally.lines():
+    for path, touch, count in tally.lines():
         by_rule[touch.rule][path][touch.what] += count
     order: list[int | None] = [*range(len(profile.rules)), None]
     default = Rule(_DEFAULT, profile.default, why="what no rule names")

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from uuid import UUID, uuid4
 
 from fhir_server.model.exchange import Json
-from fhir_server.model.problem import Unprocessable
+from fhir_server.model.problem import BadRequest
 from operations.deid.keys import SIZE, ProjectKey
 from operations.deid.text.contract import Cleaning
 
@@ -70,6 +70,19 @@ class Tally:
         for name, below in other.below.items():
             self.at(name).absorb(below)
 
+    def to_json(self) -> list[list[Any]]:
+        """As it is kept between two pages of an export."""
+        return [[path, *touch, count] for path, touch, count in self.lines()]
+
+    def add(self, lines: Iterable[Iterable[Any]]) -> None:
+        """What ``to_json`` gave."""
+        for path, rule, name, what, count in lines:
+            at = self
+            above = path[: -len(name) - 1] if name else path
+            for step in above.split(".") if above else ():
+                at = at.at(step)
+            at.counts[Touch(rule, name, what)] += count
+
     def lines(self, path: str = "") -> Iterator[tuple[str, Touch, int]]:
         """Every count with the path of its element."""
         for touch, count in self.counts.items():
@@ -96,6 +109,17 @@ class RandomCodes:
         return code
 
 
+class DrawnCodes:
+    """Codes by a secret that was drawn for one export and is destroyed with it: random to
+    everybody else, and the same on every page of it."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._secret = secret
+
+    def __call__(self, key: str) -> str:
+        return _as_uuid(hmac.digest(self._secret, key.encode(), "sha256"))
+
+
 class About(NamedTuple):
     """The resource that is being walked, and whose it is: ``Patient/1``, the resource itself
     if it names no patient or several. ``local``: the codes of what it contains."""
@@ -112,12 +136,13 @@ class Run:
     so by a secret of this run alone, and there are no pseudonyms. ``codes``: other random codes
     than those of this object. ``relative``: references read ``Patient/code``, else ``urn:uuid:``.
 
+    ``cleaning``: of free text, with the identifiers of these ``people`` (``Patient/1``).
     ``tally``: the counts by resource type; ``at``: those of the element being walked.
     """
 
     __slots__ = (
         "_aliases", "_base", "_codes", "_pseudonyms", "_secrets", "about", "at", "cleaning",
-        "inside", "key", "new_id", "relative", "tally", "year",
+        "inside", "key", "new_id", "people", "relative", "tally", "year",
     )  # fmt: skip
 
     def __init__(
@@ -138,6 +163,7 @@ class Run:
         self.inside = False
         self.about = About("", "", {})
         self.cleaning: Cleaning | None = None
+        self.people: frozenset[str] = frozenset()
         self._base = base.rstrip("/")
         self._codes = codes or RandomCodes(self.new_id)
         self._pseudonyms: dict[str, str] = {}
@@ -186,10 +212,10 @@ class Run:
         return made
 
     def require_project(self) -> None:
-        """Raises Unprocessable if no project's key was given."""
+        """Raises BadRequest if no project's key was given."""
         if not self.key.project:
             text = "this profile makes pseudonyms: say for which project"
-            raise Unprocessable(text, code="required")
+            raise BadRequest(text, code="required")
 
     def open_container(self, resource: str, subject: str) -> About:
         """A resource begins: names of contained resources are its own. Returns what was before."""

@@ -316,8 +316,8 @@ def _value(row: Row) -> dict[str, Any]:
     if isinstance(row.value, str):
         return {"valueCode": row.value}
     rounded = Decimal(f"{row.value:.10g}")
-    quantity = {"value": rounded, "unit": row.feature.unit}
-    return {"valueQuantity": quantity | {"system": UCUM, "code": row.feature.unit}}
+    unit = row.feature.told_unit or "1"
+    return {"valueQuantity": {"value": rounded, "unit": unit, "system": UCUM, "code": unit}}
 
 
 def _notes(inference: Inference) -> list[Json]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from calendar import monthrange
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
 from typing import Final, NamedTuple
@@ -16,7 +16,7 @@ from fhir_server.model.datatypes import FUTURE, PAST, Span, parse_datetime
 from fhir_server.model.exchange import Json
 
 from .casing import CodePair, comparable
-from .manifest import Concept, Feature
+from .manifest import Concept, Feature, every
 from .package import ModelPackage
 from .record import Item, RecordReader
 
@@ -74,6 +74,8 @@ class Evidence:
     conditions: list[Item] | None
     medications: list[Item] | None
     medication_codes: dict[str, Json]
+    further: Mapping[str, list[Item] | None] = field(default_factory=dict)
+    """What features of the kind "fhirpath" are read from, by type."""
 
     @cached_property
     def observed(self) -> Mapping[CodePair, list[Observed]]:
@@ -112,7 +114,7 @@ async def collect(
     reader: RecordReader, packages: Iterable[ModelPackage], moment: Moment
 ) -> Evidence:
     """One look per resource type for all models together."""
-    features = [f for package in packages for f in package.features.feature]
+    features = [f for package in packages for f in every(package.features.feature)]
     exclusions = any(p.features.exclusion or p.features.indication for p in packages)
     kinds = {f.kind for f in features}
     patient = await reader.patient()
@@ -124,7 +126,9 @@ async def collect(
         code = await _medication_code(reader, item.resource)
         if code is not None:
             codes[item.reference] = code
-    return Evidence(patient, observations, conditions, medications, codes)
+    types = {f.resource for f in features if f.kind == "fhirpath" and not f.codes} - {"Patient"}
+    further = {type_: await reader.whole(type_) for type_ in sorted(types)}
+    return Evidence(patient, observations, conditions, medications, codes, further)
 
 
 async def _observations(

@@ -90,11 +90,13 @@ def _explained(feature: Feature, row: Row | None, gap: Gap | None) -> Explained:
     missing = gap.reason if gap is not None else ""
     plain = (feature.name, feature.title, feature.kind)
     if row is None:
-        return Explained(*plain, None, feature.unit, missing=missing, lookback=feature.lookback)
+        return Explained(
+            *plain, None, feature.told_unit, missing=missing, lookback=feature.lookback
+        )
     return Explained(
         *plain,
         row.value,
-        feature.unit,
+        feature.told_unit,
         row.origin,
         row.original[1] if row.original else None,
         row.how,

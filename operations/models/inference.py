@@ -15,9 +15,10 @@ from fhir_server.model.datatypes import parse_datetime
 from fhir_server.model.problem import Unavailable
 
 from . import overrides as what_if
+from .computed import read
 from .contributions import Explanation, occluding
 from .evidence import Evidence, Moment
-from .kinds import KINDS, Gap, Row, Scene, find_condition, years_between
+from .kinds import Gap, Row, Scene, find_condition, years_between
 from .manifest import Band, Exclusion, Feature, Output, Population
 from .overrides import Overrides
 from .package import ModelPackage
@@ -79,7 +80,7 @@ class Question:
 
 
 async def needed(registry: Registry, packages: Iterable[ModelPackage]) -> list[ModelPackage]:
-    """The models and those that they derive features from."""
+    """The models, those that they derive features from, and the challengers of their names."""
     found: dict[str, ModelPackage] = {}
     waiting = list(packages)
     while waiting:
@@ -88,6 +89,9 @@ async def needed(registry: Registry, packages: Iterable[ModelPackage]) -> list[M
             continue
         found[package.id] = package
         names = [f.derive.model for f in package.features.feature if f.derive]
+        challenger = await registry.challenger(package.card.name)
+        if challenger is not None:
+            waiting.append(challenger)
         with suppress(Unavailable):  # told when it turns out to be needed
             waiting += [await registry.champion(name) for name in names]
     return list(found.values())
@@ -143,7 +147,7 @@ def _read(feature: Feature, scene: Scene, overrides: Overrides) -> Row | Gap:
     given = overrides.get(feature.name)
     if given is not None:
         return what_if.row(feature, given, scene.concepts)
-    return KINDS[feature.kind](feature, scene)
+    return read(feature, scene)
 
 
 def _derived(feature: Feature, other: Inference, gap: Gap) -> Row | Gap:
@@ -232,7 +236,7 @@ def _outside(row: Row) -> Gap | Row | None:
         (feature.population, "business-rule", "is outside the population of the model"),
     ):
         if bounds is not None and not bounds[0] <= value <= bounds[1]:
-            text = f"{value:.6g} {feature.unit} {what} ({bounds[0]} to {bounds[1]})"
+            text = f"{value:.6g} {feature.told_unit} {what} ({bounds[0]} to {bounds[1]})"
             if code == "business-rule" and feature.outside == "warn":
                 note = f"{feature.title}: {text}"
                 return replace(row, note=f"{row.note}; {note}" if row.note else note)

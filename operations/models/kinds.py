@@ -16,7 +16,7 @@ from fhir_server.model.exchange import Json
 from fhir_server.search.values import fold
 
 from .casing import comparable
-from .evidence import Evidence, Moment, Observed, codings, has_code, matches, when
+from .evidence import DAY, Evidence, Moment, Observed, codings, has_code, matches, when
 from .manifest import Concept, Feature
 from .record import Item
 from .units import measure
@@ -31,7 +31,7 @@ ORDERED: Final = frozenset(
 ANSWERS: Final = ("valueBoolean", "valueCodeableConcept", "valueQuantity")
 DOSED: Final = ("authoredOn", "effectiveDateTime", "effectivePeriod")
 
-Origin: TypeAlias = Literal["record", "override", "derived", "assumed"]
+Origin: TypeAlias = Literal["record", "override", "derived", "computed", "assumed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +151,7 @@ def _coded_choice(feature: Feature, scene: Scene) -> Row | Gap:
             return Gap(feature, "value", f"{item.reference} gives none of its choices")
         original = ("valueCodeableConcept", value)
         return Row(feature, fitting[0], items=(item,), original=original, date=text)
-    missing = _none(feature, scene)
+    missing = nothing(feature, scene)
     if not feature.otherwise:
         return missing
     note = f"{feature.title}: {missing.reason}; taken as {feature.otherwise}"
@@ -188,7 +188,10 @@ def _observed(feature: Feature, scene: Scene) -> list[Observed]:
     return sorted(found.values(), key=lambda one: one.order, reverse=True)
 
 
-def _none(feature: Feature, scene: Scene) -> Gap:
+def nothing(feature: Feature, scene: Scene) -> Gap:
+    """Nothing is recorded within the look-back."""
+    if not feature.lookback:
+        return Gap(feature, "required", "the record has none")
     since = format_instant(max(scene.moment.back(feature.lookback), YEAR_1))[:10]
     return Gap(feature, "required", f"the record has none since {since}")
 
@@ -204,8 +207,8 @@ def quantity(feature: Feature, scene: Scene) -> Row | Gap:
             return row
         rows.append(row)
     if not rows and feature.absent is not None:
-        return _assumed(feature, _none(feature, scene).reason)
-    return _aggregate(feature, rows, scene)
+        return assumed(feature, nothing(feature, scene).reason)
+    return aggregated(feature, rows, scene)
 
 
 def _measured(feature: Feature, one: Observed) -> Row | Gap:
@@ -227,14 +230,37 @@ def _measured(feature: Feature, one: Observed) -> Row | Gap:
     return Row(feature, converted.value, "record", (item,), original, converted.how, text, note)
 
 
-def _aggregate(feature: Feature, rows: list[Row], scene: Scene) -> Row | Gap:
+def aggregated(feature: Feature, rows: list[Row], scene: Scene) -> Row | Gap:
+    """One value of several, which come newest first."""
     values = [row.value for row in rows if isinstance(row.value, Decimal)]
-    if not values and feature.aggregate != "count":
-        return _none(feature, scene)
-    total = _AGGREGATES[feature.aggregate](values)
+    if feature.aggregate == "count":
+        counted = sum(row.value is not False for row in rows)
+        values = [Decimal(counted)]
+    if not values:
+        return nothing(feature, scene)
     items = tuple(item for row in rows for item in row.items)
-    how = f"{feature.aggregate} of {len(values)}"
-    return Row(feature, total, items=items, how=how, date=rows[0].date if rows else "")
+    how = f"{feature.aggregate} of {len(rows)}"
+    dated = rows[0].date if rows else ""
+    if feature.aggregate == "slope":
+        slope = _slope([row for row in rows if row.date])
+        if slope is None:
+            return Gap(feature, "required", "a slope needs values of two different times")
+        return Row(feature, slope, items=items, how=how, date=dated)
+    total = _AGGREGATES[feature.aggregate](values)
+    return Row(feature, total, items=items, how=how, date=dated)
+
+
+def _slope(rows: list[Row]) -> Decimal | None:
+    """Of the line of least squares, per day; None where all are of one time."""
+    times = [Decimal(parse_datetime(row.date).lo) / DAY for row in rows]
+    values = [row.value for row in rows if isinstance(row.value, Decimal)]
+    if len(set(times)) < 2:
+        return None
+    zero = Decimal(0)
+    at, mean = sum(times, zero) / len(times), sum(values, zero) / len(values)
+    spread = sum(((time - at) ** 2 for time in times), zero)
+    pairs = zip(times, values, strict=True)
+    return sum(((time - at) * (value - mean) for time, value in pairs), zero) / spread
 
 
 _AGGREGATES: Final[Mapping[str, Callable[[list[Decimal]], Decimal]]] = {
@@ -242,7 +268,7 @@ _AGGREGATES: Final[Mapping[str, Callable[[list[Decimal]], Decimal]]] = {
     "mean": lambda values: sum(values, Decimal(0)) / len(values),
     "min": min,
     "max": max,
-    "count": lambda values: Decimal(len(values)),
+    "count": lambda values: values[0],
 }
 
 
@@ -260,8 +286,8 @@ def answer(feature: Feature, scene: Scene) -> Row | Gap:
         if not isinstance(value, bool):
             return Gap(feature, "value", f"{item.reference} does not answer it")
         return Row(feature, value, items=(item,), original=(member, part[member]), date=text)
-    missing = _none(feature, scene)
-    return missing if feature.absent is None else _assumed(feature, missing.reason)
+    missing = nothing(feature, scene)
+    return missing if feature.absent is None else assumed(feature, missing.reason)
 
 
 def _exceeds(quantity: Json, bound: Decimal) -> bool | None:
@@ -283,7 +309,7 @@ def condition(feature: Feature, scene: Scene) -> Row | Gap:
         return Gap(feature, "forbidden", "Condition may not be searched")
     item = find_condition(scene, feature.concept, feature.when)
     if item is None:
-        return _assumed(feature, "no Condition of this kind is in the visible record")
+        return assumed(feature, "no Condition of this kind is in the visible record")
     dated = when(item.resource, BEGUN)
     original = ("valueCodeableConcept", item.resource["code"])
     return Row(feature, True, items=(item,), original=original, date=dated[1] if dated else "")
@@ -330,7 +356,7 @@ def medication(feature: Feature, scene: Scene) -> Row | Gap:
         original = ("valueCodeableConcept", code)
         text = dated[1] if dated else ""
         return Row(feature, True, items=(item,), original=original, date=text, note=note)
-    return _assumed(feature, "no such medication is active in the visible record")
+    return assumed(feature, "no such medication is active in the visible record")
 
 
 def _is_taken(resource: Json, moment: Moment) -> bool:
@@ -347,7 +373,8 @@ def _is_taken(resource: Json, moment: Moment) -> bool:
     return _in_use(held or resource.get("effectivePeriod"), moment)
 
 
-def _assumed(feature: Feature, reason: str) -> Row | Gap:
+def assumed(feature: Feature, reason: str) -> Row | Gap:
+    """What the manifest takes where nothing is recorded; a gap where it takes nothing."""
     if feature.absent is None:
         return Gap(feature, "required", reason)
     taken = f"{feature.absent} {feature.unit}" if feature.unit else "no"

@@ -6,7 +6,7 @@ Units are UCUM, durations ISO 8601, probabilities 0 to 1.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from functools import cached_property
 from typing import Any, Final, Literal, TypeAlias
@@ -88,7 +88,8 @@ class Feature(msgspec.Struct, frozen=True):
     ``population``: outside it the model does not apply. ``inexact``: codes whose values are
     used with ``caution``. ``above``: a recorded quantity over it means yes. ``otherwise``: the
     choice for whatever no list names, and where nothing is recorded of a coded choice.
-    ``resource``, ``expression``: of the kind "fhirpath". ``outside``: what a value outside of
+    ``resource``, ``expression``: of the kind "fhirpath", whose value is a number where it has a
+    ``unit``, a choice where it has ``choices``, else a boolean. ``outside``: what one outside of
     ``population`` does. ``reference``: the value that contributions are measured against; without
     it the feature is a given. Features of one ``group`` contribute together.
     """
@@ -125,7 +126,24 @@ class Feature(msgspec.Struct, frozen=True):
 
     @property
     def boolean(self) -> bool:
+        if self.kind == "fhirpath":
+            return not (self.unit or self.choices or self.aggregate == "count")
         return self.kind in ("answer", "condition", "medication")
+
+    @property
+    def told_unit(self) -> str:
+        """The unit of the value: that of a slope is per day, a count has none."""
+        if self.aggregate == "count":
+            return "1"
+        return f"{self.unit}/d" if self.aggregate == "slope" else self.unit
+
+
+def every(features: Iterable[Feature]) -> Iterator[Feature]:
+    """The features, each followed by the parts that it is computed from."""
+    for feature in features:
+        yield feature
+        if feature.compute is not None:
+            yield from every(feature.compute.part)
 
 
 class Exclusion(msgspec.Struct, frozen=True):
@@ -220,6 +238,29 @@ class Metric(msgspec.Struct, frozen=True):
     source: str
 
 
+class Outcome(msgspec.Struct, frozen=True):
+    """What the future says of an output: a Condition of ``concept`` that begins ``within`` a
+    duration (ISO 8601) after the prediction, or none by then."""
+
+    output: str
+    concept: str
+    within: str
+
+
+class Thresholds(msgspec.Struct, frozen=True):
+    """Beyond which a version raises a Flag: ``psi``, ``ks`` of drift, ``missing`` and ``errors`` as
+    shares, ``agreement`` at least; ``least``: uses that it takes to judge; ``days``: looked back.
+    """
+
+    psi: float = 0.2
+    ks: float = 0.15
+    missing: float = 0.5
+    errors: float = 0.05
+    agreement: float = 0.5
+    least: int = 100
+    days: int = 30
+
+
 class Card(msgspec.Struct, frozen=True):
     """The model card: what the model is for, for whom, how good, and its limits."""
 
@@ -236,6 +277,8 @@ class Card(msgspec.Struct, frozen=True):
     metric: tuple[Metric, ...]
     aliases: tuple[str, ...] = ()
     band: tuple[Band, ...] = ()
+    outcome: tuple[Outcome, ...] = ()
+    monitoring: Thresholds = Thresholds()
 
 
 class Golden(msgspec.Struct, frozen=True):

@@ -49,7 +49,7 @@ def resolve(
 def row(feature: Feature, value: Value, concepts: Mapping[str, Concept]) -> Row:
     """The overridden feature. Raises Unprocessable when the value is not of its kind."""
     try:
-        decoded, how = _READERS[feature.kind](feature, value, concepts)
+        decoded, how = _reader(feature)(feature, value, concepts)
     except ValueError as error:
         raise Unprocessable(f"override: {feature.name}: {error}", code="value") from error
     return Row(feature, decoded, "override", original=tuple(value), how=how)
@@ -103,6 +103,14 @@ def _concept(value: Value) -> Json | None:
         return {"coding": [value.json]}
     coded: Json | None = value.json if value.member == "valueCodeableConcept" else None
     return coded
+
+
+def _reader(feature: Feature) -> _Reader:
+    if feature.kind != "fhirpath":
+        return _READERS[feature.kind]
+    if feature.choices:
+        return _choice
+    return _flag if feature.boolean else _number
 
 
 _Reader: TypeAlias = Callable[[Feature, Value, Mapping[str, Concept]], tuple[Any, str]]

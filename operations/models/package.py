@@ -20,8 +20,11 @@ from typing import Any, Final, TypeVar, cast
 import jsonschema
 import msgspec
 
+from fhir_server.fhirpath import FhirPathError, compile
+
 from .intake.archive import NAMES
-from .manifest import Card, Concept, Feature, Features, Golden
+from .manifest import Card, Concept, Feature, Features, Golden, every
+from .monitoring.distributions import Reference
 
 PARTS: Final = ("model.onnx", "card.toml", "features.toml", "golden.json")
 LARGEST_GRAPH: Final = 512 * 1024 * 1024
@@ -47,6 +50,7 @@ class ModelPackage:
     golden: tuple[Golden, ...]
     files: Mapping[str, str]
     concepts: Mapping[str, Concept]
+    reference: Reference | None = None
 
     @property
     def id(self) -> str:
@@ -64,7 +68,7 @@ class ModelPackage:
 
     def encode(self, feature: Feature, value: bool | str | float | Decimal) -> float:
         """A feature value as the graph takes it. Raises ValueError for an unknown choice."""
-        if feature.kind != "choice":
+        if not feature.choices:
             return float(value)
         if not isinstance(value, str) or value not in feature.choices:
             known = ", ".join(feature.choices)
@@ -104,7 +108,18 @@ def of_parts(parts: Mapping[str, bytes], folder: Path) -> ModelPackage:
     _check_names(card, features, concepts)
     _check_golden(features, golden)
     _check_references(features)
-    return ModelPackage(folder, card, features, golden, digests(parts), concepts)
+    _check_expressions(features)
+    reference = _reference(parts)
+    return ModelPackage(folder, card, features, golden, digests(parts), concepts, reference)
+
+
+def _reference(parts: Mapping[str, bytes]) -> Reference | None:
+    if "reference.json" not in parts:
+        return None
+    try:
+        return Reference.read(json.loads(parts["reference.json"]))
+    except (ValueError, RecursionError) as error:
+        raise PackageError(f"reference.json: {error}") from error
 
 
 def digests(parts: Mapping[str, bytes]) -> dict[str, str]:
@@ -148,12 +163,15 @@ def _golden(content: bytes) -> tuple[Golden, ...]:
 
 def _check_names(card: Card, features: Features, concepts: Mapping[str, Concept]) -> None:
     """Every concept and output that a manifest names exists; names are unique."""
-    named = [name for f in features.feature for name in (f.concept, f.yes, f.no) if name]
-    named += [name for f in features.feature for name in f.concepts.values()]
+    asked = list(every(features.feature))
+    named = [name for f in asked for name in (f.concept, f.yes, f.no) if name]
+    named += [name for f in asked for name in f.concepts.values() if f.kind != "fhirpath"]
     named += [e.concept for e in features.exclusion] + [i.concept for i in features.indication]
+    named += [outcome.concept for outcome in card.outcome]
     _known("concept", named, concepts)
     outputs = [o.name for o in features.output]
     _known("output", (b.output for b in card.band), outputs)
+    _known("output", (o.output for o in card.outcome), outputs)
     inputs = [f.name for f in features.feature]
     for what, names in (("feature", inputs), ("output", outputs)):
         if len(set(names)) != len(names):
@@ -167,9 +185,24 @@ def _check_references(features: Features) -> None:
             raise PackageError(f"features.toml: {feature.name}: reference is no value of it")
 
 
+def _check_expressions(features: Features) -> None:
+    """They are FHIRPath, and what is computed uses its parts."""
+    for feature in every(features.feature):
+        computed = feature.compute
+        for text in (feature.expression, computed.expression if computed else ""):
+            try:
+                if text:
+                    compile(text)
+            except FhirPathError as error:
+                raise PackageError(f"features.toml: {feature.name}: {error}") from error
+        for part in computed.part if computed else ():
+            if computed and f"%{part.name}" not in computed.expression.replace("`", ""):
+                raise PackageError(f"features.toml: {feature.name} does not use {part.name}")
+
+
 def _fits(feature: Feature) -> bool:
     value: object = feature.reference
-    if feature.kind == "choice":
+    if feature.choices:
         return value in feature.choices
     if feature.boolean:
         return isinstance(value, bool)

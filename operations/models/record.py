@@ -43,6 +43,10 @@ class RecordReader(Protocol):
         """MedicationRequest and MedicationStatement."""
         ...
 
+    async def whole(self, type_: str) -> list[Item] | None:
+        """Every resource of a type that is about the patient."""
+        ...
+
     async def resource(self, reference: str) -> Json | None:
         """What a reference of the record leads to (a Medication); None if it leads nowhere."""
         ...
@@ -95,6 +99,9 @@ class BundleRecord:
 
     async def medications(self) -> list[Item] | None:
         return [item for type_ in MEDICATION_TYPES for item in self._of(type_)]
+
+    async def whole(self, type_: str) -> list[Item] | None:
+        return self._of(type_)
 
     async def resource(self, reference: str) -> Json | None:
         return self._by_reference.get(reference)

@@ -2,9 +2,9 @@
 
 A worker (``worker.py``) is started when first needed, holds its sessions and is spoken to
 over pipes, so that a graph that crashes, hangs or eats memory costs its own call one 503 and
-nothing else. A late worker is ended and the next call starts another. A package that fails
-``FAILURES`` times within ``QUIET`` seconds is refused at once for as long, so that it cannot
-keep the worker from the others.
+nothing else. A late worker is ended and the next call starts another, but no more than
+``RESTARTS`` within ``PERIOD`` seconds. A package that fails ``FAILURES`` times within ``QUIET``
+seconds is refused at once for as long, so that it cannot keep the worker from the others.
 """
 
 from __future__ import annotations
@@ -18,47 +18,33 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Final, Protocol, TypeAlias, TypeVar
+from typing import Any, Final, TypeVar
 
 from fhir_server.model.problem import Unavailable
 
+from .batching import Batching, Graph, Outputs, Vectors, WorkerFailed
 from .processes import environment
 
 T = TypeVar("T")
 
-Vectors: TypeAlias = Mapping[str, list[float]]
-"""Double vectors of equal length by name."""
-
 FAILURES: Final = 3
 QUIET: Final = 30.0
+RESTARTS: Final = 20
+PERIOD: Final = 60.0
 LARGEST_ANSWER: Final = 64 * 1024 * 1024
-
-
-class Graph(Protocol):
-    """What the runtime needs to know of a package."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def graph(self) -> Path: ...
-    @property
-    def sha256(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """``seconds``: for one call; ``start``: until a fresh worker is ready;
-    ``memory``: address space of a worker in MiB; ``waiting``: calls in the queue."""
+    ``memory``: address space of a worker in MiB; ``waiting``: calls in the queue;
+    ``providers``: of onnxruntime, by preference; the processor is always there at last."""
 
     seconds: float = 5.0
     start: float = 30.0
     memory: int = 1024
     waiting: int = 256
-
-
-class WorkerFailed(Exception):
-    """The worker crashed, hung or answered with an error; the text says which."""
+    providers: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -97,24 +83,37 @@ class Runtime:
         default_factory=lambda: defaultdict(lambda: deque(maxlen=FAILURES))
     )
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
+    _started: deque[float] = field(default_factory=lambda: deque(maxlen=RESTARTS))
+    _batching: Batching | None = None
     _closed: bool = False
     starts: int = 0
 
     async def run(self, package: Graph, inputs: Vectors) -> dict[str, list[float]]:
         """Outputs by name, as long as the inputs. Raises Unavailable (503)."""
         self._refuse_if_quiet(package)
-        rows = {len(v) for v in inputs.values()}
         try:
-            outputs = await self._shielded(self._call(package, inputs))
-            _check(outputs, rows)
+            return await self.batching.run(package, inputs)
         except WorkerFailed as failure:
             self._failures[package.sha256].append(self.clock())
             raise Unavailable(f"Model {package.id}: {failure}") from None
+
+    @property
+    def batching(self) -> Batching:
+        if self._batching is None:
+            self._batching = Batching(self._computed, self.workers)
+        return self._batching
+
+    async def _computed(self, package: Graph, inputs: Vectors) -> Outputs:
+        """Raises WorkerFailed, Unavailable."""
+        outputs = await self._shielded(self._call(package, inputs))
+        _check(outputs, {len(values) for values in inputs.values()})
         return outputs
 
     async def close(self) -> None:
         """End the workers that this runtime started."""
         self._closed = True
+        if self._batching is not None:
+            await self._batching.close()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -126,7 +125,7 @@ class Runtime:
     def _refuse_if_quiet(self, package: Graph) -> None:
         if self._closed:
             raise Unavailable("The model runtime is shut down")
-        if len(self._tasks) >= self.limits.waiting:
+        if len(self._tasks) + len(self.batching) >= self.limits.waiting:
             raise Unavailable("The model runtime is busy", headers={"Retry-After": "1"})
         failures = self._failures.get(package.sha256)
         if failures and len(failures) == FAILURES and failures[0] > self.clock() - QUIET:
@@ -191,12 +190,18 @@ class Runtime:
         return self._idle
 
     async def _start(self) -> _Worker:
+        now = self.clock()
+        if len(self._started) == RESTARTS and self._started[0] > now - PERIOD:
+            wait = {"Retry-After": str(int(PERIOD))}
+            raise Unavailable("The model runtime was restarted too often and rests", headers=wait)
+        self._started.append(now)
         try:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
                 "operations.models.worker",
                 str(self.limits.memory),
+                *self.limits.providers,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.DEVNULL,

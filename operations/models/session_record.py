@@ -85,10 +85,10 @@ class SessionRecord:
         return (Any(tuple(bears(n, pair) for group in groups for pair in group for n in names)),)
 
     async def conditions(self) -> list[Item] | None:
-        return await self._whole("Condition")
+        return await self.whole("Condition")
 
     async def medications(self) -> list[Item] | None:
-        found = [await self._whole(type_) for type_ in MEDICATION_TYPES]
+        found = [await self.whole(type_) for type_ in MEDICATION_TYPES]
         if all(items is None for items in found):
             return None
         return [item for items in found for item in items or ()]
@@ -102,7 +102,7 @@ class SessionRecord:
         except (NotFound, Gone, Forbidden):
             return None
 
-    async def _whole(self, type_: str) -> list[Item] | None:
+    async def whole(self, type_: str) -> list[Item] | None:
         page = await self._page(type_, (), MOST)
         return None if page is None else page[0]
 

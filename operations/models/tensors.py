@@ -31,7 +31,7 @@ DEEPEST: Final = 3
 
 def datatype(feature: Feature) -> str:
     """In which a feature is told of; others that hold its values are taken too."""
-    if feature.kind == "choice":
+    if feature.choices:
         return "INT64"
     return "BOOL" if feature.boolean else "FP64"
 
@@ -168,7 +168,7 @@ def _flatten(value: Any, into: list[Any], depth: int, name: str) -> None:
 
 def _fault(feature: Feature, value: float) -> str:
     """Why a value cannot be used, "" if it can."""
-    if feature.kind == "choice":
+    if feature.choices:
         known = sorted(feature.choices.values())
         return "" if value in known else f"it is one of {known}"
     if feature.boolean:
@@ -178,7 +178,7 @@ def _fault(feature: Feature, value: float) -> str:
         (feature.population if feature.outside == "refuse" else None, "outside the population"),
     ):
         if bounds is not None and not float(bounds[0]) <= value <= float(bounds[1]):
-            return f"{value:g} {feature.unit} is {what} ({bounds[0]} to {bounds[1]})"
+            return f"{value:g} {feature.told_unit} is {what} ({bounds[0]} to {bounds[1]})"
     return ""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from fhir_server.model.exchange import Json
@@ -10,7 +10,7 @@ from fhir_server.model.exchange import Json
 from .casing import CodePair, comparable
 from .drafts import AI_LABEL
 from .evidence import codings
-from .manifest import Feature
+from .manifest import Feature, every
 from .package import ModelPackage
 from .record import MEDICATION_TYPES
 
@@ -33,7 +33,7 @@ class Triggers:
                 types.add("Condition")
             if manifest.population is not None:
                 types.add("Patient")
-            for feature in _all(manifest.feature):
+            for feature in every(manifest.feature):
                 types.update(_types(feature))
                 codes.update(map(comparable, feature.codes))
         return cls(frozenset(types), frozenset(codes))
@@ -59,20 +59,13 @@ def subject_of(resource: Json) -> str:
     return id_ if type_.rpartition("/")[2] == "Patient" else ""
 
 
-def _all(features: Iterable[Feature]) -> Iterator[Feature]:
-    for feature in features:
-        yield feature
-        if feature.compute is not None:
-            yield from _all(feature.compute.part)
-
-
 def _types(feature: Feature) -> Iterable[str]:
     if feature.kind == "condition":
         return ("Condition",)
     if feature.kind == "medication":
         return MEDICATION_TYPES
     if feature.kind == "fhirpath":
-        return (feature.resource,)
+        return () if feature.codes else (feature.resource,)
     return () if feature.codes else ("Patient",)
 
 

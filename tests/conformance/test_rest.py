@@ -437,7 +437,10 @@ def test_c19_conditions_of_urls(server: Server, url: str) -> None:
 def test_c21_statement(server: Server) -> None:
     statement = server.get("metadata").json()
     assert server.get("metadata?mode=full").json() == statement
-    for mode in ("normative", "terminology", "x"):  # said to be unsupported, not ignored
+    codes = server.get("metadata?mode=terminology").json()
+    assert codes["resourceType"] == "TerminologyCapabilities" and len(codes["codeSystem"]) > 700
+    assert codes["expansion"]["paging"] and codes["closure"] == {"translation": False}
+    for mode in ("normative", "x", "full&mode=terminology"):  # unsupported, not ignored
         assert server.get(f"metadata?mode={mode}").status_code == 400
     assert statement["fhirVersion"] == "4.0.1"
     assert {"json", "xml"} <= set(statement["format"])

@@ -108,7 +108,7 @@ MUTANTS: dict[str, tuple[types.ModuleType, str, str]] = {
     "inside not narrowed": (consenting, 'return self._narrowed(TRUE, "r", type_)', "return TRUE"),
     "outside of the compartment": (
         consenting,
-        "return every(self._beside(compiler, type_)) if type_ in ABOUT else TRUE",
+        "return every(self._beside(compiler, type_))",
         "return TRUE",
     ),
     "contained not labelled": (labels, "found.values.tokens.extend(label(inner))", "pass"),

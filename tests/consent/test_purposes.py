@@ -71,3 +71,27 @@ def test_a_job_goes_on_with_the_purpose_of_its_request(hospital: Server) -> None
     assert found.status_code == 200, found.text
     [entry] = found.json()["entry"]
     assert patients(entry["resource"]) == ["p2"]
+
+
+def test_what_names_no_patient_is_not_given_away(hospital: Server) -> None:
+    """Of whom a stored document, or a file, is, its type does not say: nobody has permitted it."""
+    observation = {
+        "resourceType": "Observation",
+        "status": "final",
+        "code": {"text": "weight"},
+        "subject": to("Patient/p1"),
+    }
+    document = {
+        "resourceType": "Bundle",
+        "id": "doc",
+        "type": "collection",
+        "entry": [{"fullUrl": "urn:uuid:1", "resource": observation}],
+    }
+    hospital.put("Bundle/doc", document)
+    file = {"resourceType": "Binary", "id": "b", "contentType": "text/plain", "data": "eA=="}
+    hospital.put("Binary/b", file | {"securityContext": to("Patient/p1")})
+    research = {"headers": {**hospital.headers, "x-purpose-of-use": "HRESCH"}}
+    for name in ("Bundle/doc", "Binary/b"):
+        assert hospital.get(name).status_code == 200
+        assert hospital.get(name, **research).status_code == 404
+    assert hospital.get("Bundle", **research).json()["total"] == 0

@@ -27,6 +27,7 @@ pytestmark = pytest.mark.slow
 
 PATIENT: Json = {"resourceType": "Patient"}
 ROOT = Path(__file__).parents[2]
+MONITORING = "tests/operations/models/test_model_monitoring.py"
 REGISTRY = "tests/operations/models/test_model_registry.py"
 
 Act = Callable[[Path, Any], None]
@@ -219,6 +220,12 @@ ACTS: dict[str, tuple[Any, Act]] = {
         0,
         elsewhere("tests/consent/test_break_glass.py::test_a_domain_may_have_none_of_it"),
     ),
+    "profiles": (
+        None,
+        elsewhere(
+            "tests/operations/test_validate.py::test_profiles_are_enforced_alone_as_in_a_bundle"
+        ),
+    ),
     "events": ("EVENTS", only_its_default),
     "models": (None, models),
     "deid": (None, elsewhere("tests/operations/deid/test_linter.py::test_the_commands")),
@@ -226,6 +233,14 @@ ACTS: dict[str, tuple[Any, Act]] = {
     "model_keys": (None, elsewhere(f"{REGISTRY}::test_only_signed_packages_where_keys_are_set")),
     "model_seconds": (7, elsewhere(f"{REGISTRY}::test_the_limits_of_workers_are_settings")),
     "model_memory": (700, elsewhere(f"{REGISTRY}::test_the_limits_of_workers_are_settings")),
+    "model_providers": (
+        ("CUDAExecutionProvider",),
+        elsewhere(f"{REGISTRY}::test_the_limits_of_workers_are_settings"),
+    ),
+    "model_watch_seconds": (
+        1,
+        elsewhere(f"{MONITORING}::test_a_server_looks_by_itself"),
+    ),
     "model_workers": (3, elsewhere(f"{REGISTRY}::test_the_limits_of_workers_are_settings")),
     "auto_predict_seconds": (
         1,

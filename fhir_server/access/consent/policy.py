@@ -15,6 +15,7 @@ from fhir_server.access.consent.telling import taking_part
 from fhir_server.access.labels import SHARED
 from fhir_server.access.policy import Policy
 from fhir_server.access.roles import ABOUT, AUDIT
+from fhir_server.access.roles import SHARED as SHARED_TYPES
 from fhir_server.search.plan import FALSE, TRUE, EachPatient, Predicate, TokenIs, both
 
 HIDDEN: Final = frozenset({AUDIT, "Consent"})
@@ -157,7 +158,10 @@ class ConsentPolicy:
             named = own | self._rules.consents.keys()
             rules = Permitted(compiler, named)
             return EachPatient(rules, compiler.unrecorded(), params, TokenIs(*SHARED))
-        return every(self._beside(compiler, type_)) if type_ in ABOUT else TRUE
+        if type_ in ABOUT:
+            return every(self._beside(compiler, type_))
+        # Whose data the others hold (a Bundle, say) is not known: so nobody has permitted it.
+        return TRUE if type_ in SHARED_TYPES else FALSE
 
     def _beside(self, compiler: Compiler, type_: str) -> Iterator[Predicate]:
         """Of a type outside of the compartment: for each patient whom a resource may name. A

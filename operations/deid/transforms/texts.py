@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from fhir_server.model.exchange import Json
 from operations.deid.run import DROP, Run
+from operations.deid.text.contract import Cleaning
 from operations.deid.transforms.base import SUBJECT, TEXT, Given, Leaf, Method, Node, Site, dropped
 
 _TEXTS: Final = frozenset(("string", "markdown"))
@@ -32,16 +33,20 @@ class CleanText(Method):
         }.get(site.type)
 
 
+def _cleaning(run: Run) -> Cleaning | None:
+    """None also where the text is of a patient whose identifiers are not known."""
+    whose = run.about.subject
+    return run.cleaning if not whose.startswith("Patient/") or whose in run.people else None
+
+
 def _plain(value: Any, _around: Json, run: Run) -> Any:
-    if run.cleaning is None:
-        return DROP
-    return run.cleaning.plain(value, run.about.subject) or DROP
+    cleaning = _cleaning(run)
+    return DROP if cleaning is None else cleaning.plain(value, run.about.subject) or DROP
 
 
 def _xhtml(value: Any, _around: Json, run: Run) -> Any:
-    if run.cleaning is None:
-        return DROP
-    return run.cleaning.xhtml(value, run.about.subject) or DROP
+    cleaning = _cleaning(run)
+    return DROP if cleaning is None else cleaning.xhtml(value, run.about.subject) or DROP
 
 
 def _narrative(walked: Json, run: Run) -> Json:
@@ -57,6 +62,5 @@ def _annotation(walked: Json, run: Run) -> Json:
 
 
 def _attachment(walked: Json, run: Run) -> Json:
-    if run.cleaning is None:
-        return {}
-    return run.cleaning.attachment(walked, run.about.subject)
+    cleaning = _cleaning(run)
+    return {} if cleaning is None else cleaning.attachment(walked, run.about.subject)

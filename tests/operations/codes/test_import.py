@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from fhir_server.access.concepts import CONCEPTS
-from tests.operations.codes.asking import get
-from tests.operations.codes.test_importers import TABLE
+from tests.operations.codes.asking import SCT, get
+from tests.operations.codes.test_importers import CORE, SNOMED, TABLE, archive
 from tests.serving import BACKENDS, Server, issue, served
 
 WARDS = "urn:example:wards"
@@ -151,3 +151,26 @@ def test_a_reference_to_something_else_is_no_concepts(server: Server) -> None:
     }
     assert server.put("CodeSystem/x", system).status_code == 201
     get(server, "CodeSystem/$lookup", 404, system="urn:example:x", code="a")
+
+
+def test_value_sets_of_snomed_ct_need_no_resource(server: Server, tmp_path: Path) -> None:
+    release = archive(tmp_path, SNOMED, "rel.zip").read_bytes()
+    finished(
+        server, server.post("CodeSystem/$import-codes", order(upload(server, release), "snomed-ct"))
+    )
+    edition = f"http://snomed.info/sct/{CORE}/version/20250101"
+    for url, total in (
+        ("http://snomed.info/sct?fhir_vs", 5),
+        ("http://snomed.info/sct?fhir_vs=isa/404684003", 2),
+        (f"{edition}?fhir_vs=isa/138875005", 3),
+    ):
+        found = get(server, "ValueSet/$expand", url=url, count=0)
+        assert found["expansion"]["total"] == total, url
+    found = get(server, "ValueSet/$expand", url="http://snomed.info/sct?fhir_vs", filter="pneu")
+    assert [one["code"] for one in found["expansion"]["contains"]] == ["233604007"]
+    isa = "http://snomed.info/sct?fhir_vs=isa/404684003"
+    for code, holds in (("233604007", True), ("39607008", False)):
+        said = get(server, "ValueSet/$validate-code", url=isa, system=SCT, code=code)
+        assert said["parameter"][0]["valueBoolean"] is holds
+    for url in ("http://snomed.info/sct?fhir_vs=refset/7", f"{SCT}?fhir_vs=ecl/<<1"):
+        get(server, "ValueSet/$expand", 422, url=url)

@@ -118,7 +118,7 @@ REFUSED: list[tuple[Json, int, str, str]] = [
      "not-supported", "two versions"),
     (value_set(WHOLE, extension=[{
         "url": "http://hl7.org/fhir/StructureDefinition/valueset-supplement",
-        "valueCanonical": "urn:supplement"}]), 422, "not-supported", "supplements"),
+        "valueCanonical": "urn:supplement"}]), 404, "not-found", "urn:supplement"),
 ]  # fmt: skip
 
 

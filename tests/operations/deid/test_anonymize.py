@@ -27,10 +27,10 @@ from fhir_server.search.match import matches
 from fhir_server.search.schema import SearchSchema
 from fhir_server.store.memory import MemoryStore
 from fhir_server.validation.validate import Validator
-from operations.anonymize import bundle
+from operations.anonymize import anonymize_operation, bundle
 from operations.deid.engine import Deidentifier, profiles
 from operations.deid.run import Run
-from operations.deidentification import deidentification, deidentification_operations
+from operations.deidentification import deidentification
 from operations.parameters import decode
 from operations.registry import Invocation, Level
 
@@ -91,7 +91,7 @@ def call(
 ) -> Json:
     async def run() -> Json:
         deid = deidentification(replace(Settings(), data=folder or Path("nowhere")))
-        [row] = [r for r in deidentification_operations(deid) if r.code == "anonymize"]
+        row = anonymize_operation(deid)
         arguments = decode(row.inputs, query, body, row.body)
         where = Invocation(level, type_, id_, "POST", BASE, NOW)
         answer = await row.handler(arguments, await world(), where)
@@ -274,7 +274,7 @@ def test_a_project_gets_the_same_answer_until_its_key_is_rotated(tmp_path: Path)
     rotated = call(query=RESEARCH, folder=data)
     ids = [answer["entry"][0]["resource"]["id"] for answer in (first, other, rotated)]
     assert len(set(ids)) == 3
-    with pytest.raises(Unprocessable, match="for which project"):
+    with pytest.raises(BadRequest, match="for which project"):
         call(query=RESEARCH[:1], folder=data)
 
 

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.padding import PKCS7
 
 from fhir_server.definitions.registry import load
 from fhir_server.model.exchange import Json
-from fhir_server.model.problem import Unprocessable
+from fhir_server.model.problem import BadRequest
 from operations.deid.engine import Deidentifier
 from operations.deid.keys import ProjectKey
 from operations.deid.profile import ProfileError, parse
@@ -236,7 +236,7 @@ def test_pseudonyms_are_the_same_for_a_project_and_its_key_alone() -> None:
         "Patient/p1",
         "Observation/o1",
     }
-    with pytest.raises(Unprocessable):
+    with pytest.raises(BadRequest):
         naming.resource(PATIENT, Run(2026))
 
 

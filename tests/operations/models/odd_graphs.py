@@ -138,3 +138,54 @@ def short_loop() -> ModelProto:
     model = hanging()
     model.graph.initializer[0].CopyFrom(_constant("rounds", 3, np.int64))
     return model
+
+
+def mixing() -> ModelProto:
+    """Each row less the mean of all."""
+    mean = helper.make_node("ReduceMean", ["x"], ["m"], keepdims=0)
+    return _model([mean, helper.make_node("Sub", ["x", "m"], ["y"])])
+
+
+def growing() -> ModelProto:
+    """A million values whatever the number of rows."""
+    node = helper.make_node("Expand", ["x", "shape"], ["y"])
+    return _model([node], [_constant("shape", [1_000_000, 1], np.int64)])
+
+
+def above(limit: float, then: str) -> ModelProto:
+    """y = x / 1000; beyond ``limit`` it fails: ``nan``, ``hang``, ``memory`` or ``size``."""
+    rounds = 2**62 if then == "hang" else 0
+    body = hanging().graph.node[0].attribute[0].g
+    nodes = [
+        helper.make_node("ReduceMax", ["x"], ["most"], keepdims=0),
+        helper.make_node("Greater", ["most", "limit"], ["over"]),
+        helper.make_node("Mul", ["x", "f"], ["sound"]),
+    ]
+    value = helper.make_tensor_value_info
+    bad = {
+        "nan": [
+            helper.make_node("Sub", ["limit", "most"], ["less"]),
+            helper.make_node("Log", ["less"], ["nan"]),
+            helper.make_node("Mul", ["x", "nan"], ["bad"]),
+        ],
+        "hang": [helper.make_node("Loop", ["rounds", "", "x"], ["bad"], body=body)],
+        "memory": [
+            helper.make_node("ConstantOfShape", ["huge"], ["big"], value=_constant("one", [1.0])),
+            helper.make_node("ReduceSum", ["big"], ["total"], keepdims=0),
+            helper.make_node("Add", ["x", "total"], ["bad"]),
+        ],
+        "size": [helper.make_node("Expand", ["x", "wide"], ["bad"])],
+    }[then]
+    out = [value("bad", TensorProto.DOUBLE, None)]
+    kept = helper.make_node("Identity", ["sound"], ["good"])
+    good = helper.make_graph([kept], "good", [], [value("good", TensorProto.DOUBLE, None)])
+    then_branch = helper.make_graph(bad, "bad", [], out)
+    nodes.append(helper.make_node("If", ["over"], ["y"], then_branch=then_branch, else_branch=good))
+    constants = [
+        _constant("f", 0.001),
+        _constant("limit", limit),
+        _constant("rounds", rounds, np.int64),
+        _constant("huge", [2**40], np.int64),
+        _constant("wide", [1_000_000, 1], np.int64),
+    ]
+    return _model(nodes, constants)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ import pytest
 from odd_graphs import Lone
 
 from fhir_server.model.problem import Unavailable
-from operations.models.runtime import FAILURES, QUIET, Limits, Runtime
+from operations.models import worker
+from operations.models.runtime import FAILURES, PERIOD, QUIET, RESTARTS, Limits, Runtime
 
 pytestmark = pytest.mark.slow
 
@@ -198,3 +200,118 @@ def test_close_ends_the_worker(tmp_path: Path) -> None:
     _with_runtime(body)
     with pytest.raises(ProcessLookupError):
         os.kill(seen[0], 0)
+
+
+def test_an_output_beyond_its_rows_is_503(tmp_path: Path) -> None:
+    growing = Lone.of(tmp_path, "growing", graphs.growing())
+    same = Lone.of(tmp_path, "same", graphs.identity())
+
+    async def body(runtime: Runtime) -> None:
+        with pytest.raises(Unavailable, match="the graph failed"):
+            await runtime.run(growing, {"x": [1.0]})
+        assert (await runtime.run(same, {"x": [2.0]}))["y"] == [2.0]
+        assert runtime.starts == 1
+
+    _with_runtime(body)
+
+
+def test_calls_that_meet_are_run_together(tmp_path: Path) -> None:
+    log = Lone.of(tmp_path, "log", graphs.log())
+
+    async def body(runtime: Runtime) -> None:
+        calls = [runtime.run(log, {"x": [1.0] * rows}) for rows in range(1, 20)]
+        answers = await asyncio.gather(*calls)
+        assert [len(a["y"]) for a in answers] == list(range(1, 20))
+        assert runtime.batching.together == 1
+
+    _with_runtime(body)
+
+
+def test_none_pays_for_another_it_was_run_with(tmp_path: Path) -> None:
+    log = Lone.of(tmp_path, "log", graphs.log())
+
+    async def body(runtime: Runtime) -> None:
+        values = [1.0, 1.0, -1.0, 1.0]
+        calls = [runtime.run(log, {"x": [value]}) for value in values]
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+        assert [isinstance(a, Unavailable) for a in answers] == [v < 0 for v in values]
+        assert runtime.batching.together == 0
+
+    _with_runtime(body)
+
+
+def test_a_caller_that_leaves_the_queue_holds_nobody_up(tmp_path: Path) -> None:
+    same = Lone.of(tmp_path, "same", graphs.identity())
+
+    async def body(runtime: Runtime) -> None:
+        calls = [asyncio.ensure_future(runtime.run(same, {"x": [float(i)]})) for i in range(6)]
+        await asyncio.sleep(0)
+        for gone in (0, 2, 5):
+            calls[gone].cancel()
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+        assert [a["y"] for a in answers if isinstance(a, dict)] == [[1.0], [3.0], [4.0]]
+        assert (await runtime.run(same, {"x": [9.0]}))["y"] == [9.0]
+
+    _with_runtime(body)
+
+
+def test_workers_are_started_within_a_budget(tmp_path: Path) -> None:
+    same = Lone.of(tmp_path, "same", graphs.identity())
+    now = [0.0]
+
+    async def body(runtime: Runtime) -> None:
+        runtime._started.extend([0.0] * RESTARTS)
+        with pytest.raises(Unavailable, match="too often") as refused:
+            await runtime.run(same, {"x": [1.0]})
+        assert refused.value.headers["Retry-After"] == "60"
+        now[0] = PERIOD + 1
+        assert (await runtime.run(same, {"x": [1.0]}))["y"] == [1.0]
+
+    _with_runtime(body, clock=lambda: now[0])
+
+
+def test_a_provider_that_is_not_there_is_left_out(tmp_path: Path) -> None:
+    same = Lone.of(tmp_path, "same", graphs.identity())
+
+    async def main() -> None:
+        runtime = Runtime(Limits(providers=("CUDAExecutionProvider", "NoneSuch")))
+        try:
+            assert (await runtime.run(same, {"x": [1.0]}))["y"] == [1.0]
+        finally:
+            await runtime.close()
+
+    asyncio.run(main())
+
+
+class Native:
+    """Stands for onnxruntime with a graphics card that cannot take the graph."""
+
+    class SessionOptions:
+        pass
+
+    class RuntimeException(Exception):
+        pass
+
+    def __init__(self) -> None:
+        self.tried: list[list[str]] = []
+
+    def get_available_providers(self) -> list[str]:
+        return ["CUDAExecutionProvider", worker.PROCESSOR]
+
+    def InferenceSession(self, data: bytes, options: Any, providers: list[str]) -> str:
+        self.tried.append(providers)
+        if len(providers) > 1:
+            raise RuntimeError("no kernel image")
+        return "on the processor"
+
+
+def test_a_graph_that_a_provider_cannot_take_goes_to_the_processor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    native = Native()
+    monkeypatch.setitem(sys.modules, "onnxruntime", native)
+    monkeypatch.setattr(worker, "graph_errors", lambda: (RuntimeError,))
+    same = Lone.of(tmp_path, "same", graphs.identity())
+    found = worker.Graphs(("cuda",)).session(str(same.graph), same.sha256)
+    assert found == "on the processor"
+    assert native.tried == [["CUDAExecutionProvider", worker.PROCESSOR], [worker.PROCESSOR]]

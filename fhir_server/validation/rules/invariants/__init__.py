@@ -39,11 +39,20 @@ class Invariant(NamedTuple):
     fault: Fault
 
 
+def _row(path: str, key: str) -> Test | None:
+    return ROWS.get(f"{path}#{key}") or ROWS.get(key)
+
+
+def has_row(path: str, key: str) -> bool:
+    """Is the invariant tested here?"""
+    return _row(path, key) is not None
+
+
 def invariant(path: str, constraint: Constraint) -> Invariant | None:
     """What tests an invariant at an element; None when it has no row, or only warns."""
     if constraint.severity != "error":
         return None
-    test = ROWS.get(f"{path}#{constraint.key}") or ROWS.get(constraint.key)
+    test = _row(path, constraint.key)
     if test is None:
         return None
     return Invariant(test, Fault("invariant", f"{constraint.human.strip()} ({constraint.key})"))

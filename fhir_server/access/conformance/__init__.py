@@ -1,0 +1,1 @@
+"""Definitions beside those of FHIR: installed and stored ones, and validation by them."""

@@ -1,0 +1,113 @@
+"""``vehr ig``: FHIR packages with profiles and terminology, beside a running server or without."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+
+from fhir_server.access.conformance.packages import Installed, Packages
+from fhir_server.app import opened
+from fhir_server.cli.recorded import recorded
+from fhir_server.cli.settings import Data, lasting, settings_of
+from fhir_server.config import Settings, SettingsError
+from fhir_server.definitions.packages import Package, read_package, satisfies
+from fhir_server.model.datatypes import format_instant
+from fhir_server.model.fresh import micros
+from fhir_server.model.problem import Problem
+
+T = TypeVar("T")
+
+ig = typer.Typer(help="Implementation guides: install, list, remove.", no_args_is_help=True)
+
+
+@ig.command()
+def install(
+    paths: Annotated[
+        list[Path], typer.Argument(help="Packages (.tgz) or folders.", show_default=False)
+    ],
+    incomplete: Annotated[
+        bool, typer.Option("--incomplete", help="Also where a dependency is not installed.")
+    ] = False,
+    data: Data = None,
+) -> None:
+    """Install FHIR packages; those that others of them need go first. Nothing is fetched."""
+    try:
+        for path in paths:
+            if not path.exists():
+                raise SettingsError(f"{path} is not there")
+        packages = ordered([read_package(path) for path in paths])
+    except Problem as problem:
+        raise SettingsError(str(problem)) from None
+
+    async def work(installed: Packages) -> None:
+        for package in packages:
+            made = await installed.install(package, micros(), incomplete=incomplete)
+            print(f"{package.id}: {'installed' if made else 'is installed already'}")
+            for name in made.missing if made else ():
+                print(f"  without {name}")
+
+    _run(settings_of(data), "install", " ".join(one.id for one in packages), work)
+
+
+def ordered(packages: list[Package]) -> list[Package]:
+    """Dependencies before what needs them; of a circle in the order that was given."""
+    left, found = list(packages), []
+    while left:
+        free = [one for one in left if not any(_needs(one, other) for other in left)]
+        chosen = (free or left)[0]
+        left.remove(chosen)
+        found.append(chosen)
+    return found
+
+
+def _needs(one: Package, other: Package) -> bool:
+    wanted = one.dependencies.get(other.name)
+    return one is not other and wanted is not None and satisfies(other.version, wanted)
+
+
+@ig.command("list")
+def list_(data: Data = None) -> None:
+    """Name#version, since when, what it holds, what it lacks."""
+
+    async def work(installed: Packages) -> list[Installed]:
+        return await installed.all()
+
+    for one in _run(settings_of(data), "", "", work):
+        held = ", ".join(f"{count} {type_}" for type_, count in one.counts.items())
+        lacks = f"  without {', '.join(one.missing)}" if one.missing else ""
+        print(f"{one.id:<40} {format_instant(one.since)[:10]}  {held}{lacks}")
+
+
+@ig.command()
+def remove(
+    package: Annotated[str, typer.Argument(metavar="NAME#VERSION")], data: Data = None
+) -> None:
+    """Remove a package that no other needs."""
+
+    async def work(installed: Packages) -> None:
+        await installed.remove(package)
+        print(f"removed {package}")
+
+    _run(settings_of(data), "remove", package, work)
+
+
+def _run(settings: Settings, act: str, target: str, work: Callable[[Packages], Awaitable[T]]) -> T:
+    """``act``: what is recorded; "" for what only looks."""
+
+    async def worked() -> T:
+        async with opened(lasting(settings)) as domain:
+            assert domain.engine.conformance is not None
+            packages = domain.engine.conformance.packages
+            if not act:
+                return await work(packages)
+            async with recorded(domain, f"ig-{act}", target=target):
+                return await work(packages)
+
+    try:
+        return asyncio.run(worked())
+    except Problem as problem:
+        raise SettingsError(str(problem)) from None

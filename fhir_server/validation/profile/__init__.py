@@ -1,0 +1,1 @@
+"""Validation against profiles: each is compiled once, to closures over FHIRPath nodes."""

@@ -1,0 +1,295 @@
+"""$validate, packages and profiles on write, through a whole server."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.definitions.test_packages import member, packed
+from tests.serving import Server, served
+
+Json = dict[str, Any]
+PROFILE = "http://example.org/StructureDefinition/named-patient"
+COLOURS = "http://example.org/ValueSet/colours"
+BASE = "http://hl7.org/fhir/StructureDefinition/"
+SEEN = {"system": "http://example.org/CodeSystem/colours"}
+
+
+def profile(*elements: Json, url: str = PROFILE, type_: str = "Patient") -> Json:
+    return {
+        "resourceType": "StructureDefinition",
+        "url": url,
+        "name": "Named",
+        "status": "active",
+        "fhirVersion": "4.0.1",
+        "kind": "resource",
+        "abstract": False,
+        "type": type_,
+        "baseDefinition": BASE + type_,
+        "derivation": "constraint",
+        "differential": {"element": [{"id": type_, "path": type_}, *elements]},
+    }
+
+
+def element(path: str, **rules: Any) -> Json:
+    return {"id": path, "path": path, **rules}
+
+
+NAMED = profile(
+    element("Patient.name", min=1),
+    element("Patient.maritalStatus", binding={"strength": "required", "valueSet": COLOURS}),
+)
+SET = {
+    "resourceType": "ValueSet",
+    "url": COLOURS,
+    "status": "active",
+    "compose": {"include": [SEEN | {"concept": [{"code": "red"}]}]},
+}
+
+
+def package(*resources: Json, **manifest: Any) -> str:
+    """Base64 of a package."""
+    told = {"name": "org.example.test", "version": "1.0.0", "fhirVersions": ["4.0.1"]} | manifest
+    files = (
+        member(f"package/{i}.json", json.dumps(one).encode()) for i, one in enumerate(resources)
+    )
+    return base64.b64encode(packed(*files, manifest=told)).decode()
+
+
+def install(server: Server, content: str, **options: Any) -> Any:
+    binary = {"resourceType": "Binary", "contentType": "application/gzip", "data": content}
+    parts: list[Json] = [{"name": "content", "resource": binary}]
+    parts += [{"name": k, "valueBoolean": v} for k, v in options.items()]
+    body = {"resourceType": "Parameters", "parameter": parts}
+    return server.post("ImplementationGuide/$install", body)
+
+
+def issues(answer: Any, severity: str = "error") -> list[tuple[str, str]]:
+    """(code, expression) of those of a severity."""
+    assert answer.status_code == 200, answer.text
+    found = answer.json()["issue"]
+    return [
+        (one["code"], one.get("expression", [""])[0])
+        for one in found
+        if one["severity"] == severity
+    ]
+
+
+@pytest.fixture(scope="module", params=["memory", "sqlite"])
+def server(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[Server]:
+    with served(request.param, tmp_path_factory.mktemp("validate")) as found:
+        assert install(found, package(NAMED, SET)).status_code == 200
+        yield found
+
+
+def claiming(**members: Any) -> Json:
+    return {"resourceType": "Patient", "meta": {"profile": [PROFILE]}, **members}
+
+
+def test_what_is_found_is_an_answer(server: Server) -> None:
+    bad = claiming(gender="blue", maritalStatus={"coding": [SEEN | {"code": "green"}]})
+    found = server.post("Patient/$validate", bad)
+    assert issues(found) == [
+        ("code-invalid", "Patient.gender"),
+        ("required", "Patient.name"),
+        ("code-invalid", "Patient.maritalStatus"),
+    ]
+    good = claiming(name=[{"text": "A"}], maritalStatus={"coding": [SEEN | {"code": "red"}]})
+    answer = server.post("Patient/$validate", good)
+    assert answer.json()["issue"][0]["severity"] == "information" and not issues(answer)
+
+
+def test_structure_that_is_not_sound_is_told_too(server: Server) -> None:
+    found = server.post("Patient/$validate", {"resourceType": "Patient", "nmae": [{}]})
+    assert ("structure", "Patient.nmae") in issues(found)
+    assert server.post("Patient/$validate", {"resourceType": "Nobody"}).status_code in (200, 400)
+    other = server.post("Patient/$validate", {"resourceType": "Basic"})
+    assert issues(other) == [("invalid", "Basic")]
+
+
+@pytest.mark.parametrize("place", ["$validate", "Patient/$validate"])
+def test_parameters_name_a_profile(server: Server, place: str) -> None:
+    body = {
+        "resourceType": "Parameters",
+        "parameter": [
+            {"name": "resource", "resource": {"resourceType": "Patient"}},
+            {"name": "mode", "valueCode": "profile"},
+            {"name": "profile", "valueUri": PROFILE},
+        ],
+    }
+    assert issues(server.post(place, body)) == [("required", "Patient.name")]
+    body["parameter"][2]["valueUri"] = "http://example.org/none"  # type: ignore[index]
+    assert issues(server.post(place, body)) == [("not-found", "Patient")]
+
+
+def test_an_instance_by_get(server: Server) -> None:
+    made = server.create({"resourceType": "Patient"})
+    where = f"Patient/{made['id']}/$validate"
+    assert issues(server.get(where)) == []
+    assert issues(server.get(f"{where}?profile={PROFILE}")) == [("required", "Patient.name")]
+    assert server.get(f"{where}?mode=profile").status_code == 400
+    assert server.get(f"{where}?mode=magic").status_code == 400
+    assert issues(server.get(f"{where}?mode=delete")) == []
+    assert server.get("Patient/nobody/$validate").status_code == 404
+    assert server.get("Patient/$validate").status_code == 400
+    assert server.get("Patient/$validate?mode=delete").status_code == 400
+
+
+def test_the_id_of_an_update(server: Server) -> None:
+    made = server.create({"resourceType": "Patient"})
+    where = f"Patient/{made['id']}/$validate?mode=update"
+    assert issues(server.post(where, made)) == []
+    other = {"resourceType": "Patient", "id": "other"}
+    assert issues(server.post(where, other)) == [("invalid", "Patient.id")]
+    assert issues(server.post("Patient/$validate?mode=update", {"resourceType": "Patient"})) == [
+        ("required", "Patient.id")
+    ]
+
+
+def test_a_definition_that_changes_changes_the_answer(server: Server) -> None:
+    url = "http://example.org/StructureDefinition/changing"
+    stored = server.create(profile(element("Patient.gender", min=1), url=url))
+    where, body = f"Patient/$validate?profile={url}", {"resourceType": "Patient"}
+    assert issues(server.post(where, body)) == [("required", "Patient.gender")]
+    stored["differential"] = {"element": [element("Patient.birthDate", min=1)]}
+    server.put(f"StructureDefinition/{stored['id']}", stored)
+    assert issues(server.post(where, body)) == [("required", "Patient.birthDate")]
+    server.delete(f"StructureDefinition/{stored['id']}")
+    assert issues(server.post(where, body)) == [("not-found", "Patient")]
+
+
+def test_a_value_set_that_changes_changes_the_answer(server: Server) -> None:
+    green = claiming(name=[{"text": "A"}], maritalStatus={"coding": [SEEN | {"code": "green"}]})
+    assert issues(server.post("Patient/$validate", green))
+    wider = SET | {"compose": {"include": [SEEN | {"concept": [{"code": "green"}]}]}}
+    stored = server.create(wider)
+    assert not issues(server.post("Patient/$validate", green))
+    server.delete(f"ValueSet/{stored['id']}")
+    assert issues(server.post("Patient/$validate", green))
+
+
+def test_packages_are_listed_and_serve_terminology(server: Server) -> None:
+    found = server.get("ImplementationGuide/$installed").json()["parameter"][0]["part"]
+    assert found[0]["valueString"] == "org.example.test#1.0.0"
+    answer = server.get(f"ValueSet/$expand?url={COLOURS}").json()
+    assert [one["code"] for one in answer["expansion"]["contains"]] == ["red"]
+
+
+def test_dependencies_are_named_and_kept(server: Server) -> None:
+    needs = {"dependencies": {"org.example.base": "1.0.x"}, "name": "org.example.more"}
+    answer = install(server, package(**needs))
+    assert answer.status_code == 400 and "org.example.base#1.0.x" in answer.text
+    assert install(server, package(**needs), incomplete=True).status_code == 200
+    assert install(server, package(name="org.example.base", version="1.0.7")).status_code == 200
+    remove = "ImplementationGuide/$remove"
+    base = {"name": "package", "valueString": "org.example.base#1.0.7"}
+    body = {"resourceType": "Parameters", "parameter": [base]}
+    assert server.post(remove, body).status_code == 409
+    base["valueString"] = "org.example.more#1.0.0"
+    assert server.post(remove, body).status_code == 200
+    assert server.post(remove, body).status_code == 404
+    base["valueString"] = "org.example.base#1.0.7"
+    assert server.post(remove, body).status_code == 200
+
+
+def test_the_same_again_and_another_of_the_name(server: Server) -> None:
+    assert install(server, package(NAMED, SET)).status_code == 200
+    assert install(server, package(NAMED)).status_code == 409
+    assert install(server, base64.b64encode(b"no package").decode()).status_code == 400
+
+
+def test_a_package_from_an_uploaded_binary(server: Server) -> None:
+    content = base64.b64decode(package(name="org.example.uploaded"))
+    kind = {"content-type": "application/gzip"}
+    sent = server.send("POST", "Binary", content=content, headers=kind)
+    assert sent.status_code == 201
+    reference = "/".join(sent.headers["location"].split("/")[-4:-2])
+    body = {
+        "resourceType": "Parameters",
+        "parameter": [{"name": "binary", "valueString": reference}],
+    }
+    assert server.post("ImplementationGuide/$install", body).status_code == 200
+
+
+def test_only_for_systems_that_see_everything(tmp_path: Path) -> None:
+    with served("memory", tmp_path, open_=False) as server:
+        server.headers = server.bearer("patient/*.cruds", patient="1")
+        assert server.get("ImplementationGuide/$installed").status_code == 403
+        assert install(server, package()).status_code == 403
+        server.headers = server.bearer("system/*.rs")
+        assert install(server, package()).status_code == 403
+        server.headers = server.bearer("system/*.cruds")
+        assert install(server, package()).status_code == 200
+
+
+def test_references_lead_to_what_may_be_seen(tmp_path: Path) -> None:
+    """A target that is hidden is as one that is not there."""
+    url = "http://example.org/StructureDefinition/about-named"
+    rule = {
+        "key": "own-1",
+        "severity": "error",
+        "human": "the subject has a name",
+        "expression": "subject.resolve().empty() or subject.resolve().name.exists()",
+    }
+    about = profile(element("Observation", constraint=[rule]), url=url, type_="Observation")
+    about["differential"]["element"].pop(0)
+    with served("memory", tmp_path, open_=False) as server:
+        server.headers = server.bearer("system/*.cruds")
+        server.create(about)
+        seen, hidden = (server.create({"resourceType": "Patient"})["id"] for _ in "ab")
+        server.headers = server.bearer("patient/*.rs", patient=seen)
+        where = f"Observation/$validate?profile={url}"
+
+        def judged(id_: str) -> list[tuple[str, str]]:
+            body = {
+                "resourceType": "Observation",
+                "status": "final",
+                "code": {"text": "x"},
+                "subject": {"reference": f"Patient/{id_}"},
+            }
+            return issues(server.post(where, body))
+
+        assert judged(seen) == [("invariant", "Observation")]
+        assert judged(hidden) == judged("nobody") == []
+
+
+def policy(folder: Path, *rows: tuple[str, str]) -> Any:
+    return served("memory", folder, profiles=rows)
+
+
+def test_profiles_are_enforced_alone_as_in_a_bundle(tmp_path: Path) -> None:
+    with policy(tmp_path, ("", "enforce")) as server:
+        install(server, package(NAMED, SET))
+        bad, good = claiming(), claiming(name=[{"text": "A"}])
+        alone = server.post("Patient", bad)
+        assert alone.status_code == 422
+        told = server.post("Patient/$validate", bad).json()["issue"]
+        assert alone.json()["issue"] == told
+        assert server.post("Patient", good).status_code == 201
+        for kind, status in (("transaction", 422), ("batch", 200)):
+            entry = {"resource": bad, "request": {"method": "POST", "url": "Patient"}}
+            body = {"resourceType": "Bundle", "type": kind, "entry": [entry]}
+            answer = server.post("", body)
+            assert answer.status_code == status
+            assert "name: is required" in answer.text
+        assert server.post("Patient", {"resourceType": "Patient"}).status_code == 201
+
+
+def test_profiles_that_only_warn_are_told(tmp_path: Path) -> None:
+    with policy(tmp_path, ("", "enforce"), ("Patient", "warn")) as server:
+        install(server, package(NAMED, SET))
+        wanted = {"prefer": "return=OperationOutcome"}
+        answer = server.post("Patient", claiming(), headers=wanted)
+        assert answer.status_code == 201
+        assert [one["severity"] for one in answer.json()["issue"]] == ["information", "warning"]
+
+
+def test_a_profile_may_have_a_row_of_its_own(tmp_path: Path) -> None:
+    with policy(tmp_path, ("", "enforce"), (PROFILE, "off")) as server:
+        install(server, package(NAMED, SET))
+        assert server.post("Patient", claiming()).status_code == 201
