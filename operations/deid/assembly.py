@@ -20,7 +20,7 @@ DEFAULT_PROFILE: Final = "safe-harbor"
 
 @dataclass(slots=True)
 class Deidentification:
-    """Of one server. ``cleaner`` None: free text is dropped."""
+    """Of one server. ``cleaner``: set when the server starts; None: free text is dropped."""
 
     shelf: Shelf
     keys: KeyRing
