@@ -265,7 +265,8 @@ def job_queue(domain: Domain, folder: Path, ledger: Ledger | None = None) -> Que
 
 @asynccontextmanager
 async def bank_of(domain: Domain, role: str = "command") -> AsyncIterator[tuple[Domain, Bank]]:
-    """The data bank beside a record, its store open, and what fills it."""
+    """The data bank beside a record, its store open, and what fills it. ``role``: a server is but a
+    worker of it, since the lock of the record's directory keeps a second server away."""
     settings = bank_settings(domain.settings)
     store = await open_store(settings, role)
     try:
@@ -285,7 +286,7 @@ async def researching(
     if audit is None or domain.settings.research == "off":
         yield {}
         return
-    async with bank_of(domain, "serve") as (bank, filling):
+    async with bank_of(domain, "worker") as (bank, filling):
         secret = await cursor_key(bank.store.ledger)
         blur = Blur(secret, domain.settings.research_least)
         face = research_face(domain.settings, bank.engine, bank.searching, domain.tokens, blur)
