@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from fhir_server.model.problem import Issue, Unavailable
+from fhir_server.model.problem import Issue, NotFound, Unavailable
 
 from .evidence import Moment, collect
 from .inference import Inference, Question, needed
@@ -42,7 +42,7 @@ class Asking:
         for name in names or registry.names():
             try:
                 package = await registry.champion(name)
-            except Unavailable:
+            except (NotFound, Unavailable):  # without names: retired meanwhile, or broken
                 if names:
                     raise
                 continue

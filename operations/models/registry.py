@@ -8,9 +8,10 @@ the start); a version that fails them is withdrawn.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from math import isclose
+from math import inf, isclose
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +25,8 @@ from .shelf import Shelf
 from .state import CHALLENGER, CHAMPION, Kept, Snapshot
 
 ANYBODY: Final = Keys()
+PAUSE: Final = 10.0
+"""Seconds until a package that could not be read is tried again."""
 SHIPPED: Final = Path(__file__).resolve().parent
 """The folder of the models that come with the server."""
 
@@ -53,6 +56,7 @@ class Registry:
     shelf: Shelf | None = None
     keys: Keys = field(default_factory=Keys)
     monitor: Monitor | None = None
+    _again: float = inf
     _known: Snapshot = field(default_factory=lambda: Snapshot(0, {}, {}))
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -106,9 +110,13 @@ class Registry:
 
     async def refresh(self) -> None:
         """Follow what was pushed, activated and retired since, by any process."""
-        if self.shelf is None or await self.shelf.state.epoch() == self._known.epoch:
+        if self.shelf is None:
+            return
+        epoch, now = await self.shelf.state.epoch(), time.monotonic()
+        if epoch == self._known.epoch and now < self._again:
             return
         async with self._lock:
+            self._again = inf
             found = await self.shelf.state.snapshot()
             for id_, kept in found.kept.items():
                 if kept.binary and not kept.retired and id_ not in self.versions:
@@ -118,10 +126,15 @@ class Registry:
             self._known = found
 
     async def _fetch(self, kept: Kept, shelf: Shelf) -> None:
+        """What cannot be read now must not keep the others from their answers."""
         try:
             self.include(await shelf.fetch(kept))
+            self.refused.pop(kept.id, None)
         except PackageError as error:
             self.refused[kept.id] = str(error)
+        except Unavailable as problem:
+            self.refused[kept.id] = str(problem)
+            self._again = time.monotonic() + PAUSE
 
     def _settle(self, found: Snapshot) -> None:
         """Aliases as a person has put them; else the newest version of a folder is champion."""

@@ -15,7 +15,9 @@ from fhir_server.cli import app
 from fhir_server.config import Settings
 from fhir_server.model.problem import Unavailable
 from fhir_server.model.resource import Key
+from fhir_server.search.values import IndexValues, TokenValue
 from fhir_server.store.sqlite import erasing
+from fhir_server.store.sqlite.examination import alike
 from fhir_server.store.sqlite.opening import server_lock
 from fhir_server.store.sqlite.rewriting import rewritten
 from fhir_server.store.sqlite.schema import FILE
@@ -81,3 +83,11 @@ def test_the_command(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["doctor", "--rewrite", "--data", str(tmp_path)])
     assert done.exit_code == 0 and "bytes became" in done.output, done.output
     assert entries(tmp_path)[-1]["interaction"] == "command-rewrite"
+
+
+def test_the_order_of_index_values_is_no_fault() -> None:
+    one, two = TokenValue("_security", "s", "R"), TokenValue("status", "", "final")
+    kept = IndexValues(tokens=[one, two])
+    assert alike(kept, IndexValues(tokens=[two, one]))
+    assert not alike(kept, IndexValues(tokens=[one]))
+    assert not alike(kept, IndexValues(tokens=[one, two], patients=("p",)))

@@ -160,7 +160,7 @@ def test_a_reference_that_is_none_is_refused(tmp_path: Path) -> None:
 
 CARD = """
 [monitoring]
-least = 40
+least = 30
 missing = 0.9
 """
 
@@ -234,9 +234,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def test_a_server_looks_by_itself(server: Server) -> None:
     """A shifted cohort raises a Flag and a proposal to train anew; the same cohort does not."""
     installed(server, "calm")
-    predicted(server, "calm", cohort(server, "calm", drawn(2, 45)))
+    predicted(server, "calm", cohort(server, "calm", drawn(2, 34)))
     installed(server, "drifting")
-    predicted(server, "drifting", cohort(server, "moved", drawn(3, 45, 160.0)))
+    predicted(server, "drifting", cohort(server, "moved", drawn(3, 34, 160.0)))
 
     async def told() -> None:
         for _ in range(600):
@@ -257,7 +257,7 @@ def test_a_server_looks_by_itself(server: Server) -> None:
     assert (task["status"], task["intent"]) == ("requested", "proposal")
     assert task["focus"] == {"reference": "Device/drifting-1.0.0"}
     [calm], [drifting] = monitored(server, "calm"), monitored(server, "drifting")
-    assert (calm["calls"], calm["results"], calm["errors"]) == (45, 45, 0)
+    assert (calm["calls"], calm["results"], calm["errors"]) == (34, 34, 0)
     assert calm["finding"] == []
     assert any(one.startswith("input-drift of x") for one in drifting["finding"])
     assert any(one.startswith("output-drift of y") for one in drifting["finding"])
