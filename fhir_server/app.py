@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo
 
 from fhir_server.access.audit.keeping import recording
-from fhir_server.access.audit.log import either
+from fhir_server.access.audit.log import AuditLog, either
 from fhir_server.access.commit import committing
 from fhir_server.access.concepts import ConceptFiles
 from fhir_server.access.conformance.assembly import conforming
@@ -39,6 +39,13 @@ from fhir_server.config_table import settings_rows
 from fhir_server.definitions.registry import Definitions, load
 from fhir_server.faces.base import fhir_base
 from fhir_server.faces.face import Face
+from fhir_server.faces.research import (
+    RESEARCH,
+    research_bank,
+    research_face,
+    research_operations,
+)
+from fhir_server.http.dispatch import Meter
 from fhir_server.http.front import Front
 from fhir_server.http.inference import InferenceFace
 from fhir_server.http.middleware import Edge, edge_rules
@@ -68,9 +75,11 @@ from fhir_server.search.match import matches
 from fhir_server.search.parameters import Limits
 from fhir_server.store.base import Store
 from fhir_server.store.erase_log import EraseLog
-from fhir_server.store.opening import data_folder, open_blobs, open_store
+from fhir_server.store.ledger import Ledger
+from fhir_server.store.opening import bank_settings, data_folder, open_blobs, open_store
 from fhir_server.store.opening import sole_server as sole_server
 from operations.audit import audit_operations
+from operations.bulk_import import import_operation
 from operations.conformance import conformance_operations
 from operations.consents import consent_operations
 from operations.deid.text.assembly import text_cleaner
@@ -87,6 +96,9 @@ from operations.predictions import Predictions
 from operations.record import record_operations
 from operations.registry import Operations
 from operations.reindex import reindex_operation
+from operations.research.bank import Bank
+from operations.research.counting import Blur
+from operations.research.sync import every
 from operations.terminology import terminology_operations
 from operations.terms import SourceOf
 from operations.views.assembly import views
@@ -141,9 +153,9 @@ async def opened(settings: Settings, role: str = "command") -> AsyncIterator[Dom
         await store.close()
 
 
-async def assemble(settings: Settings, store: Store) -> Domain:
-    """The engine and its parts over an open store."""
-    base = settings.base_url + FHIR
+async def assemble(settings: Settings, store: Store, path: str = FHIR) -> Domain:
+    """The engine and its parts over an open store. ``path``: of the base that it is for."""
+    base = settings.base_url + path
     schema = ExtendedSchema(load())
     parameters = PostedParameters(schema, store)
     await parameters.refresh()
@@ -213,6 +225,7 @@ def operations(domain: Domain, models: Models, predicting: Predictions, queue: Q
             reindex_operation(queue, types),
             *export_operations(exported, queue),
             *views(exported, queue).operations(),
+            import_operation(queue, types, domain.settings.imports),
             expunge_operation(expunging(domain, queue)),
             *terminology_operations(domain.codes, queue, domain.store.ledger),
             *conformance_operations(types, domain.engine),
@@ -245,10 +258,54 @@ def expunging(domain: Domain, queue: Queue | None = None) -> Expunge:
     return Expunge(domain.searching.schema, domain.base, own)
 
 
-def job_queue(domain: Domain, folder: Path) -> Queue:
+def job_queue(domain: Domain, folder: Path, ledger: Ledger | None = None) -> Queue:
     kept = domain.settings.job_hours * 3600
     rules = JobRules(per_owner=domain.settings.max_jobs, retention=kept)
-    return Queue(domain.store.ledger, JobFiles(folder), domain.engine.now, rules, domain.tokens)
+    own = domain.store.ledger if ledger is None else ledger
+    return Queue(own, JobFiles(folder), domain.engine.now, rules, domain.tokens)
+
+
+@asynccontextmanager
+async def bank_of(domain: Domain, role: str = "command") -> AsyncIterator[tuple[Domain, Bank]]:
+    """The data bank beside a record, its store open, and what fills it. ``role``: a server is but a
+    worker of it, since the lock of the record's directory keeps a second server away."""
+    settings = bank_settings(domain.settings)
+    store = await open_store(settings, role)
+    try:
+        bank = await assemble(settings, store, RESEARCH)
+        scopes = scope_filter(domain.searching)
+        parts = domain.engine, bank.engine, domain.patients, domain.identities, scopes
+        yield bank, research_bank(*parts, domain.settings)
+    finally:
+        await store.close()
+
+
+@asynccontextmanager
+async def researching(
+    domain: Domain, folder: Path, meter: Meter, audit: AuditLog | None, rates: Rates
+) -> AsyncIterator[dict[bytes, Asgi]]:
+    """The research face, if it is served; an open server has none."""
+    if audit is None or domain.settings.research == "off":
+        yield {}
+        return
+    async with bank_of(domain, "worker") as (bank, filling):
+        secret = await cursor_key(bank.store.ledger)
+        blur = Blur(secret, domain.settings.research_least)
+        face = research_face(domain.settings, bank.engine, bank.searching, domain.tokens, blur)
+        queue = job_queue(domain, folder / "research-jobs", bank.store.ledger)
+        rows = research_operations(face, bank.codes, queue, blur)
+        base, runner = fhir_base(face, rows, meter, queue, audit, rates)
+        runner.start()
+        minutes = domain.settings.research_minutes
+        tasks = [asyncio.create_task(upkeep(bank.engine))]
+        tasks += [asyncio.create_task(every(filling, minutes * 60))] if minutes else []
+        try:
+            yield {b"research": base}
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            await runner.drain()
 
 
 @asynccontextmanager
@@ -267,7 +324,7 @@ async def serving(
     with data_folder(domain.settings) as folder:
         days = domain.settings.audit_days
         keeping = recording(folder, domain.engine, domain.base, open_=open_, days=days)
-        async with keeping as (audit, engine):
+        async with keeping as (audit, engine), AsyncExitStack() as beside:
             log = domain.identities.log if audit is None else SecurityTrail(audit)
             identities = replace(domain.identities, log=log)
             domain = replace(domain, engine=engine, identities=identities)
@@ -294,6 +351,8 @@ async def serving(
                 software_version(),
                 ({}, {}) if open_ else (auth_paths(ENDPOINTS), SCHEMES),
             )
+            bank = researching(domain, folder, metrics, audit, rates)
+            faces |= await beside.enter_async_context(bank)
             further = pages(metrics, ready, trouble, settings_rows(), token, shown)
             front = Front(bases=faces, pages=further)
             runner.start()

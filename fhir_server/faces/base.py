@@ -22,6 +22,7 @@ from fhir_server.jobs.request import KIND as REQUEST
 from fhir_server.jobs.request import replay
 from fhir_server.jobs.runner import Runner
 from operations.bulk.delivery import Delivery
+from operations.bulk.taking import IMPORT, import_body
 from operations.bulk.walking import EXPORT, export_body
 from operations.deidentification import deidentification
 from operations.import_codes import KIND as IMPORT_CODES
@@ -57,6 +58,7 @@ def fhir_base(
         scope_filter(face.searching),
         recall=recall,
         patients=None if open_ else face.patients,
+        policy=face.policy,
         open_=open_,
     )
 
@@ -84,6 +86,7 @@ def fhir_base(
         REINDEX: reindex_body(Reindexing(face.engine)),
         EXPORT: export_body(exported),
         IMPORT_CODES: import_codes_body(),
+        IMPORT: import_body(settings.imports, settings.json_limits()),
         **tables.work(),
         **recorded_work(rows.work, audit),
     }

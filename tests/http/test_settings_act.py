@@ -199,6 +199,7 @@ def both(*acts: Act) -> Act:
 
 ADMISSION = "tests/http/test_admission.py::"
 LONG = {"resourceType": "Patient", "name": [{"text": "x" * 3000}]}
+BANK = "tests/research/test_bank.py"
 ACTS: dict[str, tuple[Any, Act]] = {
     "data": (None, data),
     "store": (None, nothing_kept),
@@ -246,6 +247,11 @@ ACTS: dict[str, tuple[Any, Act]] = {
         1,
         elsewhere("tests/http/test_automatic_predictions.py::test_only_where_it_is_switched_on"),
     ),
+    "imports": (None, elsewhere("tests/operations/test_import.py::test_files_of_the_folder")),
+    "research": ("off", elsewhere(f"{BANK}::test_settings_of_the_face")),
+    "research_minutes": (1, elsewhere(f"{BANK}::test_runs_by_themselves")),
+    "research_project": ("study", elsewhere(f"{BANK}::test_l63_what_researchers_see")),
+    "research_least": (1, elsewhere(f"{BANK}::test_settings_of_the_face")),
     "base_url": ("https://ehr.example", seen(urls, "base_url")),
     "domain": ("north", domain),
     "hosts": (("other.example",), seen(host, "hosts", open_=False)),

@@ -24,6 +24,7 @@ from operations.models import shelf
 from operations.models.assembly import models_of
 from operations.models.intake.signing import sign
 from operations.models.package import digests
+from tests.s3 import new_bucket
 from tests.serving import Json, Server, served
 
 pytestmark = pytest.mark.slow
@@ -322,3 +323,39 @@ def test_another_process_follows_and_tries_again_what_cannot_be_read_now(
             await models.close()
 
     server.run(elsewhere())
+
+
+def test_packages_lie_in_the_object_store(tmp_path: Path) -> None:
+    with served("sqlite", tmp_path, blobs=new_bucket()) as server:
+        archive = packages.zipped(packages.parts("far"))
+        assert push(server, archive).status_code == 200
+        assert not any(path.is_file() for path in (tmp_path / "blobs").rglob("*"))
+
+        async def fetched() -> str:
+            domain = server.domain
+            models = models_of(domain.settings, domain.engine, domain.indexes)
+            try:
+                return (await models.registry.champion("far|1.0.0")).id
+            finally:
+                await models.close()
+
+        assert server.run(fetched()) == "far-1.0.0"
+
+
+def test_administrators_see_proposals_and_models_but_no_other_task(server: Server) -> None:
+    server.user("chief2", "admin", fhir_user="Practitioner/chief")
+    server.put("Practitioner/chief", {"resourceType": "Practitioner", "id": "chief"})
+    for code in ("model-retraining", "other"):
+        coding = {"system": "urn:vehr:task", "code": code}
+        task = {"status": "requested", "intent": "proposal", "code": {"coding": [coding]}}
+        server.create({"resourceType": "Task"} | task)
+    worn = {"resourceType": "Device", "patient": {"reference": "Patient/p"}}
+    server.create(worn)
+    device = server.create({"resourceType": "Device", "modelNumber": "model"})
+    admin = server.bearer("user/*.cruds", user="chief2")
+    found = server.get("Task", headers=admin).json()["entry"]
+    assert [e["resource"]["code"]["coding"][0]["code"] for e in found] == ["model-retraining"]
+    shown = server.get("Device?_count=100", headers=admin).json()["entry"]
+    assert device["id"] in {e["resource"]["id"] for e in shown}
+    assert not any("patient" in e["resource"] for e in shown)
+    assert server.put(f"Device/{device['id']}", device, headers=admin).status_code == 403
