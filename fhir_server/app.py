@@ -5,20 +5,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo
 
 from fhir_server.access.audit.keeping import recording
-from fhir_server.access.audit.log import either
+from fhir_server.access.audit.log import AuditLog, either
 from fhir_server.access.commit import committing
 from fhir_server.access.concepts import ConceptFiles
 from fhir_server.access.conformance.assembly import conforming
 from fhir_server.access.consent.assembly import Patients, patients
 from fhir_server.access.consent.domain import as_implicit
 from fhir_server.access.consent.source import Here
+from fhir_server.access.contents import own_contents
 from fhir_server.access.engine import Engine
 from fhir_server.access.gate import Gate, system_session
 from fhir_server.access.index_form import renew_index
@@ -39,6 +40,13 @@ from fhir_server.config_table import settings_rows
 from fhir_server.definitions.registry import Definitions, load
 from fhir_server.faces.base import fhir_base
 from fhir_server.faces.face import Face
+from fhir_server.faces.research import (
+    RESEARCH,
+    research_bank,
+    research_face,
+    research_operations,
+)
+from fhir_server.http.dispatch import Meter
 from fhir_server.http.front import Front
 from fhir_server.http.inference import InferenceFace
 from fhir_server.http.middleware import Edge, edge_rules
@@ -68,22 +76,30 @@ from fhir_server.search.match import matches
 from fhir_server.search.parameters import Limits
 from fhir_server.store.base import Store
 from fhir_server.store.erase_log import EraseLog
-from fhir_server.store.opening import data_folder, open_blobs, open_store
+from fhir_server.store.ledger import Ledger
+from fhir_server.store.opening import bank_settings, data_folder, open_blobs, open_store
 from fhir_server.store.opening import sole_server as sole_server
 from operations.audit import audit_operations
+from operations.bulk_import import import_operation
 from operations.conformance import conformance_operations
 from operations.consents import consent_operations
+from operations.deid.text.assembly import text_cleaner
 from operations.deidentification import deidentification, deidentification_operations
 from operations.export import export_operations
 from operations.expunge import Expunge, expunge_operation
 from operations.matching.person import patient_keys
 from operations.meta import meta_operations
+from operations.model_monitor import monitor_operation
 from operations.model_registry import registry_operations
 from operations.models.assembly import Models, models_of
+from operations.models.monitoring.metrics import ModelMetrics
 from operations.predictions import Predictions
 from operations.record import record_operations
 from operations.registry import Operations
 from operations.reindex import reindex_operation
+from operations.research.bank import Bank
+from operations.research.counting import Blur
+from operations.research.sync import every
 from operations.terminology import terminology_operations
 from operations.terms import SourceOf
 from operations.views.assembly import views
@@ -120,6 +136,10 @@ class Domain:
     def face(self) -> Face:
         return Face(FHIR, self.settings, self.engine, self.searching, self.tokens, self.patients)
 
+    def indexes(self, type_: str, code: str) -> tuple[str, ...]:
+        """The names of the indexes of a search parameter."""
+        return self.searching.schema.of(type_).parameters[code].indexes
+
     def system_session(self, purpose: str) -> Session:
         return system_session(self.engine, purpose)
 
@@ -134,9 +154,9 @@ async def opened(settings: Settings, role: str = "command") -> AsyncIterator[Dom
         await store.close()
 
 
-async def assemble(settings: Settings, store: Store) -> Domain:
-    """The engine and its parts over an open store."""
-    base = settings.base_url + FHIR
+async def assemble(settings: Settings, store: Store, path: str = FHIR) -> Domain:
+    """The engine and its parts over an open store. ``path``: of the base that it is for."""
+    base = settings.base_url + path
     schema = ExtendedSchema(load())
     parameters = PostedParameters(schema, store)
     await parameters.refresh()
@@ -182,16 +202,13 @@ async def assemble(settings: Settings, store: Store) -> Domain:
 
 def predictions(domain: Domain, models: Models, queue: Queue) -> Predictions:
     """What is around the models of this server."""
-
-    def indexes(type_: str, code: str) -> tuple[str, ...]:
-        return domain.searching.schema.of(type_).parameters[code].indexes
-
-    return Predictions(models.registry, indexes, models.own, queue)
+    return Predictions(models.registry, domain.indexes, models.own, queue)
 
 
 def operations(domain: Domain, models: Models, predicting: Predictions, queue: Queue) -> Operations:
     """The operations of this server."""
-    types, deid = domain.definitions.resource_types, deidentification(domain.settings)
+    types = domain.definitions.resource_types
+    deid = deidentification(domain.settings, text_cleaner(models.registry.runtime))
     exported = exports(domain.searching, deid)
     preview = Previewing(domain.engine, domain.patients, domain.identities.people.behind)
     relay = terminology_relay(domain.settings)
@@ -199,7 +216,10 @@ def operations(domain: Domain, models: Models, predicting: Predictions, queue: Q
         (
             *predicting.rows(),
             *registry_operations(models.administration),
-            *deidentification_operations(deid, exported, queue),
+            monitor_operation(models.rounds),
+            *deidentification_operations(
+                deid, exported, queue, domain.system_session("reidentify")
+            ),
             *record_operations(searchsets(domain.searching), domain.base),
             *meta_operations(types),
             *audit_operations(domain.searching.zone),
@@ -207,6 +227,7 @@ def operations(domain: Domain, models: Models, predicting: Predictions, queue: Q
             reindex_operation(queue, types),
             *export_operations(exported, queue),
             *views(exported, queue).operations(),
+            import_operation(queue, types, domain.settings.imports),
             expunge_operation(expunging(domain, queue)),
             *terminology_operations(domain.codes, queue, domain.store.ledger, relay),
             *conformance_operations(types, domain.engine),
@@ -239,10 +260,54 @@ def expunging(domain: Domain, queue: Queue | None = None) -> Expunge:
     return Expunge(domain.searching.schema, domain.base, own)
 
 
-def job_queue(domain: Domain, folder: Path) -> Queue:
+def job_queue(domain: Domain, folder: Path, ledger: Ledger | None = None) -> Queue:
     kept = domain.settings.job_hours * 3600
     rules = JobRules(per_owner=domain.settings.max_jobs, retention=kept)
-    return Queue(domain.store.ledger, JobFiles(folder), domain.engine.now, rules, domain.tokens)
+    own = domain.store.ledger if ledger is None else ledger
+    return Queue(own, JobFiles(folder), domain.engine.now, rules, domain.tokens)
+
+
+@asynccontextmanager
+async def bank_of(domain: Domain, role: str = "command") -> AsyncIterator[tuple[Domain, Bank]]:
+    """The data bank beside a record, its store open, and what fills it. ``role``: a server is but a
+    worker of it, since the lock of the record's directory keeps a second server away."""
+    settings = bank_settings(domain.settings)
+    store = await open_store(settings, role)
+    try:
+        bank = await assemble(settings, store, RESEARCH)
+        scopes = scope_filter(domain.searching)
+        parts = domain.engine, bank.engine, domain.patients, domain.identities, scopes
+        yield bank, research_bank(*parts, domain.settings)
+    finally:
+        await store.close()
+
+
+@asynccontextmanager
+async def researching(
+    domain: Domain, folder: Path, meter: Meter, audit: AuditLog | None, rates: Rates
+) -> AsyncIterator[dict[bytes, Asgi]]:
+    """The research face, if it is served; an open server has none."""
+    if audit is None or domain.settings.research == "off":
+        yield {}
+        return
+    async with bank_of(domain, "worker") as (bank, filling):
+        secret = await cursor_key(bank.store.ledger)
+        blur = Blur(secret, domain.settings.research_least)
+        face = research_face(domain.settings, bank.engine, bank.searching, domain.tokens, blur)
+        queue = job_queue(domain, folder / "research-jobs", bank.store.ledger)
+        rows = research_operations(face, bank.codes, queue, blur)
+        base, runner = fhir_base(face, rows, meter, queue, audit, rates)
+        runner.start()
+        minutes = domain.settings.research_minutes
+        tasks = [asyncio.create_task(upkeep(bank.engine))]
+        tasks += [asyncio.create_task(every(filling, minutes * 60))] if minutes else []
+        try:
+            yield {b"research": base}
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            await runner.drain()
 
 
 @asynccontextmanager
@@ -250,6 +315,7 @@ async def serving(
     domain: Domain, *, open_: bool = False, leaving: Callable[[], bool] = lambda: False
 ) -> AsyncIterator[Asgi]:
     """The whole server over a domain. ``leaving``: was it told to stop?"""
+    await own_contents(domain.engine)
     metrics = Metrics()
 
     async def ready() -> bool:
@@ -260,12 +326,13 @@ async def serving(
     with data_folder(domain.settings) as folder:
         days = domain.settings.audit_days
         keeping = recording(folder, domain.engine, domain.base, open_=open_, days=days)
-        async with keeping as (audit, engine):
+        async with keeping as (audit, engine), AsyncExitStack() as beside:
             log = domain.identities.log if audit is None else SecurityTrail(audit)
             identities = replace(domain.identities, log=log)
             domain = replace(domain, engine=engine, identities=identities)
             queue = job_queue(domain, folder / "jobs")
-            models = models_of(domain.settings, domain.engine)
+            models = models_of(domain.settings, domain.engine, domain.indexes)
+            metrics.registry.register(ModelMetrics(models.monitor))
             predicting = predictions(domain, models, queue)
             rows = operations(domain, models, predicting, queue)
             rates = rates_of(domain.settings, folder)
@@ -286,6 +353,8 @@ async def serving(
                 software_version(),
                 ({}, {}) if open_ else (auth_paths(ENDPOINTS), SCHEMES),
             )
+            bank = researching(domain, folder, metrics, audit, rates)
+            faces |= await beside.enter_async_context(bank)
             further = pages(metrics, ready, trouble, settings_rows(), token, shown)
             front = Front(bases=faces, pages=further)
             runner.start()
@@ -294,7 +363,7 @@ async def serving(
                 rules = edge_rules(domain.settings, FHIR, open_=open_)
                 known = Origins(domain.identities.records, domain.identities.clients)
                 quiet = domain.settings.auto_predict_seconds
-                async with predicting.following(domain.engine, quiet):
+                async with predicting.following(domain.engine, quiet), models.rounds.going():
                     yield Edge(front, rules, https, known.registered)
             finally:
                 sweeping.cancel()

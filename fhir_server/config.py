@@ -24,6 +24,7 @@ from fhir_server.config_values import (
     as_names,
     as_networks,
     as_path,
+    as_positive,
     as_profiles,
     as_store,
     as_text,
@@ -261,6 +262,38 @@ class Settings(LimitSettings):
             one_of("yes", "no"),
             "yes: key sets of clients may be fetched from this machine; for tests only.",
         ),
+    )
+    imports: Path | None = field(
+        default=None,
+        metadata=of(
+            "IMPORT", as_path, "Folder with files that $import may read; default: none are."
+        ),
+    )
+    research: str = field(
+        default="on",
+        metadata=of(
+            "RESEARCH",
+            one_of("on", "off"),
+            "on: the data bank is served at /research; vehr research sync fills it.",
+        ),
+    )
+    research_minutes: int = field(
+        default=0,
+        metadata=of(
+            "RESEARCH_MINUTES",
+            as_count,
+            "Minutes between two runs that fill the data bank from the record; 0: none by itself.",
+        ),
+    )
+    research_project: str = field(
+        default="research",
+        metadata=of(
+            "RESEARCH_PROJECT", as_text, "Project whose key makes the pseudonyms of the data bank."
+        ),
+    )
+    research_least: int = field(
+        default=10,
+        metadata=of("RESEARCH_LEAST", as_positive, "Smallest count that researchers are told."),
     )
     time_zone: str = field(
         default="UTC",

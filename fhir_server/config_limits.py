@@ -35,6 +35,14 @@ class LimitSettings:
             "Providers of onnxruntime that run models (cuda), by preference; last the processor.",
         ),
     )
+    model_watch_seconds: int = field(
+        default=3600,
+        metadata=of(
+            "MODEL_WATCH_SECONDS",
+            as_count,
+            "How often models in use are compared with their thresholds; 0: never by themselves.",
+        ),
+    )
     page_size: int = field(
         default=20, metadata=of("PAGE_SIZE", as_positive, "Matches on a page without _count.")
     )

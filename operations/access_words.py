@@ -45,7 +45,7 @@ _ACTS: Final = """
     search-system transaction $everything $predict $anonymize $expunge $access-log $match
     login second-factor authorize token refresh launch revoke withdraw admin command-expunge
     command-token 110127 AuthZ-Consent $consent $consent-preview $consent-templates
-    $consent-history"""
+    $consent-history $reidentify"""
 _KINDS: Final = """
     Patient Observation Condition MedicationRequest MedicationStatement MedicationAdministration
     AllergyIntolerance Immunization Procedure DiagnosticReport DocumentReference Binary Encounter
@@ -53,7 +53,8 @@ _KINDS: Final = """
     RiskAssessment ImagingStudy FamilyMemberHistory ServiceRequest QuestionnaireResponse
     Communication Composition List Goal Device Task"""
 _PURPOSES: Final = "TREAT ETREAT BTG PATRQT FAMRQT HPAYMT HOPERAT HRESCH PUBHLTH HSYSADMIN HQUALIMP"
-_ROLES: Final = "patient family-doctor consultant specialist nurse researcher admin ai-service"
+_ROLES: Final = """
+    patient family-doctor consultant specialist nurse researcher admin custodian ai-service"""
 
 EN: Final = Words(
     title="Who saw your data",
@@ -75,7 +76,7 @@ EN: Final = Words(
         ended the access of an app|changed who may come in|erased for good|
         gave an access token|emergency access|decision by your consents|
         decided who may see the data|looked who would see the data|looked what can be decided|
-        looked at the decisions""",
+        looked at the decisions|looked up whose data in a study is yours""",
     ),
     kinds=_table(
         _KINDS,
@@ -94,7 +95,7 @@ EN: Final = Words(
     roles=_table(
         _ROLES,
         """patient|family doctor|consultant|specialist|nurse|researcher|administrator|
-        AI service""",
+        data custodian|AI service""",
     ),
     months=(
         *("January", "February", "March", "April", "May", "June", "July", "August"),
@@ -122,7 +123,7 @@ UK: Final = Words(
         припинення доступу застосунку|зміна прав доступу|остаточне стирання|
         видача ключа доступу|екстрений доступ|рішення за вашими згодами|
         рішення про доступ до даних|перевірка, хто побачив би дані|перегляд можливих рішень|
-        перегляд рішень""",
+        перегляд рішень|встановлення, чиї це дані в дослідженні""",
     ),
     kinds=_table(
         _KINDS,
@@ -141,7 +142,7 @@ UK: Final = Words(
     roles=_table(
         _ROLES,
         """пацієнт|сімейний лікар|консультант|фахівець|медсестра / медбрат|дослідник|
-        адміністратор|служба ШІ""",
+        адміністратор|зберігач даних|служба ШІ""",
     ),
     months=(
         *("січня", "лютого", "березня", "квітня", "травня", "червня", "липня", "серпня"),
@@ -170,7 +171,7 @@ RU: Final = Words(
         окончательное стирание|выдача ключа доступа|экстренный доступ|
         решение по вашим согласиям|
         решение о доступе к данным|проверка, кто увидел бы данные|просмотр возможных решений|
-        просмотр решений""",
+        просмотр решений|установление, чьи это данные в исследовании""",
     ),
     kinds=_table(
         _KINDS,
@@ -189,7 +190,7 @@ RU: Final = Words(
     roles=_table(
         _ROLES,
         """пациент|семейный врач|консультант|специалист|медсестра / медбрат|исследователь|
-        администратор|служба ИИ""",
+        администратор|хранитель данных|служба ИИ""",
     ),
     months=(
         *("января", "февраля", "марта", "апреля", "мая", "июня", "июля", "августа"),

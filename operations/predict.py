@@ -23,7 +23,8 @@ from fhir_server.model.problem import (
 
 from .models.answer import Answer, issue, requester_of
 from .models.evidence import Moment, collect
-from .models.inference import Inference, Question, infer, needed
+from .models.inference import Inference, Question, needed
+from .models.monitoring.watching import watched
 from .models.overrides import resolve
 from .models.package import ModelPackage
 from .models.publishing import publish
@@ -176,7 +177,7 @@ class Prediction:
         return list({package.id: package for package in found if package}.values())
 
     async def _infer(self, packages: Sequence[ModelPackage], question: Question) -> list[Inference]:
-        found = [await self._tried(infer(p, question), len(packages)) for p in packages]
+        found = [await self._tried(watched(p, question), len(packages)) for p in packages]
         if self.failures and not any(found):
             raise Unavailable(self.failures)
         return [inference for inference in found if inference]

@@ -8,7 +8,7 @@ per patient without. A killed job goes on behind its last whole file.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -143,13 +143,14 @@ class _Run:
         lines: list[Json] = []
         for start in range(0, len(patients), TOGETHER):
             some = patients[start : start + TOGETHER]
+            self._job.concerns(some)
             lines += await asyncio.gather(*(self._line(asking, id_) for id_ in some))
             await self._job.progress(before + len(lines), total, "patients")
         return lines
 
     async def _line(self, asking: Asking, patient: str) -> Json:
         """The Bundle, or why there is none; the failure of one patient is that of no other."""
-        session = self._job.session
+        session = self._job.recorded
         try:
             reader = SessionRecord(session, patient, self._parts.index)
             found = await asking.about(reader, self._moment)
@@ -183,7 +184,7 @@ class _Run:
         if not wanted:
             return []
         now = self._job.request["now"]
-        asking = Requesting(self._job.session, self._parts.index, patient, requester, now)
+        asking = Requesting(self._job.recorded, self._parts.index, patient, requester, now)
         return await asking.request(wanted)
 
 
@@ -219,6 +220,6 @@ class GroupDelivery:
             "error": listed["OperationOutcome"],
         }
 
-    async def content(self, job: Job, file: JobFile, session: Session) -> AsyncIterator[bytes]:
+    async def content(self, job: Job, file: JobFile, session: Session) -> bytes:
         require_unchanged(job, session)
-        return self.files.read(job.id, file)
+        return await self.files.content(job.id, file)

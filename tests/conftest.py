@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+os.environ.setdefault("VEHR_RESEARCH", "off")
+"""Servers that tests start have no second store to open, but where the data bank is the matter."""
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:

@@ -185,7 +185,7 @@ def served(
 
 def _settings(backend: str, folder: Path, **settings: Any) -> Settings:
     kind = {"memory": "memory:", "sqlite": "sqlite:", "mongo": "mongodb://h/db"}[backend]
-    return replace(Settings(store=kind, data=folder), **settings)
+    return replace(Settings(store=kind, data=folder, research="off"), **settings)
 
 
 def issue(answer: httpx.Response) -> Json:

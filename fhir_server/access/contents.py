@@ -9,10 +9,14 @@ second row per use, ``blob-use``, answers the sweep.
 from __future__ import annotations
 
 import binascii
+import secrets
 from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 from typing import Final
 
+import structlog
+
+from fhir_server.access.blob_use import CONTENT as CONTENT
 from fhir_server.access.blob_use import USE as USE
 from fhir_server.access.blob_use import needed as needed
 from fhir_server.access.engine import Engine
@@ -20,17 +24,25 @@ from fhir_server.access.judging import holds
 from fhir_server.access.policy import BINARY, Policy
 from fhir_server.formats.json import dumps, loads
 from fhir_server.model.exchange import Json
-from fhir_server.model.problem import ServerError, Unprocessable
+from fhir_server.model.problem import ServerError, Unavailable, Unprocessable
 from fhir_server.model.resource import Key, Stored
 from fhir_server.search.extract import local_references
 from fhir_server.search.plan import FALSE, TRUE, All, IdIn, Scan, Search
 from fhir_server.store.blobs import Blob, Blobs, Damaged
 from fhir_server.store.ledger import Ledger, LedgerWrite
 
+log = structlog.get_logger("vehr.blobs")
+
 INLINE: Final = 32_768
 """Characters of base64 that a stored Binary holds itself."""
 
-CONTENT: Final = "blob"
+OWNER: Final = "blob-owner"
+"""One row: the name by which this database claims the place of its contents."""
+FOREIGN: Final = (
+    "below the prefix of VEHR_BLOBS lie the contents of another database, and each would sweep"
+    " those of the other: give each a prefix of its own (if that database is gone, remove the"
+    " object 'owner' below the prefix)"
+)
 NOWHERE: Final = Key("DocumentReference", "-")
 WITHHELD: Final = {
     "system": "http://terminology.hl7.org/CodeSystem/v3-ObservationValue",
@@ -147,8 +159,28 @@ def _tags(resource: Json) -> list[str]:
     return [tag.get("code") for tag in resource.get("meta", {}).get("tag", ())]
 
 
+async def own_contents(engine: Engine) -> None:
+    """Unavailable where other contents than those of this database lie: each would sweep what
+    the other names. A place that does not answer is left for the next look.
+    """
+    if engine.blobs is None or not engine.blobs.shared:
+        return
+    ledger = engine.store.ledger
+    await ledger.insert_unique(OWNER, OWNER, {"name": secrets.token_hex(16)})
+    row = await ledger.get(OWNER, OWNER)
+    assert row is not None
+    try:
+        holder = await engine.blobs.claim(row.value["name"])
+    except Unavailable as problem:
+        log.warning("the place of contents does not answer", error=str(problem))
+        return
+    if holder != row.value["name"]:
+        raise Unavailable(FOREIGN)
+
+
 async def sweep(engine: Engine, before: float) -> int:
     """Remove the blobs that no version names and that were stored before this epoch second."""
+    await own_contents(engine)
 
     async def named(sha256: str) -> bool:
         return await is_referenced(engine.store.ledger, sha256)

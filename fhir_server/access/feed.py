@@ -38,7 +38,8 @@ class Feed:
     holder: str
 
     async def claim(self) -> Place | None:
-        """The place, if nobody else holds it. A new follower begins with what comes next."""
+        """The place, if nobody else holds it. A new follower begins with what comes next, and so
+        does one whose place is not in this store, which was restored or copied."""
         ledger, now = self.engine.store.ledger, self.engine.now()
         row = await ledger.get(KIND, self.name)
         if row is None:
@@ -49,7 +50,8 @@ class Feed:
             return None
         if row.value["holder"] == self.holder and row.value["until"] - now > LEASE // 2:
             return Place(row.value["seq"], row.revision)
-        return await self._put(Place(row.value["seq"], row.revision), row.value["seq"])
+        seq = min(row.value["seq"], await self.engine.store.position())
+        return await self._put(Place(seq, row.revision), seq)
 
     async def advance(self, place: Place, seq: int) -> Place | None:
         """Everything up to ``seq`` is done; None: another one has taken over."""

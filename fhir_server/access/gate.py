@@ -6,7 +6,7 @@ is looked up at every request, so that a revocation acts on the next one.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
@@ -24,7 +24,7 @@ from fhir_server.access.consent.codes import (
 )
 from fhir_server.access.consent.policy import ConsentPolicy
 from fhir_server.access.engine import Engine
-from fhir_server.access.policy import CompileFilter, PermitAll, ScopePolicy
+from fhir_server.access.policy import CompileFilter, PermitAll, Policy, ScopePolicy
 from fhir_server.access.principal import Principal
 from fhir_server.access.roles import Standing
 from fhir_server.access.scopes import parse_rights, parse_scopes
@@ -68,6 +68,11 @@ async def forgetful(grant: str) -> Grant | None:
     return None
 
 
+MakePolicy = Callable[[Principal, Mapping[str, tuple[str, ...]], CompileFilter], Policy]
+"""(principal, the Patient compartment, how scopes are compiled) -> what is permitted apart from
+consents."""
+
+
 class _Known(NamedTuple):
     session: Session
     until: int
@@ -85,12 +90,14 @@ class Gate:
         recall: Recall = forgetful,
         patients: Patients | None = None,
         open_: bool = False,
+        policy: MakePolicy = ScopePolicy,
     ) -> None:
         self._engine = engine
         self._verify = verify
         self._recall = recall
         self._compile = compile_filter
         self._patients = patients
+        self._policy = policy
         minutes = patients.source.here.minutes if patients is not None else 0
         self._break_glass = BreakGlass(engine, minutes)
         self.anonymous = Session(engine, ANONYMOUS, ScopePolicy(ANONYMOUS, {}, compile_filter))
@@ -130,9 +137,9 @@ class Gate:
             raise Unauthorized("the authorisation of this work does not stand any more")
         return await self._session(grant, purpose)
 
-    async def of(self, grant: Grant) -> Session:
-        """The Session of a grant that was judged elsewhere, for its usual purpose."""
-        return await self._session(grant, "")
+    async def of(self, grant: Grant, purpose: str = "") -> Session:
+        """The Session of a grant that was judged elsewhere; without a purpose for its usual one."""
+        return await self._session(grant, purpose)
 
     async def _session(self, grant: Grant, purpose: str) -> Session:
         asking.set(f"{grant.client} {grant.user}")
@@ -173,7 +180,7 @@ class Gate:
         self, grant: Grant, principal: Principal, broken: frozenset[str] = frozenset()
     ) -> _Known:
         compartment = self._engine.definitions.compartment("Patient")
-        policy = ScopePolicy(principal, compartment, self._compile)
+        policy = self._policy(principal, compartment, self._compile)
         if self._patients is None or (principal.system and principal.purpose in OPERATIONAL):
             return _Known(Session(self._engine, principal, policy), FUTURE)
         source, now = self._patients.source, self._engine.now()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from fhir_server.access.principal import Principal
-from fhir_server.access.roles import ABOUT, AUDIT, REVIEW, SHARED
+from fhir_server.access.roles import ABOUT, AUDIT, REVIEWED, SHARED
 from fhir_server.access.scopes import ERASE, Context, Scope
 from fhir_server.model.problem import BadRequest
 from fhir_server.search.plan import (
@@ -271,7 +271,7 @@ class ScopePolicy:
         if type_ == AUDIT and not self._own_trail():
             return FALSE
         if type_ == "Task" and self._reviews():
-            return self._compile(type_, (("code", "|".join(REVIEW)),))
+            return self._compile(type_, (("code", ",".join(map("|".join, REVIEWED))),))
         if type_ in self._compartment:
             return InPatient(patients) if patients else FALSE
         if type_ in SHARED or type_ == BINARY:

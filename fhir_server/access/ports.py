@@ -11,6 +11,7 @@ from fhir_server.store.opening import rebuild_search
 from fhir_server.store.places import Place, copy
 from fhir_server.store.sealed import SealError, read_key
 from fhir_server.store.sqlite.examination import Examination, Look
+from fhir_server.store.sqlite.rewriting import Rewritten, rewritten
 from fhir_server.store.trail import HasRow
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "Page",
     "Place",
     "Restored",
+    "Rewritten",
     "Row",
     "SealError",
     "Stale",
@@ -42,4 +44,5 @@ __all__ = [
     "read_key",
     "rebuild_search",
     "restore",
+    "rewritten",
 ]

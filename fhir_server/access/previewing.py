@@ -93,6 +93,8 @@ class View:
         decision = decide(alone, "r", self.reader, self.rules)
         if decision.permitted != seen:
             return Reason("others")
+        if seen and self.patient in self.reader.broken:
+            return Reason("implicit")
         consents = self.rules.consents.get(self.patient, ())
         active = [c for c in consents if in_force(c, self.reader)]
         if not active:
@@ -129,15 +131,16 @@ class Previewing:
     async def view(self, asked: Asked) -> View:
         """Look as the actor. BadRequest for a purpose that is none, or that is asked for in
         another way."""
-        if asked.purpose == BREAK_GLASS:
-            raise BadRequest("purpose: breaking the glass is not previewed", code="not-supported")
         standing, assumed = await self._standing(asked)
+        breaking = asked.purpose == BREAK_GLASS
+        if breaking:
+            standing = self._breaking(standing, asked.patient)
         principal = Principal(
             id="preview",
             scopes=parse_scopes(SCOPE, self._engine.definitions.resource_types),
             user="preview",
             standing=standing,
-            purpose=purpose_stated(asked.purpose, standing.role),
+            purpose=BREAK_GLASS if breaking else purpose_stated(asked.purpose, standing.role),
         )
         compartment = self._engine.definitions.compartment("Patient")
         policy = ScopePolicy(principal, compartment, self._patients.scopes)
@@ -146,10 +149,19 @@ class Previewing:
         rules = await self._rules()
         if asked.draft is not None:
             rules = await source.drafted(rules, asked.draft)
-        reader = Reader(names, *principal.is_for(), principal.purpose, asked.moment)
+        broken = frozenset({asked.patient}) if breaking else frozenset()
+        own = principal.is_for()
+        reader = Reader(names, *own, principal.purpose, asked.moment, broken)
         narrowed = ConsentPolicy(policy, reader, rules, self._patients.ties, standing.patients)
         session = Session(self._engine, principal, narrowed)
         return View(session, standing, reader, rules, asked.patient, assumed)
+
+    def _breaking(self, standing: Standing, patient: str) -> Standing:
+        """As the gate has it: that patient alone. BadRequest for whom it is not permitted."""
+        if not (standing.rights.breaks_glass and self._patients.source.here.minutes):
+            text = "purpose: the actor may not break the glass"
+            raise BadRequest(text, code="business-rule")
+        return replace(standing, patients=(patient,))
 
     async def _rules(self) -> Rules:
         row = await self._engine.store.ledger.get(POLICY, EPOCH)

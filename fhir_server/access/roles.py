@@ -23,6 +23,9 @@ UNCHANGED: Final = {AUDIT: frozenset({"update", "patch", "delete"})}
 """Type -> interactions that nobody is permitted, whatever the scope."""
 REVIEW: Final = ("urn:vehr:task", "break-glass-review")
 """What the Tasks are coded with that ask for a review."""
+RETRAINING: Final = ("urn:vehr:task", "model-retraining")
+"""The same of those that propose to train a model anew."""
+REVIEWED: Final = (REVIEW, RETRAINING)
 GUARDED: Final = frozenset({AUDIT, "Consent"})
 """Written by the server, or by a ceremony of their own; no user scope writes them."""
 
@@ -37,6 +40,7 @@ class Role:
     ``second_factor``: may be made to sign in with one. ``audits``: reads the whole audit trail,
     which else only patients may, each their own. ``breaks_glass``: may read the data of one patient
     in an emergency, whatever else keeps it. ``reviews``: reads and closes the reviews of that.
+    ``reidentifies``: is told what pseudonyms stand for.
     """
 
     clinical: str = ""
@@ -48,6 +52,7 @@ class Role:
     audits: bool = False
     breaks_glass: bool = False
     reviews: bool = False
+    reidentifies: bool = False
 
     def permits(self, letter: str, type_: str, *, shared: bool) -> bool:
         if type_ in GUARDED and letter not in "rs":
@@ -65,6 +70,7 @@ ROLES: Final[dict[str, Role]] = {
     "nurse": Role("crus", "rs", breaks_glass=True),
     "researcher": Role(),
     "admin": Role("", "cruds", more={"Device": "rs", "Task": "rsu"}, audits=True, reviews=True),
+    "custodian": Role("", "rs", reidentifies=True),
     "ai-service": Role("crs", "rs", launched=True, second_factor=False),
 }
 """Researchers have no part in the record itself, administrators no clinical part: of Devices they

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
 
 from fhir_server.access.audit.crossing import Crossing, crosses
+from fhir_server.access.audit.decisions import DecisionRecord, decided
 from fhir_server.access.audit.entry import Entry, Recording
 from fhir_server.access.audit.joined import Joining, concerns, traced
 from fhir_server.access.audit.narrowing import Narrow
@@ -73,6 +74,11 @@ class Session:
     def recording(self, other: Session) -> Session:
         """``other``, whose writes are recorded with the request that this one serves."""
         return other if self._recording is None else other.recorded(self._recording)
+
+    def told(self, rule: str, patient: str, reason: str) -> None:
+        """Records with the request why data of this patient was given out beyond policy."""
+        record = DecisionRecord(self.principal, patient, (), rule, "permit", reason)
+        decided(self._recording, record)
 
     def ceremony(self, patient: str) -> Session:
         """The same, by which decisions of this patient are recorded: a Consent with its

@@ -34,7 +34,8 @@ def rules_of(settings: Settings, face: str) -> Rules:
     required = settings.second_factor == "required"
     registration = settings.registration == "token"
     zone = settings.time_zone
-    return Rules(settings.domain, settings.base_url, face, required, registration, zone)
+    further = ("/research",) if settings.research == "on" else ()
+    return Rules(settings.domain, settings.base_url, face, required, registration, zone, further)
 
 
 def authorization_server(

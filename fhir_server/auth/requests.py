@@ -36,7 +36,7 @@ CONTEXTS: Final = ("patient", "user")
 
 class Asked(msgspec.Struct, array_like=True, frozen=True):
     """A checked request. ``scope``: what of it the client may have. ``fresh``: the user must
-    sign in anew."""
+    sign in anew. ``face``: the base that the token is for."""
 
     client: str
     redirect: str
@@ -46,6 +46,7 @@ class Asked(msgspec.Struct, array_like=True, frozen=True):
     nonce: str
     launch: str
     fresh: bool
+    face: str
 
 
 async def client_for(server: Server, ask: Ask) -> tuple[Client, str]:
@@ -80,7 +81,8 @@ def checked(server: Server, ask: Ask, client: Client, uri: str) -> Asked:
         raise RedirectRefusal("invalid_request", "response_mode must be query")
     if not values["state"]:
         raise RedirectRefusal("invalid_request", "state is missing")
-    if values["aud"].rstrip("/") != server.rules.fhir:
+    face = server.rules.face_of(values["aud"])
+    if face is None:
         raise RedirectRefusal("invalid_request", "aud is not the URL of this server's record")
     if values["code_challenge_method"] != "S256":
         raise RedirectRefusal("invalid_request", "code_challenge_method must be S256")
@@ -95,6 +97,7 @@ def checked(server: Server, ask: Ask, client: Client, uri: str) -> Asked:
         nonce=values["nonce"],
         launch=values["launch"],
         fresh=_fresh(values["prompt"]),
+        face=face,
     )
 
 

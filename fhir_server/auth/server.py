@@ -59,7 +59,8 @@ class Record:
 @dataclass(frozen=True, slots=True)
 class Rules:
     """``required``: clinicians and administrators sign in with a second factor.
-    ``registration``: apps may register themselves with an initial access token.
+    ``registration``: apps may register themselves with an initial access token. ``face``: the
+    path of the base that tokens are for, ``further``: those of others that they may be for.
     """
 
     domain: str
@@ -68,6 +69,7 @@ class Rules:
     required: bool
     registration: bool = False
     time_zone: str = "UTC"
+    further: tuple[str, ...] = ()
 
     @property
     def issuer(self) -> str:
@@ -76,6 +78,13 @@ class Rules:
     @property
     def fhir(self) -> str:
         return self.base_url + self.face
+
+    def face_of(self, audience: str) -> str | None:
+        """The path of the base with this URL; None for no base of this server."""
+        for face in (self.face, *self.further):
+            if audience.rstrip("/") == self.base_url + face:
+                return face
+        return None
 
     def url(self, path: str) -> str:
         return f"{self.issuer}/{path}"

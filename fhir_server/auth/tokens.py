@@ -69,10 +69,17 @@ class Tokens:
         self._revisions = count(1)
 
     async def issue(
-        self, *, scope: str, minutes: int, client: str, user: str = "", patient: str | None = None
+        self,
+        *,
+        scope: str,
+        minutes: int,
+        client: str,
+        user: str = "",
+        patient: str | None = None,
+        audience: str = FACE,
     ) -> str:
-        """A new token of a command's, for this domain's record; only its hash is kept."""
-        held = Held(scope, client, user, patient, operator=True)
+        """A new token of a command's, for one face of this domain; only its hash is kept."""
+        held = Held(scope, client, user, patient, audience, operator=True)
         token, write = self.made(held, minutes * 60)
         await self._records.commit(write)
         return token

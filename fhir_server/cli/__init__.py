@@ -21,6 +21,7 @@ from fhir_server.cli.load import load
 from fhir_server.cli.model import model
 from fhir_server.cli.reindex import reindex
 from fhir_server.cli.relation import relation
+from fhir_server.cli.research import research
 from fhir_server.cli.restore import restore
 from fhir_server.cli.search import search
 from fhir_server.cli.serve import serve
@@ -53,6 +54,7 @@ GROUPS = {
     "audit": audit,
     "ig": ig,
     "deid": deid,
+    "research": research,
     "model": model,
 }
 

@@ -15,10 +15,11 @@ from rich.console import Console
 from rich.progress import Progress
 
 from fhir_server.access.contents import CONTENT, blob_of
-from fhir_server.access.ports import Damaged, Examination, Look
+from fhir_server.access.ports import Damaged, Examination, Look, rewritten
 from fhir_server.app import Domain, opened
+from fhir_server.cli.recorded import noted
 from fhir_server.cli.settings import Data, lasting, settings_of
-from fhir_server.config import Settings
+from fhir_server.config import Settings, SettingsError
 from fhir_server.model.problem import Problem
 from fhir_server.model.resource import Key
 
@@ -36,13 +37,32 @@ def doctor(
     scrub: Annotated[
         bool, typer.Option("--scrub", help="Open every body of every version and every blob.")
     ] = False,
+    rewrite: Annotated[
+        bool,
+        typer.Option(
+            "--rewrite",
+            help="First write the database anew (no server may run): nothing of what was erased"
+            " is left in unused parts of it, also beyond 2 GiB.",
+        ),
+    ] = False,
     data: Data = None,
 ) -> None:
     """Check the data directory, the database, the index and the definitions; 1 if not well."""
     settings = lasting(settings_of(data))
+    if rewrite:
+        print(written_anew(settings))
     well = asyncio.run(examined(settings, full=full, scrub=scrub))
     if not well:
         raise typer.Exit(1)
+
+
+def written_anew(settings: Settings) -> str:
+    """What came of it. SettingsError if the database is not the embedded one."""
+    if settings.on_mongodb:
+        raise SettingsError("--rewrite is for the embedded database: MongoDB looks after its files")
+    done = rewritten(settings.data)
+    asyncio.run(noted(settings, "rewrite", "", lambda: None))
+    return f"ok    rewrite: {done.before:,} bytes became {done.after:,}"
 
 
 async def examined(settings: Settings, *, full: bool, scrub: bool) -> bool:

@@ -129,12 +129,9 @@ def features(
         raise SettingsError(f"{patient}: it is Patient/id")
 
     async def explained(models: Models, domain: Domain) -> ModelFeatures:
-        def indexes(resource: str, code: str) -> tuple[str, ...]:
-            return domain.searching.schema.of(resource).parameters[code].indexes
-
         about = {"target": name, "what": f"Patient/{id_}", "patients": (id_,)}
         async with recorded(domain, "model-features", **about):
-            reader = SessionRecord(models.own, id_, indexes)
+            reader = SessionRecord(models.own, id_, domain.indexes)
             at = Moment.of(as_of or format_instant(domain.engine.now()))
             return await explain_features(models.registry, reader, name, at)
 
@@ -202,7 +199,7 @@ def _acted(
 def _with(settings: Settings, work: Callable[[Models, Domain], Awaitable[T]]) -> T:
     async def worked() -> T:
         async with opened(settings) as domain:
-            models = models_of(settings, domain.engine)
+            models = models_of(settings, domain.engine, domain.indexes)
             try:
                 return await work(models, domain)
             finally:

@@ -9,7 +9,7 @@ from fhir_server.access.session import Session
 from fhir_server.auth.rates import Rates
 from fhir_server.http.bodies import Bodies
 from fhir_server.http.dispatch import Base, FhirBase, Meter
-from fhir_server.http.recording import replayed
+from fhir_server.http.recording import recorded_work, replayed
 from fhir_server.http.routes import ROUTES, Router
 from fhir_server.interactions.exporting import exports
 from fhir_server.interactions.operation import deferring
@@ -22,6 +22,7 @@ from fhir_server.jobs.request import KIND as REQUEST
 from fhir_server.jobs.request import replay
 from fhir_server.jobs.runner import Runner
 from operations.bulk.delivery import Delivery
+from operations.bulk.taking import IMPORT, import_body
 from operations.bulk.walking import EXPORT, export_body
 from operations.deidentification import deidentification
 from operations.import_codes import KIND as IMPORT_CODES
@@ -57,6 +58,7 @@ def fhir_base(
         scope_filter(face.searching),
         recall=recall,
         patients=None if open_ else face.patients,
+        policy=face.policy,
         open_=open_,
     )
 
@@ -84,7 +86,8 @@ def fhir_base(
         REINDEX: reindex_body(Reindexing(face.engine)),
         EXPORT: export_body(exported),
         IMPORT_CODES: import_codes_body(),
+        IMPORT: import_body(settings.imports, settings.json_limits()),
         **tables.work(),
-        **rows.work,
+        **recorded_work(rows.work, audit),
     }
     return base, Runner(queue, work, reopen, settings.running_jobs)

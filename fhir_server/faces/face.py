@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from fhir_server.access.consent.assembly import Patients
 from fhir_server.access.engine import Engine
+from fhir_server.access.gate import MakePolicy
+from fhir_server.access.policy import ScopePolicy
 from fhir_server.auth.tokens import Tokens
 from fhir_server.config import Settings
 from fhir_server.definitions.registry import Definitions
+from fhir_server.interactions.ports import Handler
 from fhir_server.interactions.search import Searching
 
 
 @dataclass(frozen=True, slots=True)
 class Face:
     """``path``: of the base on this server (``/fhir``), which is the audience of its tokens.
-    ``patients``: what patients have decided; None: nobody is asked here.
+    ``patients``: what patients have decided; None: nobody is asked here. ``policy``: what is
+    permitted apart from that. ``shape``: the handlers of its interactions out of those of all.
     """
 
     path: str
@@ -24,6 +29,8 @@ class Face:
     searching: Searching
     tokens: Tokens
     patients: Patients | None
+    policy: MakePolicy = ScopePolicy
+    shape: Callable[[dict[str, Handler]], dict[str, Handler]] = dict
 
     @property
     def base(self) -> str:

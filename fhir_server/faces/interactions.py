@@ -68,8 +68,10 @@ def interactions(
         ),
         "operation": operation(rows, face.engine.now),
     }
+    handlers = face.shape(handlers)
+    bundles = {"batch"} if "transaction" in handlers else set()
     abilities = Abilities(
-        interactions=frozenset({*handlers, "batch"}),
+        interactions=frozenset({*handlers, *bundles}),
         schema=searching.schema,
         operations=tuple(named(rows, face.base)),
         started=format_instant(face.engine.now()),

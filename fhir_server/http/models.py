@@ -36,6 +36,7 @@ URLS: Final = (
     ModelUrl("GET", "", "models", "The models, their versions and aliases"),
     ModelUrl("POST", "", "model-push", "A version more, from an archive"),
     ModelUrl("GET", "{model}", "models", "One model with its card"),
+    ModelUrl("GET", "{model}/monitor", "model-monitor", "How its versions do in use"),
     ModelUrl("POST", "{model}/activate", "model-activate", "Put a version behind an alias"),
     ModelUrl("POST", "{model}/rollback", "model-rollback", "Back to the version before"),
     ModelUrl("POST", "{model}/retire", "model-retire", "Take a version out of use"),

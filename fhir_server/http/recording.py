@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from fhir_server.access.audit.entry import (
     FAILED,
@@ -28,6 +28,7 @@ from fhir_server.http.middleware import HEADERS, REQUEST_ID
 from fhir_server.http.respond import Scope, rendered
 from fhir_server.http.routes import Route
 from fhir_server.interactions.ports import Handler
+from fhir_server.jobs.context import Body, JobContext
 from fhir_server.model.exchange import Request, Response
 from fhir_server.model.fresh import micros
 from fhir_server.model.problem import Forbidden, Problem, ServerError, Unauthorized, Unavailable
@@ -232,3 +233,30 @@ async def _watched(
             yield chunk
     finally:
         ended()
+
+
+def recorded_work(work: Mapping[str, Body], audit: AuditLog | None) -> Mapping[str, Body]:
+    """Bodies of jobs, by kind: whom they concern, and what they write, is recorded."""
+    if audit is None:
+        return work
+    return {kind: _recorded(body, audit) for kind, body in work.items()}
+
+
+def _recorded(body: Body, audit: AuditLog) -> Body:
+    async def run(job: JobContext) -> None:
+        session, status = job.session, 200
+        seen = Seen(audit.begin(job.job.id), session.principal, session.policy)
+        job.recording = seen.recording
+        try:
+            await body(job)
+        except Problem as problem:
+            seen.problem, status = problem, problem.status
+            raise
+        except BaseException:
+            seen.problem, status = ServerError(), 500
+            raise
+        finally:
+            url = clean(urlsplit(job.request.get("url", "")).path.encode())[:LONGEST]
+            audit.write(entry(seen, "operation", status, method="POST", url=url, job=True))
+
+    return run

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from typing import Final, ParamSpec, TypeVar
 
+from fhir_server.access.audit.entry import Recording
 from fhir_server.access.session import Session
 from fhir_server.jobs.compute import compute
 from fhir_server.jobs.files import Content
@@ -44,6 +45,18 @@ class JobContext:
         self._turn = asyncio.Lock()
         self._staged: tuple[JobFile, ...] = ()
         self._result: Json | None = job.result
+        self.recording: Recording | None = None
+        """Where what the body does is recorded, if anything is."""
+
+    @property
+    def recorded(self) -> Session:
+        """The session of now, whose writes are recorded."""
+        return self.session if self.recording is None else self.session.recorded(self.recording)
+
+    def concerns(self, patients: Iterable[str]) -> None:
+        """The body has read of these patients (ids): for the record."""
+        if self.recording is not None:
+            self.recording.patients.update(patients)
 
     @property
     def job(self) -> Job:

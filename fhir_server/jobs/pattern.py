@@ -67,8 +67,10 @@ class Shown(Protocol):
         """What the status URL answers; a Problem if it may not be shown any more."""
         ...
 
-    async def content(self, job: Job, file: JobFile, session: Session) -> AsyncIterator[bytes]:
-        """A file as its owner may see it now."""
+    async def content(
+        self, job: Job, file: JobFile, session: Session
+    ) -> bytes | AsyncIterator[bytes]:
+        """A file as its owner may see it now; the patients in one that is whole are recorded."""
         ...
 
 

@@ -59,6 +59,15 @@ IsReferenced = Callable[[str], Awaitable[bool]]
 
 
 class Blobs(Protocol):
+    @property
+    def shared(self) -> bool:
+        """May other databases store in the same place?"""
+        ...
+
+    async def claim(self, owner: str) -> str:
+        """Whose contents lie here: of this owner, unless another has claimed the place before."""
+        ...
+
     async def put(self, content: AsyncIterator[bytes]) -> Blob:
         """Store a stream, durably. TooLarge beyond the limit, Unavailable without room."""
         ...
@@ -83,11 +92,16 @@ class Blobs(Protocol):
 class MemoryBlobs:
     """Blobs in a dict: for the store in memory, which keeps nothing either."""
 
+    shared = False
+
     def __init__(self, limit: int = MAX_BLOB, clock: Callable[[], float] = time.time) -> None:
         self.contents: dict[str, bytes] = {}
         self._times: dict[str, float] = {}
         self._limit = limit
         self._clock = clock
+
+    async def claim(self, owner: str) -> str:
+        return owner
 
     async def put(self, content: AsyncIterator[bytes]) -> Blob:
         whole = b"".join([part async for part in limited(content, self._limit)])
@@ -144,6 +158,8 @@ class LocalBlobs:
     Hashing and files are worked on in threads. ``limit``: bytes of one blob.
     """
 
+    shared = False
+
     def __init__(self, root: Path, limit: int = MAX_BLOB) -> None:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
@@ -156,6 +172,9 @@ class LocalBlobs:
             os.fsync(above)
         finally:
             os.close(above)
+
+    async def claim(self, owner: str) -> str:
+        return owner  # a folder below the data directory, which has one database
 
     async def put(self, content: AsyncIterator[bytes]) -> Blob:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -15,6 +16,17 @@ from fhir_server.store.blobs import Blobs, LocalBlobs, MemoryBlobs
 from fhir_server.store.erase_log import Entry, EraseLog, EraseLogError
 from fhir_server.store.memory import MemoryStore
 from fhir_server.store.sqlite import opening as sqlite
+
+
+def bank_settings(settings: Settings) -> Settings:
+    """Of the data bank for research: a second store of the same kind, beside that of the record,
+    without a search engine."""
+    store, data = settings.store, settings.data / "research"
+    if settings.on_mongodb:
+        scheme, _, rest = store.partition("://")
+        place, mark, options = rest.partition("?")
+        store = f"{scheme}://{place}_research{mark}{options}"
+    return replace(settings, store=store, data=data, search="", blobs=None, erase_log=None)
 
 
 async def open_store(settings: Settings, role: str) -> Store:

@@ -59,6 +59,8 @@ LIMITS: Final = Config(
     user_agent="vehr",
 )
 NOT_OFFERED: Final = frozenset({"NotImplemented", "MethodNotAllowed", "501", "405"})
+OWNER: Final = "owner"
+"""Below the prefix: the object that names the database whose contents these are."""
 MISSING: Final = frozenset({"404", "NoSuchKey", "NoSuchUpload"})
 
 
@@ -94,6 +96,8 @@ class S3Blobs:
     epoch seconds.
     """
 
+    shared = True
+
     def __init__(
         self,
         bucket: Bucket,
@@ -110,6 +114,9 @@ class S3Blobs:
         self._clock = clock
         self._breaker = breaker or Breaker()
         self._threads = ThreadPoolExecutor(AT_ONCE, "s3")
+
+    async def claim(self, owner: str) -> str:
+        return await self._call(self._claimed, owner)
 
     async def put(self, content: AsyncIterator[bytes]) -> Blob:
         digest, size = hashlib.sha256(), 0
@@ -170,6 +177,18 @@ class S3Blobs:
         return swept
 
     # --- in a thread ------------------------------------------------------------------
+
+    def _claimed(self, owner: str) -> str:
+        """Of two that claim at once the last stands, and the other is told at its next claim."""
+        named = {"Bucket": self._bucket, "Key": self._prefix + OWNER}
+        try:
+            held = self._client.get_object(**named)["Body"].read(1000)
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in MISSING:
+                raise
+            self._client.put_object(**named, Body=owner.encode())
+            held = self._client.get_object(**named)["Body"].read(1000)
+        return str(held.decode("utf-8", "replace"))
 
     def _send(self, key: str, file: IO[bytes], size: int) -> None:
         file.seek(0)

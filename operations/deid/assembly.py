@@ -18,9 +18,9 @@ from operations.deid.vault import Vault
 DEFAULT_PROFILE: Final = "safe-harbor"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Deidentification:
-    """Of one server. ``cleaner`` None: free text is dropped."""
+    """Of one server. ``cleaner``: set when the server starts; None: free text is dropped."""
 
     shelf: Shelf
     keys: KeyRing

@@ -29,6 +29,7 @@ from operations.deid.keys import ProjectKey
 NONCE: Final = 12
 WAIT: Final = 30.0
 """Seconds for which another process may be writing."""
+_PROOF: Final = b"proof"
 _TABLE: Final = "CREATE TABLE IF NOT EXISTS vault (name BLOB PRIMARY KEY, body BLOB) WITHOUT ROWID"
 
 
@@ -66,7 +67,7 @@ class Vault:
             plain = msgspec.json.encode(Original(key, project.version, now))
             rows.append((name, nonce + cipher.encrypt(nonce, plain, name)))
         try:
-            with closing(self._opened()) as store, store:
+            with closing(self._opened(naming)) as store, store:
                 store.executemany("INSERT OR IGNORE INTO vault VALUES (?, ?)", rows)
         except (OSError, sqlite3.Error):
             raise Unavailable("the vault cannot be written") from None
@@ -77,7 +78,7 @@ class Vault:
         naming, cipher = self._keys()
         found: dict[str, Original] = {}
         try:
-            with closing(self._opened()) as store:
+            with closing(self._opened(naming)) as store:
                 for pseudonym in pseudonyms:
                     name = _name(naming, project, pseudonym)
                     row = store.execute("SELECT body FROM vault WHERE name = ?", (name,)).fetchone()
@@ -94,7 +95,8 @@ class Vault:
         key = self.key()
         return hmac.digest(key, b"names", "sha256"), AESGCM(hmac.digest(key, b"bodies", "sha256"))
 
-    def _opened(self) -> sqlite3.Connection:
+    def _opened(self, naming: bytes) -> sqlite3.Connection:
+        """Raises Unavailable if it was made with another key: that one is missing."""
         if not self.path.exists():
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.close(os.open(self.path, os.O_WRONLY | os.O_CREAT, 0o600))
@@ -102,6 +104,13 @@ class Vault:
         store.execute("PRAGMA journal_mode = WAL")
         store.execute("PRAGMA synchronous = FULL")
         store.execute(_TABLE)
+        proof = hmac.digest(naming, b"proof", "sha256")
+        with store:
+            store.execute("INSERT OR IGNORE INTO vault VALUES (?, ?)", (_PROOF, proof))
+        (kept,) = store.execute("SELECT body FROM vault WHERE name = ?", (_PROOF,)).fetchone()
+        if not hmac.compare_digest(kept, proof):
+            store.close()
+            raise Unavailable("the vault was made with another key than that in the file of keys")
         return store
 
 

@@ -116,6 +116,7 @@ class Administration:
             by=by.principal.user or by.principal.client or by.principal.id,
         )
         await self._keep(package, kept, archive, by)
+        self.registry.include(self._shelf.placed(package.id, files))
         await self.registry.refresh()
         return package
 

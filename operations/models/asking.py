@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from fhir_server.model.problem import Issue, Unavailable
+from fhir_server.model.problem import Issue, NotFound, Unavailable
 
 from .evidence import Moment, collect
-from .inference import Inference, Question, infer, needed
+from .inference import Inference, Question, needed
+from .monitoring.watching import watched
 from .package import ModelPackage
 from .record import RecordReader
 from .registry import Registry
@@ -41,7 +42,7 @@ class Asking:
         for name in names or registry.names():
             try:
                 package = await registry.champion(name)
-            except Unavailable:
+            except (NotFound, Unavailable):  # without names: retired meanwhile, or broken
                 if names:
                     raise
                 continue
@@ -56,7 +57,7 @@ class Asking:
         found = Found([])
         for package in self.packages:
             try:
-                found.inferences.append(await infer(package, question))
+                found.inferences.append(await watched(package, question))
             except Unavailable as problem:
                 found.failures.extend(problem.issues)
         if found.failures and not found.inferences:

@@ -12,6 +12,9 @@ from fhir_server.config import Settings, SettingsError
 
 from .administration import Administration
 from .intake.signing import Keys
+from .monitoring.monitor import Monitor
+from .monitoring.outcomes import Index
+from .monitoring.rounds import Rounds
 from .registry import SHIPPED, Registry
 from .runtime import Limits, Runtime
 from .shelf import Shelf
@@ -26,15 +29,19 @@ class Models:
     administration: Administration
     own: Session
     shelf: Shelf
+    monitor: Monitor
+    rounds: Rounds
 
     async def close(self) -> None:
         """Ends the workers, and removes the files of this process."""
+        await self.monitor.close()
         await self.registry.runtime.close()
         self.shelf.close()
 
 
-def models_of(settings: Settings, engine: Engine) -> Models:
-    """Use inside one event loop, then ``close``. Raises SettingsError."""
+def models_of(settings: Settings, engine: Engine, index: Index) -> Models:
+    """Use inside one event loop, then ``close``. ``index``: (resource type, search parameter) ->
+    names of its indexes. Raises SettingsError."""
     own = system_session(engine, "models")
     shelf = Shelf(ModelState(engine.store.ledger), own)
     limits = Limits(
@@ -44,9 +51,11 @@ def models_of(settings: Settings, engine: Engine) -> Models:
     )
     roots = (SHIPPED, settings.models) if settings.models else (SHIPPED,)
     runtime = Runtime(limits, settings.model_workers)
-    registry = Registry.of(runtime, roots, shelf, _keys(settings.model_keys))
+    monitor = Monitor(engine.store.ledger, engine.now)
+    registry = Registry.of(runtime, roots, shelf, _keys(settings.model_keys), monitor)
     administration = Administration(registry, shelf, engine.now, lambda: Runtime(limits))
-    return Models(registry, administration, own, shelf)
+    rounds = Rounds(registry, monitor, own, index, settings.model_watch_seconds)
+    return Models(registry, administration, own, shelf, monitor, rounds)
 
 
 def _keys(path: Path | None) -> Keys:

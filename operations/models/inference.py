@@ -80,7 +80,7 @@ class Question:
 
 
 async def needed(registry: Registry, packages: Iterable[ModelPackage]) -> list[ModelPackage]:
-    """The models and those that they derive features from."""
+    """The models, those that they derive features from, and the challengers of their names."""
     found: dict[str, ModelPackage] = {}
     waiting = list(packages)
     while waiting:
@@ -89,6 +89,9 @@ async def needed(registry: Registry, packages: Iterable[ModelPackage]) -> list[M
             continue
         found[package.id] = package
         names = [f.derive.model for f in package.features.feature if f.derive]
+        challenger = await registry.challenger(package.card.name)
+        if challenger is not None:
+            waiting.append(challenger)
         with suppress(Unavailable):  # told when it turns out to be needed
             waiting += [await registry.champion(name) for name in names]
     return list(found.values())

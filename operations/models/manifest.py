@@ -238,6 +238,29 @@ class Metric(msgspec.Struct, frozen=True):
     source: str
 
 
+class Outcome(msgspec.Struct, frozen=True):
+    """What the future says of an output: a Condition of ``concept`` that begins ``within`` a
+    duration (ISO 8601) after the prediction, or none by then."""
+
+    output: str
+    concept: str
+    within: str
+
+
+class Thresholds(msgspec.Struct, frozen=True):
+    """Beyond which a version raises a Flag: ``psi``, ``ks`` of drift, ``missing`` and ``errors`` as
+    shares, ``agreement`` at least; ``least``: uses that it takes to judge; ``days``: looked back.
+    """
+
+    psi: float = 0.2
+    ks: float = 0.15
+    missing: float = 0.5
+    errors: float = 0.05
+    agreement: float = 0.5
+    least: int = 100
+    days: int = 30
+
+
 class Card(msgspec.Struct, frozen=True):
     """The model card: what the model is for, for whom, how good, and its limits."""
 
@@ -254,6 +277,8 @@ class Card(msgspec.Struct, frozen=True):
     metric: tuple[Metric, ...]
     aliases: tuple[str, ...] = ()
     band: tuple[Band, ...] = ()
+    outcome: tuple[Outcome, ...] = ()
+    monitoring: Thresholds = Thresholds()
 
 
 class Golden(msgspec.Struct, frozen=True):

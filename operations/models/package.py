@@ -24,6 +24,7 @@ from fhir_server.fhirpath import FhirPathError, compile
 
 from .intake.archive import NAMES
 from .manifest import Card, Concept, Feature, Features, Golden, every
+from .monitoring.distributions import Reference
 
 PARTS: Final = ("model.onnx", "card.toml", "features.toml", "golden.json")
 LARGEST_GRAPH: Final = 512 * 1024 * 1024
@@ -49,6 +50,7 @@ class ModelPackage:
     golden: tuple[Golden, ...]
     files: Mapping[str, str]
     concepts: Mapping[str, Concept]
+    reference: Reference | None = None
 
     @property
     def id(self) -> str:
@@ -107,7 +109,17 @@ def of_parts(parts: Mapping[str, bytes], folder: Path) -> ModelPackage:
     _check_golden(features, golden)
     _check_references(features)
     _check_expressions(features)
-    return ModelPackage(folder, card, features, golden, digests(parts), concepts)
+    reference = _reference(parts)
+    return ModelPackage(folder, card, features, golden, digests(parts), concepts, reference)
+
+
+def _reference(parts: Mapping[str, bytes]) -> Reference | None:
+    if "reference.json" not in parts:
+        return None
+    try:
+        return Reference.read(json.loads(parts["reference.json"]))
+    except (ValueError, RecursionError) as error:
+        raise PackageError(f"reference.json: {error}") from error
 
 
 def digests(parts: Mapping[str, bytes]) -> dict[str, str]:
@@ -155,9 +167,11 @@ def _check_names(card: Card, features: Features, concepts: Mapping[str, Concept]
     named = [name for f in asked for name in (f.concept, f.yes, f.no) if name]
     named += [name for f in asked for name in f.concepts.values() if f.kind != "fhirpath"]
     named += [e.concept for e in features.exclusion] + [i.concept for i in features.indication]
+    named += [outcome.concept for outcome in card.outcome]
     _known("concept", named, concepts)
     outputs = [o.name for o in features.output]
     _known("output", (b.output for b in card.band), outputs)
+    _known("output", (o.output for o in card.outcome), outputs)
     inputs = [f.name for f in features.feature]
     for what, names in (("feature", inputs), ("output", outputs)):
         if len(set(names)) != len(names):

@@ -15,13 +15,20 @@ from tests.serving import Server
 
 from .searching import ids, link, walk
 
-CODES = ("8867-4", "8480-6", "8310-5")
-
 pytestmark = pytest.mark.slow
+
+
+class Matter(NamedTuple):
+    """What the laws are tried on: codes of Observations and a year in which there are some; as
+    they are in the demo patients."""
+
+    codes: tuple[str, ...] = ("8867-4", "8480-6", "8310-5")
+    year: int = 2025
 
 
 class Client(NamedTuple):
     server: Server
+    matter: Matter = Matter()
 
     def count(self, url: str) -> int:
         joint = "&" if "?" in url else "?"
@@ -42,10 +49,10 @@ class Equal(NamedTuple):
 
 def months(client: Client) -> Iterator[Equal]:
     """The sum over months is at most the year; equal but for what spans months."""
-    for year in (2025,):
-        by_month = [client.count(f"Observation?date={year}-{m:02}") for m in range(1, 13)]
-        whole = client.count(f"Observation?date={year}")
-        yield Equal(f"{year}", min(sum(by_month), whole), sum(by_month))
+    year = client.matter.year
+    by_month = [client.count(f"Observation?date={year}-{m:02}") for m in range(1, 13)]
+    whole = client.count(f"Observation?date={year}")
+    yield Equal(f"{year}", min(sum(by_month), whole), sum(by_month))
 
 
 def pages(client: Client) -> Iterator[Equal]:
@@ -57,23 +64,24 @@ def pages(client: Client) -> Iterator[Equal]:
 
 
 def totals(client: Client) -> Iterator[Equal]:
-    for query in ("Patient?gender=female", "Observation?code=8480-6"):
+    for query in ("Patient?gender=female", f"Observation?code={client.matter.codes[1]}"):
         shown = {page.get("total") for page in walk(client.server, f"{query}&_total=accurate")}
         yield Equal(f"{query}: the total of every page", shown, {client.count(query)})
 
 
 def alternatives(client: Client) -> Iterator[Equal]:
-    single = [set(client.found(f"Observation?code={code}")) for code in CODES]
-    union = set(client.found(f"Observation?code={','.join(CODES)}"))
+    codes, year = client.matter
+    single = [set(client.found(f"Observation?code={code}")) for code in codes]
+    union = set(client.found(f"Observation?code={','.join(codes)}"))
     yield Equal("a,b is the union", union, set().union(*single))
-    both = set(client.found(f"Observation?code={CODES[0]}&date=ge2025"))
-    late = set(client.found("Observation?date=ge2025"))
+    both = set(client.found(f"Observation?code={codes[0]}&date=ge{year}"))
+    late = set(client.found(f"Observation?date=ge{year}"))
     yield Equal("a&b is the intersection", both, single[0] & late)
 
 
 def complements(client: Client) -> Iterator[Equal]:
     every = set(client.found("Observation?"))
-    for code in CODES:
+    for code in client.matter.codes:
         inside = set(client.found(f"Observation?code={code}"))
         yield Equal(
             f"not {code}", set(client.found(f"Observation?code:not={code}")), every - inside
@@ -94,12 +102,10 @@ def compartments(client: Client) -> Iterator[Equal]:
 
 def joins(client: Client) -> Iterator[Equal]:
     """What a chain finds from one side, ``_has`` and an include find from the other."""
-    forward = set(client.found("Observation?subject:Patient.gender=female&code=8867-4"))
-    women = set(client.found("Patient?gender=female&_has:Observation:subject:code=8867-4"))
-    back = client.server.get(
-        "Patient?gender=female&_has:Observation:subject:code=8867-4&_count=200"
-        "&_revinclude=Observation:subject"
-    ).json()
+    observations = f"Observation?subject:Patient.gender=female&code={client.matter.codes[0]}"
+    patients = f"Patient?gender=female&_has:Observation:subject:code={client.matter.codes[0]}"
+    forward, women = set(client.found(observations)), set(client.found(patients))
+    back = client.server.get(f"{patients}&_count=200&_revinclude=Observation:subject").json()
     included = ids(back, "include")
     while (further := link(back, "next")) is not None:
         back = client.server.get(further).json()
@@ -108,9 +114,7 @@ def joins(client: Client) -> Iterator[Equal]:
     yield Equal("what a chain finds is included", forward & set(included), forward)
     subjects = {
         entry["resource"]["subject"]["reference"].partition("/")[2]
-        for page in walk(
-            client.server, "Observation?subject:Patient.gender=female&code=8867-4&_count=200"
-        )
+        for page in walk(client.server, f"{observations}&_count=200")
         for entry in page.get("entry", ())
     }
     yield Equal("_has finds the subjects", women, subjects)
@@ -133,9 +137,14 @@ def spoilt(value: object) -> object:
     raise TypeError(value)
 
 
-def broken(law: Law, server: Server, flip: bool = False) -> tuple[list[str], int]:
+DEMO = Matter()
+
+
+def broken(
+    law: Law, server: Server, flip: bool = False, matter: Matter = DEMO
+) -> tuple[list[str], int]:
     """(what does not hold, how much was compared)."""
-    compared = list(law(Client(server)))
+    compared = list(law(Client(server, matter)))
     seen = [one._replace(one=spoilt(one.one)) for one in compared] if flip else compared
     return [one.what for one in seen if one.one != one.other or not one.other], len(compared)
 

@@ -46,6 +46,8 @@ __all__ = [
     "twins",
 ]
 
+LONG = 600
+"""Minutes: a long run on a busy machine is no proof once its tokens have expired."""
 BEFORE = 4
 """So many of the visible resources are there before the hidden ones."""
 
@@ -186,7 +188,7 @@ class Twin:
     def __init__(self, server: Server, *, full: bool) -> None:
         self.server = server
         self.full = full
-        self.system = server.bearer("system/*.cruds")
+        self.system = server.bearer("system/*.cruds", minutes=LONG)
         seen = [*visible(masked=not full), *more_visible(masked=not full)]
         for resource in seen[:BEFORE]:
             self.put(resource)
@@ -198,9 +200,9 @@ class Twin:
         server.user("d", "family-doctor", "Practitioner/d")
         server.user("p", "patient", "Patient/p1")
         for patient in ("p1", "p2"):
-            server.relation("d", patient)
-        self.doctor = server.bearer("user/*.cruds", user="d")
-        self.patient = server.bearer("user/*.cruds", user="p")
+            server.relation("d", patient, 60.0 * LONG)
+        self.doctor = server.bearer("user/*.cruds", user="d", minutes=LONG)
+        self.patient = server.bearer("user/*.cruds", user="p", minutes=LONG)
 
     def put(self, resource: Json) -> None:
         url = f"{resource['resourceType']}/{resource['id']}"

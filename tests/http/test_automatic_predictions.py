@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from base64 import b64decode
 from pathlib import Path
 from typing import Any
 
 from operations.models.automatic import NAME
+from tests.audit.trail import entries
 from tests.serving import Json, Server, served
 
 GENEROUS = 60
@@ -82,3 +84,39 @@ def test_a_group_is_a_job(tmp_path: Path) -> None:
         rows = {row["type"]: row for row in statement["rest"][0]["resource"]}
         named = [o["definition"].rpartition("/")[2] for o in rows["Group"]["operation"]]
         assert "group-predict" in named
+
+
+def test_what_a_job_reads_and_writes_is_recorded(tmp_path: Path) -> None:
+    with served("sqlite", tmp_path, open_=False) as server:
+        server.headers = server.bearer("system/*.cruds")
+        id_ = server.create(PATIENT)["id"]
+        server.create(creatinine(id_, 0.9))
+        member = [{"entity": {"reference": f"Patient/{id_}"}}]
+        group = {"resourceType": "Group", "type": "person", "actual": True, "member": member}
+        place = f"Group/{server.create(group)['id']}/$predict"
+        asked = {
+            "resourceType": "Parameters",
+            "parameter": [
+                {"name": "model", "valueCode": "ckd-epi-2021"},
+                {"name": "store", "valueBoolean": True},
+            ],
+        }
+        started = server.post(place, asked)
+        assert started.status_code == 202, started.text
+
+        def ended() -> Any:
+            answer = server.get(started.headers["content-location"])
+            return answer if answer.status_code == 200 else None
+
+        (output,) = until(server, ended).json()["output"]
+        assert server.get(output["url"]).json()["id"] == id_
+        lines = [line for line in entries(tmp_path) if _url(line).endswith(place)]
+        (job,) = [line for line in lines if line.get("job")]
+        assert id_ in job["patients"] and job["status"] == 200
+        assert len(job["writes"]) == 1  # the draft with its Provenance
+        (fetched,) = [one for one in entries(tmp_path) if _url(one).endswith(".ndjson")]
+        assert id_ in fetched["patients"]
+
+
+def _url(line: dict[str, Any]) -> str:
+    return b64decode(line.get("url", "")).decode()

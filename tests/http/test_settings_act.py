@@ -27,6 +27,7 @@ pytestmark = pytest.mark.slow
 
 PATIENT: Json = {"resourceType": "Patient"}
 ROOT = Path(__file__).parents[2]
+MONITORING = "tests/operations/models/test_model_monitoring.py"
 REGISTRY = "tests/operations/models/test_model_registry.py"
 
 Act = Callable[[Path, Any], None]
@@ -198,6 +199,7 @@ def both(*acts: Act) -> Act:
 
 ADMISSION = "tests/http/test_admission.py::"
 LONG = {"resourceType": "Patient", "name": [{"text": "x" * 3000}]}
+BANK = "tests/research/test_bank.py"
 ACTS: dict[str, tuple[Any, Act]] = {
     "data": (None, data),
     "store": (None, nothing_kept),
@@ -242,11 +244,20 @@ ACTS: dict[str, tuple[Any, Act]] = {
         ("CUDAExecutionProvider",),
         elsewhere(f"{REGISTRY}::test_the_limits_of_workers_are_settings"),
     ),
+    "model_watch_seconds": (
+        1,
+        elsewhere(f"{MONITORING}::test_a_server_looks_by_itself"),
+    ),
     "model_workers": (3, elsewhere(f"{REGISTRY}::test_the_limits_of_workers_are_settings")),
     "auto_predict_seconds": (
         1,
         elsewhere("tests/http/test_automatic_predictions.py::test_only_where_it_is_switched_on"),
     ),
+    "imports": (None, elsewhere("tests/operations/test_import.py::test_files_of_the_folder")),
+    "research": ("off", elsewhere(f"{BANK}::test_settings_of_the_face")),
+    "research_minutes": (1, elsewhere(f"{BANK}::test_runs_by_themselves")),
+    "research_project": ("study", elsewhere(f"{BANK}::test_l63_what_researchers_see")),
+    "research_least": (1, elsewhere(f"{BANK}::test_settings_of_the_face")),
     "base_url": ("https://ehr.example", seen(urls, "base_url")),
     "domain": ("north", domain),
     "hosts": (("other.example",), seen(host, "hosts", open_=False)),

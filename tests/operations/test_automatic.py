@@ -216,3 +216,17 @@ def test_smoking_is_a_part_of_what_is_read() -> None:
     ]
     assert risk["status"] == "preliminary"
     assert SNOMED in str(risk["extension"])
+
+
+def test_a_place_that_is_not_in_this_store_is_left() -> None:
+    """A database that was restored counts anew."""
+    hospital = Hospital()
+    ledger = hospital.world.store.ledger
+    row = Road.runner.run(ledger.get("feed", automatic.NAME))
+    assert row is not None
+    far = {"seq": 1_000_000, "holder": "gone", "until": 0}
+    assert Road.runner.run(ledger.cas("feed", automatic.NAME, far, row.revision))
+    hospital.rounds()
+    hospital.put(creatinine())
+    hospital.rounds()
+    assert len(hospital.drafts()) == 1

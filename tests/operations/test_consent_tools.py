@@ -402,7 +402,7 @@ def test_what_cannot_be_is_refused(ward: Ward, name: str) -> None:
         "",
         "actor=x",
         "actor=Practitioner/d&purpose=NOTHING",
-        "actor=Practitioner/d&purpose=BTG",
+        "actor=Patient/p1&purpose=BTG",
         "actor=Practitioner/d&count=1001",
         "actor=Practitioner/d&language=xx",
     ],
@@ -410,6 +410,17 @@ def test_what_cannot_be_is_refused(ward: Ward, name: str) -> None:
 def test_a_preview_of_nothing_is_refused(ward: Ward, query: str) -> None:
     answer = ward.server.get(f"{PREVIEW}?{query}", headers=ward.patient)
     assert answer.status_code == 400, answer.text
+
+
+def test_what_breaking_the_glass_would_show(ward: Ward) -> None:
+    """What a request with that purpose is answered; no act is begun by looking."""
+    ward.decide(template="hide-kind", label="HIV", understood=True)
+    assert "Observation/h1" in ward.preview("actor=Practitioner/d").hidden
+    broken = ward.preview("actor=Practitioner/d&purpose=BTG")
+    assert "Observation/h1" not in broken.hidden and broken.one("purpose") == "BTG"
+    stranger = ward.preview("actor=Practitioner/e&purpose=BTG")
+    assert stranger.hidden == broken.hidden
+    assert not ward.server.run(ward.server.domain.store.ledger.scan("break-glass"))
 
 
 def test_drafts_and_actors_of_others_tell_nothing(ward: Ward) -> None:

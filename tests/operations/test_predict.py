@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 import math
@@ -11,10 +12,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from predicting import SNOMED, Chart, Road, World, of_type, parameters, predict
+from predicting import NOW, SNOMED, Chart, Road, World, indexes, of_type, parameters, predict
 
 from fhir_server.access.drafts import Draft
 from fhir_server.formats.json import dumps, loads
+from fhir_server.model.datatypes import parse_instant
 from fhir_server.model.problem import (
     BadRequest,
     Forbidden,
@@ -27,6 +29,9 @@ from fhir_server.model.problem import (
 from fhir_server.model.resource import Key
 from operations.models.publishing import publish
 from operations.models.registry import SHIPPED, Registry, Version
+from operations.parameters import decode
+from operations.predict import predict_operation
+from operations.registry import Invocation
 
 
 def _complete(**who: Any) -> Chart:
@@ -470,6 +475,23 @@ def test_missing_features_as_one_task_while_it_is_open() -> None:
     Road.runner.run(world.session.write([Draft("PUT", Key("Task", task["id"]), done)]))
     fresh = predict([], parameters(model="score2", missing="request"), world=world)
     assert [t["id"] for t in of_type(fresh, "Task")] != [task["id"]]
+
+
+def test_of_two_who_ask_at_once_one_makes_the_task() -> None:
+    world = World(Chart().resources)
+    operation = predict_operation(Road.models, indexes, world.system)
+    given = parameters(model="score2", missing="request")
+
+    async def both() -> list[Any]:
+        def asked() -> Any:
+            arguments = decode(operation.inputs, [], given, operation.body)
+            call = Invocation("instance", "Patient", "p", "POST", "b", parse_instant(NOW))
+            return operation.handler(arguments, world.session, call)
+
+        return await asyncio.gather(asked(), asked())
+
+    first, second = Road.runner.run(both())
+    assert of_type(first, "Task") == of_type(second, "Task") != []
 
 
 def test_what_asks_for_tasks() -> None:

@@ -98,8 +98,7 @@ class Ward:
             for one in [*manifest["output"], *manifest["error"]]:
                 file = job.file(one["url"].rpartition("/")[2])
                 assert file is not None
-                chunks = await delivery.content(job, file, self.world.session)
-                text = b"".join([chunk async for chunk in chunks])
+                text = await delivery.content(job, file, self.world.session)
                 told = [loads(line) for line in text.splitlines()]
                 assert len(told) == one["count"] and {t["resourceType"] for t in told} == {
                     one["type"]

@@ -1,14 +1,18 @@
-"""L70 at length: the differential fuzzer on the two worlds."""
+"""L70 at length: the differential fuzzer on the two worlds; and L53 by the clock."""
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from pathlib import Path
+from statistics import median
+from time import process_time
 
 import pytest
 
 from tests.consent.fuzzing import differences
 from tests.consent.worlds import twins
+from tests.consent.writing import differing, numbered
 from tests.prove.conftest import Row, scaled
 
 pytestmark = pytest.mark.prove
@@ -34,3 +38,68 @@ def test_l70_the_answers_are_those_of_the_twin(backend: str, tmp_path: Path, pro
             f"{sum(statuses.values()):,} requests",
             f"0 differences in status, headers, body; {told}",
         )
+
+
+WRITES = 400
+"""Requests on one pair of servers that writes use up."""
+
+
+def test_l70_writes_are_answered_as_by_the_twin(tmp_path: Path, proven: Row) -> None:
+    count, statuses, accepted = scaled(100_000), Counter[int](), 0
+    for batch in range(0, count, WRITES):
+        with numbered("memory", tmp_path / str(batch)) as pair:
+            found, seen, done = differing(pair, min(WRITES, count - batch), 20_000 + batch)
+        assert found == []
+        statuses.update(seen)
+        accepted += done
+        told = ", ".join(f"{status}: {often:,}" for status, often in sorted(statuses.items()))
+        proven(
+            "L70 writes",
+            "generated reads and writes (PUT, PATCH, DELETE, conditional, Bundles) of such a"
+            " reader; then all that the reader sees, and the hidden things, are compared",
+            f"{sum(statuses.values()):,} requests, {accepted:,} writes accepted",
+            f"0 differences, nothing hidden was changed; {told}",
+        )
+
+
+PAIRS = 2000
+TELLING = 0.33
+"""Cliff's delta from which on an effect is called medium, not small (Romano 2006). The statements
+are the same (``test_same_work``), but a row that is hidden is looked at and one that is not there
+is not: that is all of the difference."""
+TIMED = {
+    "L53 read": ("Observation/h1", "Observation/u1"),
+    "L53 version": ("Observation/h1/_history/1", "Observation/u1/_history/1"),
+    "L53 _has": (
+        "Patient?_has:Observation:patient:code=25836-8",
+        "Patient?_has:Observation:patient:code=25836-9",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TIMED)
+def test_l53_the_time_tells_nothing(name: str, tmp_path: Path, proven: Row) -> None:
+    """Interleaved, each half of the pairs in the other order; CPU time, so that others who use
+    the machine do not hide the difference."""
+    count = scaled(PAIRS)
+    with twins("sqlite", tmp_path) as (whole, _):
+        taken: tuple[list[float], list[float]] = ([], [])
+        for turn in range(count + 50):
+            for which in (0, 1) if turn % 2 else (1, 0):
+                begun = process_time()
+                whole.server.get(TIMED[name][which], headers=whole.doctor)
+                if turn >= 50:
+                    taken[which].append(process_time() - begun)
+    others = sorted(taken[1])
+    above = sum(bisect_left(others, one) for one in taken[0])
+    below = sum(count - bisect_right(others, one) for one in taken[0])
+    delta = (above - below) / count**2
+    middle = [median(one) * 1e6 for one in taken]
+    assert abs(delta) < TELLING, (delta, middle)
+    proven(
+        name,
+        "CPU time of answers about what is hidden and what was never there, interleaved",
+        f"{count:,} pairs",
+        f"Cliff's delta {delta:+.3f} (telling from {TELLING}); median {middle[0]:,.0f} us and"
+        f" {middle[1]:,.0f} us",
+    )

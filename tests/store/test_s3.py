@@ -21,7 +21,9 @@ pytest.importorskip("botocore")
 from botocore.config import Config
 from botocore.exceptions import ClientError, EndpointConnectionError
 
+from fhir_server.access.contents import sweep
 from fhir_server.access.erasing import settle
+from fhir_server.app import opened, serving
 from fhir_server.config import Settings, SettingsError, read
 from fhir_server.config_values import Bucket
 from fhir_server.model.problem import Unavailable
@@ -59,8 +61,10 @@ async def always(_: str) -> bool:
 
 
 def keys(bucket: Bucket) -> list[str]:
+    """Of contents: not the object that names their owner."""
     found = connect(bucket).list_objects_v2(Bucket=bucket.name, Prefix=bucket.prefix)
-    return [item["Key"] for item in found.get("Contents", ())]
+    named = [item["Key"] for item in found.get("Contents", ())]
+    return [key for key in named if key != f"{bucket.prefix}owner"]
 
 
 def uploads(bucket: Bucket) -> int:
@@ -124,6 +128,40 @@ async def test_only_digests_are_names(bucket: Bucket, tmp_path: Path, name: str)
         await blobs.read(Blob(name, 1))
     with pytest.raises(ValueError, match="SHA-256"):
         await blobs.discard(name, time.time())
+
+
+# --- whose it is ------------------------------------------------------------------------
+
+
+async def test_a_place_belongs_to_who_claims_it_first(bucket: Bucket, tmp_path: Path) -> None:
+    blobs, others = S3Blobs(bucket, tmp_path), S3Blobs(bucket, tmp_path)
+    assert await blobs.claim("one") == "one"
+    assert await others.claim("two") == "one" and await blobs.claim("one") == "one"
+    blob = await blobs.put(stream(b"content"))
+    assert await blobs.names() == [blob.sha256]
+    assert await blobs.sweep(never, time.time() + DAY) == 1
+    assert await others.claim("two") == "one", "the sweep leaves it"
+    away = replace(bucket, prefix=f"{bucket.prefix}away/")
+    assert await S3Blobs(away, tmp_path).claim("two") == "two"
+
+
+async def test_a_second_database_does_not_serve_from_the_same_prefix(
+    bucket: Bucket, tmp_path: Path
+) -> None:
+    one = Settings(data=tmp_path / "one", blobs=bucket)
+    two = Settings(data=tmp_path / "two", blobs=bucket)
+    for _ in range(2):
+        async with opened(one) as domain, serving(domain, open_=True):
+            pass
+    async with opened(two) as domain:
+        with pytest.raises(Unavailable, match="another database"):
+            async with serving(domain, open_=True):
+                pass
+        with pytest.raises(Unavailable, match="another database"):
+            await sweep(domain.engine, time.time() + DAY)
+    connect(bucket).delete_object(Bucket=bucket.name, Key=f"{bucket.prefix}owner")
+    async with opened(two) as domain, serving(domain, open_=True):
+        pass
 
 
 # --- sweeping ---------------------------------------------------------------------------

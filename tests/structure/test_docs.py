@@ -20,7 +20,12 @@ from fhir_server.cli.token import SYSTEM
 from fhir_server.config import Settings, read
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = ("README.md", "ARCHITECTURE.md", "ig/pagecontent/models.md")
+DOCUMENTS = (
+    "README.md",
+    "ARCHITECTURE.md",
+    "ig/pagecontent/models.md",
+    "ig/pagecontent/predict.md",
+)
 BASE = "http://127.0.0.1:8080"
 
 

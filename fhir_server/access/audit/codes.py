@@ -43,6 +43,7 @@ SECURITY_CONFIGURED: Final = (DCM, "110129", "Security Configuration")
 RESTRICTED: Final = (DCM, "110132", "Use of Restricted Function")
 USER_CHANGED: Final = (DCM, "110137", "User Security Attributes Changed")
 LOG_USED: Final = (DCM, "110101", "Audit Log Used")
+REIDENTIFY: Final = (LIFECYCLE, "reidentify", "Re-identify Record Lifecycle Event")
 DEIDENTIFY: Final = (LIFECYCLE, "deidentify", "De-Identify (Anonymize) Record Lifecycle Event")
 DESTROY: Final = (LIFECYCLE, "destroy", "Destroy/Delete Record Lifecycle Event")
 TOKEN_REQUEST: Final = ("urn:ihe:event-type-code", "ITI-71", "Get Access Token")
@@ -114,6 +115,7 @@ OPERATIONS: Final[dict[str, Coded]] = {
     "anonymize": DEIDENTIFY,
     "expunge": DESTROY,
     "export": EXPORT,
+    "reidentify": REIDENTIFY,
 }
 """What some operations are besides."""
 

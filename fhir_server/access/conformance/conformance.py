@@ -30,16 +30,18 @@ from fhir_server.store.base import Store
 from fhir_server.validation.profile.asking import judged
 from fhir_server.validation.profile.judging import Question
 from fhir_server.validation.profile.profiles import Profiles, claimed
-from fhir_server.validation.profile.terms import members
+from fhir_server.validation.profile.terms import is_in, members
 from fhir_server.validation.validate import Validator, is_large
 from terminology.compose import Composing
-from terminology.concepts import Recent
+from terminology.concepts import Concepts, Recent
 from terminology.service import Source
 
 _NEWEST: Final = (SortKey("_lastUpdated", "updated", descending=True),)
 PAGE: Final = 200
 MAX_STORED: Final = 5000
 """Stored StructureDefinitions that are in force."""
+MAX_ANSWERS: Final = 20_000
+"""About codes and value sets, kept of one epoch."""
 STRUCTURE: Final = "StructureDefinition"
 
 Resolve = Callable[[str], Awaitable[Json | None]]
@@ -49,6 +51,26 @@ Resolve = Callable[[str], Awaitable[Json | None]]
 async def nowhere(text: str) -> Json | None:
     """References are not followed."""
     return None
+
+
+class Remembering:
+    """A source of which every answer is kept."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._found: dict[tuple[str, str, str], Mapping[str, Any] | None] = {}
+
+    async def find(self, type_: str, url: str, version: str) -> Mapping[str, Any] | None:
+        key = type_, url, version
+        if key not in self._found:
+            self._found[key] = await self._source.find(*key)
+        return self._found[key]
+
+    async def maps(self, system: str, reverse: bool) -> Sequence[Mapping[str, Any]]:
+        return await self._source.maps(system, reverse)
+
+    async def filed(self, code_system: Mapping[str, Any]) -> Concepts | None:
+        return await self._source.filed(code_system)
 
 
 class World:
@@ -66,7 +88,8 @@ class World:
         self._installed = installed
         self._kept: dict[tuple[int, str, str], Json | None] = {}
         self._recent = Recent()
-        self._members: dict[Question, Any] = {}
+        self.answers: dict[Question, Any] = {}
+        self._source: Source | None = None
         self.profiles = Profiles(schema.definitions, self._structure)
 
     def _structure(self, url: str, version: str) -> Json | None:
@@ -86,18 +109,39 @@ class World:
                 return found
         return None
 
-    async def answer(self, question: Question, source: Source) -> Any:
-        if question.kind == "value-set":
-            if question not in self._members:
-                work = Composing(source, self._recent)
-                self._members[question] = await members(work, question.about)
-            return self._members[question]
-        url, _, version = question.about.partition("|")
-        return self.installed("Questionnaire", url, version)
+    def maps(self, system: str, *, reverse: bool) -> list[Json]:
+        """The ConceptMaps of packages that lead from this code system, or to it."""
+        side = "target" if reverse else "source"
+        found: dict[str, Json] = {}
+        for archive in self._installed:
+            for type_, url in archive.urls():
+                one = self.installed(type_, url) if type_ == "ConceptMap" else None
+                if one is not None and any(g.get(side) == system for g in one.get("group", ())):
+                    found.setdefault(url, one)
+        return list(found.values())
 
-    def known(self) -> dict[Question, Any]:
-        """Answers that do not depend on who asks; to be added to."""
-        return dict(self._members)
+    async def answer(self, question: Question, source: Source) -> Any:
+        if question.kind in ("value-set", "code"):
+            if question not in self.answers:
+                if len(self.answers) > MAX_ANSWERS:
+                    self.answers.clear()
+                self.answers[question] = await self._composed(question, source)
+            return self.answers[question]
+        url, _, version = question.about.partition("|")
+        found = await source.find("Questionnaire", url, version)
+        return found or self.installed("Questionnaire", url, version)
+
+    async def _composed(self, question: Question, source: Source) -> Any:
+        work = Composing(self._remembering(source), self._recent)
+        if question.kind == "value-set":
+            return await members(work, question.about)
+        return await is_in(work, question.about, question.system, question.code)
+
+    def _remembering(self, source: Source) -> Source:
+        """What was found under this epoch is not looked for again."""
+        if self._source is None:
+            self._source = Remembering(source)
+        return self._source
 
 
 class Conformance:
@@ -138,6 +182,10 @@ class Conformance:
         """Of the packages."""
         return (await self.current()).installed(type_, url, version)
 
+    async def maps(self, system: str, *, reverse: bool) -> list[Json]:
+        """ConceptMaps of the packages."""
+        return (await self.current()).maps(system, reverse=reverse)
+
     async def _revision(self) -> int:
         row = await self._store.ledger.get(KIND, EPOCH)
         return row.revision if row is not None else 0
@@ -174,7 +222,7 @@ class Conformance:
             return root(found) if found is not None else None
 
         return await judged(
-            world.profiles, resource, urls, answer, world.known(), is_large(resource)
+            world.profiles, resource, urls, answer, world.answers, is_large(resource)
         )
 
     async def on_write(self, resource: Json) -> tuple[Issue, ...]:

@@ -216,7 +216,7 @@ async def _decided(server: Server, ask: Ask, step: Step, session: WebSession) ->
         client.id,
         session.user.name,
         wanted or None,
-        server.rules.face,
+        asked.face,
         context=_context(server, scope, await _open(server, step, launch, wanted, session), wanted),
     )
     grounds = Grounds(asked.redirect, asked.challenge, asked.nonce, session.id, session.since, held)

@@ -20,8 +20,8 @@ from fhir_server.store.sqlite.rows import index_rows
 from fhir_server.store.sqlite.schema import RID, SEQ, hold
 
 MOST_REWRITTEN: Final = 2 << 30
-"""Bytes of a database that is rewritten whole after an erase; a larger one is not: a backup that
-is restored is free of what it leaves."""
+"""Bytes of a database that is rewritten whole after an erase. A larger one is not: ``vehr doctor
+--rewrite`` does it while no server runs, and a restored backup is free of what is left."""
 QUICKLY: Final = 256 << 20
 """Bytes that are rewritten in a few seconds; a larger database waits for a quiet moment."""
 
@@ -136,12 +136,18 @@ def scrub(connection: sqlite3.Connection) -> bool:
     wait for others afterwards.
     """
     if _size(connection) <= MOST_REWRITTEN:
-        text.merge(connection)
-        connection.execute("PRAGMA temp_store = FILE")
-        try:
-            connection.execute("VACUUM")
-        finally:
-            connection.execute("PRAGMA temp_store = MEMORY")
+        return rewrite_whole(connection)
+    return cut_log(connection)
+
+
+def rewrite_whole(connection: sqlite3.Connection) -> bool:
+    """The same for a database of any size."""
+    text.merge(connection)
+    connection.execute("PRAGMA temp_store = FILE")
+    try:
+        connection.execute("VACUUM")
+    finally:
+        connection.execute("PRAGMA temp_store = MEMORY")
     return cut_log(connection)
 
 

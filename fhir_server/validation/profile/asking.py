@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final
 
 from fhir_server.model.exchange import Json
 from fhir_server.model.problem import Issue
 
-from .judging import Question
+from .judging import Answers, Question
 from .profiles import Profiles
 
 MAX_ROUNDS: Final = 20
@@ -25,20 +25,20 @@ async def judged(
     resource: Json,
     urls: Iterable[str],
     answer: Answer,
-    known: MutableMapping[Question, Any],
+    shared: Mapping[Question, Any],
     large: bool = False,
 ) -> tuple[Issue, ...]:
-    """Every issue that profiles find in a resource whose structure is sound. ``large``: others
-    get their turns meanwhile.
+    """Every issue that profiles find in a resource whose structure is sound. ``shared``: answers
+    that are there already. ``large``: others get their turns meanwhile.
     """
-    wanted = tuple(urls)
+    wanted, known = tuple(urls), Answers(shared)
     for _ in range(MAX_ROUNDS):
         if large:
             judging = await asyncio.to_thread(profiles.judge, resource, wanted, known)
         else:
             judging = profiles.judge(resource, wanted, known)
-        if not judging.pending or len(known) > MAX_QUESTIONS:
+        if not judging.pending or len(known.own) > MAX_QUESTIONS:
             return tuple(judging.issues)
         for question in sorted(judging.pending):
-            known[question] = await answer(question)
+            known.own[question] = await answer(question)
     return tuple(judging.issues)

@@ -31,7 +31,7 @@ def bound(binding: Json) -> Check | None:
         codes: Membership | None = judging.ask("value-set", url)
         if codes is None:
             return
-        found = member(codes, node)
+        found = member(codes, node, judging)
         if found is False:
             said = _said(node)
             text = f"{said} is not in the {strength} value set {url}"
@@ -44,22 +44,23 @@ def bound(binding: Json) -> Check | None:
     return check
 
 
-def member(codes: Membership, node: Node) -> bool | None:
+def member(codes: Membership, node: Node, judging: Judging) -> bool | None:
     """Is one of its codes in the value set? None: it cannot be told."""
     value = node.value
     if isinstance(value, str):
-        return codes.has(None, value)
+        return judging.member(codes, None, value)
     if not isinstance(value, dict):
         return None
     if node.type == "CodeableConcept" or "coding" in value:
         codings = value.get("coding", ())
         if not codings and "extension" in value and "text" not in value:
             return True
-        return _any([codes.has(*_coding(one)) for one in codings]) if codings else False
+        found = [judging.member(codes, *_coding(one)) for one in codings]
+        return _any(found) if codings else False
     if "code" not in value and "extension" in value:
         return True
     system, code = _coding(value)
-    return codes.has(system, code) if code else False
+    return judging.member(codes, system, code) if code else False
 
 
 def _coding(value: Json) -> tuple[str, str]:

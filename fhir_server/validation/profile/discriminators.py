@@ -183,7 +183,7 @@ def _met(node: Node, path: str, fits: Fits, judging: Judging) -> bool:
 
 def _in(node: Node, value_set: str, judging: Judging) -> bool | None:
     codes: Membership | None = judging.ask("value-set", value_set)
-    return None if codes is None else member(codes, node)
+    return None if codes is None else member(codes, node, judging)
 
 
 def _by_presence(at: At, target: Branch) -> Match:

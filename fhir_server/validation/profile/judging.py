@@ -20,22 +20,38 @@ MAX_DEPTH: Final = 40
 
 
 class Question(NamedTuple):
-    """``about``: the canonical url of a value set or questionnaire, or a reference."""
+    """``about``: the canonical url of a value set or questionnaire, or a reference. ``code``: of
+    a value set, is this one in it?"""
 
-    kind: Literal["value-set", "reference", "questionnaire"]
+    kind: Literal["value-set", "code", "reference", "questionnaire"]
     about: str
+    system: str = ""
+    code: str = ""
 
 
 class Membership(Protocol):
     """The codes of a value set, as far as they are known."""
 
-    def has(self, system: str | None, code: str) -> bool | None:
-        """None: it cannot be told. ``system`` None: of an element that states none."""
+    @property
+    def url(self) -> str: ...
+
+    @property
+    def listed(self) -> bool:
+        """Are all its codes known? Else each is a question of its own."""
+        ...
+
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        """Of one that is not listed: the systems of a code that states none."""
         ...
 
     @property
     def unknown(self) -> str:
         """Why nothing can be told; "" if something can."""
+        ...
+
+    def has(self, system: str | None, code: str) -> bool | None:
+        """None: it cannot be told. ``system`` None: of an element that states none."""
         ...
 
 
@@ -62,6 +78,16 @@ class Surroundings(Protocol):
         ...
 
 
+class Answers:
+    """``shared``: what holds for everybody. ``own``: what was asked for one validation."""
+
+    __slots__ = ("own", "shared")
+
+    def __init__(self, shared: Mapping[Question, Any]) -> None:
+        self.shared = shared
+        self.own: dict[Question, Any] = {}
+
+
 class Judging:
     """One pass over one resource."""
 
@@ -69,7 +95,7 @@ class Judging:
         self,
         library: Library,
         surroundings: Surroundings,
-        answers: Mapping[Question, Any],
+        answers: Answers,
         context: Context,
     ) -> None:
         self.library = library
@@ -93,11 +119,27 @@ class Judging:
 
     def ask(self, kind: Literal["value-set", "reference", "questionnaire"], about: str) -> Any:
         """The answer, None while there is none."""
-        question = Question(kind, about)
-        if question not in self._answers:
+        return self._asked(Question(kind, about))
+
+    def _asked(self, question: Question) -> Any:
+        answers: Any = self._answers
+        found = answers.shared.get(question, answers)
+        if found is answers:
+            found = answers.own.get(question, answers)
+        if found is answers:
             self.pending.add(question)
             return None
-        return self._answers[question]
+        return found
+
+    def member(self, codes: Membership, system: str | None, code: str) -> bool | None:
+        """Is it in the value set? None: it cannot be told (yet)."""
+        if codes.listed or codes.unknown:
+            return codes.has(system, code)
+        systems = codes.candidates if system is None else (system,)
+        found = [self._asked(Question("code", codes.url, one, code)) for one in systems]
+        if True in found:
+            return True
+        return None if None in found or not found else False
 
     def resolve(self, text: str, node: Node) -> Node | None:
         """What a reference leads to: within what is validated, else wherever it is asked for."""
@@ -129,12 +171,18 @@ class Judging:
             self.issues = kept
 
     def run(self, check: Check, node: Node) -> None:
-        """A check of another profile; RecursionError where they go on without end."""
+        """A check of another profile; RecursionError where they go on without end.
+
+        Packages may hold definitions of any shape: what one leads to is said, as an error.
+        """
         self._depth += 1
         if self._depth > MAX_DEPTH:
             raise RecursionError("profiles within profiles")
         try:
             check(node, self)
+        except (KeyError, TypeError, AttributeError, IndexError) as error:
+            text = f"a profile contradicts itself: {type(error).__name__} {str(error)[:100]}"
+            self.add(node, "not-supported", text)
         finally:
             self._depth -= 1
 

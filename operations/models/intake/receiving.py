@@ -30,7 +30,7 @@ class Reading:
 
 async def receive(archive: bytes, limits: Reading = Reading()) -> dict[str, bytes]:
     """The files of a package by name. Raises Unprocessable with the reason of a refusal, and for
-    an archive that its process did not survive; Unavailable if there is no process."""
+    an archive that its process did not survive; Unavailable if there is no process or no time."""
     try:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -50,7 +50,7 @@ async def receive(archive: bytes, limits: Reading = Reading()) -> dict[str, byte
         async with asyncio.timeout(limits.seconds * 3):
             output, _ = await process.communicate(archive)
     except TimeoutError:
-        raise refused("reading it takes too long") from None
+        raise Unavailable("the package could not be read in time") from None
     finally:
         if process.returncode is None:
             process.kill()

@@ -54,10 +54,11 @@ def parts(
     graph: ModelProto | None = None,
     more: str = "",
     expected: float | None = None,
+    two: bool = False,
     **changed: bytes,
 ) -> dict[str, bytes]:
     """The files of a package whose graph, unless another one is given, is y = x / 1000.
-    ``changed``: contents by name, ``_`` for the dot."""
+    ``two``: golden vectors. ``changed``: contents by name, ``_`` for the dot."""
     model = graph if graph is not None else odd_graphs.scaled(0.001)
     vector = {
         "inputs": {"x": 120},
@@ -66,11 +67,12 @@ def parts(
         "kind": "exact",
         "source": "computed by hand",
     }
+    further = vector | {"inputs": {"x": 140}, "expected": {"y": 0.14}}
     files = {
         "model.onnx": model.SerializeToString(),
         "card.toml": CARD.format(name=name, version=version, more=more).encode(),
         "features.toml": FEATURES.encode(),
-        "golden.json": json.dumps([vector]).encode(),
+        "golden.json": json.dumps([vector, further] if two else [vector]).encode(),
     }
     return files | {key.replace("_", "."): value for key, value in changed.items()}
 
@@ -94,3 +96,21 @@ def tarred(files: dict[str, bytes], mode: str = "w:gz", extra: Any = None) -> by
         if extra is not None:
             archive.addfile(extra)
     return target.getvalue()
+
+
+def pressure(patient: str, systolic: float) -> dict[str, Any]:
+    """A systolic blood pressure of a patient, which the features of ``parts`` read."""
+    return {
+        "resourceType": "Observation",
+        "id": patient,
+        "status": "final",
+        "code": {"coding": [{"system": "http://loinc.org", "code": "8480-6"}]},
+        "subject": {"reference": f"Patient/{patient}"},
+        "effectiveDateTime": "2026-05-01",
+        "valueQuantity": {
+            "value": systolic,
+            "unit": "mm[Hg]",
+            "system": "http://unitsofmeasure.org",
+            "code": "mm[Hg]",
+        },
+    }

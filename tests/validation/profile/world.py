@@ -17,7 +17,7 @@ from fhir_server.model.problem import Issue
 from fhir_server.validation.profile.asking import judged
 from fhir_server.validation.profile.judging import Question
 from fhir_server.validation.profile.profiles import Profiles
-from fhir_server.validation.profile.terms import members
+from fhir_server.validation.profile.terms import is_in, members
 from fhir_server.validation.validate import Validator
 from terminology.compose import Composing
 from terminology.concepts import Recent
@@ -66,10 +66,13 @@ class World:
         if question.kind == "reference":
             return None
         if question not in self.answers:
+            work = Composing(self, self._recent)
             if question.kind == "questionnaire":
                 found = await self.find("Questionnaire", *_split(question.about))
+            elif question.kind == "code":
+                found = await is_in(work, question.about, question.system, question.code)
             else:
-                found = await members(Composing(self, self._recent), question.about)
+                found = await members(work, question.about)
             self.answers[question] = found
         return self.answers[question]
 
@@ -78,8 +81,7 @@ class World:
         structural = self.validator.issues(resource)
         if any(issue.code in UNSOUND for issue in structural):
             return structural
-        known = dict(self.answers)
-        found = asyncio.run(judged(self.profiles, resource, urls, self.answer, known))
+        found = asyncio.run(judged(self.profiles, resource, urls, self.answer, self.answers))
         said = {(one.code, one.expression) for one in structural}
         return [*structural, *(one for one in found if (one.code, one.expression) not in said)]
 

@@ -1,0 +1,169 @@
+"""Operations of the bank: cohort counts, lineage, data quality."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final
+
+from fhir_server.access.ports import Ledger
+from fhir_server.access.session import Session
+from fhir_server.model.exchange import Json
+from fhir_server.search.plan import Scan, Search
+from operations.parameters import Arguments, Parameter
+from operations.registry import Invocation, Operation
+
+from .cleaning import REASONS
+from .counting import Blur
+from .sync import LINEAGE
+
+Read = Callable[[str, Sequence[tuple[str, str]]], Awaitable[Scan]]
+"""(type, search parameters) -> the Scan."""
+Refuse = Callable[[Sequence[tuple[str, str]]], None]
+"""Forbidden for search parameters that single people out."""
+
+RUNS: Final = 20
+"""Runs that are told, the latest first."""
+
+COMPLETE: Final[Mapping[str, tuple[str, ...]]] = {
+    "Patient": ("gender", "birthdate"),
+    "Observation": ("code", "date"),
+    "Condition": ("code", "onset-date"),
+    "Encounter": ("date", "type"),
+    "MedicationRequest": ("code", "authoredon"),
+    "Procedure": ("code", "date"),
+    "Immunization": ("vaccine-code", "date"),
+    "AllergyIntolerance": ("code", "date"),
+    "DiagnosticReport": ("code", "date"),
+}
+"""Search parameters whose presence is counted."""
+
+
+def cohort_count(read: Read, refuse: Refuse, blur: Blur) -> Operation:
+    """``Patient/$cohort-count?gender=female&_has:Condition:patient:code=…``"""
+
+    async def count(arguments: Arguments, session: Session, call: Invocation) -> Json:
+        session.allow("s", "Patient")
+        refuse(arguments.criteria)
+        asked = arguments.criteria
+        scan = await read("Patient", asked) if asked else Scan("Patient")
+        page = await session.search(Search((scan,), count=0, total="exact"))
+        shown = blur.shown("count", "valueInteger", page.total or 0, question_of(scan))
+        least = {"name": "least", "valueInteger": blur.least}
+        return {"resourceType": "Parameters", "parameter": [shown, least]}
+
+    return Operation(
+        code="cohort-count",
+        levels=frozenset(("type",)),
+        types=("Patient",),
+        affects_state=False,
+        inputs=(),
+        outputs=(
+            Parameter("count", "integer", "How many patients, blurred; withheld if too few", min=1),
+            Parameter("least", "integer", "The smallest count that is told", min=1),
+        ),
+        scope="user/Patient.rs",
+        description="How many patients fit a search, with small counts withheld",
+        example="GET Patient/$cohort-count?gender=female",
+        handler=count,
+        searches=True,
+    )
+
+
+def question_of(scan: Scan) -> str:
+    """What a scan asks, the same in any order of its criteria."""
+    parts = getattr(scan.where, "parts", (scan.where,))
+    return f"{scan.type} {type(scan.where).__name__} {sorted(map(repr, parts))}"
+
+
+def lineage(ledger: Ledger, blur: Blur) -> Operation:
+    """Which runs filled the bank, from what, by what; without a word of whom."""
+
+    async def tell(arguments: Arguments, session: Session, call: Invocation) -> Json:
+        rows = (await ledger.scan(LINEAGE))[-RUNS:]
+        return {
+            "resourceType": "Parameters",
+            "parameter": [_run(row.value, blur) for row in reversed(rows)],
+        }
+
+    return Operation(
+        code="lineage",
+        levels=frozenset(("system",)),
+        types=(),
+        affects_state=False,
+        inputs=(),
+        outputs=(Parameter("run", "", "A run of the pipeline, the latest first", max=None),),
+        scope="user/Patient.rs",
+        description="The runs that filled the bank: source time, profile, version of the key",
+        example="GET $lineage",
+        handler=tell,
+        needs=("Patient",),
+    )
+
+
+def _run(told: Json, blur: Blur) -> Json:
+    parts: list[Json] = [
+        {"name": "number", "valueInteger": told["number"]},
+        {"name": "source", "valueInstant": told["source"]},
+        {"name": "ended", "valueInstant": told["ended"]},
+        {"name": "profile", "valueCanonical": told["profile"]},
+        {"name": "key", "valueInteger": told["key"]},
+    ]
+    for name, count in told["patients"].items():
+        question = f"lineage {told['number']} {name}"
+        parts.append(blur.shown(name, "valueInteger", count, question))
+    return {"name": "run", "part": parts}
+
+
+def data_quality(ledger: Ledger, read: Read, blur: Blur) -> Operation:
+    """What the last runs left out and why; how complete the bank is."""
+
+    async def tell(arguments: Arguments, session: Session, call: Invocation) -> Json:
+        parameters = [
+            part for row in (await ledger.scan(LINEAGE))[-1:] for part in _left(row.value, blur)
+        ]
+        held = sorted(COMPLETE.keys() & await session.populated())
+        readable = [type_ for type_ in held if session.policy.allows("s", type_)]
+        parameters += [await _complete(type_, read, session, blur) for type_ in readable]
+        return {"resourceType": "Parameters", "parameter": parameters}
+
+    return Operation(
+        code="data-quality",
+        levels=frozenset(("system",)),
+        types=(),
+        affects_state=False,
+        inputs=(),
+        outputs=(
+            Parameter("left-out", "", "What the last run left out, by reason", max=None),
+            Parameter("type", "", "How many resources there are, with which elements", max=None),
+        ),
+        scope="user/*.rs",
+        description="What was left out by the last run, and how complete the bank is",
+        example="GET $data-quality",
+        handler=tell,
+        needs=("Patient",),
+    )
+
+
+def _left(told: Json, blur: Blur) -> list[Json]:
+    found: list[Json] = []
+    for reason, counts in told["quality"]["left"].items():
+        for type_, count in counts.items():
+            question = f"left {told['number']} {reason} {type_}"
+            parts: list[Any] = [
+                {"name": "reason", "valueString": REASONS[reason]},
+                {"name": "type", "valueCode": type_},
+                blur.shown("count", "valueInteger", count, question),
+            ]
+            found.append({"name": "left-out", "part": parts})
+    return found
+
+
+async def _complete(type_: str, read: Read, session: Session, blur: Blur) -> Json:
+    parts: list[Json] = [{"name": "code", "valueCode": type_}]
+    asked = [("resources", ()), *((p, ((f"{p}:missing", "false"),)) for p in COMPLETE[type_])]
+    for name, criteria in asked:
+        scan = await read(type_, criteria) if criteria else Scan(type_)
+        page = await session.search(Search((scan,), count=0, total="exact"))
+        question = f"quality {question_of(scan)}"
+        parts.append(blur.shown(name, "valueInteger", page.total or 0, question))
+    return {"name": "type", "part": parts}
