@@ -173,9 +173,19 @@ def test_a_value_set_that_changes_changes_the_answer(server: Server) -> None:
     assert issues(server.post("Patient/$validate", green))
 
 
+def test_concept_maps_of_packages_translate(server: Server) -> None:
+    row = {"code": "red", "target": [{"code": "rouge", "equivalence": "equivalent"}]}
+    group = {"source": SEEN["system"], "target": "urn:fr", "element": [row]}
+    found = {"resourceType": "ConceptMap", "url": "urn:map", "status": "active", "group": [group]}
+    assert install(server, package(found, name="org.example.maps")).status_code == 200
+    where = f"ConceptMap/$translate?system={SEEN['system']}&code=red&targetsystem=urn:fr"
+    answer = server.get(where).json()["parameter"]
+    assert next(one for one in answer if one["name"] == "result")["valueBoolean"] is True
+
+
 def test_packages_are_listed_and_serve_terminology(server: Server) -> None:
-    found = server.get("ImplementationGuide/$installed").json()["parameter"][0]["part"]
-    assert found[0]["valueString"] == "org.example.test#1.0.0"
+    found = server.get("ImplementationGuide/$installed").json()["parameter"]
+    assert "org.example.test#1.0.0" in [one["part"][0]["valueString"] for one in found]
     answer = server.get(f"ValueSet/$expand?url={COLOURS}").json()
     assert [one["code"] for one in answer["expansion"]["contains"]] == ["red"]
 
