@@ -82,6 +82,7 @@ from operations.audit import audit_operations
 from operations.bulk_import import import_operation
 from operations.conformance import conformance_operations
 from operations.consents import consent_operations
+from operations.deid.text.assembly import text_cleaner
 from operations.deidentification import deidentification, deidentification_operations
 from operations.export import export_operations
 from operations.expunge import Expunge, expunge_operation
@@ -205,7 +206,8 @@ def predictions(domain: Domain, models: Models, queue: Queue) -> Predictions:
 
 def operations(domain: Domain, models: Models, predicting: Predictions, queue: Queue) -> Operations:
     """The operations of this server."""
-    types, deid = domain.definitions.resource_types, deidentification(domain.settings)
+    types = domain.definitions.resource_types
+    deid = deidentification(domain.settings, text_cleaner(models.registry.runtime))
     exported = exports(domain.searching, deid)
     preview = Previewing(domain.engine, domain.patients, domain.identities.people.behind)
     return Operations(
