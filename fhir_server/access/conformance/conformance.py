@@ -109,6 +109,17 @@ class World:
                 return found
         return None
 
+    def maps(self, system: str, *, reverse: bool) -> list[Json]:
+        """The ConceptMaps of packages that lead from this code system, or to it."""
+        side = "target" if reverse else "source"
+        found: dict[str, Json] = {}
+        for archive in self._installed:
+            for type_, url in archive.urls():
+                one = self.installed(type_, url) if type_ == "ConceptMap" else None
+                if one is not None and any(g.get(side) == system for g in one.get("group", ())):
+                    found.setdefault(url, one)
+        return list(found.values())
+
     async def answer(self, question: Question, source: Source) -> Any:
         if question.kind in ("value-set", "code"):
             if question not in self.answers:
@@ -170,6 +181,10 @@ class Conformance:
     async def installed(self, type_: str, url: str, version: str) -> Json | None:
         """Of the packages."""
         return (await self.current()).installed(type_, url, version)
+
+    async def maps(self, system: str, *, reverse: bool) -> list[Json]:
+        """ConceptMaps of the packages."""
+        return (await self.current()).maps(system, reverse=reverse)
 
     async def _revision(self) -> int:
         row = await self._store.ledger.get(KIND, EPOCH)

@@ -171,12 +171,18 @@ class Judging:
             self.issues = kept
 
     def run(self, check: Check, node: Node) -> None:
-        """A check of another profile; RecursionError where they go on without end."""
+        """A check of another profile; RecursionError where they go on without end.
+
+        Packages may hold definitions of any shape: what one leads to is said, as an error.
+        """
         self._depth += 1
         if self._depth > MAX_DEPTH:
             raise RecursionError("profiles within profiles")
         try:
             check(node, self)
+        except (KeyError, TypeError, AttributeError, IndexError) as error:
+            text = f"a profile contradicts itself: {type(error).__name__} {str(error)[:100]}"
+            self.add(node, "not-supported", text)
         finally:
             self._depth -= 1
 

@@ -82,6 +82,12 @@ async def test_a_date_is_not_moved_onto_a_birth_date(cleaner):
     assert cleaning.plain(text) == "огляд 1970"
 
 
+async def test_a_birth_date_is_not_moved_but_goes_to_the_year(cleaner):
+    text = "нар. 12.03.1970"
+    cleaning = await prepared(cleaner, noted(text), dates="shift", shift=lambda subject: 30)
+    assert cleaning.plain(text) == "нар. 1970"
+
+
 async def test_a_narrative_stays_well_formed(cleaner):
     cleaning = await prepared(cleaner, with_text(DIV))
     clean = cleaning.xhtml(DIV)
