@@ -134,12 +134,9 @@ def manifests() -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
     return models, outputs, features
 
 
-def code_systems(rows: Iterable[Operation]) -> list[Json]:
+def of_models() -> list[Json]:
+    """What manifests name."""
     models, outputs, features = manifests()
-    hypothetical = drafts.HYPOTHETICAL
-    events = {name: name.replace("-", " ").capitalize() for name in codes.ACTS}
-    events |= {f"${row.code}": row.description for row in sorted(rows, key=lambda row: row.code)}
-    hints = get_type_hints(Attribution)
     return [
         code_system("model", "Models", models, drafts.MODEL_SYSTEM, whole=False),
         code_system(
@@ -150,6 +147,16 @@ def code_systems(rows: Iterable[Operation]) -> list[Json]:
             whole=False,
         ),
         code_system("model-feature", "Features of models", features, FEATURE_NAME, whole=False),
+    ]
+
+
+def code_systems(rows: Iterable[Operation]) -> list[Json]:
+    hypothetical = drafts.HYPOTHETICAL
+    events = {name: name.replace("-", " ").capitalize() for name in codes.ACTS}
+    events |= {f"${row.code}": row.description for row in sorted(rows, key=lambda row: row.code)}
+    hints = get_type_hints(Attribution)
+    return [
+        *of_models(),
         code_system(
             "result",
             "Kinds of results of models",
