@@ -107,4 +107,3 @@ def test_left_alone(text):
 )
 def test_a_date_is_read(text, said):
     assert read(text) == said
-
