@@ -33,6 +33,7 @@ from fhir_server.auth.clients import Origins
 from fhir_server.auth.identities import Identities
 from fhir_server.auth.rates import Rates, rates_of
 from fhir_server.auth.routes import ENDPOINTS
+from fhir_server.auth.terminology import terminology_relay
 from fhir_server.auth.tokens import Tokens
 from fhir_server.config import Settings
 from fhir_server.config_table import settings_rows
@@ -177,7 +178,7 @@ async def assemble(settings: Settings, store: Store, path: str = FHIR) -> Domain
     )
     await renew_index(engine, digest_of(rules))
     kept = None if settings.store == "memory:" else settings.data / "concepts"
-    view = sources(engine, schema, base, ConceptFiles(kept))
+    view = sources(engine, schema, base, ConceptFiles(kept, store.ledger))
     conformance.source = view(system_session(engine, "definitions"))
     searching = Searching(
         schema=schema,
@@ -210,6 +211,7 @@ def operations(domain: Domain, models: Models, predicting: Predictions, queue: Q
     deid = deidentification(domain.settings, text_cleaner(models.registry.runtime))
     exported = exports(domain.searching, deid)
     preview = Previewing(domain.engine, domain.patients, domain.identities.people.behind)
+    relay = terminology_relay(domain.settings)
     return Operations(
         (
             *predicting.rows(),
@@ -227,7 +229,7 @@ def operations(domain: Domain, models: Models, predicting: Predictions, queue: Q
             *views(exported, queue).operations(),
             import_operation(queue, types, domain.settings.imports),
             expunge_operation(expunging(domain, queue)),
-            *terminology_operations(domain.codes, queue, domain.store.ledger),
+            *terminology_operations(domain.codes, queue, domain.store.ledger, relay),
             *conformance_operations(types, domain.engine),
         ),
         predicting.work(),
