@@ -178,7 +178,7 @@ async def assemble(settings: Settings, store: Store, path: str = FHIR) -> Domain
     )
     await renew_index(engine, digest_of(rules))
     kept = None if settings.store == "memory:" else settings.data / "concepts"
-    view = sources(engine, schema, base, ConceptFiles(kept))
+    view = sources(engine, schema, base, ConceptFiles(kept, store.ledger))
     conformance.source = view(system_session(engine, "definitions"))
     searching = Searching(
         schema=schema,
