@@ -257,7 +257,8 @@ def auth_site(domain: Domain, rates: Rates) -> AuthSite:
 def expunging(domain: Domain, queue: Queue | None = None) -> Expunge:
     """``queue``: of the server, if this is one."""
     own = queue or job_queue(domain, domain.settings.data / "jobs")
-    return Expunge(domain.searching.schema, domain.base, own)
+    vault = deidentification(domain.settings).vault
+    return Expunge(domain.searching.schema, domain.base, own, vault)
 
 
 def job_queue(domain: Domain, folder: Path, ledger: Ledger | None = None) -> Queue:

@@ -9,7 +9,7 @@ from pathlib import Path
 from operations.deid.text.assembly import text_cleaner
 from operations.deid.text.corpora import read
 from operations.deid.text.evaluation import Document, Gold, Scores
-from operations.models.runtime import Runtime
+from operations.models.runtime import Limits, Runtime
 
 
 async def evaluated(
@@ -17,7 +17,7 @@ async def evaluated(
 ) -> Scores:
     """``renamed``: other names of labels. Raises CorpusError; Unavailable without the model."""
     documents = [_renamed(document, renamed) for document in read(corpus)]
-    runtime = Runtime()
+    runtime = Runtime(Limits(seconds=60, start=60))
     started = time.perf_counter()
     try:
         found = await text_cleaner(runtime).find([document.text for document in documents])

@@ -222,7 +222,13 @@ class Conformance:
             return root(found) if found is not None else None
 
         return await judged(
-            world.profiles, resource, urls, answer, world.answers, is_large(resource)
+            world.profiles,
+            resource,
+            urls,
+            answer,
+            world.answers,
+            large=is_large(resource),
+            following=resolve is not nowhere,
         )
 
     async def on_write(self, resource: Json) -> tuple[Issue, ...]:

@@ -17,7 +17,7 @@ from operations.deid.text.tagging.features import PADDING, SLOTS, Token, feature
 from operations.deid.text.tagging.lexicon import Lexicon, stem
 
 FOLDER: Final = Path(__file__).resolve().parent
-BATCH: Final = 6000
+BATCH: Final = 3000
 """Tokens of one call."""
 
 

@@ -166,6 +166,16 @@ async def test_what_is_clean_passes(cleaner):
         cleaning.check(noted(cleaning.plain(NOTE, "Patient/1")))
 
 
+async def test_a_town_that_the_profile_keeps_stops_nothing(cleaner):
+    patient = PATIENT | {"address": [{"city": "Київ", "postalCode": "01001"}]}
+    cleaning = await cleaner.prepare([patient], Settings(KEY))
+    cleaning.check(
+        {"resourceType": "Patient", "address": [{"city": "Київ", "postalCode": "01001"}]}
+    )
+    with pytest.raises(Unprocessable):
+        cleaning.check(noted("мешкає у Києві"))
+
+
 async def test_a_text_that_was_not_prepared_is_not_cleaned(cleaner):
     cleaning = await prepared(cleaner)
     with pytest.raises(Unprocessable):
