@@ -9,7 +9,7 @@ ON_MONGODB := tests/search tests/access tests/operations/record tests/operations
   tests/http/test_async.py tests/http/test_protocol.py tests/smart/test_f_scopes.py \
   tests/consent/test_twins.py
 
-.PHONY: run check test prove bench format lock definitions models golden clean
+.PHONY: run check test prove bench format lock definitions models ig golden clean
 
 run: $(VENV)/core
 	@$(BIN)/vehr demo
@@ -67,6 +67,11 @@ definitions: $(VENV)/dev
 models: $(VENV)/dev
 	$(BIN)/python scripts/build_models.py
 	$(BIN)/python scripts/build_scores.py
+
+# What the guide takes from the code, its examples, and its package.
+ig: $(VENV)/dev
+	$(BIN)/python scripts/build_ig.py --examples
+	$(BIN)/vehr ig build ig
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache

@@ -33,6 +33,7 @@ from fhir_server.auth.clients import Origins
 from fhir_server.auth.identities import Identities
 from fhir_server.auth.rates import Rates, rates_of
 from fhir_server.auth.routes import ENDPOINTS
+from fhir_server.auth.terminology import terminology_relay
 from fhir_server.auth.tokens import Tokens
 from fhir_server.config import Settings
 from fhir_server.config_table import settings_rows
@@ -82,6 +83,7 @@ from operations.audit import audit_operations
 from operations.bulk_import import import_operation
 from operations.conformance import conformance_operations
 from operations.consents import consent_operations
+from operations.deid.text.assembly import text_cleaner
 from operations.deidentification import deidentification, deidentification_operations
 from operations.export import export_operations
 from operations.expunge import Expunge, expunge_operation
@@ -176,7 +178,7 @@ async def assemble(settings: Settings, store: Store, path: str = FHIR) -> Domain
     )
     await renew_index(engine, digest_of(rules))
     kept = None if settings.store == "memory:" else settings.data / "concepts"
-    view = sources(engine, schema, base, ConceptFiles(kept))
+    view = sources(engine, schema, base, ConceptFiles(kept, store.ledger))
     conformance.source = view(system_session(engine, "definitions"))
     searching = Searching(
         schema=schema,
@@ -206,9 +208,11 @@ def predictions(domain: Domain, models: Models, queue: Queue) -> Predictions:
 
 def operations(domain: Domain, models: Models, predicting: Predictions, queue: Queue) -> Operations:
     """The operations of this server."""
-    types, deid = domain.definitions.resource_types, deidentification(domain.settings)
+    types = domain.definitions.resource_types
+    deid = deidentification(domain.settings, text_cleaner(models.registry.runtime))
     exported = exports(domain.searching, deid)
     preview = Previewing(domain.engine, domain.patients, domain.identities.people.behind)
+    relay = terminology_relay(domain.settings)
     return Operations(
         (
             *predicting.rows(),
@@ -226,7 +230,7 @@ def operations(domain: Domain, models: Models, predicting: Predictions, queue: Q
             *views(exported, queue).operations(),
             import_operation(queue, types, domain.settings.imports),
             expunge_operation(expunging(domain, queue)),
-            *terminology_operations(domain.codes, queue, domain.store.ledger),
+            *terminology_operations(domain.codes, queue, domain.store.ledger, relay),
             *conformance_operations(types, domain.engine),
         ),
         predicting.work(),
@@ -254,7 +258,8 @@ def auth_site(domain: Domain, rates: Rates) -> AuthSite:
 def expunging(domain: Domain, queue: Queue | None = None) -> Expunge:
     """``queue``: of the server, if this is one."""
     own = queue or job_queue(domain, domain.settings.data / "jobs")
-    return Expunge(domain.searching.schema, domain.base, own)
+    vault = deidentification(domain.settings).vault
+    return Expunge(domain.searching.schema, domain.base, own, vault)
 
 
 def job_queue(domain: Domain, folder: Path, ledger: Ledger | None = None) -> Queue:
@@ -266,7 +271,8 @@ def job_queue(domain: Domain, folder: Path, ledger: Ledger | None = None) -> Que
 
 @asynccontextmanager
 async def bank_of(domain: Domain, role: str = "command") -> AsyncIterator[tuple[Domain, Bank]]:
-    """The data bank beside a record, its store open, and what fills it."""
+    """The data bank beside a record, its store open, and what fills it. ``role``: a server is but a
+    worker of it, since the lock of the record's directory keeps a second server away."""
     settings = bank_settings(domain.settings)
     store = await open_store(settings, role)
     try:
@@ -286,7 +292,7 @@ async def researching(
     if audit is None or domain.settings.research == "off":
         yield {}
         return
-    async with bank_of(domain, "serve") as (bank, filling):
+    async with bank_of(domain, "worker") as (bank, filling):
         secret = await cursor_key(bank.store.ledger)
         blur = Blur(secret, domain.settings.research_least)
         face = research_face(domain.settings, bank.engine, bank.searching, domain.tokens, blur)

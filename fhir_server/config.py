@@ -87,6 +87,14 @@ class Settings(LimitSettings):
             "File with the key of backups, 64 hexadecimal digits; they are then encrypted.",
         ),
     )
+    terminology: str = field(
+        default="",
+        metadata=of(
+            "TERMINOLOGY",
+            as_url,
+            "FHIR base URL of a terminology server that is asked about what is not known here.",
+        ),
+    )
     search: str = field(
         default="",
         metadata=of("SEARCH", as_url, "URL of an Elasticsearch that answers _text and _content."),

@@ -15,6 +15,7 @@ from operations.bulk.wanted import Exports
 from operations.deid.assembly import Deidentification
 from operations.deid.keys import KeyRing
 from operations.deid.shelf import Shelf
+from operations.deid.text.contract import TextCleaner
 from operations.deid.vault import Vault
 from operations.registry import Operation
 from operations.reidentify import reidentify_operation
@@ -31,9 +32,12 @@ class Places(Protocol):
     def deid_key_file(self) -> Path: ...
 
 
-def deidentification(places: Places) -> Deidentification:
-    """Of a server, or of a command; the same for the same places."""
-    return _at(places.deid_folder.absolute(), places.deid_key_file.absolute())
+def deidentification(places: Places, cleaner: TextCleaner | None = None) -> Deidentification:
+    """Of a server, or of a command; the same for the same places. ``cleaner``: of free text from
+    now on; without one ever given free text is dropped."""
+    found = _at(places.deid_folder.absolute(), places.deid_key_file.absolute())
+    found.cleaner = cleaner or found.cleaner
+    return found
 
 
 @cache

@@ -362,6 +362,7 @@ def everything_operations(sets: Searchsets, base: str) -> tuple[Operation, ...]:
             description=f"The whole record of {name}, with what it refers to.",
             example=f"GET /{type_}/example/$everything",
             handler=everything(sets, base, type_),
+            id="" if type_ == "Patient" else "encounter-everything",
         )
         for (type_, inputs), name in zip(
             _INPUTS.items(), ("a patient", "an encounter"), strict=True

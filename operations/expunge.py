@@ -14,6 +14,8 @@ says that their references stay and lead nowhere. ``compartment`` erases a patie
 Patient compartment, deleted resources and old versions included, and the Binaries of that record;
 what is in another patient's compartment too is kept and named in the answer.
 
+The re-identification vault forgets what is erased.
+
 AuditEvents stay, and so does the audit trail: they say who saw what, by ids, also of what is gone.
 """
 
@@ -34,6 +36,7 @@ from fhir_server.model.resource import Key
 from fhir_server.search.plan import TRUE, Any, InPatient, Not, Predicate, ReferenceIs, Scan, both
 from fhir_server.search.schema import SearchSchema
 
+from .deid.vault import Vault
 from .parameters import Arguments, Parameter
 from .registry import Invocation, Operation
 
@@ -94,11 +97,12 @@ class Expunge:
     ``base``: the own base URL; ``queue``: of jobs, whose files may hold what is erased.
     """
 
-    def __init__(self, schema: SearchSchema, base: str, queue: Queue) -> None:
+    def __init__(self, schema: SearchSchema, base: str, queue: Queue, vault: Vault) -> None:
         self.types = tuple(sorted(schema.types))
         self._schema = schema
         self._base = base
         self._queue = queue
+        self._vault = vault
         record = schema.definitions.compartment("Patient").keys() - {AUDIT}
         self._record_types = (*sorted(record), "Patient", "Binary")
 
@@ -107,6 +111,7 @@ class Expunge:
         record = bool(arguments.one("compartment", False))
         erasing = session.erasing(self._record_types if record else (type_,))
         _check(arguments, type_, id_)
+        self._vault.check()
         for _ in range(ATTEMPTS):
             found, more = await self._gathered(erasing, arguments, Key(type_, id_))
             if not arguments.one("keepReferences", False):
@@ -116,9 +121,15 @@ class Expunge:
             except Stale:
                 continue
             await self._queue.forget({erasure.key.id for erasure in found.erasures})
-            gone = len(keys_of(found.erasures))
-            return answer(sum(erased.versions), gone, more, found.kept)
+            gone = keys_of(found.erasures)
+            asked = {f"{type_}/{id_}"} if id_ and self._wholly(arguments) else set()
+            await self._vault.forget(asked | {str(key) for key in gone})
+            return answer(sum(erased.versions), len(gone), more, found.kept)
         raise Conflict("it is being written by others")
+
+    def _wholly(self, arguments: Arguments) -> bool:
+        """Is nothing to be left? Then the vault forgets it also where the record did before."""
+        return any(bool(arguments.one(name, False)) for name in (SAY[2], SAY[3]))
 
     async def _gathered(
         self, erasing: Erasing, arguments: Arguments, key: Key

@@ -1,4 +1,5 @@
-"""$install, $installed, $remove on ImplementationGuide: FHIR packages, for system clients.
+"""$install, $installed, $remove on ImplementationGuide: FHIR packages, for administrators and
+system clients.
 
 https://hl7.org/fhir/R4/packages.html. A package is uploaded as a Binary, or comes within one.
 """
@@ -20,13 +21,14 @@ from fhir_server.model.datatypes import format_instant
 from fhir_server.model.exchange import Json
 from fhir_server.model.problem import BadRequest, Forbidden, NotSupported, TooLarge
 from fhir_server.model.resource import Key
+from fhir_server.search.plan import TRUE
 
 from .parameters import Arguments, Parameter
 from .registry import Handler, Invocation, Operation
 
 GUIDE: Final = "ImplementationGuide"
 RIGHT: Final = "StructureDefinition"
-"""Who may update what is of this type, of the whole domain, may install packages."""
+"""Who may update everything of this type may install packages: administrators, systems."""
 PACKAGE: Final = Parameter("package", "string", "name#version")
 SHOWN: Final = (
     Parameter(
@@ -96,7 +98,7 @@ def _row(
         affects_state=writes,
         inputs=inputs,
         outputs=SHOWN,
-        scope="system/*.cruds",
+        scope="user/ImplementationGuide.r user/StructureDefinition.u",
         description=description,
         example=f"{'POST' if writes else 'GET'} /{GUIDE}/${code}",
         handler=handle,
@@ -104,9 +106,9 @@ def _row(
 
 
 def _packages(engine: Engine, session: Session) -> Packages:
-    if not session.policy.whole:
-        raise Forbidden("packages are for system clients")
     session.allow("u", RIGHT)
+    if session.policy.sees("u", RIGHT) != TRUE:
+        raise Forbidden("packages are for administrators and system clients")
     if engine.conformance is None:
         raise NotSupported("this server has no packages")
     return engine.conformance.packages

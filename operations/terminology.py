@@ -14,6 +14,7 @@ from .find_matches import find_matches
 from .import_codes import import_codes
 from .lookup import lookup
 from .registry import Operation
+from .relay import Relay, relayed
 from .subsumes import subsumes
 from .terms import SourceOf
 from .translate import translate
@@ -21,10 +22,10 @@ from .validate_code import validate_code_system, validate_value_set
 
 
 def terminology_operations(
-    source_of: SourceOf, queue: Queue, ledger: Ledger
+    source_of: SourceOf, queue: Queue, ledger: Ledger, relay: Relay | None = None
 ) -> tuple[Operation, ...]:
-    """``source_of``: the resources as a session may see them."""
-    return (
+    """``source_of``: the resources as a session may see them. ``relay``: to another server."""
+    rows = (
         lookup(source_of),
         subsumes(source_of),
         validate_code_system(source_of),
@@ -35,3 +36,4 @@ def terminology_operations(
         closure(source_of, ledger),
         import_codes(queue),
     )
+    return rows if relay is None else tuple(relayed(row, relay) for row in rows)

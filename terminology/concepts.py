@@ -69,6 +69,10 @@ class Concepts(ABC):
     def some_inactive(self) -> bool:
         """Is any code not to be used any more?"""
 
+    def hits(self, beginnings: Sequence[str]) -> int:
+        """How many codes ``sought`` gives."""
+        return sum(1 for _ in self.sought(beginnings))
+
     def page(self, offset: int, count: int) -> list[str]:
         """Codes in the order of the system."""
         return list(islice(self.by_code, offset, offset + count))

@@ -6,6 +6,7 @@ Members come in the order of the value set and, within a code system, in that of
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from terminology.codes import PLAIN, Codes, Member
@@ -36,9 +37,9 @@ async def expand(work: Composing, value_set: Json, name: str, how: Expanding) ->
     sought = folded(how.filter).split()
     if how.filter and not sought:
         raise Refused("invalid", "filter: there is no word in it")
-    plain = not (sought or how.active or how.selectable or how.nested or how.without)
+    plain = not (how.active or how.selectable or how.nested or how.without)
     if plain and how.count is not None and len(codes) == 1 and next(iter(codes)).code is None:
-        return _page_of(await work.whole(next(iter(codes)).system), how, how.count)
+        return _page_of(await work.whole(next(iter(codes)).system), how, how.count, sought)
     entries = [
         entry
         for entry in await _entries(work, codes, sought)
@@ -61,12 +62,19 @@ async def expand(work: Composing, value_set: Json, name: str, how: Expanding) ->
     return found | ({"contains": contains} if contains else {})
 
 
-def _page_of(concepts: Concepts, how: Expanding, count: int) -> dict[str, Any]:
+def _page_of(
+    concepts: Concepts, how: Expanding, count: int, sought: Sequence[str]
+) -> dict[str, Any]:
     """Some codes of a whole code system, of whatever size."""
-    page = concepts.page(how.offset, min(count, MOST_SHOWN + 1))
+    most = min(count, MOST_SHOWN + 1)
+    if sought:
+        total = concepts.hits(sought)
+        page = list(islice(concepts.sought(sought), how.offset, how.offset + most))
+    else:
+        total, page = len(concepts.by_code), concepts.page(how.offset, most)
     _limit(len(page))
     contains = [_contains(Entry(concepts.url, code, concepts, PLAIN), how) for code in page]
-    found: dict[str, Any] = {"total": len(concepts.by_code)}
+    found: dict[str, Any] = {"total": total}
     if count:
         found["offset"] = how.offset
     return found | ({"contains": contains} if contains else {})

@@ -83,7 +83,11 @@ class Filed(Concepts):
         return name in self._names or name in ALWAYS or name in stated
 
     def sought(self, beginnings: Sequence[str]) -> Iterable[str]:
-        return _each(self._rows, _SOUGHT, " ".join(f'"{one}"*' for one in beginnings))
+        return _each(self._rows, _SOUGHT, _words(beginnings))
+
+    def hits(self, beginnings: Sequence[str]) -> int:
+        sql = "SELECT COUNT(*) FROM words WHERE words MATCH ?"
+        return int(_one(self._rows, sql, _words(beginnings)))
 
     def page(self, offset: int, count: int) -> list[str]:
         sql = "SELECT code FROM concept WHERE id > ? ORDER BY id LIMIT ?"
@@ -146,6 +150,11 @@ _WITH_VALUE: Final = """SELECT c.code FROM property p JOIN concept c ON c.id = p
   WHERE p.name = ? AND p.value = ?"""
 _SOUGHT: Final = """SELECT c.code FROM words w JOIN concept c ON c.id = w.rowid
   WHERE words MATCH ? ORDER BY w.rowid"""
+
+
+def _words(beginnings: Sequence[str]) -> str:
+    """What the index of words is asked; each beginning is of letters and digits alone."""
+    return " ".join(f'"{one}"*' for one in beginnings)
 
 
 def _opened(path: Path) -> sqlite3.Connection:

@@ -15,10 +15,13 @@ from fhir_server.access.engine import Engine
 from fhir_server.access.policy import BINARY, CompileFilter
 from fhir_server.access.principal import Principal
 from fhir_server.access.roles import AUDIT
-from fhir_server.model.resource import Stored
+from fhir_server.model.datatypes import parse_instant
+from fhir_server.model.resource import Key, Stored
 from fhir_server.search.plan import FALSE, TRUE, Any, Predicate
 
 RESEARCHER: Final = "researcher"
+SETTLED: Final = 60_000_000
+"""Microseconds in which an erase is done."""
 CLOSED: Final = frozenset({AUDIT, BINARY, "Consent"})
 
 
@@ -85,8 +88,16 @@ class Feed:
                     yield before
             yield stored
 
-    def erased(self, since: str) -> list[tuple[str, str]]:
-        """(type, id) of what was erased at or after a moment (an instant)."""
+    async def erased(self, since: str) -> list[Key]:
+        """What was erased since a moment (an instant), or shortly before, and is not there again:
+        an erase is dated before it is done."""
         log = self.engine.erase_log
         entries = log.entries() if log is not None else []
-        return [(one.type, one.id) for one in entries if one.at >= since]
+        from_ = parse_instant(since) - SETTLED
+        keys = [Key(one.type, one.id) for one in entries if parse_instant(one.at) >= from_]
+        current = await self.engine.store.current(keys) if keys else []
+        return [
+            key
+            for key, stored in zip(keys, current, strict=True)
+            if stored is None or stored.deleted
+        ]

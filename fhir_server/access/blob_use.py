@@ -7,6 +7,8 @@ from typing import Final
 from fhir_server.model.problem import NotSupported
 from fhir_server.store.blobs import Blobs
 
+CONTENT: Final = "blob"
+"""Kind of the rows that name blobs, which backups and copies go by: digest and size."""
 USE: Final = "blob-use"
 """Kind of the rows; keys are ``digest/what``."""
 

@@ -1,7 +1,8 @@
 """Concepts that lie beside their CodeSystem: in a Binary that the resource names.
 
 The Binary goes the way of every other (stored, backed up, copied, erased, one for all hosts); its
-content, unpacked, is kept in a file of this host, named by the digest of what was packed.
+content, unpacked, is kept in a file of this host, named by the digest of what was packed. Only a
+content that an import made is ever opened: the ledger has a row for each.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from typing import Any, Final
 import zstandard
 
 from fhir_server.access.drafts import Draft
+from fhir_server.access.ports import Ledger, LedgerWrite
 from fhir_server.access.session import Session
-from fhir_server.formats.json import loads
 from fhir_server.model.problem import Problem, ServerError
 from fhir_server.model.resource import Key, Stored
 from terminology.filed import Damaged, Filed
@@ -28,6 +29,8 @@ from terminology.service import Json
 
 CONCEPTS: Final = "urn:vehr:extension:concepts"
 """The extension of a CodeSystem of content ``not-present``: a reference to the Binary."""
+KIND: Final = "concepts"
+"""Of the ledger's rows, by the digest of a content that an import made."""
 MEDIA: Final = "application/vnd.vehr.concepts+zstd"
 OPEN: Final = 16
 """Files that are kept open at most."""
@@ -37,8 +40,9 @@ BLOCK: Final = 1 << 20
 class ConceptFiles:
     """``folder``: where the files are kept; None: nowhere beyond this process."""
 
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, folder: Path | None, ledger: Ledger) -> None:
         self._folder = folder
+        self._ledger = ledger
         self._own: tempfile.TemporaryDirectory[str] | None = None
         self._open: dict[str, Filed] = {}
         self._lock = asyncio.Lock()
@@ -56,7 +60,7 @@ class ConceptFiles:
             if problem.status in (403, 404, 410):
                 return None
             raise
-        if content is None or loads(stored.body).get("contentType") != MEDIA:
+        if content is None or await self._ledger.get(KIND, content.blob.sha256) is None:
             return None
         name = content.blob.sha256
         async with self._lock:
@@ -113,7 +117,7 @@ async def publish(session: Session, code_system: Json, path: Path, count: int) -
         Draft("PUT", Key("CodeSystem", id_), resource),
         Draft("PUT", Key("Binary", id_), binary, blob=blob),
     ]
-    written = await session.write(drafts)
+    written = await session.write(drafts, (LedgerWrite(KIND, blob.sha256, {"of": named}),))
     stored = written[0].stored
     assert stored is not None
     return stored

@@ -16,6 +16,7 @@ from typing import Final
 
 import structlog
 
+from fhir_server.access.blob_use import CONTENT as CONTENT
 from fhir_server.access.blob_use import USE as USE
 from fhir_server.access.blob_use import needed as needed
 from fhir_server.access.engine import Engine
@@ -35,7 +36,6 @@ log = structlog.get_logger("vehr.blobs")
 INLINE: Final = 32_768
 """Characters of base64 that a stored Binary holds itself."""
 
-CONTENT: Final = "blob"
 OWNER: Final = "blob-owner"
 """One row: the name by which this database claims the place of its contents."""
 FOREIGN: Final = (

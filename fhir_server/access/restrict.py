@@ -148,11 +148,15 @@ def _reference(leaf: ReferenceIs, policy: Policy) -> Predicate:
 
 
 def _present(leaf: Present, policy: Policy) -> Predicate:
-    """A reference parameter has a value only if one of its targets may be known to exist."""
+    """A reference parameter has a value only if one of its targets may be known to exist, or what
+    it leads to in the resource itself may be seen."""
     if policy.whole:
         return leaf
     known = tuple(
         Scan(target, where) for target in leaf.targets if (where := policy.exists(target)) != FALSE
     )
+    within = tuple(
+        Scan(target, where) for target in leaf.targets if (where := policy.inside(target)) != FALSE
+    )
     outside = Present(leaf.param, "url")
-    return Any((outside, Chain(leaf.param, known))) if known else outside
+    return Any((outside, Chain(leaf.param, known, inside=within))) if known or within else outside

@@ -89,4 +89,5 @@ def _is_maskable(leaf: Predicate, maskable: frozenset[str]) -> bool:
         case TokenIs(param=param) if param.endswith(":identifier"):
             return True
         case _:
-            return getattr(leaf, "param", None) in maskable
+            # The words of a code have an index of their own beside it (``format:text``).
+            return getattr(leaf, "param", "").partition(":")[0] in maskable

@@ -31,6 +31,10 @@ class OutboundError(Exception):
     """The document cannot be had; the text is for the operator."""
 
 
+class Refusal(OutboundError):
+    """It was reached and does not give the document."""
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
     """``max_age``: seconds for which it may be kept, 0 if nothing is said."""
@@ -52,12 +56,21 @@ def is_public(address: str) -> bool:
 
 class Outbound:
     """``loopback``: whether this machine itself may be asked, also by http; for tests.
-    ``inside``: hosts that may lie in this network, by https.
+    ``inside``: hosts that may lie in this network, by https. ``largest``: bytes of an answer.
     """
 
-    def __init__(self, *, loopback: bool = False, inside: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        *,
+        loopback: bool = False,
+        inside: Collection[str] = (),
+        largest: int = LARGEST,
+        seconds: float = SECONDS,
+    ) -> None:
         self._loopback = loopback
         self._inside = frozenset(inside)
+        self._largest = largest
+        self._seconds = seconds
 
     async def get_json(self, url: str) -> Document:
         """Raises OutboundError."""
@@ -70,14 +83,20 @@ class Outbound:
         kind = {"Content-Type": "application/x-www-form-urlencoded"}
         return await self._asked(url, "POST", {**kind, **headers}, urlencode(form).encode())
 
+    async def post_fhir(self, url: str, body: bytes) -> Any:
+        """The JSON that FHIR JSON is answered with. Raises OutboundError."""
+        kind = {"Content-Type": "application/fhir+json"}
+        return (await self._asked(url, "POST", kind, body)).content
+
     async def _asked(
         self, url: str, method: str, headers: Mapping[str, str], body: bytes
     ) -> Document:
         length = {"Content-Length": str(len(body))} if body else {}
         lines = "".join(f"{name}: {value}\r\n" for name, value in {**headers, **length}.items())
         try:
-            async with asyncio.timeout(SECONDS):
-                return _document(await self._fetched(urlsplit(url), method, lines, body))
+            async with asyncio.timeout(self._seconds):
+                data = await self._fetched(urlsplit(url), method, lines, body)
+                return _document(data, self._largest)
         except TimeoutError:
             raise OutboundError("it took too long") from None
         except (OSError, ValueError, HTTPException) as error:
@@ -103,7 +122,7 @@ class Outbound:
                 f"Accept-Encoding: identity\r\n{lines}Connection: close\r\n\r\n".encode("ascii")
                 + body
             )
-            return await _at_most(reader, LARGEST + HEADERS)
+            return await _at_most(reader, self._largest + HEADERS)
         finally:
             writer.close()
 
@@ -142,13 +161,13 @@ class _Received:
         return BytesIO(self._data)
 
 
-def _document(data: bytes) -> Document:
+def _document(data: bytes, largest: int) -> Document:
     response = HTTPResponse(_Received(data))  # type: ignore[arg-type]
     response.begin()
     if response.status != 200:
-        raise OutboundError(f"it answers {response.status}")
-    body = response.read(LARGEST + 1)
-    if len(body) > LARGEST:
+        raise Refusal(f"it answers {response.status}")
+    body = response.read(largest + 1)
+    if len(body) > largest:
         raise OutboundError("it is too large")
     found = re.search(r"max-age=(\d{1,9})", response.getheader("Cache-Control") or "")
     return Document(json.loads(body), int(found[1]) if found else 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 import sys
@@ -15,11 +16,16 @@ from fhir_server.cli.deid_risk import risk_of
 from fhir_server.cli.settings import Data, settings_of
 from fhir_server.config import SettingsError
 from fhir_server.definitions.registry import load
+from operations.deid.evaluating import evaluated
 from operations.deid.keys import KeyRing
 from operations.deid.linter import Finding, findings
+from operations.deid.text.corpora import CorpusError
+from operations.deid.text.evaluation import KINDS_OF
 from operations.deidentification import deidentification
 
-deid = typer.Typer(help="De-identification: lint, profiles, keys, risk.", no_args_is_help=True)
+deid = typer.Typer(
+    help="De-identification: lint, profiles, keys, risk, evaluate.", no_args_is_help=True
+)
 keys = typer.Typer(help="Keys of projects: list, add, rotate.", no_args_is_help=True)
 deid.add_typer(keys, name="keys")
 deid.command("risk")(risk_of)
@@ -75,6 +81,35 @@ def add_key(project: Project, data: Data = None) -> None:
 def rotate(project: Project, data: Data = None) -> None:
     """A new key: from now on the project gets other pseudonyms. The vault knows both."""
     print(f"{project} {_ring(data).rotate(project)}")
+
+
+@deid.command()
+def evaluate(
+    corpus: Annotated[
+        Path, typer.Argument(help="An IOB file, span JSON, or a folder like factRuEval's.")
+    ],
+    label: Annotated[
+        list[str] | None, typer.Option("--label", help="Of a label that has another name here.")
+    ] = None,
+) -> None:
+    """Recall and precision of the cleaning of free text, with intervals (Wilson, 95 %).
+
+    ``--label PII_NAME=name`` says that the corpus's PII_NAME is a name.
+    """
+    try:
+        asyncio.run(evaluated(corpus, _renamed(label or [])))
+    except CorpusError as error:
+        raise SettingsError(str(error)) from None
+
+
+def _renamed(pairs: list[str]) -> dict[str, str]:
+    named = dict(pair.partition("=")[::2] for pair in pairs)
+    unknown = sorted(set(named.values()) - set(KINDS_OF))
+    if unknown:
+        raise SettingsError(
+            f"no identifier is called {unknown[0]!r}; {', '.join(sorted(KINDS_OF))}"
+        )
+    return named
 
 
 def _ring(data: Path | None) -> KeyRing:

@@ -15,13 +15,14 @@ from fhir_server.cli.recorded import recorded
 from fhir_server.cli.settings import Data, lasting, settings_of
 from fhir_server.config import Settings, SettingsError
 from fhir_server.definitions.packages import Package, read_package, satisfies
+from fhir_server.definitions.packing import pack_guide
 from fhir_server.model.datatypes import format_instant
 from fhir_server.model.fresh import micros
 from fhir_server.model.problem import Problem
 
 T = TypeVar("T")
 
-ig = typer.Typer(help="Implementation guides: install, list, remove.", no_args_is_help=True)
+ig = typer.Typer(help="Implementation guides: install, list, remove, build.", no_args_is_help=True)
 
 
 @ig.command()
@@ -93,6 +94,25 @@ def remove(
         print(f"removed {package}")
 
     _run(settings_of(data), "remove", package, work)
+
+
+@ig.command()
+def build(
+    folder: Annotated[Path, typer.Argument(help="Of a guide: package.json beside folders.")],
+    output: Annotated[
+        Path | None, typer.Option(help="The .tgz to write; default: NAME-VERSION.tgz here.")
+    ] = None,
+) -> None:
+    """Pack the folder of a guide as a FHIR package."""
+    try:
+        packed = pack_guide(folder)
+    except Problem as problem:
+        raise SettingsError(str(problem)) from None
+    package = read_package(packed)
+    path = output or Path(f"{package.name}-{package.version}.tgz")
+    path.write_bytes(packed)
+    held = ", ".join(f"{count} {type_}" for type_, count in package.counts.items())
+    print(f"{path}: {package.id}, {len(packed):,} bytes: {held}")
 
 
 def _run(settings: Settings, act: str, target: str, work: Callable[[Packages], Awaitable[T]]) -> T:

@@ -31,7 +31,8 @@ CANONICAL: Final = frozenset(
     }
 )
 """Types that are kept of a package: what validation and terminology use."""
-CORE: Final = "hl7.fhir.r4.core"
+CORE: Final = frozenset({"hl7.fhir.r4.core", "hl7.fhir.r4.expansions", "hl7.fhir.core"})
+"""What the server has by itself."""
 MANIFEST: Final = "package.json"
 FOLDER: Final = "package/"
 MAX_PACKED: Final = 64_000_000
@@ -204,7 +205,7 @@ def _made(manifest: Json, kept: Mapping[tuple[str, str], Json]) -> Package:
         name,
         version,
         str(manifest.get("canonical", "")),
-        {str(one): str(wanted) for one, wanted in needs.items() if one != CORE},
+        {str(one): str(wanted) for one, wanted in needs.items() if one not in CORE},
         dict(sorted(counts.items())),
         pack(kept.values(), level=6),
     )

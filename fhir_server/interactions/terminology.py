@@ -68,8 +68,12 @@ class StoredThenPublished:
         parameters = self._schema.of("ConceptMap").parameters
         name = "target-system" if reverse else "source-system"
         stored = await self._found("ConceptMap", UriIs(parameters[name].index, system), MOST_MAPS)
+        installed: Sequence[Mapping[str, Any]] = ()
+        if self._conformance is not None:
+            installed = await self._conformance.maps(system, reverse=reverse)
+        kept = {one.get("url"): one for one in (*published_maps(), *installed)}
         own = {one.get("url") for one in stored}
-        return [*stored, *(one for one in published_maps() if one["url"] not in own)]
+        return [*stored, *(one for url, one in kept.items() if url not in own)]
 
     async def _found(self, type_: str, where: Predicate, most: int) -> list[Mapping[str, Any]]:
         if not self._session.policy.allows("s", type_):

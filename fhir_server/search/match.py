@@ -92,7 +92,7 @@ def matches_leaf(leaf: plan.Leaf, id: str, values: IndexValues, updated: int = 0
             return any(_uri(leaf, value) for value in values.uris)
         case plan.Present(param, kind):
             if kind == "url":
-                return any(v.param == param and v.url for v in values.references)
+                return any(v.param == param and _is_outside(v) for v in values.references)
             return any(v.param == param for v in getattr(values, LISTS[kind]))
         case plan.Near():
             return any(_near(leaf, g.values) for g in values.groups if g.param == leaf.param)
@@ -123,6 +123,10 @@ def distance(latitude: float, longitude: float, to_latitude: float, to_longitude
     rise, turn = (there - here) / 2, radians(to_longitude - longitude) / 2
     chord = sin(rise) ** 2 + cos(here) * cos(there) * sin(turn) ** 2
     return 2 * EARTH * asin(min(1.0, sqrt(chord)))
+
+
+def _is_outside(value: ReferenceValue) -> bool:
+    return not value.type and not value.url.startswith("#")
 
 
 LISTS = {

@@ -156,8 +156,8 @@ class TextHas:
 class Present:
     """The parameter has at least one value (``:missing=false``).
 
-    Kind "url": a reference to something outside this server. ``targets``: the types that a
-    reference parameter may lead to, so that a policy can ask whether one of them is visible.
+    Kind "url": a reference neither to a resource of this server nor to one contained (``#id``).
+    ``targets``: the types of a reference, so that a policy can ask whether one of them is visible.
     """
 
     param: str

@@ -13,7 +13,7 @@ import hmac
 import os
 import secrets
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +58,32 @@ class Vault:
         """Those that are known, by pseudonym. ServerError: something in it is damaged."""
         return await asyncio.to_thread(self._originals, project, pseudonyms)
 
+    async def forget(self, originals: Collection[str]) -> int:
+        """Erase what stands for these (``Patient/1``), in every project; how many rows it were."""
+        return await asyncio.to_thread(self._forget, frozenset(originals))
+
+    def check(self) -> None:
+        """Raises Unavailable if there is a vault that cannot be opened."""
+        if self.path.exists():
+            naming, _ = self._keys()
+            self._opened(naming).close()
+
+    def _forget(self, originals: frozenset[str]) -> int:
+        if not originals or not self.path.exists():
+            return 0
+        naming, cipher = self._keys()
+        try:
+            with closing(self._opened(naming)) as store, store:
+                store.execute("PRAGMA secure_delete = ON")
+                rows = store.execute("SELECT name, body FROM vault WHERE name != ?", (_PROOF,))
+                gone = [(n,) for n, body in rows if _original(cipher, n, body).key in originals]
+                store.executemany("DELETE FROM vault WHERE name = ?", gone)
+        except (InvalidTag, msgspec.MsgspecError):
+            raise ServerError("the vault is damaged, or its key is another") from None
+        except (OSError, sqlite3.Error):
+            raise Unavailable("the vault cannot be written") from None
+        return len(gone)
+
     def _keep(self, project: ProjectKey, issued: Mapping[str, str], now: int) -> None:
         naming, cipher = self._keys()
         rows = []
@@ -83,8 +109,7 @@ class Vault:
                     name = _name(naming, project, pseudonym)
                     row = store.execute("SELECT body FROM vault WHERE name = ?", (name,)).fetchone()
                     if row is not None:
-                        plain = cipher.decrypt(row[0][:NONCE], row[0][NONCE:], name)
-                        found[pseudonym] = msgspec.json.decode(plain, type=Original)
+                        found[pseudonym] = _original(cipher, name, row[0])
         except (InvalidTag, msgspec.MsgspecError):
             raise ServerError("the vault is damaged, or its key is another") from None
         except (OSError, sqlite3.Error):
@@ -112,6 +137,11 @@ class Vault:
             store.close()
             raise Unavailable("the vault was made with another key than that in the file of keys")
         return store
+
+
+def _original(cipher: AESGCM, name: bytes, body: bytes) -> Original:
+    plain = cipher.decrypt(body[:NONCE], body[NONCE:], name)
+    return msgspec.json.decode(plain, type=Original)
 
 
 def _name(naming: bytes, project: str, pseudonym: str) -> bytes:

@@ -36,6 +36,31 @@ COMPLETE: Final[Mapping[str, tuple[str, ...]]] = {
     "DiagnosticReport": ("code", "date"),
 }
 """Search parameters whose presence is counted."""
+RUN: Final = (
+    Parameter("number", "integer", "Of the run", min=1),
+    Parameter("source", "instant", "As of when the record was read", min=1),
+    Parameter("ended", "instant", "When it ended", min=1),
+    Parameter("profile", "canonical", "By which it was de-identified", min=1),
+    Parameter("key", "integer", "Version of the key of the pseudonyms", min=1),
+    *(
+        Parameter(name, "integer", f"Patients {name}, blurred; withheld if too few", min=1)
+        for name in ("added", "renewed", "removed", "held")
+    ),
+)
+LEFT: Final = (
+    Parameter("reason", "string", "Why", min=1),
+    Parameter("type", "code", "Of the resources", min=1),
+    Parameter("count", "integer", "How many, blurred; withheld if too few", min=1),
+)
+HELD: Final = (
+    Parameter("code", "value", "The resource type; again: how many have a code", min=1, max=2),
+    Parameter("resources", "integer", "How many, blurred; withheld if too few", min=1),
+    *(
+        Parameter(name, "integer", f"How many have what {name} searches")
+        for name in sorted({one for names in COMPLETE.values() for one in names} - {"code"})
+    ),
+)
+"""Parts of the answers. Of a type with a search parameter ``code`` that one comes again."""
 
 
 def cohort_count(read: Read, refuse: Refuse, blur: Blur) -> Operation:
@@ -91,7 +116,9 @@ def lineage(ledger: Ledger, blur: Blur) -> Operation:
         types=(),
         affects_state=False,
         inputs=(),
-        outputs=(Parameter("run", "", "A run of the pipeline, the latest first", max=None),),
+        outputs=(
+            Parameter("run", "", "A run of the pipeline, the latest first", max=None, parts=RUN),
+        ),
         scope="user/Patient.rs",
         description="The runs that filled the bank: source time, profile, version of the key",
         example="GET $lineage",
@@ -133,8 +160,8 @@ def data_quality(ledger: Ledger, read: Read, blur: Blur) -> Operation:
         affects_state=False,
         inputs=(),
         outputs=(
-            Parameter("left-out", "", "What the last run left out, by reason", max=None),
-            Parameter("type", "", "How many resources there are, with which elements", max=None),
+            Parameter("left-out", "", "What the last run left out", max=None, parts=LEFT),
+            Parameter("type", "", "How complete a type is", max=None, parts=HELD),
         ),
         scope="user/*.rs",
         description="What was left out by the last run, and how complete the bank is",

@@ -183,8 +183,8 @@ class _Run:
     async def _forget_erased(self, since: str) -> None:
         """What was erased in the record leaves no trace here either."""
         run = self._work.run()
-        for type_, id_ in self._bank.feed.erased(since):
-            await self._erase([Key(type_, run.code(f"{type_}/{id_}", keyed=True))])
+        for key in await self._bank.feed.erased(since):
+            await self._erase([Key(key.type, run.code(str(key), keyed=True))])
 
     async def _in(self, id_: str, stamp: str, held: Json | None) -> None:
         """One patient taken in, or again."""

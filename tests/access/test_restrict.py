@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import random
 import types
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -113,7 +114,8 @@ def contain(rng: random.Random, type_: str, values: IndexValues) -> None:
     links = [param for param in LINKS[type_] if param not in CANONICAL_LINKS]
     if rng.random() < 0.4 or not links:
         return
-    inner = rng.choice(TYPES)
+    leading = rng.choice(links)
+    inner = rng.choice(LINKS[type_][leading])
     references = [
         ReferenceValue(param, rng.choice(targets), str(rng.randrange(3)), "", "")
         for param, targets in LINKS[inner].items()
@@ -123,7 +125,7 @@ def contain(rng: random.Random, type_: str, values: IndexValues) -> None:
     held = IndexValues(date=values.date, tokens=tokens, references=references)
     values.contained.append(ContainedValue(inner, "c", held))
     if rng.random() < 0.8:
-        values.references.append(ReferenceValue(rng.choice(links), "", "", "#c", ""))
+        values.references.append(ReferenceValue(leading, "", "", "#c", ""))
 
 
 def pair(rng: random.Random) -> GroupValue:
@@ -131,6 +133,13 @@ def pair(rng: random.Random) -> GroupValue:
     reference = ReferenceValue("0", rng.choice(TYPES), str(rng.randrange(3)), "", "")
     token = TokenValue("1", "s", rng.choice(CODES))
     return GroupValue("pair", IndexValues(references=[reference], tokens=[token]))
+
+
+class Labelled(ScopePolicy):
+    """Of what is contained, only what bears the code "a" is shown."""
+
+    def inside(self, type_: str) -> Predicate:
+        return plan.TokenIs("code", None, "a")
 
 
 def policy_of(rng: random.Random) -> Policy:
@@ -141,7 +150,8 @@ def policy_of(rng: random.Random) -> Policy:
         for kind in chosen
     )
     principal = Principal("p", parse_scopes(scopes, TYPES), patient="0")
-    return ScopePolicy(principal, COMPARTMENT, compile_filter)
+    kind = rng.choice([ScopePolicy, Labelled])
+    return kind(principal, COMPARTMENT, compile_filter)
 
 
 def predicate(rng: random.Random, type_: str, depth: int = 2) -> Predicate:
@@ -211,6 +221,16 @@ def refers(rng: random.Random, type_: str) -> Predicate:
     return plan.Any(tuple(plan.ReferenceIs(p, t, id_) for p, ts in links for t in ts))
 
 
+def valued(rng: random.Random, type_: str) -> Predicate:
+    """Whether a reference parameter has a value; or a pair."""
+    links = list(LINKS[type_].items())
+    if not links or rng.random() < 0.3:
+        target = plan.ReferenceIs("0", rng.choice(TYPES), str(rng.randrange(3)))
+        return plan.Composite("pair", (target, plan.TokenIs("1", None, rng.choice(CODES))))
+    param, targets = rng.choice(links)
+    return plan.Present(param, "reference", targets)
+
+
 def inward(rng: random.Random, type_: str) -> Predicate:
     """A chain that leads nowhere but into contained resources."""
     param = rng.choice([*LINKS[type_], "none"])
@@ -220,6 +240,7 @@ def inward(rng: random.Random, type_: str) -> Predicate:
 ASKED = (
     *[predicate] * 7,
     inward,
+    *[valued] * 3,
     lambda rng, _: plan.Any(tuple(plan.Contains(Scan(t, refers(rng, t))) for t in TYPES)),
     lambda rng, type_: plan.Not(predicate(rng, type_)),
 )
@@ -273,27 +294,31 @@ def without_hidden(held: list[Held], policy: Policy) -> list[Held]:
     """The twin world: hidden resources never were, references to them neither."""
     there = {item.key for item in held if holds(policy.exists(item.key.type), item)}
     return [
-        Held(
-            item.key,
-            replace(
-                item.values,
-                references=known(item.values.references, there),
-                contained=[
-                    one._replace(
-                        values=replace(one.values, references=known(one.values.references, there))
-                    )
-                    for one in item.values.contained
-                ],
-                groups=[g for g in item.values.groups if Key(*led(g)) in there],
-            ),
-        )
+        Held(item.key, shown(item.values, policy, there))
         for item in held
         if holds(policy.sees("s", item.key.type), item)
     ]
 
 
-def known(references: list[ReferenceValue], there: set[Key]) -> list[ReferenceValue]:
-    return [r for r in references if r.url or Key(r.type, r.id) in there]
+def shown(values: IndexValues, policy: Policy, there: set[Key]) -> IndexValues:
+    kept = [
+        one._replace(values=replace(one.values, references=known(one.values.references, there, ())))
+        for one in values.contained
+        if holds(policy.inside(one.type), Held(Key(one.type, one.id), one.values))
+    ]
+    copies = {f"#{one.id}" for one in values.contained} - {f"#{one.id}" for one in kept}
+    return replace(
+        values,
+        references=known(values.references, there, copies),
+        contained=kept,
+        groups=[g for g in values.groups if Key(*led(g)) in there],
+    )
+
+
+def known(
+    references: list[ReferenceValue], there: set[Key], copies: Collection[str]
+) -> list[ReferenceValue]:
+    return [r for r in references if r.url not in copies and (r.url or Key(r.type, r.id) in there)]
 
 
 def led(group: GroupValue) -> tuple[str, str]:
@@ -364,6 +389,10 @@ MUTANTS = {
     "all includes": ("_include(include, policy) for include", "include for include"),
     "reference leaf": ("return _reference(predicate, policy)", "return predicate"),
     "present leaf": ("return _present(predicate, policy)", "return predicate"),
+    "present, but inside": (
+        "if (where := policy.inside(target)) != FALSE",
+        "for where in (TRUE,)",
+    ),
     "inside of a chain": ("inside=tuple(_contained(t, policy) for t in inside)", "inside=inside"),
     "contained": ("Contains(_contained(scan, policy))", "predicate"),
     "contained as if it stood alone": (

@@ -105,3 +105,14 @@ def test_a_server_sees_what_a_command_has_installed(data: Path) -> None:
     with served("sqlite", data) as server:
         found = server.post("Patient/$validate", claiming()).json()["issue"]
         assert [one["expression"] for one in found] == [["Patient.name"]]
+
+
+def test_a_backup_holds_packages(data: Path, tmp_path: Path) -> None:
+    saved, again = tmp_path / "saved", tmp_path / "again"
+    assert vehr(data, "backup", saved).exit_code == 0
+    restored = vehr(again, "restore", saved)
+    assert restored.exit_code == 0, restored.output
+    (tmp_path / "plain.json").write_text(json.dumps(claiming()))
+    found = vehr(again, "validate", tmp_path / "plain.json")
+    assert found.exit_code == 1 and "Patient.name" in found.output
+    assert "blobs: 2 are sound" in vehr(again, "doctor", "--scrub").output

@@ -9,7 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from tests.consent.bricks import LOINC, NARRATIVE, REASONS, SENSITIVITY, SNOMED, Json, coded, to
+from tests.consent.bricks import (
+    LOINC,
+    NARRATIVE,
+    REASONS,
+    SENSITIVITY,
+    SNOMED,
+    Json,
+    coded,
+    observation,
+    to,
+)
 
 RXNORM: Final = "http://www.nlm.nih.gov/research/umls/rxnorm"
 ICD: Final = "http://hl7.org/fhir/sid/icd-10"
@@ -26,6 +36,11 @@ def more_visible(*, masked: bool) -> Iterable[Json]:
         return [] if masked else list(items)
 
     yield _composition(masked=masked)
+    copy = observation("w", "2093-3", 8, "06")
+    if not masked:
+        copy["hasMember"] = [{**to("Observation/h1"), "display": "viralload"}]
+    copied = {"contained": [copy], "derivedFrom": [to("#w")]}
+    yield observation("v6", "2160-0", 2, "06", **copied)
     yield {
         "resourceType": "Group",
         "id": "g",
@@ -118,7 +133,7 @@ def more_visible(*, masked: bool) -> Iterable[Json]:
             *unmasked(
                 {
                     "attachment": {"url": "Binary/b3", "contentType": "image/png"},
-                    "format": {"system": "urn:formats", "code": "letter"},
+                    "format": {"system": "urn:formats", "code": "letter", "display": "letterform"},
                 }
             ),
         ],
@@ -153,7 +168,7 @@ def _composition(*, masked: bool) -> Json:
         sections.append(
             {
                 "title": "Letters",
-                "code": coded(LOINC, "34117-2"),
+                "code": {**coded(LOINC, "34117-2"), "text": "letterhead"},
                 "entry": [to("DocumentReference/h3")],
             }
         )

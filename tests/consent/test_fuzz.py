@@ -15,6 +15,7 @@ import pytest
 from fhir_server.access import contents, labels, masking, propagating, raising, restrict, shown
 from fhir_server.access.consent import pinning
 from fhir_server.access.consent import policy as consenting
+from fhir_server.search import match
 from fhir_server.search.plan import TRUE, All, EachPatient, Predicate
 from fhir_server.search.plan import Any as Either
 from tests.consent.fuzzing import Asked, Generator, differences, differs, first_difference
@@ -71,6 +72,16 @@ MUTANTS: dict[str, tuple[types.ModuleType, str, str]] = {
     ),
     "reference leaf": (restrict, "return _reference(predicate, policy)", "return predicate"),
     "present leaf": (restrict, "return _present(predicate, policy)", "return predicate"),
+    "fragments are outside": (
+        match,
+        'return not value.type and not value.url.startswith("#")',
+        "return not value.type",
+    ),
+    "present, but inside": (
+        restrict,
+        "if (where := policy.inside(target)) != FALSE",
+        "for where in (TRUE,)",
+    ),
     "inside of a chain": (
         restrict,
         "inside=tuple(_contained(t, policy) for t in inside)",
@@ -89,6 +100,7 @@ MUTANTS: dict[str, tuple[types.ModuleType, str, str]] = {
         "All(parts)",
     ),
     "words of the masked": (shown, "case _ if _is_maskable(where, maskable):", "case _ if False:"),
+    "words of the codes of the masked": (shown, '.partition(":")[0] in maskable', " in maskable"),
     "identifiers of the masked": (shown, 'if param.endswith(":identifier"):', "if False:"),
     "target not joined": (
         restrict,
@@ -129,6 +141,7 @@ AIMED = (
     "DocumentReference?location=Binary/b3",
     "DocumentReference?contenttype=image/png",
     "DocumentReference?format=letter",
+    "DocumentReference?format:text=letterform",
     "Composition?section=34117-2",
     "Composition?entry=Observation/v3",
     "MedicationRequest?_text=viral",

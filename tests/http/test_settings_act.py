@@ -203,6 +203,12 @@ BANK = "tests/research/test_bank.py"
 ACTS: dict[str, tuple[Any, Act]] = {
     "data": (None, data),
     "store": (None, nothing_kept),
+    "terminology": (
+        None,
+        elsewhere(
+            "tests/operations/codes/test_relay.py::test_what_is_not_known_here_is_asked_there"
+        ),
+    ),
     "search": (None, elsewhere("tests/elastic/test_failing.py::test_on_a_server")),
     **{
         name: (None, elsewhere(f"tests/elastic/test_failing.py::{test}"))

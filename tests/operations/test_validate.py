@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.definitions.test_packages import member, packed
-from tests.serving import Server, served
+from tests.serving import BACKENDS, Server, served
 
 Json = dict[str, Any]
 PROFILE = "http://example.org/StructureDefinition/named-patient"
@@ -80,7 +80,7 @@ def issues(answer: Any, severity: str = "error") -> list[tuple[str, str]]:
     ]
 
 
-@pytest.fixture(scope="module", params=["memory", "sqlite"])
+@pytest.fixture(scope="module", params=BACKENDS)
 def server(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[Server]:
     with served(request.param, tmp_path_factory.mktemp("validate")) as found:
         assert install(found, package(NAMED, SET)).status_code == 200
@@ -173,9 +173,19 @@ def test_a_value_set_that_changes_changes_the_answer(server: Server) -> None:
     assert issues(server.post("Patient/$validate", green))
 
 
+def test_concept_maps_of_packages_translate(server: Server) -> None:
+    row = {"code": "red", "target": [{"code": "rouge", "equivalence": "equivalent"}]}
+    group = {"source": SEEN["system"], "target": "urn:fr", "element": [row]}
+    found = {"resourceType": "ConceptMap", "url": "urn:map", "status": "active", "group": [group]}
+    assert install(server, package(found, name="org.example.maps")).status_code == 200
+    where = f"ConceptMap/$translate?system={SEEN['system']}&code=red&targetsystem=urn:fr"
+    answer = server.get(where).json()["parameter"]
+    assert next(one for one in answer if one["name"] == "result")["valueBoolean"] is True
+
+
 def test_packages_are_listed_and_serve_terminology(server: Server) -> None:
-    found = server.get("ImplementationGuide/$installed").json()["parameter"][0]["part"]
-    assert found[0]["valueString"] == "org.example.test#1.0.0"
+    found = server.get("ImplementationGuide/$installed").json()["parameter"]
+    assert "org.example.test#1.0.0" in [one["part"][0]["valueString"] for one in found]
     answer = server.get(f"ValueSet/$expand?url={COLOURS}").json()
     assert [one["code"] for one in answer["expansion"]["contains"]] == ["red"]
 
@@ -216,15 +226,22 @@ def test_a_package_from_an_uploaded_binary(server: Server) -> None:
     assert server.post("ImplementationGuide/$install", body).status_code == 200
 
 
-def test_only_for_systems_that_see_everything(tmp_path: Path) -> None:
+def test_only_for_administrators_and_systems(tmp_path: Path) -> None:
     with served("memory", tmp_path, open_=False) as server:
-        server.headers = server.bearer("patient/*.cruds", patient="1")
+        server.user("pat", "patient", "Patient/1")
+        server.headers = server.bearer("patient/*.cruds", user="pat", patient="1")
         assert server.get("ImplementationGuide/$installed").status_code == 403
         assert install(server, package()).status_code == 403
         server.headers = server.bearer("system/*.rs")
         assert install(server, package()).status_code == 403
         server.headers = server.bearer("system/*.cruds")
         assert install(server, package()).status_code == 200
+        server.user("doctor", "family-doctor", "Practitioner/d")
+        server.headers = server.bearer("user/*.cruds", user="doctor")
+        assert install(server, package(name="org.example.two")).status_code == 403
+        server.user("boss", "admin", "Practitioner/b")
+        server.headers = server.bearer("user/*.cruds", user="boss")
+        assert install(server, package(name="org.example.two")).status_code == 200
 
 
 def test_references_lead_to_what_may_be_seen(tmp_path: Path) -> None:

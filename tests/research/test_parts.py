@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from fhir_server.config import Settings
 from fhir_server.faces.research import refuse_singling
 from fhir_server.model.exchange import Json
 from fhir_server.model.problem import Forbidden, Unprocessable
+from fhir_server.store.opening import bank_settings
 from operations.research.cleaning import Quality, Sieve, valid
 from operations.research.counting import SPREAD, Blur
 
@@ -57,6 +61,13 @@ def test_what_does_not_is_not() -> None:
     refuse_singling(
         [("birthdate", "lt1950"), ("date", "2020-03"), ("code", "http://loinc.org|1-8")]
     )
+
+
+def test_where_the_bank_lies() -> None:
+    url = "mongodb://a,b/record?replicaSet=r"
+    there = bank_settings(Settings(store=url, data=Path("d"), search="http://e"))
+    assert there.store == "mongodb://a,b/record_research?replicaSet=r" and there.search == ""
+    assert bank_settings(Settings(data=Path("d"))).data == Path("d/research")
 
 
 def fact(id_: str, **more: object) -> Json:

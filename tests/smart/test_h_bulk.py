@@ -83,7 +83,7 @@ def started(answer: httpx.Response) -> str:
 
 
 def ended(server: Server, url: str, headers: dict[str, str]) -> httpx.Response:
-    for _ in range(200):
+    for _ in range(1200):
         answer = server.get(url, headers=headers)
         if answer.status_code not in (202, 429):
             return answer

@@ -1,7 +1,7 @@
 """Every line of the tester's list has a test of its number, through HTTP, on each store.
 
 The list is the issue's: statuses and headers (1 to 22), history (23, 24), bundles (58 to 66),
-Binary and the fidelity of what is stored (84 to 86).
+`$validate` (67), Binary and the fidelity of what is stored (84 to 86).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.serving import STORES
 
 TESTS = Path(__file__).parents[1]
-NUMBERS = (*range(1, 25), *range(58, 67), *range(84, 87))
+NUMBERS = (*range(1, 25), *range(58, 68), *range(84, 87))
 _EACH = re.compile(r"(?:params=|'backend', )(?:list\()?(?:BACKENDS|STORES)\b")
 _NAME = re.compile(r"test_c([0-9]{2})_")
 

@@ -109,6 +109,17 @@ class World:
                 return found
         return None
 
+    def maps(self, system: str, *, reverse: bool) -> list[Json]:
+        """The ConceptMaps of packages that lead from this code system, or to it."""
+        side = "target" if reverse else "source"
+        found: dict[str, Json] = {}
+        for archive in self._installed:
+            for type_, url in archive.urls():
+                one = self.installed(type_, url) if type_ == "ConceptMap" else None
+                if one is not None and any(g.get(side) == system for g in one.get("group", ())):
+                    found.setdefault(url, one)
+        return list(found.values())
+
     async def answer(self, question: Question, source: Source) -> Any:
         if question.kind in ("value-set", "code"):
             if question not in self.answers:
@@ -171,6 +182,10 @@ class Conformance:
         """Of the packages."""
         return (await self.current()).installed(type_, url, version)
 
+    async def maps(self, system: str, *, reverse: bool) -> list[Json]:
+        """ConceptMaps of the packages."""
+        return (await self.current()).maps(system, reverse=reverse)
+
     async def _revision(self) -> int:
         row = await self._store.ledger.get(KIND, EPOCH)
         return row.revision if row is not None else 0
@@ -207,7 +222,13 @@ class Conformance:
             return root(found) if found is not None else None
 
         return await judged(
-            world.profiles, resource, urls, answer, world.answers, is_large(resource)
+            world.profiles,
+            resource,
+            urls,
+            answer,
+            world.answers,
+            large=is_large(resource),
+            following=resolve is not nowhere,
         )
 
     async def on_write(self, resource: Json) -> tuple[Issue, ...]:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from fhir_server.access.blob_use import USE, needed
+from fhir_server.access.blob_use import CONTENT, USE, needed
 from fhir_server.access.commit import Commit
 from fhir_server.access.conformance.epoch import MARK
 from fhir_server.definitions.packages import Package, PackageError, satisfies
@@ -108,9 +108,10 @@ class Packages:
             if there.blob == blob:
                 return None
             raise Conflict(f"{made.id} is installed with another content: remove it first")
-        value = made.to_json() | {"sha256": blob.sha256, "size": blob.size}
+        named = {"sha256": blob.sha256, "size": blob.size}
         rows = (
-            LedgerWrite(KIND, made.id, value, expect=0),
+            LedgerWrite(KIND, made.id, made.to_json() | named, expect=0),
+            LedgerWrite(CONTENT, f"{KIND}/{made.id}/0", named),
             LedgerWrite(USE, f"{blob.sha256}/{KIND}/{made.id}", {}),
             MARK,
         )
@@ -130,6 +131,7 @@ class Packages:
             raise Conflict(f"{id_} is needed by {', '.join(needing)}")
         rows = (
             LedgerWrite(KIND, id_, None),
+            LedgerWrite(CONTENT, f"{KIND}/{id_}/0", None),
             LedgerWrite(USE, f"{gone.blob.sha256}/{KIND}/{id_}", None),
             MARK,
         )

@@ -26,12 +26,15 @@ async def judged(
     urls: Iterable[str],
     answer: Answer,
     shared: Mapping[Question, Any],
+    *,
     large: bool = False,
+    following: bool = True,
 ) -> tuple[Issue, ...]:
     """Every issue that profiles find in a resource whose structure is sound. ``shared``: answers
-    that are there already. ``large``: others get their turns meanwhile.
+    that are there already. ``large``: others get their turns meanwhile. ``following``: references
+    are followed.
     """
-    wanted, known = tuple(urls), Answers(shared)
+    wanted, known = tuple(urls), Answers(shared, following=following)
     for _ in range(MAX_ROUNDS):
         if large:
             judging = await asyncio.to_thread(profiles.judge, resource, wanted, known)

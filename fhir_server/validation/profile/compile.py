@@ -253,7 +253,7 @@ def _counted(
             judging.add(node, "required", f"{name}: {many}", name)
         if most is not None and len(items) > most:
             many = f"at most {most} are allowed, not {len(items)}" if most else "is not allowed"
-            judging.add(items[most], "structure", f"{name}: {many}")
+            judging.add(items[max(most, 0)], "structure", f"{name}: {many}")
         if each is not None:
             for item in items:
                 each(item, judging)

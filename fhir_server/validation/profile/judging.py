@@ -79,13 +79,16 @@ class Surroundings(Protocol):
 
 
 class Answers:
-    """``shared``: what holds for everybody. ``own``: what was asked for one validation."""
+    """``shared``: what holds for everybody. ``own``: what was asked for one validation.
+    ``following``: references may be followed to elsewhere.
+    """
 
-    __slots__ = ("own", "shared")
+    __slots__ = ("following", "own", "shared")
 
-    def __init__(self, shared: Mapping[Question, Any]) -> None:
+    def __init__(self, shared: Mapping[Question, Any], *, following: bool = True) -> None:
         self.shared = shared
         self.own: dict[Question, Any] = {}
+        self.following = following
 
 
 class Judging:
@@ -144,7 +147,8 @@ class Judging:
     def resolve(self, text: str, node: Node) -> Node | None:
         """What a reference leads to: within what is validated, else wherever it is asked for."""
         found = self.surroundings.resolve(text, node)
-        if found is not None or text.startswith(("#", "urn:")):
+        here = text.startswith(("#", "urn:")) or not self._answers.following
+        if found is not None or here:
             return found
         answer: Node | None = self.ask("reference", text)
         return answer
@@ -171,12 +175,18 @@ class Judging:
             self.issues = kept
 
     def run(self, check: Check, node: Node) -> None:
-        """A check of another profile; RecursionError where they go on without end."""
+        """A check of another profile; RecursionError where they go on without end.
+
+        Packages may hold definitions of any shape: what one leads to is said, as an error.
+        """
         self._depth += 1
         if self._depth > MAX_DEPTH:
             raise RecursionError("profiles within profiles")
         try:
             check(node, self)
+        except (KeyError, TypeError, AttributeError, IndexError) as error:
+            text = f"a profile contradicts itself: {type(error).__name__} {str(error)[:100]}"
+            self.add(node, "not-supported", text)
         finally:
             self._depth -= 1
 

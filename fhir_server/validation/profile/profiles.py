@@ -7,7 +7,7 @@ from typing import Final
 
 from fhir_server.definitions.fhirpath_model import r4_model
 from fhir_server.definitions.registry import Definitions
-from fhir_server.definitions.snapshot import SnapshotError, snapshot
+from fhir_server.definitions.snapshot import snapshot
 from fhir_server.fhirpath import Context, Node, Services
 from fhir_server.fhirpath.node import root
 from fhir_server.model.exchange import Json
@@ -24,6 +24,8 @@ from .surroundings import Around, resources_of
 
 TYPE: Final = "http://hl7.org/fhir/StructureDefinition/"
 Find = Callable[[str, str], Json | None]
+UNUSABLE: Final = (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError)
+"""What a definition that contradicts itself leads to."""
 
 
 class Profiles:
@@ -34,11 +36,14 @@ class Profiles:
         self._structures: dict[str, Json | None] = {}
         self._checks: dict[str, Check] = {}
         self._making: set[str] = set()
+        self._reasons: dict[str, str] = {}
         self._definitions = definitions
-        self._compiler = Compiler(definitions, self._snapshot_of)
+        self._compiler = Compiler(definitions, self.structure)
 
     def structure(self, url: str) -> Json | None:
-        """With a snapshot, made if it has none. None: not known, or not usable."""
+        """With a snapshot, made if it has none; without one where none can be made. None: it is
+        not known.
+        """
         if url not in self._structures:
             bare, _, version = url.partition("|")
             found = self._find(bare, version)
@@ -47,26 +52,35 @@ class Profiles:
             self._structures[url] = found
         return self._structures[url]
 
-    def _with_snapshot(self, url: str, found: Json) -> Json | None:
+    def _with_snapshot(self, url: str, found: Json) -> Json:
         if url in self._making:
-            raise SnapshotError(f"{url} is its own base")
+            return found  # it leads back to itself; as a base that is refused
         self._making.add(url)
         try:
-            return {**found, "snapshot": {"element": snapshot(found, self._snapshot_of)}}
+            return {**found, "snapshot": {"element": snapshot(found, self.structure)}}
+        except UNUSABLE as error:
+            self._reasons[url] = str(error)
+            return found
         finally:
             self._making.discard(url)
 
-    def _snapshot_of(self, url: str) -> Json | None:
-        return self.structure(url)
-
     def profile(self, url: str) -> Check | None:
+        """Of one that cannot be used the check says so."""
         check = self._checks.get(url)
         if check is None:
             found = self.structure(url)
             if found is None:
                 return None
-            check = self._checks[url] = self._compiler.compile(found)
+            check = self._checks[url] = self._compiled(url, found)
         return check
+
+    def _compiled(self, url: str, found: Json) -> Check:
+        if "snapshot" not in found:
+            return _unusable(url, self._reasons.get(url, "it has no snapshot"))
+        try:
+            return self._compiler.compile(found)
+        except UNUSABLE as error:
+            return _unusable(url, f"{type(error).__name__}: {error}")
 
     def judge(self, resource: Json, urls: Iterable[str], answers: Answers) -> Judging:
         """One pass: against these profiles, its type and what its resources claim."""
@@ -74,6 +88,14 @@ class Profiles:
         around = Around(top)
         judging = Judging(self, around, answers, Context())
         judging.context = _context(judging, top)
+        try:
+            self._judge(top, around, urls, judging)
+        except RecursionError:
+            text = "its profiles lead from one to the next without end"
+            judging.add(top, "too-costly", text)
+        return judging
+
+    def _judge(self, top: Node, around: Around, urls: Iterable[str], judging: Judging) -> None:
         asked = [self._against(url, top, judging) for url in urls]
         for node in resources_of(top):
             held = [self._against(one, node, judging, claimed=True) for one in claimed(node.value)]
@@ -83,29 +105,31 @@ class Profiles:
             if node.type == RESPONSE:
                 judge_response(node, judging)
         judge_bundle(top, around, judging)
-        return judging
 
     def _against(self, url: str, node: Node, judging: Judging, *, claimed: bool = False) -> bool:
         """Was it held against this profile? That says all that its base says too."""
-        try:
-            check = self.profile(url)
-        except ValueError as error:
-            severity = "warning" if claimed else "error"
-            judging.add(node, "not-supported", f"{url[:200]}: {error}", severity=severity)
-            return False
-        if check is None:
+        structure = self.structure(url)
+        if structure is None:
             severity = "warning" if claimed else "error"
             text = f"the profile {url[:200]} is not known here, so it was not checked"
             judging.add(node, "not-found", text, severity=severity)
             return False
-        structure = self.structure(url)
-        assert structure is not None
-        type_ = structure.get("type", "")
+        type_ = str(structure.get("type", ""))
         if type_ != node.type and not r4_model().is_subtype(node.type, type_):
-            judging.add(node, "structure", f"{url[:200]} is a profile of {type_}")
+            judging.add(node, "structure", f"{url[:200]} is a profile of {type_[:64]}")
             return False
+        check = self.profile(url)
+        assert check is not None
         judging.run(check, node)
         return True
+
+
+def _unusable(url: str, why: str) -> Check:
+    def check(node: Node, judging: Judging) -> None:
+        text = f"the profile {url[:200]} cannot be used: {why[:300]}"
+        judging.add(node, "not-supported", text, severity="warning")
+
+    return check
 
 
 def claimed(resource: Json) -> list[str]:

@@ -28,11 +28,14 @@ def referring(types: Iterable[Json], references: References) -> Check | None:
         if not isinstance(text, str):
             _typed(node, judging, targets)
             return
-        target = judging.resolve(text, node)
+        target = judging.surroundings.resolve(text, node)
         if ways:
             _aggregated(node, judging, ways, text, target)
         if targets:
-            _aimed(node, judging, targets, _kind(text, node, target, references), target)
+            kind = _kind(text, node, target, references)
+            fitting = _aimed(node, judging, targets, kind)
+            if fitting and not any(is_type(url, judging) for url in fitting):
+                _conforming(node, judging, fitting, target or judging.resolve(text, node))
 
     return check
 
@@ -51,22 +54,19 @@ def _kind(text: str, node: Node, target: Node | None, references: References) ->
 def _typed(node: Node, judging: Judging, targets: tuple[str, ...]) -> None:
     """A Reference without a literal one may still say its type."""
     if isinstance(node.value, dict) and "type" in node.value:
-        _aimed(node, judging, targets, node.value["type"], None)
+        _aimed(node, judging, targets, node.value["type"])
 
 
-def _aimed(
-    node: Node, judging: Judging, targets: tuple[str, ...], kind: str, target: Node | None
-) -> None:
+def _aimed(node: Node, judging: Judging, targets: tuple[str, ...], kind: str) -> list[str]:
+    """The targets that are of this type."""
     if not kind:
-        return
+        return []
     fitting = [url for url in targets if type_of(url, judging) in (kind, "Resource", "")]
     if not fitting:
         wanted = " or ".join(targets)
         text = f"must refer to {wanted}, not to a {kind[:64]}"
         judging.add(node, "value", text, "reference" if "reference" in node.value else "type")
-        return
-    if not any(is_type(url, judging) for url in fitting):
-        _conforming(node, judging, fitting, target)
+    return fitting
 
 
 def is_type(url: str, judging: Judging) -> bool:

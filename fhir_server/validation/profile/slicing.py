@@ -89,7 +89,7 @@ class Slicing:
             judging.add(parent, "required", text, self.element)
         if one.most is not None and len(items) > one.most:
             text = f"at most {one.most} of the slice '{one.name}' are allowed, not {len(items)}"
-            judging.add(items[one.most], "structure", text)
+            judging.add(items[max(one.most, 0)], "structure", text)
         if one.check is not None:
             for item in items:
                 one.check(item, judging)

@@ -46,7 +46,8 @@ class Cleaner:
         known = Known(harvest(resources, self._elements), self.is_common)
         texts = list(dict.fromkeys(self._texts(resources)))
         tagged = await self._tagger.tag(texts)
-        return Prepared(self._elements, known, settings, dict(zip(texts, tagged, strict=True)))
+        surrogates = Surrogates(settings, known, self._lexicon)
+        return Prepared(self._elements, known, surrogates, dict(zip(texts, tagged, strict=True)))
 
     async def find(self, texts: Sequence[str]) -> list[list[Span]]:
         """What would be replaced in texts without a record: for evaluation and review."""
@@ -72,10 +73,14 @@ class Prepared:
     """The cleaning of one answer; see ``contract.Cleaning``."""
 
     def __init__(
-        self, elements: Elements, known: Known, settings: Settings, tagged: dict[str, list[Span]]
+        self,
+        elements: Elements,
+        known: Known,
+        surrogates: Surrogates,
+        tagged: dict[str, list[Span]],
     ) -> None:
         self._elements, self._known, self._tagged = elements, known, tagged
-        self._surrogates = Surrogates(settings, known)
+        self._surrogates = surrogates
 
     def plain(self, text: str, subject: str = "") -> str:
         out, at = "", 0

@@ -55,6 +55,15 @@ _SOFTENED: Final = str.maketrans("гґкх", "ззцс")
 """Ольга - Ользі, Палажка - Палажці, Солоха - Солосі."""
 
 
+def fleeting(name: str) -> list[str]:
+    """One form with each stem that a word ending in a consonant may have beside its own."""
+    word = name.casefold()
+    if word[-1] not in _HARD + "ь":
+        return []
+    others = {pattern.sub(other, word) for pattern, other in _FLEETING} - {word}
+    return [other.removesuffix("ь") + ending for other in sorted(others) for ending in "ая"]
+
+
 @lru_cache(maxsize=16384)
 def forms(name: str) -> frozenset[str]:
     """The forms of one word of a name, in lower case, itself among them.

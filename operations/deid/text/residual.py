@@ -22,6 +22,8 @@ _NUMBERED: Final = frozenset(
 )
 _DISPLAYS: Final = frozenset(("Coding.display", "Coding.version", "Quantity.unit"))
 """Words of terminologies (White blood cells), not of the record."""
+_STRUCTURED: Final = frozenset(("Address", "ContactPoint", "HumanName", "Identifier"))
+"""What a profile lets stand here it means to: towns and post codes of a limited data set."""
 
 
 def require_clean(resource: Json, known: Known, elements: Elements) -> None:
@@ -38,6 +40,8 @@ def require_clean(resource: Json, known: Known, elements: Elements) -> None:
 
 def _texts(node: Node) -> Iterator[str]:
     value = node.value
+    if node.owner in _STRUCTURED:
+        return
     if node.type == "Attachment" and isinstance(value, dict) and isinstance(value.get("data"), str):
         if str(value.get("contentType", "")).startswith("text/"):
             yield base64.b64decode(value["data"]).decode("utf-8", "replace")

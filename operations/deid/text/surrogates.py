@@ -21,7 +21,7 @@ from operations.deid.text.declension import forms
 from operations.deid.text.known import Known, Named
 from operations.deid.text.rules.dates import read
 from operations.deid.text.spans import WORD, Kind, Span
-from operations.deid.text.tagging.lexicon import stem
+from operations.deid.text.tagging.lexicon import Lexicon, stem
 
 _TRIES: Final = 16
 
@@ -38,8 +38,8 @@ def _lists() -> dict[str, list[str]]:
 class Surrogates:
     """For one answer."""
 
-    def __init__(self, settings: Settings, known: Known) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, known: Known, lexicon: Lexicon) -> None:
+        self._settings, self._lexicon = settings, lexicon
         self._known = known
         self._makers: dict[Kind, Callable[[str, str], str]] = {
             "NAME": self._name, "PHONE": self._figures, "ID": self._figures, "CARD": self._figures,
@@ -72,6 +72,8 @@ class Surrogates:
         said = None if self._settings.dates == "tag" else read(value.strip())
         if said is None or said.year is None:
             return "[DATE]"
+        if self._known.facts.births & set(said.days()):
+            return str(said.year)
         day, shift = said.whole(), self._settings.shift
         if self._settings.dates == "shift" and shift is not None:
             if day is None:
@@ -116,18 +118,22 @@ class Surrogates:
                 return _cased(form, bare) + possessive
         return "[NAME]"
 
+    def _role(self, base: str) -> str:
+        """Of a word that the record does not tell: a given name only if it is no surname too."""
+        return "given" if self._lexicon.lists(base) == {"given"} else "family"
+
     def _choice(self, base: str, word: str, named: Named | None) -> list[str]:
         """The names to choose from: the same for every form of one name."""
-        role = (named.role if named else "") or "family"
+        role = named.role if named else self._role(word.casefold())
         gender = self._known.facts.genders.get(base, "")
         if gender not in ("male", "female"):
             gender = "female" if named and base.endswith(("а", "я", "a")) else "male"
         if word < "\u0400":
-            return _lists()[f"en {role} {gender}"]
+            return _lists()[f"en {role or 'family'} {gender}"]
         russian = any(c in "ыэёъ" for c in base) or stem(base).endswith(_RUSSIAN)
         if any(part in base for part in _PATRONYMIC):
             role = "patronymic"
-        names = _lists()[f"{'ru' if russian else 'uk'} {role} {gender}"]
+        names = _lists()[f"{'ru' if russian else 'uk'} {role or 'family'} {gender}"]
         alike = [name for name in names if name[-1] == base[-1]] if named else names
         return alike if len(alike) > 3 else names
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping
 from typing import Any, Final
 
 from fhir_server.model.exchange import Json
@@ -13,12 +15,15 @@ _TEXTS: Final = frozenset(("string", "markdown"))
 
 
 class CleanText(Method):
-    """Strings, Markdown and narratives; of an Annotation its text, of an Attachment its data."""
+    """Strings, Markdown and narratives; of an Annotation its text, of an Attachment its data.
+    ``otherwise``: an object in the place of one of these that goes."""
 
     needs = frozenset((SUBJECT, TEXT))
 
     def __init__(self, given: Given) -> None:
-        pass
+        self._otherwise = given.get("otherwise", {})
+        if not isinstance(self._otherwise, dict):
+            raise ValueError("otherwise is an object")
 
     def leaf(self, site: Site) -> Leaf:
         if site.type == "xhtml":
@@ -26,11 +31,10 @@ class CleanText(Method):
         return _plain if site.type in _TEXTS else dropped
 
     def node(self, site: Site) -> Node | None:
-        return {
-            "Narrative": _narrative,
-            "Annotation": _annotation,
-            "Attachment": _attachment,
-        }.get(site.type)
+        clean = _NODES.get(site.type)
+        if clean is None:
+            return None
+        return lambda walked, run: clean(walked, run) or copy.deepcopy(self._otherwise)
 
 
 def _cleaning(run: Run) -> Cleaning | None:
@@ -64,3 +68,10 @@ def _annotation(walked: Json, run: Run) -> Json:
 def _attachment(walked: Json, run: Run) -> Json:
     cleaning = _cleaning(run)
     return {} if cleaning is None else cleaning.attachment(walked, run.about.subject)
+
+
+_NODES: Final[Mapping[str, Node]] = {
+    "Narrative": _narrative,
+    "Annotation": _annotation,
+    "Attachment": _attachment,
+}

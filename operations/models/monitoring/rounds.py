@@ -39,16 +39,19 @@ class Rounds:
 
     async def report(self, name: str, version: str) -> Report:
         """Raises NotFound, Unavailable."""
-        package = await self.registry.verified(name, version)
+        known = self.registry.versions.get(f"{name}-{version}")
+        package = known.package if known else await self.registry.verified(name, version)
         outcomes = Outcomes(self.own, self.index, self.monitor.now())
         return await report(self.monitor, package, outcomes)
 
     async def look(self) -> list[Report]:
-        """Every champion and challenger; what is beyond its thresholds is told."""
+        """Every champion and challenger in use; what is beyond its thresholds is told."""
         await self.registry.refresh()
         reports = []
         served = {*self.registry.champions.items(), *self.registry.challengers.items()}
         for name, version in sorted(served):
+            if not await self._used(f"{name}-{version}"):
+                continue
             try:
                 found = await self.report(name, version)
             except Problem:
@@ -56,6 +59,14 @@ class Rounds:
             await tell(found, self.own, self.monitor.now())
             reports.append(found)
         return reports
+
+    async def _used(self, id_: str) -> bool:
+        """Is there anything to tell of a version?"""
+        known = self.registry.versions.get(id_)
+        if known is None:
+            return False
+        tally = await self.monitor.tally(id_, known.package.card.monitoring.days)
+        return tally.calls > 0 or bool(known.package.card.outcome)
 
     @asynccontextmanager
     async def going(self) -> AsyncIterator[None]:

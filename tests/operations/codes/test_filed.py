@@ -108,6 +108,7 @@ def test_words(pairs: list[tuple[Listed, Filed]]) -> None:
             if beginnings:
                 hits = list(filed.sought(beginnings))
                 assert hits == list(listed.sought(beginnings)) and code in hits
+                assert len(hits) == filed.hits(beginnings) == listed.hits(beginnings)
 
 
 def test_pages_and_order(pairs: list[tuple[Listed, Filed]]) -> None:

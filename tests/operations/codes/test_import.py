@@ -11,8 +11,10 @@ from typing import Any
 
 import httpx
 import pytest
+import zstandard
 
-from fhir_server.access.concepts import CONCEPTS
+from fhir_server.access.concepts import CONCEPTS, MEDIA
+from terminology.filing import write_file
 from tests.operations.codes.asking import SCT, get
 from tests.operations.codes.test_importers import CORE, SNOMED, TABLE, archive
 from tests.serving import BACKENDS, Server, issue, served
@@ -27,8 +29,8 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
         yield server
 
 
-def upload(server: Server, content: bytes) -> str:
-    headers = {"Content-Type": "application/octet-stream"}
+def upload(server: Server, content: bytes, media: str = "application/octet-stream") -> str:
+    headers = {"Content-Type": media}
     answer = server.send("POST", "Binary", content=content, headers=headers)
     assert answer.status_code == 201, answer.text
     return f"Binary/{answer.headers['location'].split('/Binary/')[1].split('/')[0]}"
@@ -138,9 +140,12 @@ def test_what_cannot_be_imported(server: Server) -> None:
     assert not (Path.cwd().parent / "wards.csv").exists()
 
 
-def test_a_reference_to_something_else_is_no_concepts(server: Server) -> None:
-    """The extension is anybody's to write; only what an import made is read by it."""
-    reference = upload(server, b"not concepts at all")
+def test_only_what_an_import_made_is_opened(server: Server, tmp_path: Path) -> None:
+    """Anybody may write the extension, and a Binary whose content looks like concepts."""
+    path = tmp_path / "concepts"
+    write_file(path, {"resourceType": "CodeSystem", "url": "urn:example:x"}, [{"code": "a"}])
+    content = zstandard.compress(path.read_bytes() + bytes(100_000))
+    reference = upload(server, content, MEDIA)
     system: Json = {
         "resourceType": "CodeSystem",
         "id": "x",

@@ -122,3 +122,21 @@ def test_a_vault_without_its_key_gives_and_takes_nothing(ward: Server) -> None:
     url = "Patient/p/$anonymize?profile=research&project=study"
     answer = ward.get(url, headers=ward.bearer("system/*.rs"))
     assert answer.status_code == 503 and issue(answer) and "entry" not in answer.text
+
+
+def test_what_is_erased_is_forgotten(ward: Server) -> None:
+    ids = pseudonyms(ward)
+    right = ward.bearer("system/*.cruds __expunge")
+    order = {
+        "resourceType": "Parameters",
+        "parameter": [{"name": "compartment", "valueBoolean": True}],
+    }
+    keys = deidentification(ward.domain.settings).keys
+    ring = keys.path.read_text()
+    keys.path.write_text(json.dumps({k: v for k, v in json.loads(ring).items() if k != "vault"}))
+    assert ward.post("Patient/p/$expunge", order, headers=right).status_code == 503
+    keys.path.write_text(ring)
+    assert ward.get("Patient/p", headers=right).status_code == 200
+    assert ward.post("Patient/p/$expunge", order, headers=right).status_code == 200
+    found = asked(ward, ids["Patient"], ids["Observation"]).json()["parameter"]
+    assert [one["name"] for one in found] == ["unknown", "unknown"]

@@ -484,9 +484,58 @@ def test_profiles_of_profiles_and_circles() -> None:
     ]
     for one in (lower, round_ := profile("Patient", url="urn:round")):
         one["baseDefinition"] = "urn:round" if one is lower else URL
-    assert found(World(more=[lower, round_]), {"resourceType": "Patient"}) == [
-        ("not-supported", "Patient")
-    ]
+    circle = World(more=[lower, round_])
+    assert found(circle, {"resourceType": "Patient"}) == []
+    assert found(circle, {"resourceType": "Patient"}, "warning") == [("not-supported", "Patient")]
+
+
+CODE = "Observation.code"
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        element("Observation.magic", min=1),
+        element("Observation.code.magic", min=1),
+        element("Patient.name"),
+        element(CODE, max="many"),
+        element(CODE, type=[{"code": "CodeableConcept", "profile": ["urn:none"]}]),
+        element(f"{CODE}.coding:a", slicing={"rules": "open"}),
+        sliced(f"{CODE}.coding", "value", "magic.path", rules="open"),
+        sliced(f"{CODE}.coding", "magic", "code", rules="open"),
+        sliced(f"{CODE}.coding", "value", "code.where(", rules="open"),
+        sliced(f"{CODE}.coding", "value", "", rules="open"),
+        element(f"{CODE}.coding:a/b/c", min=1),
+        element("..", min=1),
+        element("", min=1),
+        element("Observation.value[x]:valueMagic.unit", min=1),
+    ],
+)
+def test_definitions_that_are_wrong_are_no_failure(bad: Json) -> None:
+    more = element(f"{CODE}.coding:a", min=1, fixedCoding=coding("a"))
+    outer = extension("urn:x", "Observation")
+    outer["differential"]["element"].append(bad)
+    for definition in (profile("Observation", bad), profile("Observation", bad, more), outer):
+        world = World(more=[definition])
+        whole = observation(code=concept("a"), extension=[{"url": "urn:x", "valueString": "a"}])
+        for issue in world.issues(whole, URL):
+            assert issue.code and issue.diagnostics and issue.expression
+
+
+def test_profiles_without_end_are_refused() -> None:
+    """Each extension holds one that conforms to the same."""
+    own = profile(
+        "Extension",
+        element("Extension.extension", type=[{"code": "Extension", "profile": ["urn:x"]}]),
+        url="urn:x",
+        context=[{"type": "element", "expression": "Element"}],
+    )
+    deep: Json = {"url": "urn:x", "valueString": "a"}
+    for _ in range(60):
+        deep = {"url": "urn:x", "extension": [deep]}
+    world = World(more=[own])
+    issues = world.issues({"resourceType": "Patient", "extension": [deep]})
+    assert [one.code for one in issues] == ["too-costly"]
 
 
 def test_a_resource_that_contains_itself_by_profile_ends() -> None:

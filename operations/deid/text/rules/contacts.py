@@ -39,16 +39,22 @@ _HANDLE: Final = re.compile(r"(?<![\w@.])@[A-Za-z][\w.]{2,31}\b")
 
 PHONE: Final = re.compile(
     r"""(?<![\w+.,/-])(?:
-      (?:\+|00)\s?\d{1,3}[\s.\-]?(?:\(\d{1,5}\)[\s.\-]?)?\d{1,4}(?:[\s.\-]?\d{1,4}){1,5}
+      \(?(?:\+|00)\s?\d{1,3}\)?[\s.\-]?(?:\(\d{1,5}\)[\s.\-]?)?\d{1,4}(?:[\s.\-]?\d{1,4}){1,5}
     | (?:8|1|38|7|0)?[\s.\-]{0,2}\(\d{2,5}\)[\s.\-]{0,2}\d{1,4}(?:[\s.\-]?\d{1,4}){1,4}
-    | (?:1[\s.\-])?[2-9]\d{2}[\s.\-]\d{3}[\s.\-]\d{4}
+    | (?:1[\s.\-])?[1-9]\d{2}[\s.\-]\d{3}[\s.\-]\d{4}
     | 8[\s\-]?\d{3}[\s\-]?\d{3}[\s\-]?\d{2}[\s\-]?\d{2}
     | 0\d{2}[\s.\-]?\d{3}[\s.\-]?\d{2}[\s.\-]?\d{2}
+    | 0\d{3}\.\d{4}
     | 0\d{2,4}[\s.\-]\d{3,4}[\s.\-]\d{3,4}
     | 0\d{1,3}[\s.\-]\d{2,4}(?:[\s.\-]\d{2,4}){2,3}
     )(?:\s?(?:x|ext\.?|доб\.?|дод\.?|вн\.?)\s?\d{1,6})?(?![\w-]|[.,]\d)""",
     re.VERBOSE | re.IGNORECASE,
 )
+_GROUPS: Final = re.compile(
+    r"(?<![\w+.,/:-])(?:1[ -])?\d{2,6}(?:[ \-]\d{2,7}){1,5}(?![\w-]|[.,/:]\d|\s?(?:%|мл|мг|ml|mg|mcg|IU|МО|МЕ|ОД|cells|кл|грн|руб|USD|\$|€))"
+)
+"""Any groups of digits that are as many as those of a telephone number."""
+_YEARS: Final = re.compile(r"(?:(?:19|20)\d\d[ -]?){2,}")
 _LABELLED: Final = re.compile(
     r"""\b(?:phone|tel|telephone|mobile|cell|fax|callback|pager|call|contact\ number|
     тел|телефон\w{0,4}|моб|мобільн\w+|мобильн\w+|факс|конт\.?\ ?тел|viber|whatsapp|telegram|вайбер|ватсап)
@@ -68,6 +74,9 @@ def contacts(text: str) -> Iterator[Span]:
     yield from _networks(text)
     for match in PHONE.finditer(text):
         if 9 <= len(digits(match[0])) <= 21:
+            yield Span(*match.span(), "PHONE")
+    for match in _GROUPS.finditer(text):
+        if 7 <= len(digits(match[0])) <= 15 and not _YEARS.fullmatch(match[0]):
             yield Span(*match.span(), "PHONE")
     for match in _LABELLED.finditer(text):
         if 5 <= len(digits(match["number"])) <= 16:

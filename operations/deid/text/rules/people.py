@@ -72,14 +72,22 @@ _CYRILLIC_FORMS: Final = tuple(
 _NOT_NAMES: Final = frozenset(words("people_not_names"))
 
 
+_REVERED: Final = re.compile(
+    r"(?<!\w)(?P<name>"
+    + "|".join(word.capitalize() for word in words("people_revered"))
+    + r")(?!\w)"
+)
+"""Corpora and their users count them among persons; nothing is lost with them."""
+
+
 def people(text: str) -> Iterator[Span]:
     """Names that their surroundings betray."""
-    for form in (*_ENGLISH, *_CYRILLIC_FORMS):
+    for form in (*_ENGLISH, *_CYRILLIC_FORMS, _REVERED):
         for match in form.finditer(text):
             start, end = match.span("name")
-            words = text[start:end].split()
-            while words and words[-1].casefold().strip(".,") in _NOT_NAMES:
-                end -= len(words.pop())
+            parts = text[start:end].split()
+            while parts and parts[-1].casefold().strip(".,") in _NOT_NAMES:
+                end -= len(parts.pop())
                 end -= len(text[start:end]) - len(text[start:end].rstrip())
-            if words and words[0].casefold().strip(".,") not in _NOT_NAMES:
+            if parts and parts[0].casefold().strip(".,") not in _NOT_NAMES:
                 yield Span(start, end, "NAME")

@@ -65,3 +65,8 @@ class Lexicon:
     def _known(self, form: str) -> int:
         key = stem(form)
         return sum(1 << at for at, names in enumerate(self._lists) if key in names)
+
+    def lists(self, form: str) -> set[str]:
+        """The names of the lists that a word is in, everyday words apart."""
+        known = self.known(form)
+        return {name for at, name in enumerate(LISTS[:3]) if known & (1 << at)}

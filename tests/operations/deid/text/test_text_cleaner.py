@@ -82,6 +82,12 @@ async def test_a_date_is_not_moved_onto_a_birth_date(cleaner):
     assert cleaning.plain(text) == "огляд 1970"
 
 
+async def test_a_birth_date_is_not_moved_but_goes_to_the_year(cleaner):
+    text = "нар. 12.03.1970"
+    cleaning = await prepared(cleaner, noted(text), dates="shift", shift=lambda subject: 30)
+    assert cleaning.plain(text) == "нар. 1970"
+
+
 async def test_a_narrative_stays_well_formed(cleaner):
     cleaning = await prepared(cleaner, with_text(DIV))
     clean = cleaning.xhtml(DIV)
@@ -158,6 +164,16 @@ async def test_what_is_clean_passes(cleaner):
         resource = noted(NOTE)
         cleaning = await prepared(cleaner, resource, style=style)
         cleaning.check(noted(cleaning.plain(NOTE, "Patient/1")))
+
+
+async def test_a_town_that_the_profile_keeps_stops_nothing(cleaner):
+    patient = PATIENT | {"address": [{"city": "Київ", "postalCode": "01001"}]}
+    cleaning = await cleaner.prepare([patient], Settings(KEY))
+    cleaning.check(
+        {"resourceType": "Patient", "address": [{"city": "Київ", "postalCode": "01001"}]}
+    )
+    with pytest.raises(Unprocessable):
+        cleaning.check(noted("мешкає у Києві"))
 
 
 async def test_a_text_that_was_not_prepared_is_not_cleaned(cleaner):

@@ -1,0 +1,123 @@
+"""A code system of many concepts: what it costs to make, to keep and to ask."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fhir_server.jobs.compute import compute
+from terminology.expansion import expand
+from terminology.filed import Filed
+from terminology.filing import write_file
+from terminology.local import Local
+from terminology.service import Coded, Expanding, Json
+from tests.prove.conftest import Row, scaled
+
+pytestmark = pytest.mark.prove
+
+SYSTEM = "urn:example:many"
+MOST_MEMORY = 400_000_000
+WORDS = (
+    "acute",
+    "chronic",
+    "severe",
+    "mild",
+    "infection",
+    "disease",
+    "lung",
+    "heart",
+    "bone",
+    "skin",
+)
+RESOURCE = {
+    "resourceType": "CodeSystem",
+    "url": SYSTEM,
+    "hierarchyMeaning": "is-a",
+    "content": "not-present",
+}
+
+
+def concepts(count: int) -> Iterator[Json]:
+    chance = random.Random(1)
+    for number in range(count):
+        name = " ".join(chance.sample(WORDS, 5))
+        other = [{"language": "en", "value": " ".join(chance.sample(WORDS, 4))}]
+        parents = [{"code": "parent", "valueCode": str(number // 8)}] if number else []
+        found = {"code": str(number), "display": f"{name} {number}", "designation": other}
+        yield {**found, "property": parents} if parents else found
+
+
+class One:
+    """A source of nothing else."""
+
+    def __init__(self, filed: Filed) -> None:
+        self._filed = filed
+
+    async def find(self, type_: str, url: str, version: str) -> Json | None:
+        return RESOURCE if (type_, url) == ("CodeSystem", SYSTEM) else None
+
+    async def filed(self, code_system: Json) -> Filed:
+        return self._filed
+
+    async def maps(self, system: str, reverse: bool) -> Sequence[Json]:
+        return []
+
+
+def value_set(*filters: Json) -> Json:
+    part: Json = {"system": SYSTEM, **({"filter": list(filters)} if filters else {})}
+    return {"resourceType": "ValueSet", "url": "urn:example:set", "compose": {"include": [part]}}
+
+
+def milliseconds(asked: Callable[[], Awaitable[Any]], times: int = 20) -> str:
+    started = time.process_time()
+    for _ in range(times):
+        asyncio.run(_once(asked))
+    return f"{(time.process_time() - started) / times * 1000:.2f} ms"
+
+
+async def _once(asked: Callable[[], Awaitable[Any]]) -> Any:
+    return await asked()
+
+
+def reading(path: Path, last: str) -> tuple[dict[str, str], int]:
+    """In a process of its own: CPU time of each question, and the memory at most (bytes)."""
+    filed = Filed(path)
+    whole, below = value_set(), value_set({"property": "concept", "op": "is-a", "value": "5"})
+
+    def expanding(resource_: Json, **how: Any) -> Callable[[], Awaitable[Any]]:
+        return lambda: expand(Local(One(filed)).work, resource_, "set", Expanding(**how))
+
+    coded = Coded(SYSTEM, last)
+    times = {
+        "$validate-code": milliseconds(lambda: Local(One(filed)).is_member(below, "set", coded)),
+        "$subsumes": milliseconds(lambda: Local(One(filed)).subsumes(Coded(SYSTEM, "5"), coded)),
+        "a page by two words": milliseconds(expanding(whole, filter="lung infec", count=20)),
+        "a page of all": milliseconds(expanding(whole, offset=1000, count=20)),
+    }
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    peak = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
+    return times, int(peak.split()[1]) * 1024
+
+
+def test_a_code_system_of_many_concepts(tmp_path: Path, proven: Row) -> None:
+    count = scaled(400_000)
+    path = tmp_path / "concepts"
+    started = time.process_time()
+    assert write_file(path, RESOURCE, concepts(count)) == count
+    made = time.process_time() - started
+    times, memory = asyncio.run(compute(reading, path, str(count - 1)))
+    assert memory < MOST_MEMORY
+    told = ", ".join(f"{name} {cost}" for name, cost in times.items())
+    proven(
+        "codes",
+        "a code system is written to its file, then asked by another process (CPU)",
+        f"{count:,} concepts",
+        f"{count / made:,.0f} concepts/s, {path.stat().st_size / 1e6:.0f} MB; {told}; "
+        f"memory at most {memory / 2**20:.0f} MiB",
+    )
