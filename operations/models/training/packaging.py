@@ -58,7 +58,7 @@ def card_of(spec: Spec, report: Mapping[str, Any] | None) -> str:
             "limits": list(spec.limits),
             "source": {
                 "citation": "Trained on the record of this server; report.json says how.",
-                "url": f"urn:vehr:model:{spec.name}:{spec.version}",
+                "url": "report.json",
             },
             "metric": _metrics(report) if report else [{"name": "-", "value": "-", "source": "-"}],
             "outcome": [
