@@ -27,6 +27,7 @@ from fhir_server.faces.research import research_operations
 from fhir_server.store.memory import MemoryStore
 from operations.anonymize import MODES
 from operations.consenting.templates import TAG, TEMPLATES
+from operations.deid.profile import FOLDER, read
 from operations.models import drafts
 from operations.models.assembly import models_of
 from operations.models.kinds import Origin
@@ -47,6 +48,7 @@ GENERATED = (
     "ConceptMap",
     "OperationDefinition",
     "SearchParameter",
+    "Library",
     "ImplementationGuide",
 )
 MANIFEST: Json = json.loads((GUIDE / "package.json").read_text(encoding="utf-8"))
@@ -267,6 +269,20 @@ def search_parameters() -> list[Json]:
     return found
 
 
+def libraries() -> list[Json]:
+    """What the canonicals of de-identification profiles name; the rules are in the server."""
+    kind = {
+        "system": "http://terminology.hl7.org/CodeSystem/library-type",
+        "code": "asset-collection",
+    }
+    found = []
+    for path in sorted(FOLDER.glob("*.json")):
+        profile = read(path)
+        about = head("Library", f"deidentification-{profile.code}", profile.title, profile.url)
+        found.append(about | {"version": profile.version, "type": {"coding": [kind]}})
+    return found
+
+
 def operation_definition(row: Operation) -> Json:
     found = definition(row, BASE)
     about = head("OperationDefinition", found["id"], found["description"])
@@ -339,6 +355,7 @@ def generated() -> dict[str, Json]:
         *concept_maps(),
         *map(operation_definition, known),
         *search_parameters(),
+        *libraries(),
     ]
     by_path = {f"{one['resourceType']}/{one['id']}.json": one for one in found}
     assert len(by_path) == len(found), "two resources of one id"

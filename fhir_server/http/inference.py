@@ -7,13 +7,13 @@ by it: the same gate, limits and audit. A refusal is ``{"error": …}`` as the p
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 from fhir_server.formats.json import dumps, loads
+from fhir_server.http.faced import as_binary, found
 from fhir_server.http.middleware import HEADERS
 from fhir_server.http.respond import (
     WRITE,
@@ -26,7 +26,7 @@ from fhir_server.http.respond import (
     rendered,
 )
 from fhir_server.model.exchange import Response
-from fhir_server.model.problem import MethodNotAllowed, NotFound, Problem, UnsupportedMediaType
+from fhir_server.model.problem import Problem, UnsupportedMediaType
 
 JSON: Final = "application/json"
 FHIR_JSON: Final = "application/fhir+json"
@@ -73,13 +73,13 @@ class InferenceFace:
         scope = {name: value for name, value in scope.items() if name != WRITE}
         told = _Told(send)
         try:
-            url, captured = _found(scope)
+            url, captured = found(URLS, scope)
             if not url.operation:
                 await deliver(await self._health(url), scope, send)
                 return
             moved, body = self._moved(url, captured, scope), receive
             if url.method == "POST":
-                body = _wrapped(receive)
+                body = as_binary(receive, JSON)
         except Problem as problem:
             await deliver(rendered(problem), scope, told)
             return
@@ -104,53 +104,6 @@ class InferenceFace:
         path = f"{self._path}/${url.operation}"
         moved = {"raw_path": path.encode(), "path": path, "query_string": query.encode()}
         return {**scope, HEADERS: headers, **moved}
-
-
-def _found(scope: Scope) -> tuple[InferenceUrl, dict[str, str]]:
-    """The row of a URL and what it captures. Raises NotFound, MethodNotAllowed."""
-    segments = scope["raw_path"].decode("latin-1").strip("/").split("/")[1:]
-    method = "GET" if scope["method"] == "HEAD" else scope["method"]
-    fitting = [
-        (url, captured)
-        for url in URLS
-        if (captured := _captured(url.pattern, segments)) is not None
-    ]
-    if not fitting:
-        raise NotFound("this URL is not known")
-    for url, captured in fitting:
-        if url.method == method:
-            return url, captured
-    allow = ", ".join(sorted({url.method for url, _ in fitting}))
-    raise MethodNotAllowed(f"{method} is not known here", headers={"Allow": allow})
-
-
-def _captured(pattern: str, segments: list[str]) -> dict[str, str] | None:
-    """What stands for the names of a pattern; None if the URL is not of it."""
-    parts = pattern.split("/") if pattern else []
-    if len(parts) != len(segments):
-        return None
-    pairs = list(zip(parts, segments, strict=True))
-    if any(part != segment for part, segment in pairs if part[:1] != "{"):
-        return None
-    return {part[1:-1]: unquote(segment) for part, segment in pairs if part[:1] == "{"}
-
-
-def _wrapped(receive: Receive) -> Receive:
-    """The request as the Binary that the operation takes, as it comes."""
-    head, rest = dumps({"resourceType": "Binary", "contentType": JSON})[:-1] + b',"data":"', b""
-
-    async def encoded() -> Message:
-        nonlocal head, rest
-        message = await receive()
-        if message["type"] != "http.request":
-            return message
-        data, more = rest + message.get("body", b""), message.get("more_body", False)
-        cut = len(data) - len(data) % 3 if more else len(data)
-        rest = data[cut:]
-        body, head = head + b64encode(data[:cut]) + (b"" if more else b'"}'), b""
-        return {**message, "body": body}
-
-    return encoded
 
 
 class _Told:

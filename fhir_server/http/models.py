@@ -6,15 +6,14 @@ same gate, the same audit. A zip or tar archive may be the body of a push as it 
 
 from __future__ import annotations
 
-from base64 import b64encode
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
-from fhir_server.formats.json import dumps
+from fhir_server.http.faced import as_binary, found
 from fhir_server.http.middleware import HEADERS
-from fhir_server.http.respond import Asgi, Message, Receive, Scope, Send, deliver, rendered
-from fhir_server.model.problem import MethodNotAllowed, NotFound, Problem
+from fhir_server.http.respond import Asgi, Receive, Scope, Send, deliver, rendered
+from fhir_server.model.problem import Problem
 
 ARCHIVES: Final = frozenset(
     {"application/zip", "application/x-tar", "application/gzip", "application/x-gtar"}
@@ -56,7 +55,7 @@ class ModelFace:
             scope = self._moved(scope)
             media = scope[HEADERS].get("content-type", "").partition(";")[0].strip().lower()
             if media in ARCHIVES and scope["method"] == "POST":
-                receive = wrapped(receive, media)
+                receive = as_binary(receive, media)
                 scope[HEADERS] = {**scope[HEADERS], "content-type": "application/fhir+json"}
         except Problem as problem:
             await deliver(rendered(problem), scope, send)
@@ -65,47 +64,9 @@ class ModelFace:
 
     def _moved(self, scope: Scope) -> Scope:
         """The request to the operation. Raises NotFound, MethodNotAllowed."""
-        segments = scope["raw_path"].decode("latin-1").strip("/").split("/")[1:]
-        method = "GET" if scope["method"] == "HEAD" else scope["method"]
-        fitting = [(url, model) for url in URLS for model in _captured(url.pattern, segments)]
-        if not fitting:
-            raise NotFound("this URL is not known")
-        for url, model in fitting:
-            if url.method == method:
-                query = scope["query_string"]
-                if model:
-                    query = b"&".join(filter(None, [query, f"model={quote(model)}".encode()]))
-                path = self._path + f"/${url.operation}".encode()
-                return {**scope, "raw_path": path, "path": path.decode(), "query_string": query}
-        allow = ", ".join(sorted({url.method for url, _ in fitting}))
-        raise MethodNotAllowed(f"{method} is not known here", headers={"Allow": allow})
-
-
-def _captured(pattern: str, segments: list[str]) -> list[str]:
-    """The name in the URL ("" where the pattern has none), if it fits."""
-    parts = pattern.split("/") if pattern else []
-    if len(parts) != len(segments):
-        return []
-    pairs = list(zip(parts, segments, strict=True))
-    if any(part != segment for part, segment in pairs if part[:1] != "{"):
-        return []
-    return [next((unquote(segment) for part, segment in pairs if part[:1] == "{"), "")]
-
-
-def wrapped(receive: Receive, media: str) -> Receive:
-    """The archive as the Binary that the operation takes, as it comes."""
-    head = dumps({"resourceType": "Binary", "contentType": media})[:-1] + b',"data":"'
-    rest = b""
-
-    async def encoded() -> Message:
-        nonlocal head, rest
-        message = await receive()
-        if message["type"] != "http.request":
-            return message
-        data, more = rest + message.get("body", b""), message.get("more_body", False)
-        cut = len(data) - len(data) % 3 if more else len(data)
-        rest = data[cut:]
-        body, head = head + b64encode(data[:cut]) + (b"" if more else b'"}'), b""
-        return {**message, "body": body}
-
-    return encoded
+        url, captured = found(URLS, scope)
+        query = scope["query_string"]
+        if captured:
+            query = b"&".join(filter(None, [query, f"model={quote(captured['model'])}".encode()]))
+        path = self._path + f"/${url.operation}".encode()
+        return {**scope, "raw_path": path, "path": path.decode(), "query_string": query}

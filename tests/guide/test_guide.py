@@ -81,11 +81,13 @@ def urls_of_code() -> set[str]:
             text = re.sub(r"\{(?:drafts\.)?CANONICAL\}", "urn:vehr:fhir", text)
             text = text.replace("{MODEL_SYSTEM}", "urn:vehr:fhir:CodeSystem:model")
             found |= {one.rstrip(":") for one in re.findall(r'"(urn:vehr:[\w:-]+)', text)}
+    for path in (ROOT / "operations" / "deid" / "profiles").glob("*.json"):
+        found.add(json.loads(path.read_text(encoding="utf-8"))["url"])
     return found - {"urn:vehr:fhir"}
 
 
 def test_every_url_of_the_server_is_defined() -> None:
-    kinds = "StructureDefinition", "CodeSystem", "SearchParameter"
+    kinds = "StructureDefinition", "CodeSystem", "SearchParameter", "Library"
     defined = {one["url"] for one in resources(*kinds)}
     defined |= {uid["value"] for one in resources("NamingSystem") for uid in one["uniqueId"]}
     used = urls_of_code()
