@@ -16,4 +16,6 @@ def each_store(
 
     World.backend, World.folder = request.param, tmp_path_factory.mktemp("worlds")
     yield
-    World.close()
+    for world in [*World.opened]:
+        world.close()
+    World.backend, World.folder = "memory", None

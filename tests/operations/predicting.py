@@ -9,7 +9,7 @@ import itertools
 import tempfile
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from fhir_server.access.drafts import Draft
 from fhir_server.access.engine import Engine
@@ -62,7 +62,7 @@ class World:
 
     backend = "memory"
     folder: Path | None = None
-    opened: tuple[Store, ...] = ()
+    opened: ClassVar[dict[World, Store]] = {}
     definitions = load_definitions()
     schema = SearchSchema(definitions)
     check = staticmethod(Validator(definitions).check)
@@ -89,19 +89,17 @@ class World:
             Road.runner.run(self.system.write(drafts))
         self.store.searches.clear()
 
-    @classmethod
-    def _open(cls) -> Store:
-        folder = tempfile.mkdtemp(dir=cls.folder) if cls.folder else ""
-        store = Road.runner.run(STORES[cls.backend](Path(folder)))
-        World.opened += (store,)
+    def _open(self) -> Store:
+        folder = tempfile.mkdtemp(dir=self.folder) if self.folder else ""
+        store = Road.runner.run(STORES[self.backend](Path(folder)))
+        if self.backend != "memory":
+            World.opened[self] = store
         return store
 
-    @classmethod
-    def close(cls) -> None:
-        """Of all worlds."""
-        for store in World.opened:
+    def close(self) -> None:
+        store = World.opened.pop(self, None)
+        if store is not None:
             Road.runner.run(store.close())
-        World.backend, World.folder, World.opened = "memory", None, ()
 
     def _scoped(self, scope: str) -> Session:
         scopes = parse_scopes(scope, self.definitions.resource_types)
@@ -154,7 +152,11 @@ def predict(
     method, id_ = "POST" if parameters else "GET", "p" if level == "instance" else ""
     base = "http://127.0.0.1:8080/fhir"
     call = Invocation(level, "Patient", id_, method, base, parse_instant(NOW))
-    return Road.runner.run(operation.handler(arguments, face.session, call))
+    try:
+        return Road.runner.run(operation.handler(arguments, face.session, call))
+    finally:
+        if world is None:
+            face.close()
 
 
 def indexes(type_: str, parameter: str) -> tuple[str, ...]:
