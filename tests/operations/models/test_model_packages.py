@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import importlib
 import json
 import shutil
@@ -17,6 +18,8 @@ from operations.models.publishing import device
 from operations.models.registry import SHIPPED, Registry
 from operations.models.runtime import Runtime
 
+TRAINED = ("heart_failure_5y",)
+"""By scripts that fetch their data, with a report."""
 BUILT = {
     "build_models.py": ("score2", "prevent", "ckd_epi_2021"),
     "build_scores.py": (
@@ -77,9 +80,26 @@ def test_the_shipped_models_load_and_pass_their_vectors() -> None:
 
     registry = asyncio.run(main())
     assert registry.refused == {}
-    folders = [name for names in BUILT.values() for name in names]
+    folders = [*TRAINED, *(name for names in BUILT.values() for name in names)]
     assert registry.names() == sorted(name.replace("_", "-") for name in folders)
     assert all(version.verified for version in registry.versions.values())
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_a_trained_model_is_that_of_its_report(name: str) -> None:
+    """What was frozen is what is shipped, by the specification beside it, its gate passed."""
+    folder = SHIPPED / name
+    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    package = load(folder)
+    spec = (folder / "train.toml").read_bytes()
+    assert report["frozen"] == package.sha256 and report["gate"]["passed"] is True
+    assert report["specification"] == hashlib.sha256(spec).hexdigest()
+    assert report["baseline"]["low"] > -report["baseline"]["margin"]
+    card = {metric.name: metric.value for metric in package.card.metric}
+    assert card["auroc"].startswith(str(report["test"]["auroc"]["value"]))
+    assert package.reference is not None and package.features.indication
+    rows = sum(package.reference.inputs["age"].counts)
+    assert rows == report["rows"]["train"]["rows"]
 
 
 def test_the_shipped_vectors_include_the_public_ones(shared: Path) -> None:
