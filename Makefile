@@ -7,7 +7,8 @@ export PYTHONHASHSEED ?= 0
 ON_MONGODB := tests/search tests/access tests/operations/record tests/operations/test_meta.py \
   tests/operations/test_reindex.py tests/operations/deid/test_anonymize_http.py \
   tests/http/test_async.py tests/http/test_protocol.py tests/smart/test_f_scopes.py \
-  tests/consent/test_twins.py
+  tests/consent/test_twins.py tests/audit/test_crossing.py tests/audit/test_consenting.py \
+  tests/jobs/test_queue.py tests/operations/test_review.py tests/operations/test_automatic.py
 
 .PHONY: run check test prove bench format lock definitions models ig golden clean
 

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -38,8 +39,14 @@ async def _sqlite(path: Path) -> Store:
     return await open_store(path, "serve")
 
 
-async def _mongo(_: Path) -> Store:
-    return await open_mongo(new_url())
+async def _mongo(path: Path) -> Store:
+    return await open_mongo(database(path))
+
+
+@cache
+def database(folder: Path) -> str:
+    """The URL of the MongoDB that belongs to a data directory, as an embedded database does."""
+    return new_url()
 
 
 STORES: dict[str, Callable[[Path], Coroutine[None, None, Store]]] = {
@@ -51,6 +58,11 @@ BACKENDS: tuple[str, ...] = tuple(
     os.environ.get("VEHR_TEST_BACKENDS", "memory,sqlite").replace(" ", "").split(",")
 )
 """The stores that every suite runs on; the contract and conformance suites always run on all."""
+
+
+def backends(usual: str) -> tuple[str, ...]:
+    """For suites that take long: the ``usual`` store, or those that are asked for."""
+    return BACKENDS if "VEHR_TEST_BACKENDS" in os.environ else (usual,)
 
 
 class Server:

@@ -41,6 +41,8 @@ left, and nothing if there is none."""
 _LISTING: Final = frozenset({"id", "entry", "section", "mode", "orderedBy"})
 _CARRIERS: Final = frozenset({"Bundle.entry"})
 """What carries a resource goes with it."""
+_WORDS: Final = frozenset({"string", "markdown", "code", "id"})
+"""Types that refer to nothing (``Reference.reference`` is looked at with its object)."""
 _UNTRUE: Final = frozenset({"Bundle.signature", "Provenance.signature", "Group.quantity"})
 """What would not be true of what is left of a resource."""
 
@@ -152,7 +154,10 @@ class Masking:
 
 
 class Strip:
-    """Takes out of a resource what ``gone`` says of a reference, URL or string."""
+    """Takes out of a resource what ``gone`` says of a reference or URL.
+
+    A string is no reference: whoever wrote it could tell by its going that what it names is there.
+    """
 
     def __init__(self, definitions: Definitions, gone: Callable[[str], bool]) -> None:
         self._definitions = definitions
@@ -192,6 +197,9 @@ class Strip:
             below = ""
             if element is not None and type_ is not None:
                 below = path_below(element.path, element.content_reference, type_.code)
+            if below in _WORDS:
+                found[name] = child
+                continue
             left = self._value(child, below)
             if left is child or left is not None:
                 found[name] = left

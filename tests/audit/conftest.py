@@ -6,11 +6,17 @@ from pathlib import Path
 import pytest
 
 from tests.audit.trail import Clinic
-from tests.serving import served
+from tests.serving import backends, served
+
+
+@pytest.fixture(scope="module", params=backends("sqlite"))
+def backend(request: pytest.FixtureRequest) -> str:
+    """The store of every server of these suites."""
+    return str(request.param)
 
 
 @pytest.fixture
-def clinic(tmp_path: Path) -> Iterator[Clinic]:
+def clinic(backend: str, tmp_path: Path) -> Iterator[Clinic]:
     """A server that wants tokens, with one patient and one observation."""
-    with served("sqlite", tmp_path, open_=False) as server:
+    with served(backend, tmp_path, open_=False) as server:
         yield Clinic(server, tmp_path)

@@ -30,15 +30,15 @@ class Kept(AuditLog):
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(backend: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """D treats P1, who hides HIV with one Consent; P2 has recorded nothing."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(keeping, "AuditLog", Kept)
-        yield from begun(tmp_path_factory.mktemp("audited"))
+        yield from begun(backend, tmp_path_factory.mktemp("audited"))
 
 
-def begun(folder: Path) -> Iterator[Server]:
-    with served("memory", folder, open_=False) as started:
+def begun(backend: str, folder: Path) -> Iterator[Server]:
+    with served(backend, folder, open_=False) as started:
         started.headers = started.bearer("system/*.cruds")
         for id_ in ("p1", "p2"):
             started.put(f"Patient/{id_}", {"resourceType": "Patient", "id": id_})

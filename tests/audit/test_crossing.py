@@ -14,10 +14,10 @@ from tests.serving import Json, served
 
 
 @pytest.fixture(scope="module")
-def used(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clinic]:
+def used(backend: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clinic]:
     """A third patient, whom nobody looks at but who is in an event that was sent."""
     data = tmp_path_factory.mktemp("crossing")
-    with served("sqlite", data, open_=False) as server:
+    with served(backend, data, open_=False) as server:
         clinic = Clinic(server, data)
         clinic.other = server.create(patient(), headers=clinic.all)["id"]
         server.create(observation(clinic.other), headers=clinic.all)

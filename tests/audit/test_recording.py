@@ -155,14 +155,16 @@ def test_no_token_and_no_name_is_in_it(clinic: Clinic) -> None:
         assert len(line.get("grant", "")) <= 32
 
 
-def test_public_routes_and_open_servers_have_no_line(clinic: Clinic, tmp_path: Path) -> None:
+def test_public_routes_and_open_servers_have_no_line(
+    backend: str, clinic: Clinic, tmp_path: Path
+) -> None:
     before = len(clinic.lines())
     clinic.server.get("metadata")
     clinic.server.get("/health")
     assert len(clinic.lines()) == before
     folder = tmp_path / "open"
     folder.mkdir()
-    with served("sqlite", folder) as server:
+    with served(backend, folder) as server:
         made = server.create(patient())
         server.get(f"Patient/{made['id']}")
         assert server.run(server.domain.store.ledger.scan("audit")) == []

@@ -30,18 +30,18 @@ def judged(server: Server, data: Path) -> Report:
 
 
 @pytest.fixture
-def used(tmp_path: Path) -> Path:
+def used(backend: str, tmp_path: Path) -> Path:
     """Two chains that are closed, of which the first is old."""
     for _ in range(2):
-        with served("sqlite", tmp_path, open_=False) as server:
+        with served(backend, tmp_path, open_=False) as server:
             Clinic(server, tmp_path)
     aged(files(tmp_path)[0], 31)
     return tmp_path
 
 
-def test_a_server_removes_what_is_too_old(used: Path) -> None:
+def test_a_server_removes_what_is_too_old(backend: str, used: Path) -> None:
     old, young = files(used)
-    with served("sqlite", used, open_=False, audit_days=30) as server:
+    with served(backend, used, open_=False, audit_days=30) as server:
         clinic = Clinic(server, used)
         deadline = time.monotonic() + 10
         while old.exists() and time.monotonic() < deadline:
@@ -63,16 +63,16 @@ async def _pause() -> None:
     await asyncio.sleep(0.05)
 
 
-def test_without_a_limit_everything_stays(used: Path) -> None:
-    with served("sqlite", used, open_=False) as server:
+def test_without_a_limit_everything_stays(backend: str, used: Path) -> None:
+    with served(backend, used, open_=False) as server:
         server.run(_pause())
         assert len(files(used)) == 3
 
 
-def test_who_removes_a_chain_by_hand_is_found(used: Path) -> None:
+def test_who_removes_a_chain_by_hand_is_found(backend: str, used: Path) -> None:
     """Also if others went in their time, and if the head says so without its signature."""
     _, young = files(used)
-    with served("sqlite", used, open_=False) as server:
+    with served(backend, used, open_=False) as server:
         store = server.domain.store
         key, commit = HeadKey.of(used), committing(store)
         work = expire(used / "audit", key, store.ledger, commit, 30)
@@ -91,9 +91,9 @@ def test_who_removes_a_chain_by_hand_is_found(used: Path) -> None:
 
 
 def test_a_crash_between_head_and_file_is_no_fault(
-    used: Path, monkeypatch: pytest.MonkeyPatch
+    backend: str, used: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with served("sqlite", used, open_=False) as server:
+    with served(backend, used, open_=False) as server:
         store = server.domain.store
         key, commit = HeadKey.of(used), committing(store)
 
@@ -111,10 +111,10 @@ def test_a_crash_between_head_and_file_is_no_fault(
 
 
 def test_a_chain_ends_when_it_is_large_or_old(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(log, "LARGEST", 2_000)
-    with served("sqlite", tmp_path, open_=False) as server:
+    with served(backend, tmp_path, open_=False) as server:
         clinic = Clinic(server, tmp_path)
         for _ in range(12):
             server.get(f"Observation/{clinic.observation}", headers=clinic.all)
@@ -122,7 +122,7 @@ def test_a_chain_ends_when_it_is_large_or_old(
         assert len(paths) > 2
         assert all(path.stat().st_size < 4_000 for path in paths)
         assert sum(1 for line in entries(tmp_path) if line["n"]) == 15
-    with served("sqlite", tmp_path, open_=False) as server:
+    with served(backend, tmp_path, open_=False) as server:
         assert judged(server, tmp_path).faults == []
         store, now = server.domain.store, [micros()]
         heads = Heads(store.ledger, committing(store), lambda: now[0])
@@ -141,8 +141,8 @@ def test_a_chain_ends_when_it_is_large_or_old(
         assert judged(server, tmp_path).faults == []
 
 
-def test_very_many_patients_are_several_lines(tmp_path: Path) -> None:
-    with served("sqlite", tmp_path, open_=False) as server:
+def test_very_many_patients_are_several_lines(backend: str, tmp_path: Path) -> None:
+    with served(backend, tmp_path, open_=False) as server:
         store = server.domain.store
         trail = AuditLog(tmp_path, Heads(store.ledger, committing(store), micros))
         server.run(trail.start())

@@ -33,8 +33,8 @@ SCOPE = "openid launch/patient patient/*.rs offline_access"
 
 
 @pytest.fixture
-def hospital(tmp_path: Path) -> Any:
-    with served("sqlite", tmp_path, open_=False) as server:
+def hospital(backend: str, tmp_path: Path) -> Any:
+    with served(backend, tmp_path, open_=False) as server:
         yield people(server)
 
 
@@ -220,10 +220,10 @@ def test_a_clinic_that_reads_its_trail_is_in_it(clinic: Clinic) -> None:
     assert event["agent"][0]["who"]["identifier"]["value"] == "auditor"
 
 
-def test_a_server_says_that_it_starts_and_stops(tmp_path: Path) -> None:
+def test_a_server_says_that_it_starts_and_stops(backend: str, tmp_path: Path) -> None:
     """Each process of it, by who runs it (DICOM 110100 with 110120 and 110121)."""
     for _ in range(2):
-        with served("sqlite", tmp_path, open_=False) as server:
+        with served(backend, tmp_path, open_=False) as server:
             [latest, *before] = events(server, "subtype=110120&type=110100")
     lives = [line for line in entries(tmp_path) if line.get("interaction", "").startswith("server")]
     assert [line["interaction"] for line in lives] == ["server-start", "server-stop"] * 2

@@ -342,11 +342,11 @@ def test_what_costs_too_much_is_refused(used: Clinic, monkeypatch: pytest.Monkey
     assert has.status_code == 400
 
 
-def test_several_processes_and_restarts(tmp_path: Path) -> None:
+def test_several_processes_and_restarts(backend: str, tmp_path: Path) -> None:
     """Chains of servers before are part of it."""
     made: list[Any] = []
     for _ in range(3):
-        with served("sqlite", tmp_path, open_=False) as server:
+        with served(backend, tmp_path, open_=False) as server:
             clinic = Clinic(server, tmp_path)
             made.append(clinic.observation)
             clinic.auditor = server.bearer("system/AuditEvent.rs", client="auditor")
@@ -355,8 +355,8 @@ def test_several_processes_and_restarts(tmp_path: Path) -> None:
                 assert len(found(clinic, "subtype=create&_count=2")) == 2 * len(made)
 
 
-def test_an_open_server_has_stored_ones_only(tmp_path: Path) -> None:
-    with served("sqlite", tmp_path) as server:
+def test_an_open_server_has_stored_ones_only(backend: str, tmp_path: Path) -> None:
+    with served(backend, tmp_path) as server:
         server.create(patient())
         assert server.get("AuditEvent").json()["total"] == 0
         server.create(event("sent", "2020-01-01T00:00:00.000Z", "x"))

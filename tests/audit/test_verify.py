@@ -19,10 +19,10 @@ Edit = Callable[[list[bytes]], list[bytes]]
 
 
 @pytest.fixture
-def closed(tmp_path: Path) -> Path:
+def closed(backend: str, tmp_path: Path) -> Path:
     """A data directory with two chains that are closed."""
     for _ in range(2):
-        with served("sqlite", tmp_path, open_=False) as server:
+        with served(backend, tmp_path, open_=False) as server:
             clinic = Clinic(server, tmp_path)
             for _ in range(3):
                 server.get(f"Observation/{clinic.observation}", headers=clinic.all)
@@ -30,17 +30,17 @@ def closed(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def verified(data: Path, *, first: Callable[[Clinic], None] | None = None) -> Report:
+def verified(backend: str, data: Path, *, first: Callable[[Clinic], None] | None = None) -> Report:
     """By another process, which begins a chain of its own."""
-    with served("sqlite", data, open_=False) as server:
+    with served(backend, data, open_=False) as server:
         clinic = Clinic(server, data)
         if first is not None:
             first(clinic)
         return clinic.verified()
 
 
-def test_what_nobody_touched_is_whole(closed: Path) -> None:
-    report = verified(closed)
+def test_what_nobody_touched_is_whole(backend: str, closed: Path) -> None:
+    report = verified(backend, closed)
     assert report.faults == []
     assert (report.chains, report.writes) == (3, 6)
     assert report.lines == 2 * 8 + 4
@@ -93,22 +93,22 @@ TAMPERED: dict[str, tuple[Edit, str]] = {
 
 
 @pytest.mark.parametrize("name", TAMPERED)
-def test_a_file_that_was_tampered_with(closed: Path, name: str) -> None:
+def test_a_file_that_was_tampered_with(backend: str, closed: Path, name: str) -> None:
     edit, expected = TAMPERED[name]
     path = files(closed)[0]
     path.write_bytes(b"".join(edit(path.read_bytes().splitlines(keepends=True))))
-    faults = verified(closed).faults
+    faults = verified(backend, closed).faults
     assert any(path.stem in fault and expected in fault for fault in faults), faults
 
 
-def test_a_chain_that_is_gone(closed: Path) -> None:
+def test_a_chain_that_is_gone(backend: str, closed: Path) -> None:
     path = files(closed)[0]
     path.unlink()
-    faults = verified(closed).faults
+    faults = verified(backend, closed).faults
     assert [fault for fault in faults if f"chain {path.stem} is gone" in fault]
 
 
-def test_a_chain_that_is_gone_with_its_head(closed: Path) -> None:
+def test_a_chain_that_is_gone_with_its_head(backend: str, closed: Path) -> None:
     """The chain after it names it."""
     path = files(closed)[0]
     path.unlink()
@@ -117,21 +117,21 @@ def test_a_chain_that_is_gone_with_its_head(closed: Path) -> None:
         commit = committing(clinic.server.domain.store)
         clinic.server.run(commit((LedgerWrite("audit-head", path.stem, None),)))
 
-    faults = verified(closed, first=behead).faults
+    faults = verified(backend, closed, first=behead).faults
     assert [fault for fault in faults if f"chain {path.stem} is gone: line 1 of" in fault]
 
 
-def test_a_chain_that_nobody_anchored(closed: Path) -> None:
+def test_a_chain_that_nobody_anchored(backend: str, closed: Path) -> None:
     path = files(closed)[0]
     opening = b'{"n":0,"at":1,"chain":"20200101T000000.000000-1-0","known":[]'
     digest = sha256(opening).hexdigest().encode()
     forged = opening + b',"hash":"' + digest + b'"}\n'
     path.with_name("20200101T000000.000000-1-0.ndjson").write_bytes(forged)
-    faults = verified(closed).faults
+    faults = verified(backend, closed).faults
     assert "chain 20200101T000000.000000-1-0: the ledger has no head of it" in faults
 
 
-def test_a_head_that_was_changed(closed: Path) -> None:
+def test_a_head_that_was_changed(backend: str, closed: Path) -> None:
     chain = files(closed)[0].stem
 
     def change(clinic: Clinic) -> None:
@@ -143,12 +143,12 @@ def test_a_head_that_was_changed(closed: Path) -> None:
 
     assert (
         f"chain {chain}: its head in the ledger was changed"
-        in verified(closed, first=change).faults
+        in verified(backend, closed, first=change).faults
     )
 
 
 @pytest.mark.parametrize("what", ["changed", "gone", "new"])
-def test_a_row_of_a_write(closed: Path, what: str) -> None:
+def test_a_row_of_a_write(backend: str, closed: Path, what: str) -> None:
     chain = files(closed)[0].stem
 
     def change(clinic: Clinic) -> None:
@@ -158,14 +158,14 @@ def test_a_row_of_a_write(closed: Path, what: str) -> None:
         key = f"{chain}/000000000009/1" if what == "new" else row.key
         clinic.server.run(committing(store)((LedgerWrite("audit", key, value),)))
 
-    [fault] = verified(closed, first=change).faults
+    [fault] = verified(backend, closed, first=change).faults
     expected = {"changed": "was changed", "gone": "is gone", "new": "no line names the write"}
     assert chain in fault and expected[what] in fault
 
 
-def test_what_a_killed_server_leaves_is_no_fault(tmp_path: Path) -> None:
+def test_what_a_killed_server_leaves_is_no_fault(backend: str, tmp_path: Path) -> None:
     """A write whose line was not written yet, and a line that was cut."""
-    with served("sqlite", tmp_path, open_=False) as server:
+    with served(backend, tmp_path, open_=False) as server:
         clinic = Clinic(server, tmp_path)
         path = files(tmp_path)[0]
         lines = path.read_bytes().splitlines(keepends=True)

@@ -45,6 +45,7 @@ def none_tells(backend: str, folder: Path, count: int, seed: int) -> None:
     with twins(backend, folder) as pair:
         found, statuses = differences(pair, count, seed)
     assert [str(asked) for asked in found] == []
+    assert 401 not in statuses
     assert statuses[200] > count / 3 and max(statuses) < 500, statuses
 
 

@@ -131,3 +131,18 @@ def test_l50_l52_a_bundle_says_the_same(pair: tuple[Twin, Twin]) -> None:
     }
     answers = [twin.ask("POST", "", conditional) for twin in pair]
     assert answers[0] == answers[1] and answers[0][0] >= 400
+
+
+@pytest.mark.parametrize("named", ["Observation/h1", "see Condition/h2", "Encounter/e1"])
+def test_a_string_that_names_the_hidden_is_no_reference(
+    pair: tuple[Twin, Twin], named: str
+) -> None:
+    """Its author reads it again, whether or not what it names is there."""
+    answers = []
+    for twin in pair:
+        seen = twin.server.get("Observation/v2", headers=twin.doctor).json()
+        said = {**seen, "note": [{"text": named}], "code": {**seen["code"], "text": named}}
+        written = twin.ask("PUT", "Observation/v2", said)
+        assert written[0] == 200 and written[2].count(named) >= 2, written
+        answers.append((written, twin.ask("GET", f"Observation?code:text={named}")))
+    assert answers[0] == answers[1]

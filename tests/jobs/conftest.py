@@ -1,10 +1,10 @@
-"""A world for jobs: one memory ledger, one clock, and as many runners as a test wants."""
+"""A world for jobs: one ledger, one clock, and as many runners as a test wants."""
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,6 +22,10 @@ from fhir_server.jobs.runner import Runner
 from fhir_server.model.problem import Unauthorized
 from fhir_server.store.ledger import Ledger
 from fhir_server.store.memory_ledger import MemoryLedger
+from fhir_server.store.mongo.opening import open_store as open_mongo
+from fhir_server.store.sqlite.opening import open_store as open_sqlite
+from tests.mongodb import new_url
+from tests.serving import backends
 
 BASE = "https://ehr.test/fhir"
 
@@ -78,12 +82,15 @@ class Shaky:
 class World:
     def __init__(self, folder: Path) -> None:
         self.micros = 1_700_000_000 * SECOND
-        self.ledger: Ledger = MemoryLedger(lambda: self.micros / SECOND)
+        self.ledger: Ledger = MemoryLedger(self.seconds)
         self.folder = folder
         self.files = JobFiles(folder)
         self.revoked: set[str] = set()
         self.rules = JobRules()
         self.anna = session("anna")
+
+    def seconds(self) -> float:
+        return self.micros / SECOND
 
     def now(self) -> int:
         return self.micros
@@ -121,6 +128,16 @@ def session(who: str, grant: str = "", **more: Any) -> Session:
     return Session(cast(Engine, None), principal, PermitAll())
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path / "jobs")
+@pytest.fixture(params=backends("memory"))
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
+    made = World(tmp_path / "jobs")
+    if request.param == "memory":
+        yield made
+        return
+    if request.param == "mongo":
+        store = await open_mongo(new_url(), made.seconds)
+    else:
+        store = await open_sqlite(tmp_path, "serve", made.seconds)
+    made.ledger = store.ledger
+    yield made
+    await store.close()

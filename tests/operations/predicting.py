@@ -1,4 +1,4 @@
-"""A world of real sessions over a memory store and the road of one ``$predict`` call, for tests."""
+"""A world of real sessions over a store and the road of one ``$predict`` call, for tests."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import asyncio
 import atexit
 import copy
 import itertools
+import tempfile
 from decimal import Decimal
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar, cast
 
 from fhir_server.access.drafts import Draft
 from fhir_server.access.engine import Engine
@@ -24,14 +26,14 @@ from fhir_server.search.extract import compile_extract
 from fhir_server.search.match import matches
 from fhir_server.search.plan import Predicate, Search
 from fhir_server.search.schema import SearchSchema
-from fhir_server.store.base import Page
-from fhir_server.store.memory import MemoryStore
+from fhir_server.store.base import Page, Store
 from fhir_server.validation.validate import Validator
 from operations.models.registry import SHIPPED, Registry
 from operations.models.runtime import Runtime
 from operations.parameters import decode
 from operations.predict import predict_operation
 from operations.registry import Invocation
+from tests.serving import STORES
 
 NOW = "2026-06-01T12:00:00Z"
 LOINC = "http://loinc.org"
@@ -40,31 +42,37 @@ ATC = "http://www.whocc.no/atc"
 UCUM = "http://unitsofmeasure.org"
 
 
-class CountingStore(MemoryStore):
-    """Remembers the searches that reach it."""
+class CountingStore:
+    """A store that remembers the searches that reach it."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, store: Store) -> None:
+        self._store = store
         self.searches: list[Search] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
 
     async def run(self, search: Search, trace: Trace | None = None) -> Page:
         self.searches.append(search)
-        return await super().run(search, trace)
+        return await self._store.run(search, trace)
 
 
 class World:
-    """A face over a memory store that holds these resources, written by the one write path."""
+    """A face over a store that holds these resources, written by the one write path."""
 
+    backend = "memory"
+    folder: Path | None = None
+    opened: ClassVar[dict[World, Store]] = {}
     definitions = load_definitions()
     schema = SearchSchema(definitions)
     check = staticmethod(Validator(definitions).check)
     extract = staticmethod(compile_extract(schema))
 
     def __init__(self, resources: list[dict[str, Any]], *, scope: str = "") -> None:
-        self.store = CountingStore()
+        self.store = CountingStore(self._open())
         ids = itertools.count(1)
         self.engine = Engine(
-            store=self.store,
+            store=cast(Store, self.store),
             definitions=self.definitions,
             validate=self.check,
             extract=self.extract,
@@ -80,6 +88,18 @@ class World:
         if drafts:
             Road.runner.run(self.system.write(drafts))
         self.store.searches.clear()
+
+    def _open(self) -> Store:
+        folder = tempfile.mkdtemp(dir=self.folder) if self.folder else ""
+        store = Road.runner.run(STORES[self.backend](Path(folder)))
+        if self.backend != "memory":
+            World.opened[self] = store
+        return store
+
+    def close(self) -> None:
+        store = World.opened.pop(self, None)
+        if store is not None:
+            Road.runner.run(store.close())
 
     def _scoped(self, scope: str) -> Session:
         scopes = parse_scopes(scope, self.definitions.resource_types)
@@ -132,7 +152,11 @@ def predict(
     method, id_ = "POST" if parameters else "GET", "p" if level == "instance" else ""
     base = "http://127.0.0.1:8080/fhir"
     call = Invocation(level, "Patient", id_, method, base, parse_instant(NOW))
-    return Road.runner.run(operation.handler(arguments, face.session, call))
+    try:
+        return Road.runner.run(operation.handler(arguments, face.session, call))
+    finally:
+        if world is None:
+            face.close()
 
 
 def indexes(type_: str, parameter: str) -> tuple[str, ...]:

@@ -20,6 +20,8 @@ from operations.models import automatic
 from operations.models.automatic import Automatic
 from operations.models.package import ModelPackage
 
+pytestmark = pytest.mark.usefixtures("each_store")
+
 CREATININE = "2160-0"
 
 

@@ -41,6 +41,7 @@ GIVEN: dict[str, Json] = {
     "family-doctor": {"actor": "Practitioner/d"},
     "sensitive-only-here": {"actor": "Organization/z", "label": ["HIV", "SUD"]},
     "hide-kind": {"label": "R", "actor": "Practitioner/d"},
+    "hide-kind-always": {"label": ["HIV", "PSY"], "actor": "Practitioner/d"},
     "hide-data": {"data": ["Encounter/e1", "Observation/v3"], "actor": "Practitioner/d"},
     "hide-time": {"period": {"start": "2024-03-02", "end": "2024-03-03"}},
     "not-this-person": {"actor": ["PractitionerRole/er"]},
@@ -421,6 +422,20 @@ def test_what_breaking_the_glass_would_show(ward: Ward) -> None:
     stranger = ward.preview("actor=Practitioner/e&purpose=BTG")
     assert stranger.hidden == broken.hidden
     assert not ward.server.run(ward.server.domain.store.ledger.scan("break-glass"))
+
+
+def test_not_even_in_an_emergency(ward: Ward) -> None:
+    """What D breaks the glass for is shown, but for what was hidden also then; E is not named."""
+    glass = {"x-purpose-of-use": "BTG", "x-break-glass-reason": "unconscious"}
+    ward.template("hide-kind-always")
+    names = {"d": [200, 404, 200, 404], "e": [200] * 4}
+    for name, expected in names.items():
+        headers = ward.readers[name] | glass
+        keys = ("Patient/p1", "Observation/h1", "Observation/v2", "Condition/h2")
+        found = [ward.server.get(key, headers=headers).status_code for key in keys]
+        assert found == expected, name
+    hidden = ward.preview("actor=Practitioner/d&purpose=BTG").hidden
+    assert "Observation/h1" in hidden and "Observation/v2" not in hidden
 
 
 def test_drafts_and_actors_of_others_tell_nothing(ward: Ward) -> None:

@@ -33,6 +33,8 @@ from operations.parameters import decode
 from operations.predict import predict_operation
 from operations.registry import Invocation
 
+pytestmark = pytest.mark.usefixtures("each_store")
+
 
 def _complete(**who: Any) -> Chart:
     """Everything that SCORE2 and PREVENT need."""
@@ -367,25 +369,34 @@ JSON = st.recursive(
 MEMBERS = ["valueQuantity", "valueDecimal", "valueBoolean", "valueCoding", "valueCodeableConcept"]
 
 
+@pytest.fixture(scope="module")
+def complete(each_store: None) -> World:
+    """Everything that SCORE2 and PREVENT need, for tests that change nothing."""
+    return World(_complete().resources)
+
+
 @settings(max_examples=150, deadline=None)
-@given(st.sampled_from(["sbp", "smoker", "region", "age"]), st.sampled_from(MEMBERS), JSON)
-def test_no_override_is_a_crash(feature: str, member: str, json: Any) -> None:
+@given(
+    feature=st.sampled_from(["sbp", "smoker", "region", "age"]),
+    member=st.sampled_from(MEMBERS),
+    json=JSON,
+)
+def test_no_override_is_a_crash(complete: World, feature: str, member: str, json: Any) -> None:
     """Whatever stands in ``value[x]`` gives a result or a refusal."""
     with contextlib.suppress(Problem):
-        predict([], parameters(model="score2", override={feature: (member, json)}), world=SHARED)
+        predict([], parameters(model="score2", override={feature: (member, json)}), world=complete)
 
 
-SHARED = World(_complete().resources)
-
-
-def test_a_model_that_cannot_run_is_503_alone_and_a_warning_beside_others() -> None:
+def test_a_model_that_cannot_run_is_503_alone_and_a_warning_beside_others(
+    complete: World,
+) -> None:
     broken = Registry.of(Road.runtime, [SHIPPED])
     version = broken.versions["score2-1.0.0"]
     other = dataclasses.replace(version.package, files={"model.onnx": "0" * 64})
     broken.versions["score2-1.0.0"] = Version(other)
     with pytest.raises(Unavailable, match=r"score2-1\.0\.0"):
-        predict([], parameters(model="score2"), world=SHARED, models=broken)
-    bundle = predict([], parameters(model=["score2", "prevent"]), world=SHARED, models=broken)
+        predict([], parameters(model="score2"), world=complete, models=broken)
+    bundle = predict([], parameters(model=["score2", "prevent"]), world=complete, models=broken)
     (risk,) = of_type(bundle, "RiskAssessment")
     assert risk["method"]["coding"][0]["code"] == "prevent"
     assert "Model score2-1.0.0: the graph failed" in _diagnostics(bundle)

@@ -37,6 +37,8 @@ from operations.models.record import BundleRecord
 from operations.models.registry import SHIPPED, Version
 from operations.models.session_record import SessionRecord
 
+pytestmark = pytest.mark.usefixtures("each_store")
+
 TERMINOLOGY = "http://terminology.hl7.org/CodeSystem"
 
 

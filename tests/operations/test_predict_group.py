@@ -26,6 +26,8 @@ from operations.parameters import decode
 from operations.predict_group import GroupDelivery, GroupPredictions
 from operations.registry import Invocation
 
+pytestmark = pytest.mark.usefixtures("each_store")
+
 CREATININE = "2160-0"
 
 

@@ -13,8 +13,9 @@ from predicting import Road, World, of_type, parameters, predict
 
 from fhir_server.formats.json import loads
 
+pytestmark = pytest.mark.usefixtures("each_store")
+
 Json = dict[str, Any]
-EMPTY = World([])
 READ = frozenset({"Observation", "Condition", "MedicationRequest", "MedicationStatement"})
 
 
@@ -77,11 +78,12 @@ def _accounted(bundle: Json, seen: Counter[str]) -> None:
 
 @pytest.mark.slow
 def test_synthea(shared: Path) -> None:
+    empty = World([])
     seen: Counter[str] = Counter()
     for bundle in _synthea(shared, 75):
         moment = _last([e["resource"] for e in bundle["entry"]])
         asked = parameters(data=bundle, asOf=moment)
-        _accounted(predict([], asked, level="type", world=EMPTY), seen)
+        _accounted(predict([], asked, level="type", world=empty), seen)
     assert seen.keys() >= {"ckd-epi-2021", "framingham-bmi", "prevent", "charlson", "fib-4"}, seen
 
 

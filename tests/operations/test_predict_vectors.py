@@ -12,6 +12,8 @@ from predicting import SNOMED, Chart, of_type, parameters, predict
 
 from operations.models.registry import SHIPPED
 
+pytestmark = pytest.mark.usefixtures("each_store")
+
 COUNTRIES = {"low": "France", "moderate": "DE", "high": "POL", "very-high": "Україна"}
 CHOLESTEROL, CREATININE = Decimal("0.02586"), Decimal("88.4")
 

@@ -38,6 +38,8 @@ from operations.models.feedback import Feedback, agreement, feedback
 from operations.parameters import decode
 from operations.registry import Invocation
 
+pytestmark = pytest.mark.usefixtures("each_store")
+
 DOCTOR = {"resourceType": "Practitioner", "id": "d", "name": [{"family": "Novak"}]}
 
 

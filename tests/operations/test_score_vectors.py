@@ -16,6 +16,8 @@ from predicting import LOINC, SNOMED, Chart, Road, World, of_type, parameters, p
 from fhir_server.model.problem import Unprocessable
 from operations.models.registry import SHIPPED
 
+pytestmark = pytest.mark.usefixtures("each_store")
+
 OWN = "urn:vehr:fhir:CodeSystem:model-feature"
 ICD10 = "http://hl7.org/fhir/sid/icd-10"
 FOLDERS = [

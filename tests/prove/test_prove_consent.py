@@ -29,6 +29,7 @@ def test_l70_the_answers_are_those_of_the_twin(backend: str, tmp_path: Path, pro
         with twins(backend, tmp_path / str(batch)) as pair:
             found, seen = differences(pair, min(BATCH, count - batch), 10_000 + batch)
         assert [str(asked) for asked in found] == []
+        assert 401 not in seen, "without a token nothing is proved"
         statuses.update(seen)
         told = ", ".join(f"{status}: {often:,}" for status, often in sorted(statuses.items()))
         proven(
@@ -50,6 +51,7 @@ def test_l70_writes_are_answered_as_by_the_twin(tmp_path: Path, proven: Row) -> 
         with numbered("memory", tmp_path / str(batch)) as pair:
             found, seen, done = differing(pair, min(WRITES, count - batch), 20_000 + batch)
         assert found == []
+        assert 401 not in seen, "without a token nothing is proved"
         statuses.update(seen)
         accepted += done
         told = ", ".join(f"{status}: {often:,}" for status, often in sorted(statuses.items()))

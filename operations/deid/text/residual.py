@@ -22,6 +22,10 @@ _NUMBERED: Final = frozenset(
 )
 _DISPLAYS: Final = frozenset(("Coding.display", "Coding.version", "Quantity.unit"))
 """Words of terminologies (White blood cells), not of the record."""
+_CODE: Final = re.compile(
+    r"(?:urn:uuid:|[A-Z][A-Za-z]+/)?([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"
+)
+"""What stands for a resource. Somebody may be called Patient, or have the number 9."""
 _STRUCTURED: Final = frozenset(("Address", "ContactPoint", "HumanName", "Identifier"))
 """What a profile lets stand here it means to: towns and post codes of a limited data set."""
 
@@ -54,6 +58,9 @@ def _texts(node: Node) -> Iterator[str]:
 def _left(text: str, node: Node, known: Known) -> bool:
     if f"{node.owner}.{node.key}" in _DISPLAYS:
         return False
+    coded = _CODE.fullmatch(text)
+    if coded is not None:
+        return any(span.end - span.start == len(coded[1]) for span in known.find(coded[1]))
     kinds = {span.kind for span in known.find(text)}
     if node.type not in _WORDS and node.type != "Attachment":
         kinds -= {"NAME", "LOCATION"}

@@ -14,7 +14,6 @@ import odd_graphs
 import packages
 import pytest
 
-from fhir_server.store.memory import MemoryStore
 from operations.models.manifest import Thresholds
 from operations.models.monitoring.distributions import (
     Distribution,
@@ -27,7 +26,7 @@ from operations.models.monitoring.outcomes import calibration
 from operations.models.monitoring.report import _apart, _drifted
 from operations.models.monitoring.tally import Sample, Tally
 from operations.models.package import PackageError, of_parts
-from tests.serving import Json, Server, served
+from tests.serving import STORES, Json, Server, backends, served
 
 ZIP = {"content-type": "application/zip"}
 
@@ -107,11 +106,17 @@ def test_tallies_add_up() -> None:
     assert whole.quantile(0.5) == 0.0025
 
 
-def test_processes_count_into_rows_of_their_own() -> None:
+@pytest.fixture(scope="module", params=backends("memory"))
+def backend(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def test_processes_count_into_rows_of_their_own(backend: str, tmp_path: Path) -> None:
     now = [100_000 * DAY]
 
     async def body() -> None:
-        ledger = MemoryStore().ledger
+        store = await STORES[backend](tmp_path)
+        ledger = store.ledger
         first, second = (Monitor(ledger, lambda: now[0]) for _ in range(2))
         reference = Reference.of({"x": drawn(1, 100)}, {"y": [0.1, 0.2, 0.3]})
         for monitor, n in ((first, 3), (second, 4)):
@@ -126,13 +131,15 @@ def test_processes_count_into_rows_of_their_own() -> None:
         assert (await first.tally("m-1.0.0", 30)).calls == 8
         now[0] += 31 * DAY
         assert (await first.tally("m-1.0.0", 30)).calls == 0
+        await store.close()
 
     asyncio.run(body())
 
 
-def test_the_first_uses_are_the_reference_where_there_is_none() -> None:
+def test_the_first_uses_are_the_reference_where_there_is_none(backend: str, tmp_path: Path) -> None:
     async def body() -> None:
-        ledger = MemoryStore().ledger
+        store = await STORES[backend](tmp_path)
+        ledger = store.ledger
         monitors = [Monitor(ledger, lambda: 100_000 * DAY) for _ in range(2)]
         for i, value in enumerate(drawn(1, BASELINE)):
             monitors[i % 2].seen("m-1.0.0", Sample({"x": value}, (), {"y": value / 1000}, 0.01))
@@ -148,6 +155,7 @@ def test_the_first_uses_are_the_reference_where_there_is_none() -> None:
         row = await ledger.get("model-baseline", "m-1.0.0")
         assert row is not None
         assert row.value.keys() == {"reference"}
+        await store.close()
 
     asyncio.run(body())
 
@@ -225,8 +233,8 @@ def monitored(server: Server, model: str) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with served("memory", tmp_path_factory.mktemp("monitor"), model_watch_seconds=1) as made:
+def server(backend: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with served(backend, tmp_path_factory.mktemp("monitor"), model_watch_seconds=1) as made:
         yield made
 
 
@@ -316,7 +324,7 @@ def test_metrics_and_refusals(server: Server) -> None:
 
 
 @pytest.mark.slow
-def test_outcomes_of_the_record_calibrate(tmp_path: Path) -> None:
+def test_outcomes_of_the_record_calibrate(backend: str, tmp_path: Path) -> None:
     more = '[[outcome]]\noutput = "y"\nconcept = "diabetes"\nwithin = "P10Y"\n'
     folder = tmp_path / "models" / "m"
     folder.mkdir(parents=True)
@@ -324,7 +332,7 @@ def test_outcomes_of_the_record_calibrate(tmp_path: Path) -> None:
     files["card.toml"] += more.encode()
     for name, content in files.items():
         (folder / name).write_bytes(content)
-    with served("memory", tmp_path, models=tmp_path / "models") as server:
+    with served(backend, tmp_path, models=tmp_path / "models") as server:
         patients = cohort(server, "c", [130.0] * 3)
         for patient, start in zip(patients, ("2012-01-01", "2025-01-01", None), strict=True):
             assessment = {

@@ -25,7 +25,7 @@ from operations.models.assembly import models_of
 from operations.models.intake.signing import sign
 from operations.models.package import digests
 from tests.s3 import new_bucket
-from tests.serving import Json, Server, served
+from tests.serving import Json, Server, backends, served
 
 pytestmark = pytest.mark.slow
 ZIP = {"content-type": "application/zip"}
@@ -33,9 +33,14 @@ RIGHT = "system/*.cruds __models"
 PRESSURE: Json = packages.pressure("p", 120)
 
 
+@pytest.fixture(scope="module", params=backends("sqlite"))
+def backend(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with served("sqlite", tmp_path_factory.mktemp("registry"), open_=False) as made:
+def server(backend: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with served(backend, tmp_path_factory.mktemp("registry"), open_=False) as made:
         made.headers = made.bearer(RIGHT)
         patient = {"resourceType": "Patient", "id": "p", "birthDate": "1970-01-01"}
         assert made.put("Patient/p", patient).status_code == 201
@@ -220,14 +225,14 @@ def test_a_large_archive_comes_as_a_binary(server: Server) -> None:
     assert server.post(f"$model-push?binary={place}").status_code == 200
 
 
-def test_only_signed_packages_where_keys_are_set(tmp_path: Path) -> None:
+def test_only_signed_packages_where_keys_are_set(backend: str, tmp_path: Path) -> None:
     key = Ed25519PrivateKey.generate()
     public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     (tmp_path / "keys.pem").write_bytes(public)
     files = packages.parts("signed")
     signature = sign(digests(files), private)
-    with served("memory", tmp_path, model_keys=tmp_path / "keys.pem") as server:
+    with served(backend, tmp_path, model_keys=tmp_path / "keys.pem") as server:
         unsigned = push(server, packages.zipped(files))
         assert (unsigned.status_code, "not signed" in unsigned.text) == (422, True)
         beside = server.send(
@@ -254,13 +259,15 @@ def test_the_limits_of_workers_are_settings(server: Server) -> None:
     assert runtime.limits.providers == ("A", "B")
 
 
-def test_a_graph_that_fails_costs_one_503_and_no_byte_of_the_record(tmp_path: Path) -> None:
+def test_a_graph_that_fails_costs_one_503_and_no_byte_of_the_record(
+    backend: str, tmp_path: Path
+) -> None:
     folder = tmp_path / "models"
     for fault in ("nan", "hang", "memory", "size"):
         (folder / fault).mkdir(parents=True)
         for name, content in packages.parts(fault, graph=graphs.above(200, fault)).items():
             (folder / fault / name).write_bytes(content)
-    with served("memory", tmp_path, models=folder, model_seconds=2) as server:
+    with served(backend, tmp_path, models=folder, model_seconds=2) as server:
         server.put("Patient/p", {"resourceType": "Patient", "id": "p"})
         high = {**PRESSURE["valueQuantity"], "value": 240}
         assert server.post("Observation", PRESSURE | {"valueQuantity": high}).status_code == 201
@@ -325,8 +332,8 @@ def test_another_process_follows_and_tries_again_what_cannot_be_read_now(
     server.run(elsewhere())
 
 
-def test_packages_lie_in_the_object_store(tmp_path: Path) -> None:
-    with served("sqlite", tmp_path, blobs=new_bucket()) as server:
+def test_packages_lie_in_the_object_store(backend: str, tmp_path: Path) -> None:
+    with served(backend, tmp_path, blobs=new_bucket()) as server:
         archive = packages.zipped(packages.parts("far"))
         assert push(server, archive).status_code == 200
         assert not any(path.is_file() for path in (tmp_path / "blobs").rglob("*"))

@@ -176,6 +176,22 @@ async def test_a_town_that_the_profile_keeps_stops_nothing(cleaner):
         cleaning.check(noted("мешкає у Києві"))
 
 
+async def test_a_pseudonym_is_no_name_and_no_number(cleaner):
+    """Whatever people are called and whatever figures it begins with; an id that stayed is left."""
+    code = "9f95bc7f-bd67-8c79-9076-0217cd4ddd63"
+    told = {"name": [{"family": "Patient"}], "identifier": [{"value": "Patient/9"}, {"value": "9"}]}
+    observation = {"resourceType": "Observation", "id": code}
+    references = [f"Patient/{code}", f"urn:uuid:{code}"]
+    cleaning = await cleaner.prepare([PATIENT | told], Settings(KEY))
+    for reference in references:
+        cleaning.check(observation | {"subject": {"reference": reference}})
+    told["identifier"] = [{"value": code}]
+    cleaning = await cleaner.prepare([PATIENT | told], Settings(KEY))
+    for reference in references:
+        with pytest.raises(Unprocessable):
+            cleaning.check({"resourceType": "Observation", "subject": {"reference": reference}})
+
+
 async def test_a_text_that_was_not_prepared_is_not_cleaned(cleaner):
     cleaning = await prepared(cleaner)
     with pytest.raises(Unprocessable):

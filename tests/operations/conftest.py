@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.serving import backends
+
+
+@pytest.fixture(scope="module", params=backends("memory"))
+def each_store(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
+    """The worlds that a test makes are on this store."""
+    from predicting import World
+
+    World.backend, World.folder = request.param, tmp_path_factory.mktemp("worlds")
+    yield
+    for world in [*World.opened]:
+        world.close()
+    World.backend, World.folder = "memory", None
