@@ -99,7 +99,7 @@ def test_who_may_not_decide_or_not_read_may_not_train(server: Server) -> None:
     assert asked(server, wrong).status_code == 422
 
 
-def test_the_command_writes_a_package(tmp_path: Path) -> None:
+def test_the_command_says_why_it_cannot(tmp_path: Path) -> None:
     from typer.testing import CliRunner
 
     from fhir_server.cli import app
