@@ -127,7 +127,9 @@ def card(text: str, report: Any, boosted: float, risk: float) -> str:
     made["training_data"] = (
         f"NAFLD cohort of Olmsted County: {train['rows']} people with {train['events']} events "
         f"trained, {test['rows']} with {test['events']} tested (id divisible by four; fixed before "
-        f"any fit, the graph frozen as {report['frozen'][:16]} before the test was read). "
+        f"any fit, which ended with the graph {report['frozen'][:16]}). Events of both parts had "
+        "been counted before, the gate was set knowing published results on this cohort, and the "
+        "substitute for a missing body mass index is the median of both parts. "
         f"Data set sha256 {report['data']}."
     )
     made["source"] = {"citation": CITATION, "url": "https://doi.org/10.1002/hep.29546"}
