@@ -196,7 +196,7 @@ def test_c31_summaries(record: Both) -> None:
 
 @pytest.mark.parametrize("how", ["_summary=true", "_elements=status"])
 def test_c31_a_subset_does_not_overwrite_the_whole(record: Both, how: str) -> None:
-    """"to ensure that the incomplete resource is not accidentally used to overwrite a complete
+    """ "to ensure that the incomplete resource is not accidentally used to overwrite a complete
     resource": neither by itself nor in a transaction."""
     [subset] = parts(record.bundle(f"Observation?_id=jan&{how}")).values()
     entry = {"resource": subset, "request": {"method": "PUT", "url": "Observation/jan"}}
