@@ -19,7 +19,7 @@ from fhir_server.search.values import CANONICAL, IndexValues
 from fhir_server.store.sqlite import inside, text
 from fhir_server.store.sqlite.keys import PAIRED, Keys, List, whole
 from fhir_server.store.sqlite.probes import MOST_LISTS, Probe, Prober, conjuncts
-from fhir_server.store.sqlite.ranges import Ranges, any_system, coded_by
+from fhir_server.store.sqlite.ranges import Ranges
 from fhir_server.store.sqlite.rows import Budget
 
 FEW: Final = 128
@@ -292,8 +292,8 @@ class Roads:
     def _ranged(
         self, type_: str, parts: list[Predicate], number: int, limit: int, road: Road
     ) -> tuple[int, set[int]] | None:
-        beside = next((n for n, p in enumerate(parts) if coded_by(p) is not None), None)
-        code = None if beside is None else coded_by(parts[beside])
+        beside = self._ranges.beside(type_, parts)
+        code = None if beside is None else beside[1].code
         sources = self._ranges.sources(type_, parts[number], code)
         if sources is None:
             return None
@@ -303,8 +303,8 @@ class Roads:
             return None
         road.rids, road.lists = self._ranges.collect(sources), []
         done = {number} if sources.exact else set[int]()
-        if sources.coded and beside is not None and any_system(parts[beside]):
-            done.add(beside)
+        if sources.coded and beside is not None and beside[1].system is None:
+            done.add(beside[0])
         return len(road.rids), done
 
     def _walks(self, type_: str, code: str, found: int) -> bool:
