@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, Final
 
+from fhir_server.definitions.guide import profile
 from fhir_server.model.exchange import Json
 
 from .contributions import extension
@@ -55,7 +56,7 @@ def risk_assessment(inference: Inference, moment: str) -> Json:
     package = inference.package
     return {
         "resourceType": "RiskAssessment",
-        "meta": meta(inference),
+        "meta": profile("model-risk") | meta(inference),
         "extension": explained(inference),
         "status": "preliminary",
         "method": model_concept(package),
@@ -113,7 +114,7 @@ def observation(inference: Inference, moment: str) -> Json:
     ]
     return {
         "resourceType": "Observation",
-        "meta": meta(inference),
+        "meta": profile("model-observation") | meta(inference),
         "extension": explained(inference),
         "status": "preliminary",
         "category": [
@@ -178,7 +179,7 @@ def provenance(inference: Inference, target: str, recorded: str, requester: Json
     sources = [{"role": "source", "what": {"reference": r}} for r in basis(inference)]
     return {
         "resourceType": "Provenance",
-        "meta": {"security": labels(inference)},
+        "meta": profile("model-provenance") | {"security": labels(inference)},
         "target": [{"reference": target}],
         "recorded": recorded,
         "activity": {
