@@ -158,10 +158,10 @@ async def assemble(settings: Settings, store: Store, path: str = FHIR) -> Domain
     """The engine and its parts over an open store. ``path``: of the base that it is for."""
     base = settings.base_url + path
     schema = ExtendedSchema(load())
-    parameters = PostedParameters(schema, store)
-    await parameters.refresh()
     rules, blobs = sensitivity_rules(settings.sensitivity), open_blobs(settings)
     conformance = conforming(store, schema, blobs, settings.profiles)
+    parameters = PostedParameters(schema, store, conformance.packages)
+    await parameters.refresh()
     extract = compile_extract(schema, base, further={"Patient": patient_keys})
     engine = Engine(
         store=store,
@@ -231,7 +231,7 @@ def operations(domain: Domain, models: Models, predicting: Predictions, queue: Q
             import_operation(queue, types, domain.settings.imports),
             expunge_operation(expunging(domain, queue)),
             *terminology_operations(domain.codes, queue, domain.store.ledger, relay),
-            *conformance_operations(types, domain.engine),
+            *conformance_operations(types, domain.engine, queue),
         ),
         predicting.work(),
         predicting.shown(),

@@ -13,6 +13,7 @@ from typing import Any, Final
 from fhir_server.access.drafts import Draft
 from fhir_server.access.principal import Principal
 from fhir_server.access.session import Session
+from fhir_server.definitions.guide import profile
 from fhir_server.model.exchange import Json
 from fhir_server.model.problem import Gone, NotFound
 from fhir_server.model.resource import Key
@@ -33,6 +34,7 @@ def device(package: ModelPackage, *, retired: bool = False, signer: str = "") ->
     return {
         "resourceType": "Device",
         "id": package.id,
+        "meta": profile("model-device"),
         **({"extension": [{"url": SIGNATURE_URL, "valueString": signer}]} if signer else {}),
         "identifier": [{"system": "urn:ietf:rfc:3986", "value": f"urn:sha256:{package.sha256}"}],
         "status": "inactive" if retired else "active",
@@ -56,6 +58,7 @@ def card_document(package: ModelPackage) -> Json:
     return {
         "resourceType": "DocumentReference",
         "id": package.id + CARD,
+        "meta": profile("model-card"),
         "status": "current",
         "docStatus": "final",
         "type": {"text": "Model card"},

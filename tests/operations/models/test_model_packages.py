@@ -29,6 +29,7 @@ TRAINED = (
 STOPPED = {"atrial_fibrillation_5y"}
 """Those that have not passed their gate, and answer only who asks for the version."""
 BUILT = {
+    "build_early_warning.py": ("news2_trend",),
     "build_models.py": ("score2", "prevent", "ckd_epi_2021"),
     "build_scores.py": (
         "kfre_4",
