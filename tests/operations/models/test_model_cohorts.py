@@ -28,6 +28,7 @@ from operations.models.training.survival import (
     weights,
 )
 
+ROOT = Path(__file__).resolve().parents[3]
 COX = '[cohort]\ntable = "made"\nevent = "any"\nsplit = "by hand"\n'
 """In place of moments of the record."""
 
@@ -201,3 +202,29 @@ def test_the_card_says_what_the_cohort_cannot(name: str) -> None:
     names = {metric.name for metric in card.metric}
     assert {"ece", "slope", "intercept", "gate"} <= names
     assert sum(one.startswith("auroc, age") for one in names) >= 2
+
+
+def row(name: str) -> str:
+    """Of the table in the guide."""
+    report = json.loads((SHIPPED / name / "report.json").read_text(encoding="utf-8"))
+    train, test, rival = report["rows"]["train"], report["test"], report["baseline"]
+    measure = "concordance" if "concordance" in rival else "auroc"
+    one, verdict = test["auroc"], "not inferior" if rival["not_inferior"] else "not shown"
+    cells = [
+        f"`{name.replace('_', '-')}`",
+        f"{train['rows']:,} / {train['events']:,}",
+        f"{test['rows']:,} / {test['events']:,}",
+        f"{one['value']} ({one['low']} to {one['high']})",
+        f"{test['slope']['value']}, {test['intercept']['value']}",
+        str(test["ece"]),
+        f"{rival[measure]} to {rival['rival_' + measure]} of {rival['rows']:,}",
+        f"{rival['difference']} ({rival['low']} to {rival['high']}), margin {rival['margin']}: "
+        + verdict,
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def test_the_guide_tells_what_the_reports_tell() -> None:
+    page = (ROOT / "ig" / "pagecontent" / "cohorts.md").read_text(encoding="utf-8")
+    for name in RISES:
+        assert row(name) in page, row(name)
