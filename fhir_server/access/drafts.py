@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fhir_server.formats.json import loads
 from fhir_server.model.exchange import Json
 from fhir_server.model.problem import Issue, Problem
 from fhir_server.model.resource import Key, Stored
@@ -73,3 +74,8 @@ class Prepared:
 def at(draft: Draft, problem: Problem) -> Problem:
     """A problem of this draft, said to be where it is."""
     return problem.under(draft.place) if draft.place else problem
+
+
+def resource_of(stored: Stored) -> Json:
+    """The parsed resource of a stored version."""
+    return loads(stored.body)

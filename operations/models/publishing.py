@@ -29,7 +29,9 @@ SIGNATURE_URL: Final = "urn:vehr:fhir:StructureDefinition:model-signer"
 
 
 def device(package: ModelPackage, *, retired: bool = False, signer: str = "") -> Json:
-    """The Device that stands for one version. ``signer``: fingerprint of the key."""
+    """The Device that stands for one version, its card in notes: whoever sees a result may read
+    the Device, but the DocumentReference belongs to no patient. ``signer``: fingerprint of the key.
+    """
     card = package.card
     return {
         "resourceType": "Device",
@@ -47,6 +49,9 @@ def device(package: ModelPackage, *, retired: bool = False, signer: str = "") ->
             {"text": f"Intended use: {card.intended_use}"},
             {"text": f"Population: {card.population}"},
             *({"text": f"Limit: {limit}"} for limit in card.limits),
+            {"text": f"Training data: {card.training_data}"},
+            *({"text": f"{m.name}: {m.value} ({m.source})"} for m in card.metric),
+            {"text": f"Source: {card.source.citation}"},
         ],
     }
 
