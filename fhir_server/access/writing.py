@@ -28,7 +28,7 @@ from fhir_server.access.drafts import resource_of as resource_of
 from fhir_server.access.engine import Engine, is_large
 from fhir_server.access.judging import holds
 from fhir_server.access.parameters import TYPE as DEFINING
-from fhir_server.access.policy import BINARY, Policy
+from fhir_server.access.policy import BINARY, Policy, knows_all
 from fhir_server.access.principal import Principal
 from fhir_server.access.propagating import due, propagate
 from fhir_server.access.raising import carried, inherited, raised, rising
@@ -241,7 +241,7 @@ class Writing:
         if draft.method != "POST":
             if living and known is not None:
                 await self._permit(draft, known)
-            elif not self._knows_all(_LETTERS[draft.method], draft.key.type):
+            elif not knows_all(self._policy, _LETTERS[draft.method], draft.key.type):
                 # Hidden and unused ids give the same answer.
                 raise MethodNotAllowed("only the server chooses ids", headers={"Allow": "GET"})
         sent, seen = item, current
@@ -278,7 +278,7 @@ class Writing:
         """May the principal know that this resource is there? Who may change it may. The store is
         asked the same if it is not (L53)."""
         key, letter, policy = draft.key, _LETTERS[draft.method], self._policy
-        if letter == "c" or self._knows_all(letter, key.type):
+        if letter == "c" or knows_all(policy, letter, key.type):
             return current is not None
         living = current is not None and not current.deleted
         if apart(policy, "r", key.type):
@@ -289,13 +289,6 @@ class Writing:
             key, policy.sees(letter, key.type)
         )
         return living and found
-
-    def _knows_all(self, letter: str, type_: str) -> bool:
-        """Is nothing of the type hidden, also by search parameters of scopes?"""
-        policy = self._policy
-        if not policy.whole or type_ == BINARY:
-            return policy.whole
-        return TRUE in (policy.sees("r", type_), policy.sees(letter, type_))
 
     async def _permit(self, draft: Draft, known: Stored) -> None:
         """The stored version must be one that the principal may change."""
