@@ -1,4 +1,8 @@
-"""What a client wants written, and what comes of it."""
+"""What a client wants written, and what comes of it.
+
+These are made for every write and nobody changes them; that they could not be changed would cost
+more than to make them.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ from fhir_server.store.base import Guard
 from fhir_server.store.blobs import Blob
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Draft:
     """What a client wants written. ``method``: POST, PUT, PATCH or DELETE.
 
@@ -40,7 +44,7 @@ class Draft:
     lowers: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Written:
     """``created``: the id was not in use before. ``stored`` None: nothing was there to delete.
 
@@ -53,7 +57,7 @@ class Written:
     issues: tuple[Issue, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Prepared:
     """A draft with what does not depend on the current version: its values, once.
 
