@@ -63,6 +63,7 @@ class Delivery:
             if deleted and (whole or await self._any(job, DELETED, judged))
             else [],
             "error": [told] if errors else [],
+            **({"extension": {"cohort": result["cohort"]}} if "cohort" in result else {}),
         }
 
     async def content(self, job: Job, file: JobFile, session: Session) -> AsyncIterator[bytes]:
