@@ -53,6 +53,7 @@ from fhir_server.http.middleware import Edge, edge_rules
 from fhir_server.http.models import ModelFace
 from fhir_server.http.openapi import OpenApi
 from fhir_server.http.openapi_auth import SCHEMES, auth_paths
+from fhir_server.http.openapi_models import model_paths
 from fhir_server.http.pages import Metrics, pages
 from fhir_server.http.respond import Asgi
 from fhir_server.http.routes import ROUTES
@@ -158,10 +159,10 @@ async def assemble(settings: Settings, store: Store, path: str = FHIR) -> Domain
     """The engine and its parts over an open store. ``path``: of the base that it is for."""
     base = settings.base_url + path
     schema = ExtendedSchema(load())
-    parameters = PostedParameters(schema, store)
-    await parameters.refresh()
     rules, blobs = sensitivity_rules(settings.sensitivity), open_blobs(settings)
     conformance = conforming(store, schema, blobs, settings.profiles)
+    parameters = PostedParameters(schema, store, conformance.packages)
+    await parameters.refresh()
     extract = compile_extract(schema, base, further={"Patient": patient_keys})
     engine = Engine(
         store=store,
@@ -231,7 +232,7 @@ def operations(domain: Domain, models: Models, predicting: Predictions, queue: Q
             import_operation(queue, types, domain.settings.imports),
             expunge_operation(expunging(domain, queue)),
             *terminology_operations(domain.codes, queue, domain.store.ledger, relay),
-            *conformance_operations(types, domain.engine),
+            *conformance_operations(types, domain.engine, queue),
         ),
         predicting.work(),
         predicting.shown(),
@@ -353,7 +354,7 @@ async def serving(
                 face.interactions,
                 url,
                 software_version(),
-                ({}, {}) if open_ else (auth_paths(ENDPOINTS), SCHEMES),
+                (model_paths(), {}) if open_ else (model_paths() | auth_paths(ENDPOINTS), SCHEMES),
             )
             bank = researching(domain, folder, metrics, audit, rates)
             faces |= await beside.enter_async_context(bank)

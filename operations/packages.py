@@ -13,10 +13,13 @@ from functools import partial
 from typing import Final
 
 from fhir_server.access.conformance.packages import Installed, Packages
+from fhir_server.access.conformance.searching import Told
 from fhir_server.access.engine import Engine
 from fhir_server.access.session import Session
 from fhir_server.definitions.packages import MAX_PACKED, read_package
 from fhir_server.formats.json import loads
+from fhir_server.jobs.model import Asked, Owner
+from fhir_server.jobs.queue import Queue
 from fhir_server.model.datatypes import format_instant
 from fhir_server.model.exchange import Json
 from fhir_server.model.problem import BadRequest, Forbidden, NotSupported, TooLarge
@@ -25,6 +28,7 @@ from fhir_server.search.plan import TRUE
 
 from .parameters import Arguments, Parameter
 from .registry import Handler, Invocation, Operation
+from .reindex import KIND as REINDEX
 
 GUIDE: Final = "ImplementationGuide"
 RIGHT: Final = "StructureDefinition"
@@ -51,25 +55,46 @@ SHOWN: Final = (
                     Parameter("count", "integer", "How many", min=1),
                 ),
             ),
+            Parameter(
+                "search",
+                "",
+                "A SearchParameter of it, if they are in force",
+                max=None,
+                parts=(
+                    Parameter("url", "uri", "Its canonical url", min=1),
+                    Parameter("code", "code", "What a URL says", min=1),
+                    Parameter(
+                        "state",
+                        "code",
+                        "usable, waiting (for a reindex), published (FHIR's own parameter of that "
+                        "code answers) or refused",
+                        min=1,
+                    ),
+                    Parameter("reason", "string", "Why it is refused"),
+                ),
+            ),
         ),
     ),
 )
+JOB: Final = Parameter("reindex", "uri", "The status URL of the job that fills the new indexes")
 
 
-def package_operations(engine: Engine) -> tuple[Operation, ...]:
-    """The rows."""
+def package_operations(engine: Engine, queue: Queue) -> tuple[Operation, ...]:
+    """The rows. ``queue``: takes the reindex that an installation leaves to be done."""
     return (
         _row(
             engine,
             "install",
             "Install a FHIR package (.tgz). It is refused where a dependency is missing, unless it "
-            "may be incomplete",
+            "may be incomplete. Its search parameters are in force from then on, and usable when "
+            "the job that the answer names has ended",
             (
                 Parameter("content", "Binary", "The package itself"),
                 Parameter("binary", "Literal", "The Binary that was uploaded with it"),
                 Parameter("incomplete", "boolean", "Also without its dependencies"),
+                Parameter("searching", "boolean", "false: leave its search parameters out"),
             ),
-            _install,
+            partial(_install, queue),
         ),
         _row(engine, "installed", "The packages that are installed", (), _listed),
         _row(
@@ -97,7 +122,7 @@ def _row(
         types=(GUIDE,),
         affects_state=writes,
         inputs=inputs,
-        outputs=SHOWN,
+        outputs=(*SHOWN, JOB) if code == "install" else SHOWN,
         scope="user/ImplementationGuide.r user/StructureDefinition.u",
         description=description,
         example=f"{'POST' if writes else 'GET'} /{GUIDE}/${code}",
@@ -115,15 +140,23 @@ def _packages(engine: Engine, session: Session) -> Packages:
 
 
 async def _install(
-    engine: Engine, arguments: Arguments, session: Session, call: Invocation
+    queue: Queue, engine: Engine, arguments: Arguments, session: Session, call: Invocation
 ) -> Json:
     packages = _packages(engine, session)
     packed = await _content(arguments, session)
     package = await asyncio.to_thread(read_package, packed)
     incomplete = arguments.one("incomplete", False)
-    made = await packages.install(package, call.now, incomplete=incomplete)
+    searching = arguments.one("searching", True)
+    made = await packages.install(package, call.now, incomplete=incomplete, searching=searching)
     found = made or next(one for one in await packages.all() if one.id == package.id)
-    return _shown([found])
+    answer = await _shown(engine, [found])
+    types = engine.parameters.behind(found.id) if made and engine.parameters is not None else ()
+    if types:
+        owner, grant = Owner.of(session.principal), session.principal.grant
+        request: Json = {"types": list(types), "id": ""}
+        job = await queue.submit(Asked(REINDEX, owner, call.base, request, grant))
+        answer["parameter"].append({"name": JOB.name, "valueUri": job.url})
+    return answer
 
 
 async def _content(arguments: Arguments, session: Session) -> bytes:
@@ -148,18 +181,23 @@ async def _content(arguments: Arguments, session: Session) -> bytes:
 
 
 async def _listed(engine: Engine, arguments: Arguments, session: Session, call: Invocation) -> Json:
-    return _shown(await _packages(engine, session).all())
+    return await _shown(engine, await _packages(engine, session).all())
 
 
 async def _remove(engine: Engine, arguments: Arguments, session: Session, call: Invocation) -> Json:
-    return _shown([await _packages(engine, session).remove(arguments.one("package"))])
+    return await _shown(engine, [await _packages(engine, session).remove(arguments.one("package"))])
 
 
-def _shown(found: list[Installed]) -> Json:
-    return {"resourceType": "Parameters", "parameter": [_part(one) for one in found]}
+async def _shown(engine: Engine, found: list[Installed]) -> Json:
+    told: tuple[Told, ...] = ()
+    if engine.parameters is not None:
+        await engine.parameters.refresh()
+        told = engine.parameters.installed
+    parts = [_part(one, [of for of in told if of.package == one.id]) for one in found]
+    return {"resourceType": "Parameters", "parameter": parts}
 
 
-def _part(one: Installed) -> Json:
+def _part(one: Installed, told: list[Told]) -> Json:
     parts: list[Json] = [{"name": "id", "valueString": one.id}]
     if one.canonical:
         parts.append({"name": "canonical", "valueUri": one.canonical})
@@ -175,4 +213,13 @@ def _part(one: Installed) -> Json:
         }
         for type_, count in one.counts.items()
     )
+    parts += ({"name": "search", "part": _search(of)} for of in told)
     return {"name": "package", "part": parts}
+
+
+def _search(of: Told) -> list[Json]:
+    rows: list[Json] = [{"name": "url", "valueUri": of.url}]
+    if of.code:
+        rows.append({"name": "code", "valueCode": of.code})
+    rows.append({"name": "state", "valueCode": of.state})
+    return [*rows, {"name": "reason", "valueString": of.reason}] if of.reason else rows

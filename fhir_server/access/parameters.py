@@ -1,4 +1,4 @@
-"""The SearchParameters that users have posted, kept in step with the store.
+"""The SearchParameters that users have posted or packages hold, kept in step with the store.
 
 The resources themselves are the truth: who starts reads them, and one ledger row counts
 their changes, so that every process notices a change before its next search or write. A
@@ -10,10 +10,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
+from fhir_server.access.conformance.epoch import CHANGES, PARAMETERS
+from fhir_server.access.conformance.epoch import SEARCHED as KIND
+from fhir_server.access.conformance.packages import Packages
+from fhir_server.access.conformance.searching import Offered, Told, offered, told
 from fhir_server.formats.json import loads
 from fhir_server.model.exchange import Json
 from fhir_server.model.problem import Problem
@@ -30,21 +34,36 @@ log = structlog.get_logger("vehr.search")
 TYPE: Final = "SearchParameter"
 NOTICED: Final = frozenset({TYPE, "CodeSystem"})
 """Types whose resources say how searches are read."""
-KIND: Final = "search-parameter"
-CHANGES: Final = "changes"
 INDEXED: Final = "indexed/"
 PAGE: Final = 200
 
 
-class PostedParameters:
-    """Those of one store. ``schema``: what is revised when they change."""
+class Candidate(NamedTuple):
+    """What may come into force, in the order in which it came. ``posted``: the SearchParameter
+    with this id and version; else one of a package."""
 
-    def __init__(self, schema: ExtendedSchema, store: Store) -> None:
+    since: int
+    id: str
+    version: int
+    posted: Json | None
+    offered: Offered | None = None
+
+
+class PostedParameters:
+    """Those of one store, and of what is installed there. ``schema``: what is revised when they
+    change."""
+
+    def __init__(
+        self, schema: ExtendedSchema, store: Store, packages: Packages | None = None
+    ) -> None:
         self._schema = schema
         self._store = store
+        self._packages = packages
         self._seen = -1
         self.refused: tuple[str, ...] = ()
-        """Active ones that are not in force, and why."""
+        """Active posted ones that are not in force, and why."""
+        self.installed: tuple[Told, ...] = ()
+        """What became of those of packages."""
         self._loading = asyncio.Lock()
 
     @property
@@ -54,7 +73,7 @@ class PostedParameters:
     @property
     def mark(self) -> LedgerWrite:
         """Tells every process that they change; goes with the write that changes them."""
-        return LedgerWrite(KIND, CHANGES, {})
+        return PARAMETERS
 
     def check(self, key: Key, resource: Json) -> None:
         """Raises Unprocessable for a SearchParameter that cannot be in force."""
@@ -79,15 +98,31 @@ class PostedParameters:
         """In the order in which they came into force: of two with one code the first counts."""
         rows = await self._store.ledger.scan(KIND, INDEXED)
         indexed = {row.key.removeprefix(INDEXED) for row in rows}
-        found = []
+        found: list[Candidate] = []
         for stored in await self._active():
             resource = loads(stored.body)
             if not is_published(self._schema.definitions, definition_of(resource)):
                 since = await self._since(stored, resource)
-                found.append((since.updated, stored.key.id, since.version, resource))
+                found.append(Candidate(since.updated, stored.key.id, since.version, resource))
+        archives = await self._packages.archives() if self._packages is not None else []
+        found += (Candidate(one.package.since, one.name, 0, None, one) for one in offered(archives))
+        found.sort(key=lambda one: one[:3])
+        if archives:
+            return await asyncio.to_thread(self._judged, found, indexed)
+        return self._judged(found, indexed)
+
+    def _judged(self, found: Iterable[Candidate], indexed: set[str]) -> tuple[Custom, ...]:
+        """Those that are in force; why the others are not is kept."""
         custom: list[Custom] = []
         refused: list[str] = []
-        for _, id_, version, resource in sorted(found, key=lambda row: row[:3]):
+        installed: list[Told] = []
+        for _, id_, version, resource, offer in found:
+            if offer is not None:
+                installed.append(told(self._schema.definitions, offer, custom, indexed))
+                if (made := installed[-1].custom) is not None:
+                    custom.append(made)
+                continue
+            assert resource is not None
             try:
                 check(self._schema.definitions, resource, id_, custom)
             except Problem as problem:
@@ -95,7 +130,7 @@ class PostedParameters:
                 log.warning("a SearchParameter is not in force", id=id_, reason=str(problem))
                 continue
             custom.append(self._custom(resource, f"{id_}.{version}", indexed))
-        self.refused = tuple(refused)
+        self.refused, self.installed = tuple(refused), tuple(installed)
         return tuple(custom)
 
     async def _active(self) -> list[Stored]:
@@ -144,6 +179,11 @@ class PostedParameters:
             type_: [one.identity for one in self._schema.custom if type_ in one.types]
             for type_ in types
         }
+
+    def behind(self, package: str) -> tuple[str, ...]:
+        """The types that a reindex has to cover before the parameters of a package are usable."""
+        made = (one.custom for one in self.installed if one.package == package)
+        return tuple(sorted({type_ for one in made if one for type_ in one.types - one.indexed}))
 
     async def covered(self, marks: Mapping[str, Iterable[str]]) -> None:
         """The resources of these types all have the values of these parameters."""

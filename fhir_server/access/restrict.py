@@ -52,10 +52,11 @@ from fhir_server.search.plan import (
 
 def restrict(search: Search, policy: Policy, letter: str = "s") -> Search:
     """``letter``: the scope letter that the searched scans need (r for a read)."""
+    known: dict[str, Scan] = {}
     return replace(
         search,
         scans=tuple(restrict_scan(scan, policy, letter) for scan in search.scans),
-        includes=tuple(_include(include, policy) for include in search.includes),
+        includes=tuple(_include(include, policy, known) for include in search.includes),
     )
 
 
@@ -73,12 +74,23 @@ def _contained(scan: Scan, policy: Policy) -> Scan:
     return Scan(scan.type, both(policy.inside(scan.type), where))
 
 
-def _include(include: Include, policy: Policy) -> Include:
+def _include(include: Include, policy: Policy, known: dict[str, Scan]) -> Include:
     return replace(
         include,
-        source=restrict_scan(include.source, policy, "r"),
-        targets=tuple(restrict_scan(target, policy, "r") for target in include.targets),
+        source=_readable(include.source, policy, known),
+        targets=tuple(_readable(target, policy, known) for target in include.targets),
     )
+
+
+def _readable(scan: Scan, policy: Policy, known: dict[str, Scan]) -> Scan:
+    """``known``: whole types that were restricted before; ``_include=*`` names each of them
+    thousands of times."""
+    if scan.where != TRUE:
+        return restrict_scan(scan, policy, "r")
+    found = known.get(scan.type)
+    if found is None:
+        found = known[scan.type] = restrict_scan(scan, policy, "r")
+    return found
 
 
 def restrict_predicate(predicate: Predicate, policy: Policy, type_: str) -> Predicate:

@@ -12,7 +12,15 @@ from typing import Final, TypeAlias
 
 from fhir_server.access.alone import Coming, require_alone
 from fhir_server.access.audit.writes import WriteRecord
-from fhir_server.access.contents import apart, blob_of, naming, nowhere, permitted, set_aside
+from fhir_server.access.contents import (
+    apart,
+    blob_of,
+    expect_whole,
+    naming,
+    nowhere,
+    permitted,
+    set_aside,
+)
 from fhir_server.access.denied import unseen
 from fhir_server.access.drafts import Draft, Prepared, Written, at
 from fhir_server.access.engine import Engine, is_large
@@ -130,6 +138,8 @@ class Writing:
                 await asyncio.to_thread(self._engine.validate, draft.resource)
             else:
                 self._engine.validate(draft.resource)
+            if draft.method == "PUT":
+                expect_whole(draft.resource)
             conformance = self._engine.conformance
             told = await conformance.on_write(draft.resource) if conformance is not None else ()
             if draft.key.type == DEFINING and self._engine.parameters is not None:

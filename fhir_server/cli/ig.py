@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, TypeAlias, TypeVar
 
 import typer
 
-from fhir_server.access.conformance.packages import Installed, Packages
+from fhir_server.access.conformance.packages import Packages
+from fhir_server.access.parameters import PostedParameters
 from fhir_server.app import opened
 from fhir_server.cli.recorded import recorded
 from fhir_server.cli.settings import Data, lasting, settings_of
@@ -21,6 +23,7 @@ from fhir_server.model.fresh import micros
 from fhir_server.model.problem import Problem
 
 T = TypeVar("T")
+Work: TypeAlias = Callable[[Packages, PostedParameters], Awaitable[T]]
 
 ig = typer.Typer(help="Implementation guides: install, list, remove, build.", no_args_is_help=True)
 
@@ -33,9 +36,16 @@ def install(
     incomplete: Annotated[
         bool, typer.Option("--incomplete", help="Also where a dependency is not installed.")
     ] = False,
+    searching: Annotated[
+        bool,
+        typer.Option("--searching/--no-searching", help="With their search parameters or not."),
+    ] = True,
     data: Data = None,
 ) -> None:
-    """Install FHIR packages; those that others of them need go first. Nothing is fetched."""
+    """Install FHIR packages; those that others of them need go first. Nothing is fetched.
+
+    New search parameters can be used after a reindex, which is named.
+    """
     try:
         for path in paths:
             if not path.exists():
@@ -44,12 +54,22 @@ def install(
     except Problem as problem:
         raise SettingsError(str(problem)) from None
 
-    async def work(installed: Packages) -> None:
+    async def work(installed: Packages, parameters: PostedParameters) -> None:
+        behind: set[str] = set()
         for package in packages:
-            made = await installed.install(package, micros(), incomplete=incomplete)
+            made = await installed.install(
+                package, micros(), incomplete=incomplete, searching=searching
+            )
             print(f"{package.id}: {'installed' if made else 'is installed already'}")
             for name in made.missing if made else ():
                 print(f"  without {name}")
+            await parameters.refresh()
+            for one in parameters.installed if made else ():
+                if one.package == package.id and one.reason:
+                    print(f"  not in force: the search parameter {one.code}: {one.reason}")
+            behind |= set(parameters.behind(package.id))
+        if behind:
+            print(f"to use the new search parameters: vehr reindex {' '.join(sorted(behind))}")
 
     _run(settings_of(data), "install", " ".join(one.id for one in packages), work)
 
@@ -74,13 +94,18 @@ def _needs(one: Package, other: Package) -> bool:
 def list_(data: Data = None) -> None:
     """Name#version, since when, what it holds, what it lacks."""
 
-    async def work(installed: Packages) -> list[Installed]:
-        return await installed.all()
+    async def work(installed: Packages, parameters: PostedParameters) -> None:
+        await parameters.refresh()
+        for one in await installed.all():
+            held = ", ".join(f"{count} {type_}" for type_, count in one.counts.items())
+            states: Counter[str] = Counter(
+                of.state for of in parameters.installed if of.package == one.id
+            )
+            used = f" ({_counted(states)})" if states else ""
+            lacks = f"  without {', '.join(one.missing)}" if one.missing else ""
+            print(f"{one.id:<40} {format_instant(one.since)[:10]}  {held}{used}{lacks}")
 
-    for one in _run(settings_of(data), "", "", work):
-        held = ", ".join(f"{count} {type_}" for type_, count in one.counts.items())
-        lacks = f"  without {', '.join(one.missing)}" if one.missing else ""
-        print(f"{one.id:<40} {format_instant(one.since)[:10]}  {held}{lacks}")
+    _run(settings_of(data), "", "", work)
 
 
 @ig.command()
@@ -89,7 +114,7 @@ def remove(
 ) -> None:
     """Remove a package that no other needs."""
 
-    async def work(installed: Packages) -> None:
+    async def work(installed: Packages, parameters: PostedParameters) -> None:
         await installed.remove(package)
         print(f"removed {package}")
 
@@ -115,17 +140,22 @@ def build(
     print(f"{path}: {package.id}, {len(packed):,} bytes: {held}")
 
 
-def _run(settings: Settings, act: str, target: str, work: Callable[[Packages], Awaitable[T]]) -> T:
+def _counted(states: Counter[str]) -> str:
+    return "search parameters: " + ", ".join(f"{n} {state}" for state, n in sorted(states.items()))
+
+
+def _run(settings: Settings, act: str, target: str, work: Work[T]) -> T:
     """``act``: what is recorded; "" for what only looks."""
 
     async def worked() -> T:
         async with opened(lasting(settings)) as domain:
-            assert domain.engine.conformance is not None
-            packages = domain.engine.conformance.packages
+            engine = domain.engine
+            assert engine.conformance is not None and engine.parameters is not None
+            packages, parameters = engine.conformance.packages, engine.parameters
             if not act:
-                return await work(packages)
+                return await work(packages, parameters)
             async with recorded(domain, f"ig-{act}", target=target):
-                return await work(packages)
+                return await work(packages, parameters)
 
     try:
         return asyncio.run(worked())

@@ -13,15 +13,16 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from fhir_server.access.principal import Principal
-from fhir_server.app import Domain, opened
+from fhir_server.app import Domain
+from fhir_server.cli.alerts import evaluate_alerts
+from fhir_server.cli.model_work import with_models
 from fhir_server.cli.recorded import recorded
 from fhir_server.cli.settings import Data, lasting, settings_of
-from fhir_server.config import Settings, SettingsError
+from fhir_server.config import SettingsError
 from fhir_server.model.datatypes import format_instant
-from fhir_server.model.problem import Problem
 from operations.model_registry import all_names, status, versions_of
 from operations.models.administration import By
-from operations.models.assembly import Models, models_of
+from operations.models.assembly import Models
 from operations.models.evidence import Moment
 from operations.models.explain import Explained, ModelFeatures, explain_features
 from operations.models.intake.archive import NAMES
@@ -36,9 +37,10 @@ from operations.models.training.work import Files, Training, archived, reason
 T = TypeVar("T")
 
 model = typer.Typer(
-    help="Models: push, train, list, activate, rollback, retire, features, sign.",
+    help="Models: push, train, evaluate-alerts, list, activate, rollback, retire, features, sign.",
     no_args_is_help=True,
 )
+model.command()(evaluate_alerts)
 Name = Annotated[str, typer.Argument(help="Name of the model.", metavar="MODEL")]
 Version = Annotated[str, typer.Argument(help="Its version.", metavar="VERSION")]
 Why = Annotated[str, typer.Option("--why", help="The reason, kept as Provenance.")]
@@ -87,7 +89,7 @@ def train(
             by = By(Principal(user, user=user), models.own, reason(text, why))
             return (await work.challenge(files, by)).id, files
 
-    told, files = _with(lasting(settings_of(data)), trained)
+    told, files = with_models(lasting(settings_of(data)), trained)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
@@ -134,7 +136,7 @@ def list_(data: Data = None) -> None:
                 rows.append(f"{name:<16} {version:<10} {state:<11} {digest:<12} {fault}".rstrip())
         return rows
 
-    print("\n".join(_with(lasting(settings_of(data)), listed)))
+    print("\n".join(with_models(lasting(settings_of(data)), listed)))
 
 
 @model.command()
@@ -191,7 +193,7 @@ def features(
             at = Moment.of(as_of or format_instant(domain.engine.now()))
             return await explain_features(models.registry, reader, name, at)
 
-    found = _with(lasting(settings_of(data)), explained)
+    found = with_models(lasting(settings_of(data)), explained)
     print(found.model)
     for feature in found.features:
         print(_line(feature))
@@ -243,19 +245,4 @@ def _acted(
             user = f"os:{getpass.getuser()}"
             return await work(models, By(Principal(user, user=user), models.own, why))
 
-    return _with(lasting(settings_of(data)), acted)
-
-
-def _with(settings: Settings, work: Callable[[Models, Domain], Awaitable[T]]) -> T:
-    async def worked() -> T:
-        async with opened(settings) as domain:
-            models = models_of(settings, domain.engine, domain.indexes)
-            try:
-                return await work(models, domain)
-            finally:
-                await models.close()
-
-    try:
-        return asyncio.run(worked())
-    except Problem as problem:
-        raise SettingsError(str(problem)) from None
+    return with_models(lasting(settings_of(data)), acted)

@@ -28,9 +28,10 @@ CANONICAL: Final = frozenset(
         "CodeSystem",
         "ConceptMap",
         "Questionnaire",
+        "SearchParameter",
     }
 )
-"""Types that are kept of a package: what validation and terminology use."""
+"""Types that are kept of a package: what validation, terminology and searches use."""
 CORE: Final = frozenset({"hl7.fhir.r4.core", "hl7.fhir.r4.expansions", "hl7.fhir.core"})
 """What the server has by itself."""
 MANIFEST: Final = "package.json"

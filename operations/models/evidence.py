@@ -134,19 +134,26 @@ async def collect(
 async def _observations(
     reader: RecordReader, features: Iterable[Feature], moment: Moment
 ) -> list[Item] | None:
-    """The newest of each code; all of those that are aggregated."""
+    """The newest of each code; of those that are aggregated back to the look-back."""
     groups: dict[tuple[CodePair, ...], int] = {}
     for feature in features:
         if feature.codes:
-            until = moment.micros if feature.aggregate == "newest" else PAST
+            until = _until(feature, moment)
             groups[feature.codes] = min(until, groups.get(feature.codes, until))
-    found: list[Item] = []
-    for until in sorted(set(groups.values())):
-        items = await reader.observations([g for g, at in groups.items() if at == until], until)
-        if items is None:
-            return None
-        found += items
-    return list({item.reference or id(item): item for item in found}.values())
+    items = await reader.observations(groups) if groups else []
+    if items is None:
+        return None
+    return list({item.reference or id(item): item for item in items}.values())
+
+
+def _until(feature: Feature, moment: Moment) -> int:
+    """Before which one value is enough. As far again as the look-back, since they are read in the
+    order in which they began, and what had begun before may reach into it."""
+    if feature.aggregate == "newest":
+        return moment.micros
+    if not feature.lookback:
+        return PAST
+    return 2 * moment.back(feature.lookback) - moment.micros
 
 
 async def _medication_code(reader: RecordReader, resource: Json) -> Json | None:

@@ -206,9 +206,10 @@ def quantity(feature: Feature, scene: Scene) -> Row | Gap:
         if isinstance(row, Gap) or feature.aggregate == "newest":
             return row
         rows.append(row)
-    if not rows and feature.absent is not None:
-        return assumed(feature, nothing(feature, scene).reason)
-    return aggregated(feature, rows, scene)
+    found = aggregated(feature, rows, scene)
+    if isinstance(found, Gap) and feature.absent is not None:
+        return assumed(feature, found.reason)
+    return found
 
 
 def _measured(feature: Feature, one: Observed) -> Row | Gap:
@@ -243,8 +244,9 @@ def aggregated(feature: Feature, rows: list[Row], scene: Scene) -> Row | Gap:
     dated = rows[0].date if rows else ""
     if feature.aggregate == "slope":
         slope = _slope([row for row in rows if row.date])
-        if slope is None:
-            return Gap(feature, "required", "a slope needs values of two different times")
+        if slope is None or len(rows) < feature.least:
+            needed = "two different times" if slope is None else f"{feature.least} times"
+            return Gap(feature, "required", f"a slope needs values of {needed}")
         return Row(feature, slope, items=items, how=how, date=dated)
     total = _AGGREGATES[feature.aggregate](values)
     return Row(feature, total, items=items, how=how, date=dated)
@@ -377,7 +379,7 @@ def assumed(feature: Feature, reason: str) -> Row | Gap:
     """What the manifest takes where nothing is recorded; a gap where it takes nothing."""
     if feature.absent is None:
         return Gap(feature, "required", reason)
-    taken = f"{feature.absent} {feature.unit}" if feature.unit else "no"
+    taken = f"{feature.absent} {feature.told_unit}" if feature.unit else "no"
     note = f"{feature.title}: {reason}; taken as {taken}"
     return Row(feature, feature.absent, "assumed", note=note)
 

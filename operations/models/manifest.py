@@ -91,7 +91,8 @@ class Feature(msgspec.Struct, frozen=True):
     ``resource``, ``expression``: of the kind "fhirpath", whose value is a number where it has a
     ``unit``, a choice where it has ``choices``, else a boolean. ``outside``: what one outside of
     ``population`` does. ``reference``: the value that contributions are measured against; without
-    it the feature is a given. Features of one ``group`` contribute together.
+    it the feature is a given. Features of one ``group`` contribute together. ``least``: how many
+    values a slope takes; with fewer there is none.
     """
 
     name: str
@@ -102,6 +103,7 @@ class Feature(msgspec.Struct, frozen=True):
     inexact: tuple[CodePair, ...] = ()
     lookback: str = ""
     aggregate: Literal["newest", "mean", "min", "max", "slope", "count"] = "newest"
+    least: int = 2
     plausible: Bounds | None = None
     population: Bounds | None = None
     molar: Molar | None = None
@@ -247,6 +249,15 @@ class Outcome(msgspec.Struct, frozen=True):
     within: str
 
 
+class Alert(msgspec.Struct, frozen=True):
+    """Somebody is told when ``output`` is ``at`` or over: by a draft RiskAssessment and a Flag. Not
+    again within ``refractory`` hours, unless the output has risen."""
+
+    output: str
+    at: Decimal
+    refractory: int
+
+
 class Thresholds(msgspec.Struct, frozen=True):
     """Beyond which a version raises a Flag: ``psi``, ``ks`` of drift, ``missing`` and ``errors`` as
     shares, ``agreement`` at least; ``least``: uses that it takes to judge; ``days``: looked back.
@@ -278,6 +289,7 @@ class Card(msgspec.Struct, frozen=True):
     aliases: tuple[str, ...] = ()
     band: tuple[Band, ...] = ()
     outcome: tuple[Outcome, ...] = ()
+    alert: Alert | None = None
     monitoring: Thresholds = Thresholds()
 
 

@@ -172,6 +172,7 @@ def _check_names(card: Card, features: Features, concepts: Mapping[str, Concept]
     outputs = [o.name for o in features.output]
     _known("output", (b.output for b in card.band), outputs)
     _known("output", (o.output for o in card.outcome), outputs)
+    _known("output", [card.alert.output] if card.alert else [], outputs)
     inputs = [f.name for f in features.feature]
     for what, names in (("feature", inputs), ("output", outputs)):
         if len(set(names)) != len(names):

@@ -6,13 +6,16 @@ where the version is known.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple, Protocol, TypeAlias
 
 from fhir_server.model.exchange import Json
 from fhir_server.model.problem import Unprocessable
 
 from .casing import CodePair
+
+Groups: TypeAlias = Mapping[tuple[CodePair, ...], int]
+"""Codes that mean the same, and the moment before which one value is enough."""
 
 MEDICATION_TYPES = ("MedicationRequest", "MedicationStatement")
 
@@ -29,12 +32,9 @@ class RecordReader(Protocol):
 
     async def patient(self) -> Item: ...
 
-    async def observations(
-        self, groups: Sequence[Sequence[CodePair]], until: int
-    ) -> list[Item] | None:
-        """For each group of codes those that began before ``until`` (microseconds), newest
-        first, at least as far back as the first one with a value; all of them when ``until``
-        is ``PAST``."""
+    async def observations(self, groups: Groups) -> list[Item] | None:
+        """For each group of codes, newest first, at least as far back as the first one with a
+        value that began before its moment (microseconds); all of them where that is ``PAST``."""
         ...
 
     async def conditions(self) -> list[Item] | None: ...
@@ -89,9 +89,7 @@ class BundleRecord:
         assert self._patient is not None
         return self._patient
 
-    async def observations(
-        self, groups: Sequence[Sequence[CodePair]], until: int
-    ) -> list[Item] | None:
+    async def observations(self, groups: Groups) -> list[Item] | None:
         return self._of("Observation")
 
     async def conditions(self) -> list[Item] | None:

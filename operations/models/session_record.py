@@ -11,6 +11,7 @@ from typing import Final, TypeAlias
 
 from fhir_server.access.session import Session
 from fhir_server.formats.json import loads
+from fhir_server.model.datatypes import FUTURE
 from fhir_server.model.exchange import Json
 from fhir_server.model.problem import Forbidden, Gone, NotFound
 from fhir_server.model.resource import ID_PATTERN, Key
@@ -26,7 +27,7 @@ from fhir_server.search.plan import (
 
 from .casing import CodePair, bears, comparable
 from .evidence import ENTERED, OBSERVED, codings, when
-from .record import MEDICATION_TYPES, Item, versioned
+from .record import MEDICATION_TYPES, Groups, Item, versioned
 
 IndexNames: TypeAlias = Callable[[str, str], tuple[str, ...]]
 """(resource type, search parameter) -> the names of its indexes in a plan."""
@@ -52,28 +53,34 @@ class SessionRecord:
         stored = await self._session.read(Key("Patient", self._id))
         return _item(Key("Patient", self._id), loads(stored.body))
 
-    async def observations(
-        self, groups: Sequence[Sequence[CodePair]], until: int
-    ) -> list[Item] | None:
+    async def observations(self, groups: Groups) -> list[Item] | None:
         """One search for all codes; rare ones that its pages lack are looked for alone.
 
         For many codes the newest of any code come first: most records are read whole by it,
         and to test each observation for each code costs more.
         """
-        waiting = [tuple(dict.fromkeys(map(comparable, group))) for group in groups]
+        waiting = [
+            (tuple(dict.fromkeys(map(comparable, group))), until) for group, until in groups.items()
+        ]
         found: dict[str, Item] = {}
-        codes = {pair for group in waiting for pair in group}
+        codes = {pair for group, _ in waiting for pair in group}
         count = FIRST if len(codes) <= MANY else SOME
         while waiting:
-            page = await self._page("Observation", self._coded(waiting, count), count)
+            page = await self._page(
+                "Observation", self._coded([group for group, _ in waiting], count), count
+            )
             if page is None:
                 return None
             items, more = page
             found.update((item.reference, item) for item in items if _wanted(item, codes))
             if not more or count >= MOST:
                 break
-            settled = _settled(items, until)
-            left = [group for group in waiting if settled.isdisjoint(group)]
+            first = _oldest(items)
+            left = [
+                (group, until)
+                for group, until in waiting
+                if min((first.get(pair, FUTURE) for pair in group), default=FUTURE) > until
+            ]
             count = NEXT if len(left) < len(waiting) or count == SOME else count * 5
             waiting = left
         return list(found.values())
@@ -131,19 +138,22 @@ def _item(key: Key, resource: Json) -> Item:
     return Item(versioned(str(key), resource), resource)
 
 
-def _settled(items: Sequence[Item], until: int) -> frozenset[CodePair]:
-    """The comparable codes of values that may count; so older ones need not be read."""
-    found: set[CodePair] = set()
+def _oldest(items: Sequence[Item]) -> dict[CodePair, int]:
+    """Of the comparable codes of values that may count, when the oldest that was read began; so
+    what is older than is asked for need not be read."""
+    found: dict[CodePair, int] = {}
     for item in items:
         resource = item.resource
         if resource.get("status") not in ENTERED["Observation"]:
             continue
         dated = when(resource, OBSERVED)
-        if dated and dated[0].lo <= until:
-            for part in (resource, *resource.get("component", [])):
-                if any(name.startswith("value") for name in part):
-                    found.update(map(comparable, codings(part.get("code"))))
-    return frozenset(found)
+        if dated is None:
+            continue
+        for part in (resource, *resource.get("component", [])):
+            if any(name.startswith("value") for name in part):
+                for pair in map(comparable, codings(part.get("code"))):
+                    found[pair] = min(dated[0].lo, found.get(pair, FUTURE))
+    return found
 
 
 def _wanted(item: Item, codes: Set[CodePair]) -> bool:

@@ -379,14 +379,14 @@ MUTANTS = {
     "chain targets": ("tuple(restrict_scan(t, policy) for t in targets)", "targets"),
     "_has source": ("replace(predicate, source=restrict_scan(source, policy))", "predicate"),
     "include targets": (
-        'targets=tuple(restrict_scan(target, policy, "r") for target in include.targets)',
+        "targets=tuple(_readable(target, policy, known) for target in include.targets)",
         "targets=include.targets",
     ),
     "include source": (
-        'source=restrict_scan(include.source, policy, "r")',
+        "source=_readable(include.source, policy, known)",
         "source=include.source",
     ),
-    "all includes": ("_include(include, policy) for include", "include for include"),
+    "all includes": ("_include(include, policy, known) for include", "include for include"),
     "reference leaf": ("return _reference(predicate, policy)", "return predicate"),
     "present leaf": ("return _present(predicate, policy)", "return predicate"),
     "present, but inside": (

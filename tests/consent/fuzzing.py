@@ -14,14 +14,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import quote
 
-import httpx
-
 from fhir_server.definitions.registry import load
 from fhir_server.search.extract import compile_extract
 from fhir_server.search.parameters import KINDS, Parameter
 from fhir_server.search.schema import SearchSchema
 from fhir_server.search.values import FOLDED, IndexValues
 from tests.consent.bricks import Json, consent
+from tests.consent.plain import Plain, sent
 from tests.consent.richer import late_hidden, more_hidden, more_visible
 from tests.consent.worlds import Answer, Twin, comparable, hidden, visible
 
@@ -369,15 +368,14 @@ class Generator:
         )
 
 
-def send(twin: Twin, asked: Asked) -> httpx.Response:
-    headers = {**twin.doctor, **dict(asked.headers)}
-    options: Json = {"headers": headers}
+def send(twin: Twin, asked: Asked) -> Plain:
+    headers, content = {**twin.doctor, **dict(asked.headers)}, b""
     if asked.form:
         headers["content-type"] = "application/x-www-form-urlencoded"
-        options["content"] = asked.encoded.encode()
+        content = asked.encoded.encode()
     elif asked.body is not None:
-        options["json"] = asked.body
-    return twin.server.send(asked.method, asked.url, **options)
+        content = json.dumps(asked.body).encode()
+    return sent(twin.server, asked.method, asked.url, headers, content)
 
 
 def answers(twin: Twin, asked: Asked) -> list[Answer]:
@@ -385,12 +383,12 @@ def answers(twin: Twin, asked: Asked) -> list[Answer]:
     answer = send(twin, asked)
     found = [comparable(answer)]
     while len(found) < PAGES and (following := _next(answer)) is not None:
-        answer = twin.server.get(following, headers=twin.doctor)
+        answer = sent(twin.server, "GET", following, twin.doctor)
         found.append(comparable(answer))
     return found
 
 
-def _next(answer: httpx.Response) -> str | None:
+def _next(answer: Plain) -> str | None:
     if answer.status_code != 200 or b'"next"' not in answer.content:
         return None
     if "json" not in answer.headers.get("content-type", ""):

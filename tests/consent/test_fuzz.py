@@ -63,12 +63,12 @@ MUTANTS: dict[str, tuple[types.ModuleType, str, str]] = {
     ),
     "include targets": (
         restrict,
-        'targets=tuple(restrict_scan(target, policy, "r") for target in include.targets)',
+        "targets=tuple(_readable(target, policy, known) for target in include.targets)",
         "targets=include.targets",
     ),
     "include source": (
         restrict,
-        'source=restrict_scan(include.source, policy, "r")',
+        "source=_readable(include.source, policy, known)",
         "source=include.source",
     ),
     "reference leaf": (restrict, "return _reference(predicate, policy)", "return predicate"),

@@ -27,6 +27,7 @@ from tests.consent.bricks import (
     observation,
     to,
 )
+from tests.consent.plain import Plain
 from tests.consent.richer import late_hidden, more_hidden, more_visible
 from tests.serving import Server, served
 
@@ -225,7 +226,7 @@ _CURSORS = re.compile(r"_cursor=[A-Za-z0-9_\-%]+")
 _PASSED_OVER = frozenset({"date", "x-request-id", "last-modified", "content-length"})
 
 
-def comparable(answer: httpx.Response) -> Answer:
+def comparable(answer: httpx.Response | Plain) -> Answer:
     """Status, headers and body without what differs between any two servers: clocks, random ids,
     sealed cursors."""
     headers = {n: v for n, v in answer.headers.items() if n.lower() not in _PASSED_OVER}

@@ -103,7 +103,7 @@ def test_observations_are_found_in_any_case() -> None:
     reader = SessionRecord(World(chart.resources).session, "p", indexes)
 
     def found(system: str, code: str) -> list[str]:
-        items = Road.runner.run(reader.observations([[(system, code)]], 2**62)) or []
+        items = Road.runner.run(reader.observations({((system, code),): 2**62})) or []
         return [item.resource["id"] for item in items]
 
     assert found(other, "GLU") == found(other, "glu") == ["o0"]

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from fhir_server.access.break_glass import message
+from fhir_server.access.roles import Standing
 from tests.definitions.test_packages import member, packed
 from tests.serving import BACKENDS, Server, served
 
@@ -102,6 +104,18 @@ def test_what_is_found_is_an_answer(server: Server) -> None:
     good = claiming(name=[{"text": "A"}], maritalStatus={"coding": [SEEN | {"code": "red"}]})
     answer = server.post("Patient/$validate", good)
     assert answer.json()["issue"][0]["severity"] == "information" and not issues(answer)
+
+
+def test_the_guide_of_the_server_is_known_without_an_installation(server: Server) -> None:
+    told = message("a", Standing("specialist"), 1_780_000_000_000_000)
+    answer = server.post("Communication/$validate", told)
+    assert [one["severity"] for one in answer.json()["issue"]] == ["information"]
+    told["recipient"][0]["reference"] = "Patient/b"
+    assert issues(server.post("Communication/$validate", told)) == [("invariant", "Communication")]
+    expanded = server.get("ValueSet/$expand?url=urn:vehr:fhir:ValueSet:review")
+    assert {"accept", "reject"} <= {one["code"] for one in expanded.json()["expansion"]["contains"]}
+    mapped = server.get("ConceptMap/$translate?system=urn:vehr:fhir:CodeSystem:review&code=accept")
+    assert mapped.status_code == 200
 
 
 def test_structure_that_is_not_sound_is_told_too(server: Server) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from pathlib import Path
+from shutil import rmtree
 from statistics import median
 from time import process_time
 
@@ -13,6 +14,7 @@ import pytest
 from tests.consent.fuzzing import differences
 from tests.consent.worlds import twins
 from tests.consent.writing import differing, numbered
+from tests.prove.batches import Batches
 from tests.prove.conftest import Row, scaled
 
 pytestmark = pytest.mark.prove
@@ -24,21 +26,31 @@ OFTEN = {"memory": 1_000_000, "sqlite": 100_000}
 
 @pytest.mark.parametrize("backend", OFTEN)
 def test_l70_the_answers_are_those_of_the_twin(backend: str, tmp_path: Path, proven: Row) -> None:
-    count, statuses = scaled(OFTEN[backend]), Counter[int]()
-    for batch in range(0, count, BATCH):
-        with twins(backend, tmp_path / str(batch)) as pair:
-            found, seen = differences(pair, min(BATCH, count - batch), 10_000 + batch)
+    batches = Batches(f"L70 {backend}", scaled(OFTEN[backend]), BATCH)
+    for first, often in batches.todo():
+        with twins(backend, tmp_path / str(first)) as pair:
+            found, seen = differences(pair, often, 10_000 + first)
         assert [str(asked) for asked in found] == []
         assert 401 not in seen, "without a token nothing is proved"
-        statuses.update(seen)
-        told = ", ".join(f"{status}: {often:,}" for status, often in sorted(statuses.items()))
-        proven(
-            f"L70 {backend}",
-            "generated requests of a reader from whom something is hidden, to a server with"
-            " everything and to one that never held it",
-            f"{sum(statuses.values()):,} requests",
-            f"0 differences in status, headers, body; {told}",
-        )
+        batches.finished(first, Counter({str(status): many for status, many in seen.items()}))
+        rmtree(tmp_path / str(first), ignore_errors=True)
+        _tell_reads(f"L70 {backend}", batches, proven)
+    _tell_reads(f"L70 {backend}", batches, proven)
+
+
+def _tell_reads(name: str, batches: Batches, proven: Row) -> None:
+    statuses = batches.total()
+    proven(
+        name,
+        "generated requests of a reader from whom something is hidden, to a server with"
+        " everything and to one that never held it",
+        f"{statuses.total():,} requests",
+        f"0 differences in status, headers, body; {_told(statuses)}",
+    )
+
+
+def _told(statuses: Counter[str]) -> str:
+    return ", ".join(f"{status}: {often:,}" for status, often in sorted(statuses.items()))
 
 
 WRITES = 400
@@ -46,22 +58,29 @@ WRITES = 400
 
 
 def test_l70_writes_are_answered_as_by_the_twin(tmp_path: Path, proven: Row) -> None:
-    count, statuses, accepted = scaled(100_000), Counter[int](), 0
-    for batch in range(0, count, WRITES):
-        with numbered("memory", tmp_path / str(batch)) as pair:
-            found, seen, done = differing(pair, min(WRITES, count - batch), 20_000 + batch)
+    batches = Batches("L70 writes", scaled(100_000), WRITES)
+    for first, often in batches.todo():
+        with numbered("memory", tmp_path / str(first)) as pair:
+            found, seen, done = differing(pair, often, 20_000 + first)
         assert found == []
         assert 401 not in seen, "without a token nothing is proved"
-        statuses.update(seen)
-        accepted += done
-        told = ", ".join(f"{status}: {often:,}" for status, often in sorted(statuses.items()))
-        proven(
-            "L70 writes",
-            "generated reads and writes (PUT, PATCH, DELETE, conditional, Bundles) of such a"
-            " reader; then all that the reader sees, and the hidden things, are compared",
-            f"{sum(statuses.values()):,} requests, {accepted:,} writes accepted",
-            f"0 differences, nothing hidden was changed; {told}",
-        )
+        counts = Counter({str(status): many for status, many in seen.items()})
+        batches.finished(first, counts + Counter(accepted=done))
+        rmtree(tmp_path / str(first), ignore_errors=True)
+        _tell_writes(batches, proven)
+    _tell_writes(batches, proven)
+
+
+def _tell_writes(batches: Batches, proven: Row) -> None:
+    statuses = batches.total()
+    accepted = statuses.pop("accepted", 0)
+    proven(
+        "L70 writes",
+        "generated reads and writes (PUT, PATCH, DELETE, conditional, Bundles) of such a"
+        " reader; then all that the reader sees, and the hidden things, are compared",
+        f"{statuses.total():,} requests, {accepted:,} writes accepted",
+        f"0 differences, nothing hidden was changed; {_told(statuses)}",
+    )
 
 
 PAIRS = 2000

@@ -139,6 +139,7 @@ def test_the_index_judges_a_panel_as_the_memory_store_does(
     with (
         mock.patch.multiple(roads, COUNTED=8, FEW=4),
         mock.patch.object(panel, "SLICE", 7),
+        mock.patch.object(panel, "RULES", (64, 1, 0)[seed]),
         mock.patch.object(Panels, "_made", noted),
     ):
         for search in _searches(random):

@@ -63,6 +63,7 @@ class Crossing:
         self._trail = trail
         self._policy = policy
         self._as_of = as_of
+        self._known: dict[int, Scan] = {}
 
     async def resolved(self, search: Search) -> Search:
         """The same with what the trail adds to its joins. Raises BadRequest."""
@@ -74,9 +75,16 @@ class Crossing:
         return Scan(scan.type, await self._where(scan.where, scan.type))
 
     async def _include(self, include: Include) -> Include:
-        source = await self.scan(include.source)
-        targets = [await self.scan(target) for target in include.targets]
+        source = await self._once(include.source)
+        targets = [await self._once(target) for target in include.targets]
         return replace(include, source=source, targets=tuple(targets))
+
+    async def _once(self, scan: Scan) -> Scan:
+        """The includes of a search share their scans (``restrict``): each is looked at once."""
+        found = self._known.get(id(scan))
+        if found is None:
+            found = self._known[id(scan)] = await self.scan(scan)
+        return found
 
     async def _where(self, predicate: Predicate, type_: str) -> Predicate:
         match predicate:

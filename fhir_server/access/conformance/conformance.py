@@ -1,5 +1,5 @@
 """Validation by the definitions that are in force: stored ones, then those of installed packages,
-then those of FHIR itself.
+then those of FHIR and of this server's own guide.
 
 They are the server's own rules, the same for everybody: read for the server, not for a caller.
 """
@@ -13,6 +13,7 @@ from typing import Any, Final
 from fhir_server.access.conformance.epoch import EPOCH, KIND
 from fhir_server.access.conformance.packages import Packages
 from fhir_server.access.conformance.policy import ProfilePolicy
+from fhir_server.definitions.guide import own, own_maps
 from fhir_server.definitions.structures import Archive, structure
 from fhir_server.fhirpath.node import root
 from fhir_server.formats.json import loads
@@ -99,7 +100,7 @@ class World:
         return None
 
     def installed(self, type_: str, url: str, version: str = "") -> Json | None:
-        """Of the package that was installed last."""
+        """Of the package that was installed last, or of the guide of this server."""
         for number, archive in enumerate(self._installed):
             key = number, type_, url
             if key not in self._kept:
@@ -107,7 +108,8 @@ class World:
             found = self._kept[key]
             if found is not None and version in ("", found.get("version")):
                 return found
-        return None
+        mine = own(type_, url)
+        return mine if mine is not None and version in ("", mine.get("version")) else None
 
     def maps(self, system: str, *, reverse: bool) -> list[Json]:
         """The ConceptMaps of packages that lead from this code system, or to it."""
@@ -116,9 +118,15 @@ class World:
         for archive in self._installed:
             for type_, url in archive.urls():
                 one = self.installed(type_, url) if type_ == "ConceptMap" else None
-                if one is not None and any(g.get(side) == system for g in one.get("group", ())):
+                if one is not None:
                     found.setdefault(url, one)
-        return list(found.values())
+        for url, mine in own_maps():
+            found.setdefault(url, mine)
+        return [
+            one
+            for one in found.values()
+            if any(group.get(side) == system for group in one.get("group", ()))
+        ]
 
     async def answer(self, question: Question, source: Source) -> Any:
         if question.kind in ("value-set", "code"):

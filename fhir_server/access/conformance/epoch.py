@@ -17,6 +17,10 @@ DEFINING: Final = frozenset(
 )
 """Types whose resources say what is valid."""
 MARK: Final = LedgerWrite(KIND, EPOCH, {})
+SEARCHED: Final = "search-parameter"
+CHANGES: Final = "changes"
+PARAMETERS: Final = LedgerWrite(SEARCHED, CHANGES, {})
+"""Tells every process that SearchParameters change; goes with what changes them."""
 
 
 def changed(types: Iterable[str]) -> tuple[LedgerWrite, ...]:

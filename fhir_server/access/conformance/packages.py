@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from fhir_server.access.blob_use import CONTENT, USE, needed
 from fhir_server.access.commit import Commit
-from fhir_server.access.conformance.epoch import MARK
+from fhir_server.access.conformance.epoch import MARK, PARAMETERS
 from fhir_server.definitions.packages import Package, PackageError, satisfies
 from fhir_server.definitions.structures import Archive
 from fhir_server.model.problem import Conflict, NotFound
@@ -23,7 +23,9 @@ KIND: Final = "package"
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """``missing``: dependencies that were not there when it was installed, name#version."""
+    """``missing``: dependencies that were not there when it was installed, name#version.
+    ``searching``: are its SearchParameters in force?
+    """
 
     name: str
     version: str
@@ -33,6 +35,7 @@ class Installed:
     counts: Mapping[str, int]
     blob: Blob
     since: int
+    searching: bool = True
 
     @property
     def id(self) -> str:
@@ -50,6 +53,7 @@ class Installed:
             value["counts"],
             Blob(value["sha256"], value["size"]),
             value["since"],
+            value.get("searching", True),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -61,6 +65,7 @@ class Installed:
             "missing": list(self.missing),
             "counts": dict(self.counts),
             "since": self.since,
+            "searching": self.searching,
         }
 
 
@@ -78,10 +83,11 @@ class Packages:
         return [Installed.of(row) for row in await self._ledger.scan(KIND)]
 
     async def install(
-        self, package: Package, now: int, *, incomplete: bool = False
+        self, package: Package, now: int, *, incomplete: bool = False, searching: bool = True
     ) -> Installed | None:
         """None: it is there already. PackageError where a dependency is missing, unless it may be
-        ``incomplete``. ``now``: microseconds since the epoch.
+        ``incomplete``. ``now``: microseconds since the epoch. ``searching``: its SearchParameters
+        are put in force.
         """
         known = await self.all()
         missing = [
@@ -102,18 +108,21 @@ class Packages:
             package.counts,
             blob,
             now,
+            searching,
         )
         there = next((one for one in known if one.id == made.id), None)
         if there is not None:
-            if there.blob == blob:
+            if there.blob == blob and there.searching == searching:
                 return None
-            raise Conflict(f"{made.id} is installed with another content: remove it first")
+            what = "with another content" if there.blob != blob else "otherwise"
+            raise Conflict(f"{made.id} is installed {what}: remove it first")
         named = {"sha256": blob.sha256, "size": blob.size}
         rows = (
             LedgerWrite(KIND, made.id, made.to_json() | named, expect=0),
             LedgerWrite(CONTENT, f"{KIND}/{made.id}/0", named),
             LedgerWrite(USE, f"{blob.sha256}/{KIND}/{made.id}", {}),
             MARK,
+            PARAMETERS,
         )
         if not await self._commit(rows):
             raise Conflict(f"{made.id} has just been installed")
@@ -134,6 +143,7 @@ class Packages:
             LedgerWrite(CONTENT, f"{KIND}/{id_}/0", None),
             LedgerWrite(USE, f"{gone.blob.sha256}/{KIND}/{id_}", None),
             MARK,
+            PARAMETERS,
         )
         if not await self._commit(rows):
             raise Conflict(f"{id_} is being changed")

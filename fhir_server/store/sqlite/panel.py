@@ -17,11 +17,12 @@ from fhir_server.search.plan import FALSE, TRUE, Predicate, Scan
 from fhir_server.store.sqlite.keys import Keys, Pair
 from fhir_server.store.sqlite.probes import Probe, Prober, conjuncts
 from fhir_server.store.sqlite.roads import Road, Roads, texts_of
-from fhir_server.store.sqlite.rows import Budget, Row, bears
+from fhir_server.store.sqlite.rows import TESTED, Budget, Row, bears
 from fhir_server.store.sqlite.streams import BY_DATE, START, Order, Place, place
 
-RULES: Final = 8
-"""More different rules than this are judged one resource at a time."""
+RULES: Final = 64
+"""So many different rules are tests in the index, those of the most patients; what others say is
+judged one resource at a time."""
 SLICE: Final = 64
 """So many lists are read by one statement."""
 AT_ONCE: Final = 20_000
@@ -38,6 +39,8 @@ class Bodies(Protocol):
         ...
 
     def fetch(self, rids: list[int]) -> list[Row]: ...
+
+    def holds(self, predicate: Predicate, row: Row) -> bool: ...
 
 
 _LISTS: Final = " FROM json_each(?) j CROSS JOIN posting p ON p.h = j.value AND p.s = j.key"
@@ -65,12 +68,25 @@ class Group(NamedTuple):
     test: Probe
 
 
+class Looked(NamedTuple):
+    """Patients whose rules no index can judge: what the group finds is looked into."""
+
+    group: Group
+    scan: Scan
+
+
 class Split(NamedTuple):
-    """What a scan finds is in the ``groups``, or in ``slow``. ``bounds``: first and last date."""
+    """What a scan finds is in the ``groups``, in ``looked``, or in ``slow``. ``bounds``: first and
+    last date."""
 
     groups: list[Group]
     slow: list[Scan]
     bounds: tuple[int, int]
+    looked: Looked | None = None
+
+    def patient(self, h: int) -> str:
+        """Whose list this is."""
+        return next(group.named[h][0] for group in self.groups if h in group.named)
 
 
 class Panels:
@@ -90,6 +106,7 @@ class Panels:
         self._budget = budget
         self._bodies = bodies
         self._known: dict[int, tuple[Scan, Split | None]] = {}
+        self._borne: dict[tuple[str, Predicate], bool] = {}
 
     def find(self, scan: Scan, order: Order, want: int | None) -> list[Row] | None:
         """The first ``want``; None: it is found in another way."""
@@ -97,20 +114,51 @@ class Panels:
         if split is None:
             return None
         driver = self._bodies.road(scan).driver[0]
-        found: dict[int, Row] = {}
         parts = (part for part in conjuncts(scan.where) if part is not driver)
         texts = [text for part in parts for text in texts_of(part)]
-        for group in split.groups:
-            places = self._first(group, split.bounds, order, want)
-            for row in self._bodies.fetch(list(places)):
-                patient = group.named[places[row.rid]][0]
-                if not bears(row, [(patient.encode(),), *texts]):
-                    return None  # a hash has collided, and only the long way tells such rows apart
-                found[row.rid] = row
+        start, end = _between(split.bounds, order)
+        lists, end = self._merged(split, start, end, order, want)
+        found: dict[int, Row] = {}
+        for row in self._bodies.fetch(list(lists)):
+            if not bears(row, [(split.patient(lists[row.rid]).encode(),), *texts]):
+                return None  # a hash has collided, and only the long way tells such rows apart
+            found[row.rid] = row
+        if split.looked is not None:
+            judged = self._judge(split.looked, start, end, order, want)
+            found.update((row.rid, row) for row in judged)
         for slow in split.slow:
             found.update((row.rid, row) for row in self._bodies.along(slow, order, want))
         rows = found.values()
         return sorted(rows, key=lambda r: place(order, r), reverse=order.descending)[:want]
+
+    def _judge(
+        self, looked: Looked, start: Place, end: int, order: Order, want: int | None
+    ) -> list[Row]:
+        """What is permitted of this group, at least the first ``want`` before ``end``."""
+        found: list[Row] = []
+        while True:
+            places = self._first(looked.group, start, end, order, want, bounded=True)
+            places = _distinct(sorted(places, reverse=order.descending), want)
+            rows = self._bodies.fetch([rid for (_, rid), _ in places])
+            self._budget.spend(TESTED * len(rows))
+            found += [row for row in rows if self._bodies.holds(looked.scan.where, row)]
+            if want is None or len(places) < want or len(found) >= want:
+                return found
+            start = places[-1][0]
+
+    def _merged(
+        self, split: Split, start: Place, end: int, order: Order, want: int | None
+    ) -> tuple[dict[int, int], int]:
+        """By rid, the list that has it: the first ``want`` of all groups, in order; and where they
+        end. What one group has found bounds how far the next is looked through."""
+        found: list[tuple[Place, int]] = []
+        for group in split.groups:
+            full = want is not None and len(found) >= want
+            found += self._first(group, start, end, order, want, bounded=full)
+            found = _distinct(sorted(found, reverse=order.descending), want)
+            if want is not None and len(found) == want:
+                end = found[-1][0][0]
+        return {rid: h for (_, rid), h in found}, end
 
     def count(self, scan: Scan, limit: int | None) -> int | None:
         """How many, up to ``limit``; None: they are counted in another way."""
@@ -123,7 +171,7 @@ class Panels:
                 found.update(some)
                 if limit is not None and len(found) >= limit:
                     return limit
-        for slow in split.slow:
+        for slow in (*split.slow, *([split.looked.scan] if split.looked is not None else ())):
             found.update(row.rid for row in self._bodies.along(slow, BY_DATE, limit))
         return len(found) if limit is None else min(len(found), limit)
 
@@ -147,8 +195,6 @@ class Panels:
         if not isinstance(each, plan.EachPatient) or each.shared is None:
             return None
         by = _by_rule(driver.ids, each)
-        if len(by) > RULES:
-            return None
         parts = [p for p in conjuncts(scan.where) if p is not each and p is not driver]
         return self._judged(scan.type, by, parts, road, each, driver)
 
@@ -166,20 +212,28 @@ class Panels:
         groups: list[Group] = []
         slow: list[Scan] = []
         alone: list[Probe] = []
-        if self._there(prober, each.shared):
+        if self._there(prober, type_, each.shared):
             slow.append(Scan(type_, plan.All((each.shared, driver, *parts, each))))
             probe = prober.probe(plan.Not(each.shared))
             alone = [] if probe is None else [probe]
-        for rule, patients in by.items():
-            judged = self._known_of(prober, rule)
-            probe = None if judged == FALSE else prober.probe(judged)
-            if probe is not None:
-                group = self._group(type_, patients, [*road.probes, *alone, probe])
-                groups.append(self._bearable(group))
-            elif judged != FALSE:
-                where = plan.InPatient(tuple(patients)), plan.Not(each.shared), *parts, rule
-                slow.append(Scan(type_, plan.All(where)))
-        return Split(groups, slow, road.lists[0][2:])
+        others: list[str] = []
+        for rule, patients in sorted(by.items(), key=lambda one: len(one[1]), reverse=True):
+            judged = self._known_of(prober, type_, rule)
+            if judged == FALSE:
+                continue
+            probe = prober.probe(judged) if len(groups) < RULES else None
+            if probe is None:
+                others += patients
+                continue
+            group = self._group(type_, patients, [*road.probes, *alone, probe])
+            groups.append(self._bearable(group))
+        bounds = road.lists[0][2:]
+        if not others:
+            return Split(groups, slow, bounds)
+        where = plan.InPatient(tuple(others)), plan.Not(each.shared), *parts, each
+        group = self._bearable(self._group(type_, others, [*road.probes, *alone]))
+        looked = Looked(group, Scan(type_, plan.All(where)))
+        return Split(groups, slow, bounds, looked)
 
     def _group(self, type_: str, patients: Iterable[str], probes: Iterable[Probe]) -> Group:
         kept = [probe for probe in probes if probe.sql not in ("1", "(1)")]
@@ -198,36 +252,46 @@ class Panels:
                 self._budget.spend(AT_ONCE)
         return group
 
-    def _there(self, prober: Prober, leaf: Predicate) -> bool:
-        lists = prober.lists(leaf)
-        return lists is None or self._roads.count(lists, 1) > 0
+    def _there(self, prober: Prober, type_: str, leaf: Predicate) -> bool:
+        known = self._borne.get((type_, leaf))
+        if known is None:
+            lists = prober.lists(leaf)
+            known = self._borne[type_, leaf] = lists is None or self._roads.count(lists, 1) > 0
+        return known
 
-    def _known_of(self, prober: Prober, rule: Predicate) -> Predicate:
+    def _known_of(self, prober: Prober, type_: str, rule: Predicate) -> Predicate:
         """The same here and now: what nothing bears is false."""
         match rule:
             case plan.All(parts):
-                known = [self._known_of(prober, part) for part in parts]
+                known = [self._known_of(prober, type_, part) for part in parts]
                 if FALSE in known:
                     return FALSE
                 return plan.All(tuple(part for part in known if part != TRUE))
             case plan.Any(parts):
-                known = [self._known_of(prober, part) for part in parts]
+                known = [self._known_of(prober, type_, part) for part in parts]
                 return TRUE if TRUE in known else plan.Any(tuple(p for p in known if p != FALSE))
             case plan.Not(part):
-                inner = self._known_of(prober, part)
+                inner = self._known_of(prober, type_, part)
                 return FALSE if inner == TRUE else TRUE if inner == FALSE else plan.Not(inner)
             case plan.TokenIs():
-                return rule if self._there(prober, rule) else FALSE
+                return rule if self._there(prober, type_, rule) else FALSE
             case _:
                 return rule
 
     def _first(
-        self, group: Group, bounds: tuple[int, int], order: Order, want: int | None
-    ) -> dict[int, int]:
-        """By rid, the list that has it: at least the first ``want`` of the group."""
-        start, end = _between(bounds, order)
+        self,
+        group: Group,
+        start: Place,
+        end: int,
+        order: Order,
+        want: int | None,
+        *,
+        bounded: bool,
+    ) -> list[tuple[Place, int]]:
+        """Where they stand, and the lists that have them: at least the first ``want`` of the group.
+        ``bounded``: few of its lists have anything before ``end``."""
         pairs = [pair for _, pair in group.named.values()]
-        if want is not None and len(pairs) > want:
+        if want is not None and (bounded or len(pairs) > want):
             pairs, end = self._promising(group, start, end, order, want)
         sql = _one(group.test.sql, order.descending)
         most = 2**62 if want is None else want
@@ -237,13 +301,7 @@ class Panels:
             rows = self._connection.execute(sql, bound).fetchall()
             self._budget.spend(5 + len(rows))
             found += [((date, rid), pair[0]) for date, rid in rows]
-        found.sort(reverse=order.descending)
-        lists: dict[int, int] = {}
-        for (_, rid), h in found:
-            lists.setdefault(rid, h)
-            if len(lists) == want:
-                break
-        return lists
+        return found
 
     def _promising(
         self, group: Group, start: Place, end: int, order: Order, want: int
@@ -277,6 +335,16 @@ class Panels:
             found = self._connection.execute(sql + " LIMIT ?", bound).fetchall()
             self._budget.spend(SLICE + len(found))
             yield [rid for (rid,) in found]
+
+
+def _distinct(found: list[tuple[Place, int]], want: int | None) -> list[tuple[Place, int]]:
+    """The first ``want`` places; what stands in several lists is there once."""
+    kept: dict[Place, int] = {}
+    for where, h in found:
+        kept.setdefault(where, h)
+        if len(kept) == want:
+            break
+    return list(kept.items())
 
 
 def _by_rule(patients: Iterable[str], each: plan.EachPatient) -> dict[Predicate, list[str]]:

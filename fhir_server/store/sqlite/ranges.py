@@ -39,6 +39,8 @@ _TESTED: Final = (
     ") LIMIT ?) c CROSS JOIN resource p ON p.rid = c.rid CROSS JOIN resource r ON r.rid = p.rid"
     " WHERE ",
 )
+MOST_FORMS: Final = 4
+"""A code is looked up in at most so many forms."""
 MOST_TESTED: Final = 4000
 """So many resources of a range are tested for a total; about 4 us each."""
 
@@ -142,16 +144,18 @@ class Ranges:
         exactly: one range, perhaps with a code, and parts that are tested in the index. None:
         it does not, or it would have to test too many.
         """
-        code = next((p for p in parts if coded_by(p) is not None), None)
-        asked = None if code is None else coded_by(code)
+        beside = self.beside(type_, parts)
+        asked = None if beside is None else beside[1].code
         found = [(p, s) for p in parts if (s := self.sources(type_, p, asked)) is not None]
         if len(found) != 1:
             return None
         ((ranged, sources),) = found
         if not sources.exact or len(sources.queries) != 1:
             return None
-        answered = sources.coded and code is not None and self._sole(type_, code)
-        tests = [probe(p) for p in parts if p is not ranged and not (answered and p is code)]
+        answered = None
+        if sources.coded and beside is not None and self._sole(type_, beside[1]):
+            answered = parts[beside[0]]
+        tests = [probe(p) for p in parts if p is not ranged and p is not answered]
         if not tests:
             return self._counted(_TALLIED, sources, limit)
         known = [test for test in tests if test is not None]
@@ -169,14 +173,37 @@ class Ranges:
             return None
         return int(found)
 
-    def _sole(self, type_: str, part: Predicate) -> bool:
-        """Whether whatever has the code has it of the system that is asked for."""
+    def beside(self, type_: str, parts: Sequence[Predicate]) -> tuple[int, plan.TokenIs] | None:
+        """The number of the first part that asks for one code under which quantities are
+        indexed, and that code. A code is asked for as it is written and as a system without
+        case would have it: where the index knows one of the two, that one is meant."""
+        for number, part in enumerate(parts):
+            asked = self._known(type_, part) if isinstance(part, plan.Any) else part
+            if isinstance(asked, plan.TokenIs) and asked.param == PAIRED and asked.code:
+                return number, asked
+        return None
+
+    def _known(self, type_: str, either: plan.Any) -> Predicate | None:
+        """The only alternative that anything has; None: there is not one alone."""
+        if len(either.parts) > MOST_FORMS:
+            return None
+        known = [part for part in either.parts if not self._unknown(type_, part)]
+        return known[0] if len(known) == 1 else None
+
+    def _unknown(self, type_: str, part: Predicate) -> bool:
+        """Whether it asks for a code that nothing has, of whatever system."""
         match part:
-            case plan.TokenIs(param, str() as system, str() as code):
-                found = self._systems(self._keys.token(type_, param, code))
-                return found == [self._keys.system(system)]
+            case plan.TokenIs(param, _, str() as code):
+                return self._systems(self._keys.token(type_, param, code)) == []
             case _:
-                return any_system(part)
+                return False
+
+    def _sole(self, type_: str, token: plan.TokenIs) -> bool:
+        """Whether whatever has the code has it of the system that is asked for."""
+        if token.system is None:
+            return True
+        found = self._systems(self._keys.token(type_, token.param, token.code or ""))
+        return found == [self._keys.system(token.system)]
 
     def _counted(self, frame: tuple[str, str], sources: Sources, limit: int) -> int:
         total = 0
@@ -195,20 +222,6 @@ class Ranges:
         for sql, params in sources.queries:
             found.update(rid for (rid,) in self._connection.execute(sql, params))
         return sorted(found)
-
-
-def coded_by(part: Predicate) -> str | None:
-    """The code that a part asks for, if quantities are indexed under it."""
-    match part:
-        case plan.TokenIs(param, _, str() as code) if param == PAIRED:
-            return code
-        case _:
-            return None
-
-
-def any_system(part: Predicate) -> bool:
-    """Whether a token is asked for in whatever system."""
-    return isinstance(part, plan.TokenIs) and part.system is None
 
 
 def _exactly(part: plan.NumberIs | plan.QuantityIs) -> Bounds | None:

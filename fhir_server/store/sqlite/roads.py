@@ -19,11 +19,12 @@ from fhir_server.search.values import CANONICAL, IndexValues
 from fhir_server.store.sqlite import inside, text
 from fhir_server.store.sqlite.keys import PAIRED, Keys, List, whole
 from fhir_server.store.sqlite.probes import MOST_LISTS, Probe, Prober, conjuncts
-from fhir_server.store.sqlite.ranges import Ranges, any_system, coded_by
+from fhir_server.store.sqlite.ranges import Ranges
 from fhir_server.store.sqlite.rows import Budget
 
 FEW: Final = 128
 """A list at most this long is taken at once."""
+HANDFUL: Final = 8  # the same beside a _has, which costs a search for each
 COUNTED: Final = 400
 """Posting lists are counted up to this."""
 COLLECTED: Final = 4000
@@ -32,9 +33,7 @@ WALKED: Final = 100
 """A candidate that is looked into costs so much more than one that is collected, times the
 length of a page: a range that finds more than the root of this times the length of the list
 is found faster by walking the list."""
-
-REMEMBERED: Final = 20_000
-"""So many long lists are remembered by one connection."""
+REMEMBERED: Final = 20_000  # long lists, by one connection
 JOINED: Final = 128
 """Chains and ``_has`` drive by up to this many resources on the other side."""
 JOINED_SLOWLY: Final = 4000
@@ -215,6 +214,7 @@ class Roads:
         """Sets the driver of ``road``; the numbers of the parts that need no further test."""
         best, done = COUNTED, set[int]()
         alone = len(listed) == 1 and not others
+        few = HANDFUL if any(isinstance(parts[n], plan.Has) for n in others) else FEW
         for _, number, lists in sorted(listed):
             found = 0 if alone else self._estimate(lists, best)
             if not alone:
@@ -222,7 +222,7 @@ class Roads:
             if not done or found < best:
                 best, done, road.lists = found, {number}, lists
                 road.length = None if alone or found >= COUNTED else found
-            if best <= FEW:
+            if best <= few:
                 return done
         limit = COLLECTED if best >= COUNTED else best
         for number in others:
@@ -292,8 +292,8 @@ class Roads:
     def _ranged(
         self, type_: str, parts: list[Predicate], number: int, limit: int, road: Road
     ) -> tuple[int, set[int]] | None:
-        beside = next((n for n, p in enumerate(parts) if coded_by(p) is not None), None)
-        code = None if beside is None else coded_by(parts[beside])
+        beside = self._ranges.beside(type_, parts)
+        code = None if beside is None else beside[1].code
         sources = self._ranges.sources(type_, parts[number], code)
         if sources is None:
             return None
@@ -303,8 +303,8 @@ class Roads:
             return None
         road.rids, road.lists = self._ranges.collect(sources), []
         done = {number} if sources.exact else set[int]()
-        if sources.coded and beside is not None and any_system(parts[beside]):
-            done.add(beside)
+        if sources.coded and beside is not None and beside[1].system is None:
+            done.add(beside[0])
         return len(road.rids), done
 
     def _walks(self, type_: str, code: str, found: int) -> bool:

@@ -35,6 +35,9 @@ FETCH_NAMED: Final = "".join(
     )
 )
 
+TESTED: Final = 10
+"""Work units of looking into one candidate."""
+
 
 class Row:
     """One version with what search knows of it; opened when it is looked into."""

@@ -24,11 +24,12 @@ from fhir_server.store.sqlite.many import Heads
 from fhir_server.store.sqlite.panel import Panels
 from fhir_server.store.sqlite.probes import conjuncts
 from fhir_server.store.sqlite.reverse import refers_to
-from fhir_server.store.sqlite.roads import Road, Roads, described
+from fhir_server.store.sqlite.roads import FEW, Road, Roads, described
 from fhir_server.store.sqlite.rows import (
     FETCH,
     FETCH_NAMED,
     FETCH_ONE,
+    TESTED,
     Budget,
     Row,
     batches,
@@ -37,8 +38,6 @@ from fhir_server.store.sqlite.rows import (
 from fhir_server.store.sqlite.streams import BY_DATE, Item, Order, Streams, place
 
 _BATCH: Final = 500
-TESTED: Final = 10
-"""Work units of looking into one candidate."""
 AT_ONCE: Final = 20_000
 """Exact counts above this are not made inline: it is the whole inline budget."""
 
@@ -232,7 +231,7 @@ class View:
         if any(isinstance(p, plan.IdIn) for p in conjuncts(scan.where)):
             return len(self.find(scan, BY_DATE, limit))
         road = self.road(scan)
-        if road.residual and not self.hidden:
+        if road.residual and not self.hidden and not road.shorter_than(FEW):
             found = self._counted(lambda most: self._roads.tally(scan, most), limit)
             if found is not None:
                 return found

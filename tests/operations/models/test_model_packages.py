@@ -21,6 +21,7 @@ from operations.models.runtime import Runtime
 TRAINED = ("heart_failure_5y",)
 """By scripts that fetch their data, with a report."""
 BUILT = {
+    "build_early_warning.py": ("news2_trend",),
     "build_models.py": ("score2", "prevent", "ckd_epi_2021"),
     "build_scores.py": (
         "kfre_4",
