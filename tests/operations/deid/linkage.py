@@ -207,7 +207,9 @@ def nearest(known: Facts, shown: Sequence[Facts], chance: random.Random) -> list
 
 def born(known: Facts, one: Facts) -> bool:
     low, high = one.birth
-    return not low or fits(known.birth[0], low) or low[:4] <= known.birth[0][:4] <= high[:4]
+    if low == high:
+        return not low or fits(known.birth[0], low)
+    return low <= known.birth[0][:4] <= high
 
 
 def by_birth_and_sex(known: Facts, shown: Sequence[Facts], _: random.Random) -> list[int]:
