@@ -28,6 +28,8 @@ EXPORT: Final = "bulk-export"
 PAGE: Final = 1000
 LINES: Final = 50_000
 """Most resources of one file."""
+MIXED: Final = 10_000
+"""Resources that are put out of order together."""
 TURN: Final = 50
 """Resources that are cut down before others get a turn on the loop."""
 SETTLE: Final = 0.25
@@ -204,7 +206,7 @@ class _File:
     ) -> AsyncIterator[bytes]:
         left = self.lines
         while True:
-            matches, after = page
+            matches, after = await self._mixed(scan, page, left)
             for some in slices(matches, self.cut):
                 yield await self._lines(some)
             left -= len(matches)
@@ -214,6 +216,19 @@ class _File:
             if after is None or left <= 0:
                 return
             page = await self._page(scan, after)
+
+    async def _mixed(
+        self, scan: Scan, page: tuple[Sequence[Stored], Cursor | None], left: int
+    ) -> tuple[Sequence[Stored], Cursor | None]:
+        """Pages come in order of dates, which would tell the dates that a profile hides: there
+        several are taken together and mixed."""
+        if self.rewrite is None or self.rewrite.cohort is None:
+            return page
+        found, after = list(page[0]), page[1]
+        while after is not None and len(found) < min(left, MIXED):
+            more, after = await self._page(scan, after)
+            found += more
+        return self.rewrite.mixed(found), after
 
     async def _lines(self, some: Sequence[Stored]) -> bytes:
         if self.rewrite is None:

@@ -94,7 +94,7 @@ def test_fewer_than_k_show_nothing() -> None:
 
 
 def test_years_that_not_enough_share_are_hidden() -> None:
-    years = {n: "2020 2024" for n in range(3)} | {3: "2024", 4: "2024"}
+    years = dict.fromkeys(range(3), "2020 2024") | {3: "2024", 4: "2024"}
     years |= {n: f"{2000 + n} 2024" for n in (5, 6, 7)}
     found = [observed(n, "5", y) for n, text in years.items() for y in text.split()]
     made = shown([*patients(*["1961"] * 8), *found])[8:]
