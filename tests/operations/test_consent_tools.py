@@ -129,7 +129,7 @@ class Ward:
         history = self.server.get("_history?_count=500", headers=self.system).json()["entry"]
         for key in {"/".join(entry["fullUrl"].split("/")[-2:]) for entry in history}:
             type_, _, id_ = key.partition("/")
-            if type_ in SHARED | {"Binary"} or self._status(key, self.patient) != 200:
+            if type_ in SHARED | {"Binary", "Provenance"} or self._status(key, self.patient) != 200:
                 continue
             shown = self._status(key, self.readers[name] | headers) == 200
             url = f"{type_}?_id={id_}&_summary=count"
