@@ -53,6 +53,7 @@ from fhir_server.http.middleware import Edge, edge_rules
 from fhir_server.http.models import ModelFace
 from fhir_server.http.openapi import OpenApi
 from fhir_server.http.openapi_auth import SCHEMES, auth_paths
+from fhir_server.http.openapi_models import model_paths
 from fhir_server.http.pages import Metrics, pages
 from fhir_server.http.respond import Asgi
 from fhir_server.http.routes import ROUTES
@@ -176,6 +177,7 @@ async def assemble(settings: Settings, store: Store, path: str = FHIR) -> Domain
         conformance=conformance,
         erase_log=None if settings.store == "memory:" else EraseLog(settings.erased),
     )
+    conformance.base = base
     await renew_index(engine, digest_of(rules))
     kept = None if settings.store == "memory:" else settings.data / "concepts"
     view = sources(engine, schema, base, ConceptFiles(kept, store.ledger))
@@ -353,7 +355,7 @@ async def serving(
                 face.interactions,
                 url,
                 software_version(),
-                ({}, {}) if open_ else (auth_paths(ENDPOINTS), SCHEMES),
+                (model_paths(), {}) if open_ else (model_paths() | auth_paths(ENDPOINTS), SCHEMES),
             )
             bank = researching(domain, folder, metrics, audit, rates)
             faces |= await beside.enter_async_context(bank)

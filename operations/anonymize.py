@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from fhir_server.access.session import Session
+from fhir_server.definitions import guide
 from fhir_server.definitions.registry import load
 from fhir_server.formats.json import loads
 from fhir_server.model.exchange import Json
@@ -118,7 +119,10 @@ async def bundle(profile: Deidentifier, resources: Sequence[Json], run: Run, rev
     if review:
         entries.clear()
     entries.append({"fullUrl": f"urn:uuid:{run.new_id()}", "resource": last})
-    return {"resourceType": "Bundle", "id": run.new_id(), "type": "collection", "entry": entries}
+    made: Json = {"resourceType": "Bundle", "id": run.new_id()}
+    if profile.profile.canonical.startswith(guide.NAMESPACE) and not review:
+        made["meta"] = guide.profile("deidentified-bundle")  # another profile may keep anything
+    return {**made, "type": "collection", "entry": entries}
 
 
 def _unpacked(resources: Iterable[Json]) -> Iterable[tuple[str | None, Json]]:

@@ -18,6 +18,7 @@ from fhir_server.jobs.model import REQUEST, Asked, Owner
 from fhir_server.jobs.pattern import accepted
 from fhir_server.jobs.queue import Queue
 from fhir_server.model.exchange import Json, Response
+from fhir_server.model.problem import Forbidden
 
 from .models.administration import Administration, By, allowed
 from .models.session_record import IndexNames
@@ -54,7 +55,7 @@ class ModelTraining:
                 Parameter("reason", "string", "Why; it is kept as Provenance"),
             ),
             outputs=(Parameter("return", "Parameters", "Version and report, at the status URL"),),
-            scope="system/Device.u system/*.rs __models, or user/Device.u user/*.rs (role admin)",
+            scope="system/Device.u system/*.rs __models",
             description="Makes a model from the record as a challenger; answers 202 with a status "
             "URL",
             example="POST /fhir/$model-train",
@@ -66,6 +67,11 @@ class ModelTraining:
     async def _kick_off(self, arguments: Arguments, session: Session, call: Invocation) -> Response:
         """What can be refused is refused at once."""
         allowed(session)
+        if session.principal.standing is not None:  # a user that may decide about models
+            raise Forbidden(
+                "a model is made from the record by a system client, or by vehr model train: an "
+                "administrator has no part in the record"
+            )
         for type_ in READ:
             session.allow("s", type_)
         text = arguments.one("specification")

@@ -16,6 +16,7 @@ from fhir_server.access.drafts import Draft
 from fhir_server.access.gate import OPEN
 from fhir_server.access.session import Session
 from fhir_server.access.writing import resource_of
+from fhir_server.definitions.guide import profile
 from fhir_server.model.datatypes import format_instant
 from fhir_server.model.exchange import Json
 from fhir_server.model.problem import (
@@ -176,7 +177,7 @@ class Deciding:
             agents.append({"type": _agent("assembler"), "who": device})
         body: Json = {
             "resourceType": "Provenance",
-            "meta": {"security": draft["meta"]["security"]},
+            "meta": profile("review-provenance") | {"security": draft["meta"]["security"]},
             "target": [{"reference": f"{key}/_history/{version + 1}"}],
             "recorded": format_instant(self.call.now),
             "activity": {

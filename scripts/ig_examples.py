@@ -11,13 +11,15 @@ from typing import Any
 
 import httpx
 
+from fhir_server.access.break_glass import MINUTES, message, review
+from fhir_server.access.roles import Standing
 from fhir_server.app import assemble, serving
 from fhir_server.config import Settings
+from fhir_server.definitions.guide import PROFILES
 from fhir_server.model.datatypes import parse_instant
 from fhir_server.store.memory import MemoryStore
 
 Json = dict[str, Any]
-PROFILES = "urn:vehr:fhir:StructureDefinition:"
 NOW = "2026-06-01T12:00:00Z"
 SERVER = "http://127.0.0.1:8080"
 LOINC = "http://loinc.org"
@@ -148,6 +150,17 @@ async def _asked(ask: Asking) -> dict[str, Json]:
         "template-consent": consent["parameter"][0]["resource"],
         "deidentified-bundle": anonymized,
         "deidentification-report": anonymized["entry"][-1]["resource"],
+        **emergency(),
+    }
+
+
+def emergency() -> dict[str, Json]:
+    """What breaking the glass leaves for the patient and for who reviews it."""
+    at, doctor = parse_instant(NOW), Standing("specialist", "Practitioner/doctor")
+    until, reason = at + MINUTES * 60_000_000, "unconscious, no relatives"
+    return {
+        "break-glass-message": message("example", doctor, at),
+        "break-glass-review": review("example", "novak", doctor, reason, at, until),
     }
 
 
@@ -159,17 +172,19 @@ def _by_type(bundle: Json) -> dict[str, list[Json]]:
 
 
 async def examples() -> dict[str, Json]:
-    """Path within ``ig/`` -> example: with an id and its profile, without what differs from one
-    time to the next."""
+    """Path within ``ig/`` -> example: with an id, without what differs from one time to the
+    next."""
     made = await answers()
     found = {f"examples/{one['resourceType']}-{one['id']}.json": one for one in record()}
     for name, resource in made.items():
         plain = _settled(resource)
         meta = {k: v for k, v in plain.get("meta", {}).items() if k not in _VERSION}
+        if meta.get("profile") != [PROFILES + name]:
+            raise RuntimeError(f"{name}: the server says that it is {meta.get('profile')}")
         about = {
             "resourceType": plain["resourceType"],
             "id": plain.get("id", name),
-            "meta": {**meta, "profile": [PROFILES + name]},
+            "meta": meta,
         }
         found[f"examples/{name}.json"] = {**about, **{k: plain[k] for k in plain if k not in about}}
     return found

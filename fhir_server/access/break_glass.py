@@ -22,6 +22,7 @@ from fhir_server.access.principal import Principal
 from fhir_server.access.roles import REVIEW, Standing
 from fhir_server.access.scopes import Scope
 from fhir_server.access.session import Session
+from fhir_server.definitions.guide import profile
 from fhir_server.model.datatypes import format_instant
 from fhir_server.model.exchange import Json
 from fhir_server.model.problem import BadRequest, Forbidden, Unavailable
@@ -168,6 +169,7 @@ def message(patient: str, standing: Standing, at: int) -> Json:
     """To the patient, without anything clinical."""
     told: Json = {
         "resourceType": "Communication",
+        "meta": profile("break-glass-message"),
         "status": "completed",
         "category": [_concept("urn:vehr:communication", KIND)],
         "subject": {"reference": f"Patient/{patient}"},
@@ -191,6 +193,7 @@ def review(
     said = {"patient": patient, "user": user, "role": standing.role, "reason": reason}
     task: Json = {
         "resourceType": "Task",
+        "meta": profile("break-glass-review"),
         "status": "requested",
         "intent": "order",
         "code": _concept(*REVIEW),

@@ -142,9 +142,8 @@ async def is_referenced(ledger: Ledger, sha256: str) -> bool:
 async def set_aside(blobs: Blobs | None, resource: Json) -> tuple[Json, Blob | None]:
     """The resource as it is stored, and the blob of its data if that is large."""
     data = resource.get("data")
-    if data is None and WITHHELD["code"] in _tags(resource):
-        text = "the Binary is tagged SUBSETTED: send it with its data"
-        raise Unprocessable(text, code="invariant", expression="Binary.meta.tag")
+    if data is None:
+        expect_whole(resource)
     if blobs is None or not isinstance(data, str) or len(data) <= INLINE:
         return resource, None
 
@@ -153,6 +152,16 @@ async def set_aside(blobs: Blobs | None, resource: Json) -> tuple[Json, Blob | N
 
     blob = await blobs.put(decoded())
     return {name: value for name, value in resource.items() if name != "data"}, blob
+
+
+def expect_whole(resource: Json) -> None:
+    """Unprocessable if the resource says that elements were left out of it: it would overwrite
+    what it lacks. Source: https://hl7.org/fhir/R4/search.html#summary
+    """
+    if WITHHELD["code"] in _tags(resource):
+        type_ = resource["resourceType"]
+        text = f"the {type_} is tagged SUBSETTED: send it whole and without the tag"
+        raise Unprocessable(text, code="invariant", expression=f"{type_}.meta.tag")
 
 
 def _tags(resource: Json) -> list[str]:

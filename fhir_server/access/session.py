@@ -18,6 +18,7 @@ from fhir_server.access.audit.narrowing import Narrow
 from fhir_server.access.audit.writes import WriteRecord
 from fhir_server.access.ceremony import attesting, ceremony
 from fhir_server.access.conformance.epoch import changed
+from fhir_server.access.conformance.targets import Targets
 from fhir_server.access.consent.codes import BREAK_GLASS
 from fhir_server.access.consent.epoch import marks
 from fhir_server.access.consent.policy import ConsentPolicy
@@ -286,7 +287,8 @@ class Session:
         written = {draft.key.type for draft in drafts}
         ledger = (*ledger, *marks(written), *changed(written))
         record = WriteRecord(self._recording, self.principal) if self._recording else None
-        writing = Writing(self._engine, self.principal, self.policy, record)
+        targets = Targets(self._engine, self, drafts)
+        writing = Writing(self._engine, self.principal, self.policy, record, targets)
         return await self._told(await writing.run(drafts, ledger))
 
     async def _told(self, written: list[Written]) -> list[Written]:

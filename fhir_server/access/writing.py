@@ -12,9 +12,19 @@ from typing import Final, TypeAlias
 
 from fhir_server.access.alone import Coming, require_alone
 from fhir_server.access.audit.writes import WriteRecord
-from fhir_server.access.contents import apart, blob_of, naming, nowhere, permitted, set_aside
+from fhir_server.access.conformance.targets import Targets
+from fhir_server.access.contents import (
+    apart,
+    blob_of,
+    expect_whole,
+    naming,
+    nowhere,
+    permitted,
+    set_aside,
+)
 from fhir_server.access.denied import unseen
 from fhir_server.access.drafts import Draft, Prepared, Written, at
+from fhir_server.access.drafts import resource_of as resource_of
 from fhir_server.access.engine import Engine, is_large
 from fhir_server.access.judging import holds
 from fhir_server.access.parameters import TYPE as DEFINING
@@ -54,11 +64,17 @@ if there is nothing to delete.
 
 
 class Writing:
-    """One principal's writes. ``record``: of the request that they are for."""
+    """One principal's writes. ``record``: of the request. ``targets``: of what is written."""
 
     def __init__(
-        self, engine: Engine, principal: Principal, policy: Policy, record: WriteRecord | None
+        self,
+        engine: Engine,
+        principal: Principal,
+        policy: Policy,
+        record: WriteRecord | None,
+        targets: Targets,
     ) -> None:
+        self._targets = targets
         self._engine = engine
         self._principal = principal
         self._policy = policy
@@ -130,8 +146,9 @@ class Writing:
                 await asyncio.to_thread(self._engine.validate, draft.resource)
             else:
                 self._engine.validate(draft.resource)
-            conformance = self._engine.conformance
-            told = await conformance.on_write(draft.resource) if conformance is not None else ()
+            if draft.method == "PUT":
+                expect_whole(draft.resource)
+            told = await self._targets.told(draft.resource)
             if draft.key.type == DEFINING and self._engine.parameters is not None:
                 self._engine.parameters.check(draft.key, draft.resource)
         except Problem as problem:
@@ -381,8 +398,3 @@ def _one(item: Prepared, change: Planned, seq: int) -> Written:
 
 
 _LETTERS: Final = {"POST": "c", "PUT": "u", "PATCH": "u", "DELETE": "d"}
-
-
-def resource_of(stored: Stored) -> Json:
-    """The parsed resource of a stored version."""
-    return loads(stored.body)

@@ -191,9 +191,16 @@ def _neutral(data: bytes) -> bytes:
     A run of backslashes begins outside an escape, so pairs taken from its left end are
     escapes, and one that is left over escapes the next character.
     """
-    if b"\\" not in data:
+    escapes = data.count(b"\\")
+    if not escapes:
         return data
+    if escapes * _SELDOM < len(data):  # then most of the time goes into looking for them
+        return _ESCAPED.sub(b"__", data)
     return data.replace(b"\\\\", b"__").replace(b'\\"', b"__")
+
+
+_ESCAPED: Final = re.compile(rb'\\[\\"]')
+_SELDOM: Final = 32
 
 
 def _quotes(data: bytes) -> int:
@@ -228,6 +235,7 @@ def _refuse_crowds(data: bytes, limits: Limits) -> None:
 
 _BRACES: Final = bytes.maketrans(b"[]", b"{}")
 _NOT_BRACES: Final = bytes(set(range(256)) - set(b"[]{}"))
+_NOT_MARKS: Final = bytes(set(_NOT_BRACES) - set(b'"'))
 
 
 def _refuse_shape(written: bytes, resource: Json, limits: Limits) -> None:
@@ -238,11 +246,24 @@ def _refuse_shape(written: bytes, resource: Json, limits: Limits) -> None:
     large = size > limits.string or (size > limits.array and written.count(b",") >= limits.array)
     if not large and written.count(b"{") + written.count(b"[") <= limits.depth:
         return
+    if not large:
+        _refuse_depth(_brackets(written), limits.depth)
+        return
     pieces = _neutral(written).split(b'"')
     outside = b"".join(pieces[::2])
     _refuse_depth(outside, limits.depth)
-    if large and (max(map(len, pieces)) > limits.string or outside.count(b",") >= limits.array):
+    if max(map(len, pieces)) > limits.string or outside.count(b",") >= limits.array:
         check_sizes(resource, limits)
+
+
+def _brackets(data: bytes) -> bytes:
+    """The brackets outside the strings of valid JSON, written as braces.
+
+    Of quotes and brackets alone, a string without brackets is two quotes that follow each other.
+    Pairs can go: how many quotes stand before a bracket stays odd or even.
+    """
+    left = _neutral(data).translate(_BRACES, _NOT_MARKS).replace(b'""', b"")
+    return b"".join(left.split(b'"')[::2])
 
 
 def _refuse_depth(outside: bytes, depth: int) -> None:

@@ -28,6 +28,7 @@ CONTENT: Final = "_content"
 
 _BREAK: Final = "\n"
 """Between elements; no phrase reaches over it."""
+_BETWEEN: Final = f" {_BREAK} "
 _WRITTEN: Final = frozenset({"string", "markdown", "code"})
 _PASSED_OVER: Final = frozenset({"Reference", "id"})
 _NARRATIVE: Final = "xhtml"
@@ -112,8 +113,11 @@ def _joined(*texts: str) -> str:
     """Each text between breaks. Nothing is folded across a break, so each is read alone."""
     if not texts:
         return ""
-    parts = [_spelled(text) if len(text) <= _SHORT else _written(text) for text in texts]
-    return f" {f' {_BREAK} '.join(parts)} ".replace("  ", " ")
+    # What is said twice is no more words: a display and the text of its concept are often alike.
+    parts = dict.fromkeys(
+        [_spelled(text) if len(text) <= _SHORT else _written(text) for text in texts]
+    )
+    return f" {_BETWEEN.join(parts)} ".replace("  ", " ")
 
 
 def _written(text: str) -> str:
@@ -169,23 +173,26 @@ class _Written:
             self._below(resource, str(resource.get("resourceType", "")))
 
     def _below(self, value: Mapping[str, Any], at: str) -> None:
-        look_up = _table(at).get
+        look_up, texts = _table(at).get, self.texts
         for name, child in value.items():
             to = look_up(name)
             if to is None:
                 continue
-            if type(child) is str and to != _NARRATIVE:
-                self.texts.append(child.replace(_BREAK, " "))
-                continue
-            for one in child if type(child) is list else (child,):
-                if type(one) is dict and to != _RESOURCE:
-                    self._below(one, to)
-                else:
-                    self._one(one, to)
+            kind = type(child)
+            if kind is str and to != _NARRATIVE:
+                texts.append(child.replace(_BREAK, " ") if _BREAK in child else child)
+            elif kind is dict and to != _RESOURCE:
+                self._below(child, to)
+            elif kind is list:
+                for item in child:
+                    self._one(item, to)
+            else:
+                self._one(child, to)
 
     def _one(self, value: Any, to: str) -> None:
         if type(value) is str:
-            (self.narratives if to == _NARRATIVE else self.texts).append(value.replace(_BREAK, " "))
+            texts = self.narratives if to == _NARRATIVE else self.texts
+            texts.append(value.replace(_BREAK, " ") if _BREAK in value else value)
         elif to == _RESOURCE:
             self.resource(value)
         elif type(value) is dict:

@@ -77,7 +77,8 @@ class Validator:
 
 def is_large(resource: Json) -> bool:
     """Whether a list in the resource is long enough to hold up the loop."""
-    return any(type(value) is list and len(value) > LARGE for value in resource.values())
+    lists = [value for value in resource.values() if type(value) is list]
+    return bool(lists) and max(map(len, lists)) > LARGE
 
 
 def _is_between(issue: Issue) -> bool:

@@ -22,6 +22,7 @@ from fhir_server.access.consent.codes import (
     SCOPES,
     SENSITIVITY,
 )
+from fhir_server.definitions.guide import profile
 from fhir_server.model.exchange import Json
 
 from .words import LANGUAGES, Words
@@ -157,7 +158,7 @@ def consent(template: Template, choice: Choice, act: Act, words: Words) -> Json:
     }
     return {
         "resourceType": "Consent",
-        "meta": {"tag": tags(template)},
+        "meta": profile("template-consent") | {"tag": tags(template)},
         "language": words.language,
         "text": narrative(lines),
         "status": "active",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 
+from fhir_server.definitions import guide
 from fhir_server.model.exchange import Json
 from operations.deid.profile import Profile, Rule
 from operations.deid.run import Tally
@@ -30,6 +31,7 @@ def report(profile: Profile, tally: Tally, resources: int, review: bool) -> Json
     ]
     return {
         "resourceType": "Parameters",
+        "meta": guide.profile("deidentification-report"),
         "parameter": [
             {"name": "profile", "valueCode": profile.code},
             {"name": "canonical", "valueCanonical": profile.canonical},

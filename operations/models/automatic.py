@@ -21,6 +21,7 @@ from fhir_server.model.datatypes import format_instant
 from fhir_server.model.problem import Gone, NotFound, Problem, Unavailable
 from fhir_server.model.resource import Stored
 
+from .alerts.raising import RISK, Alerting, decided
 from .asking import Asking
 from .evidence import Moment
 from .inference import needed
@@ -49,6 +50,8 @@ class _Waiting:
     first: int
     last: int
     packages: dict[str, ModelPackage] = field(default_factory=dict)
+    decided: set[str] = field(default_factory=set)
+    """Alerts that a person has decided about."""
 
 
 @dataclass(slots=True)
@@ -88,7 +91,7 @@ class Automatic:
         if waiting and not self._due(waiting, full=len(changes) >= MOST):
             return False
         for patient, one in waiting.items():
-            if not await self._predict(patient, list(one.packages.values())):
+            if not await self._predict(patient, one):
                 return False
             if await self.feed.claim() is None:
                 return False
@@ -113,11 +116,13 @@ class Automatic:
             for resource in await self.feed.contents(stored):
                 patient = subject_of(resource)
                 fed = [package for package, told in watched if told.fed_by(resource)]
-                if not patient or not fed:
+                alert = decided(resource)
+                if not patient or not (fed or alert):
                     continue
                 one = waiting.setdefault(patient, _Waiting(stored.updated, stored.updated))
                 one.last = max(one.last, stored.updated)
                 one.packages.update((package.id, package) for package in fed)
+                one.decided |= {alert} - {""}
         return waiting
 
     async def _watched(self) -> Sequence[tuple[ModelPackage, Triggers]]:
@@ -131,10 +136,12 @@ class Automatic:
             await publish(self.models, self.session)
         return list(self._triggers.values())
 
-    async def _predict(self, patient: str, packages: Sequence[ModelPackage]) -> bool:
+    async def _predict(self, patient: str, one: _Waiting) -> bool:
         """False: it is to be tried again. One patient's problem is not the others'."""
         try:
-            await self._drafted(patient, packages)
+            await self._alerting(format_instant(self.feed.engine.now())).close(one.decided)
+            if one.packages:
+                await self._drafted(patient, list(one.packages.values()))
         except Unavailable as problem:
             self._tried += 1
             log.warning("automatic prediction failed", error=str(problem), tried=self._tried)
@@ -158,7 +165,13 @@ class Automatic:
                 await keeping.withdraw(inference.package, patient)
             else:
                 await keeping.keep(inference, now)
+        alerting = self._alerting(now)
+        for inference in found.inferences:
+            await alerting.tell(inference)
+
+    def _alerting(self, now: str) -> Alerting:
+        return Alerting(self.session, self.index, now, {"display": self.session.principal.id})
 
 
-_TYPES: Final = frozenset({"Observation", "Patient"})
-"""What every model may read."""
+_TYPES: Final = frozenset({"Observation", "Patient", RISK})
+"""What every model may read, and what alerts are."""

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, Final
 
+from fhir_server.definitions.guide import profile
 from fhir_server.model.exchange import Json
 
 from .contributions import extension
@@ -55,7 +56,7 @@ def risk_assessment(inference: Inference, moment: str) -> Json:
     package = inference.package
     return {
         "resourceType": "RiskAssessment",
-        "meta": meta(inference),
+        "meta": profile("model-risk") | meta(inference),
         "extension": explained(inference),
         "status": "preliminary",
         "method": model_concept(package),
@@ -63,7 +64,7 @@ def risk_assessment(inference: Inference, moment: str) -> Json:
         "subject": subject(inference),
         "occurrenceDateTime": moment,
         "performer": performer(package),
-        **_listed("basis", basis(inference)),
+        **listed("basis", basis(inference)),
         "prediction": [
             _prediction(inference, output, value) for output, value in inference.results()
         ],
@@ -74,7 +75,7 @@ def risk_assessment(inference: Inference, moment: str) -> Json:
 def _prediction(inference: Inference, output: Output, value: float) -> Json:
     exact = Decimal(repr(value))
     prediction: Json = {
-        "outcome": _outcome(output),
+        "outcome": outcome(output),
         "probabilityDecimal": exact.quantize(MILLIONTH, ROUND_HALF_UP),
     }
     level = inference.level(output, exact)
@@ -88,7 +89,8 @@ def _prediction(inference: Inference, output: Output, value: float) -> Json:
     return prediction
 
 
-def _outcome(output: Output) -> Json:
+def outcome(output: Output) -> Json:
+    """The name of an output, by its public code too."""
     concept: Json = {"coding": [{"system": f"{MODEL_SYSTEM}-output", "code": output.name}]}
     if output.coding:
         coding = output.coding
@@ -112,7 +114,7 @@ def observation(inference: Inference, moment: str) -> Json:
     ]
     return {
         "resourceType": "Observation",
-        "meta": meta(inference),
+        "meta": profile("model-observation") | meta(inference),
         "extension": explained(inference),
         "status": "preliminary",
         "category": [
@@ -132,7 +134,7 @@ def observation(inference: Inference, moment: str) -> Json:
         "note": _notes(inference),
         "method": model_concept(package),
         "device": performer(package),
-        **_listed("derivedFrom", [reference for reference in sources if reference]),
+        **listed("derivedFrom", [reference for reference in sources if reference]),
     }
 
 
@@ -166,7 +168,7 @@ def _code(output: Output) -> Json:
     return {"coding": [*listed, own], "text": output.title}
 
 
-def _listed(name: str, references: list[str]) -> Json:
+def listed(name: str, references: list[str]) -> Json:
     """The member with these references; absent when there is none, as FHIR has no empty array."""
     return {name: [{"reference": reference} for reference in references]} if references else {}
 
@@ -177,7 +179,7 @@ def provenance(inference: Inference, target: str, recorded: str, requester: Json
     sources = [{"role": "source", "what": {"reference": r}} for r in basis(inference)]
     return {
         "resourceType": "Provenance",
-        "meta": {"security": labels(inference)},
+        "meta": profile("model-provenance") | {"security": labels(inference)},
         "target": [{"reference": target}],
         "recorded": recorded,
         "activity": {

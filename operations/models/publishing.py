@@ -13,6 +13,7 @@ from typing import Any, Final
 from fhir_server.access.drafts import Draft
 from fhir_server.access.principal import Principal
 from fhir_server.access.session import Session
+from fhir_server.definitions.guide import profile
 from fhir_server.model.exchange import Json
 from fhir_server.model.problem import Gone, NotFound
 from fhir_server.model.resource import Key
@@ -28,11 +29,14 @@ SIGNATURE_URL: Final = "urn:vehr:fhir:StructureDefinition:model-signer"
 
 
 def device(package: ModelPackage, *, retired: bool = False, signer: str = "") -> Json:
-    """The Device that stands for one version. ``signer``: fingerprint of the key."""
+    """The Device that stands for one version, its card in notes: whoever sees a result may read
+    the Device, but the DocumentReference belongs to no patient. ``signer``: fingerprint of the key.
+    """
     card = package.card
     return {
         "resourceType": "Device",
         "id": package.id,
+        "meta": profile("model-device"),
         **({"extension": [{"url": SIGNATURE_URL, "valueString": signer}]} if signer else {}),
         "identifier": [{"system": "urn:ietf:rfc:3986", "value": f"urn:sha256:{package.sha256}"}],
         "status": "inactive" if retired else "active",
@@ -45,6 +49,9 @@ def device(package: ModelPackage, *, retired: bool = False, signer: str = "") ->
             {"text": f"Intended use: {card.intended_use}"},
             {"text": f"Population: {card.population}"},
             *({"text": f"Limit: {limit}"} for limit in card.limits),
+            {"text": f"Training data: {card.training_data}"},
+            *({"text": f"{m.name}: {m.value} ({m.source})"} for m in card.metric),
+            {"text": f"Source: {card.source.citation}"},
         ],
     }
 
@@ -56,6 +63,7 @@ def card_document(package: ModelPackage) -> Json:
     return {
         "resourceType": "DocumentReference",
         "id": package.id + CARD,
+        "meta": profile("model-card"),
         "status": "current",
         "docStatus": "final",
         "type": {"text": "Model card"},

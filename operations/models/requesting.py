@@ -13,6 +13,7 @@ from fhir_server.access.drafts import Draft
 from fhir_server.access.ports import Stale
 from fhir_server.access.session import Session
 from fhir_server.access.writing import resource_of
+from fhir_server.definitions.guide import profile
 from fhir_server.model.exchange import Json
 from fhir_server.model.problem import Conflict
 from fhir_server.model.resource import Key
@@ -120,6 +121,7 @@ class Requesting:
         concept = model_concept(next(iter(models)).package)
         return {
             "resourceType": TASK,
+            "meta": profile("feature-request"),
             "status": "requested",
             "intent": "proposal",
             "code": {

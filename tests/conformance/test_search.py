@@ -194,6 +194,20 @@ def test_c31_summaries(record: Both) -> None:
     record.refused("Patient?_summary=some", "_summary")
 
 
+@pytest.mark.parametrize("how", ["_summary=true", "_elements=status"])
+def test_c31_a_subset_does_not_overwrite_the_whole(record: Both, how: str) -> None:
+    """ "to ensure that the incomplete resource is not accidentally used to overwrite a complete
+    resource": neither by itself nor in a transaction."""
+    [subset] = parts(record.bundle(f"Observation?_id=jan&{how}")).values()
+    entry = {"resource": subset, "request": {"method": "PUT", "url": "Observation/jan"}}
+    bundle = {"resourceType": "Bundle", "type": "transaction", "entry": [entry]}
+    for server in record.servers:
+        whole = server.get("Observation/jan").content
+        for answer in server.put("Observation/jan", subset), server.post("", bundle):
+            assert answer.status_code == 422 and "SUBSETTED" in answer.text
+        assert server.get("Observation/jan").content == whole
+
+
 def test_c31_elements(record: Both) -> None:
     found = parts(record.bundle("Observation?_id=jan&_elements=value,Observation.encounter"))
     assert set(found["jan"]) == {"resourceType", "id", "meta", "status", "code", "valueQuantity"}

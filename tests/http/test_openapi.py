@@ -10,6 +10,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from fhir_server.http import inference, models
 from fhir_server.http.routes import ROUTES
 from tests.serving import Server, issue
 
@@ -38,6 +39,7 @@ def test_every_route_is_described(server: Server) -> None:
         (method.upper(), path.removeprefix("/fhir/"))
         for path, row in found["paths"].items()
         for method in row
+        if path.startswith("/fhir/")
     }
     every = {(route.method, route.pattern) for route in ROUTES}
     assert described <= every and len(described) > 30
@@ -50,7 +52,22 @@ def test_every_route_is_described(server: Server) -> None:
     names = [o["operationId"] for row in found["paths"].values() for o in row.values()]
     assert len(names) == len(set(names))
     public = [p for p, row in found["paths"].items() if row.get("get", {}).get("security") == []]
-    assert public == ["/fhir/metadata"]
+    assert public == ["/fhir/metadata", "/v2/health/live", "/v2/health/ready"]
+
+
+def test_the_faces_of_the_models_are_described(server: Server) -> None:
+    """Each row of theirs, and each described one is answered by more than "not known"."""
+    found = document(server)["paths"]
+    for root, urls in (("models", models.URLS), ("v2", inference.URLS)):
+        rows = {(url.method.lower(), f"/{root}/{url.pattern}".rstrip("/")) for url in urls}
+        assert rows == {(m, p) for p in found if p.startswith(f"/{root}") for m in found[p]}
+        for method, path in rows:
+            asked = path.replace("{model}", "qsofa").replace("{version}", "1.0.0")
+            text = server.send(method.upper(), asked).text
+            assert "not known" not in text, (method, path, text)
+    push = found["/models"]["post"]["requestBody"]["content"]
+    assert {"application/zip", "application/fhir+json"} <= push.keys()
+    assert "$model-activate" in found["/models/{model}/activate"]["post"]["description"]
 
 
 @pytest.mark.parametrize("type_", ["", "Patient", "Binary"])

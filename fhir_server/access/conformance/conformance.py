@@ -1,5 +1,5 @@
 """Validation by the definitions that are in force: stored ones, then those of installed packages,
-then those of FHIR itself.
+then those of FHIR and of this server's own guide.
 
 They are the server's own rules, the same for everybody: read for the server, not for a caller.
 """
@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from fhir_server.access.conformance.epoch import EPOCH, KIND
 from fhir_server.access.conformance.packages import Packages
 from fhir_server.access.conformance.policy import ProfilePolicy
+from fhir_server.definitions.guide import own, own_maps
 from fhir_server.definitions.structures import Archive, structure
 from fhir_server.fhirpath.node import root
 from fhir_server.formats.json import loads
@@ -99,7 +101,7 @@ class World:
         return None
 
     def installed(self, type_: str, url: str, version: str = "") -> Json | None:
-        """Of the package that was installed last."""
+        """Of the package that was installed last, or of the guide of this server."""
         for number, archive in enumerate(self._installed):
             key = number, type_, url
             if key not in self._kept:
@@ -107,7 +109,8 @@ class World:
             found = self._kept[key]
             if found is not None and version in ("", found.get("version")):
                 return found
-        return None
+        mine = own(type_, url)
+        return mine if mine is not None and version in ("", mine.get("version")) else None
 
     def maps(self, system: str, *, reverse: bool) -> list[Json]:
         """The ConceptMaps of packages that lead from this code system, or to it."""
@@ -116,9 +119,15 @@ class World:
         for archive in self._installed:
             for type_, url in archive.urls():
                 one = self.installed(type_, url) if type_ == "ConceptMap" else None
-                if one is not None and any(g.get(side) == system for g in one.get("group", ())):
+                if one is not None:
                     found.setdefault(url, one)
-        return list(found.values())
+        for url, mine in own_maps():
+            found.setdefault(url, mine)
+        return [
+            one
+            for one in found.values()
+            if any(group.get(side) == system for group in one.get("group", ()))
+        ]
 
     async def answer(self, question: Question, source: Source) -> Any:
         if question.kind in ("value-set", "code"):
@@ -162,6 +171,8 @@ class Conformance:
         self.validator = validator
         self.source: Source | None = None
         """Of value sets and code systems, as the server itself sees them."""
+        self.base = ""
+        """The base URL that references to this server may begin with."""
         self._world: World | None = None
         self._making = asyncio.Lock()
 
@@ -229,17 +240,25 @@ class Conformance:
             world.answers,
             large=is_large(resource),
             following=resolve is not nowhere,
+            outside="error" if self.policy.targets == "enforce" else "warning",
         )
 
-    async def on_write(self, resource: Json) -> tuple[Issue, ...]:
+    async def on_write(self, resource: Json, resolve: Resolve = nowhere) -> tuple[Issue, ...]:
         """What is to be told of a resource that is written. Unprocessable: it is refused.
 
-        References are not followed, so that a resource is judged in a bundle as it is alone.
+        References are followed where the policy says so; what is found by that alone is an error
+        only where it is enforced.
         """
-        mode = self.policy.of(resource["resourceType"], claimed(resource))
+        mode, targets = (
+            self.policy.of(resource["resourceType"], claimed(resource)),
+            self.policy.targets,
+        )
         if mode == "off":
             return ()
-        found = await self.issues(resource)
+        found = await self.issues(resource, (), resolve if targets == "enforce" else nowhere)
+        if targets == "warn":
+            more = await self.issues(resource, (), resolve)
+            found += tuple(replace(one, severity="warning") for one in more if one not in found)
         if mode == "enforce" and any(issue.severity == "error" for issue in found):
             raise Unprocessable(found)
         return tuple(issue for issue in found if issue.severity in ("error", "warning"))

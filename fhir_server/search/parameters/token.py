@@ -24,16 +24,32 @@ _SYSTEMATIC: Final = frozenset({"Coding", "CodeableConcept"})
 
 
 def _coding(index: str, _site: Site) -> Emit:
-    text = f"{index}:text"
+    text, remembered = f"{index}:text", _Remembered(index)
 
     def emit(value: Value, out: IndexValues) -> None:
         system, code = value.get("system", ""), value.get("code", "")
         if system or code:
-            out.tokens += tokens_of(index, system, code)
+            out.tokens += remembered[system, code]
         if "display" in value:
             out.strings.append(StringValue(text, value["display"]))
 
     return emit
+
+
+class _Remembered(dict[tuple[str, str], tuple[TokenValue, ...]]):
+    """The tokens of codes: the same ones come again and again. (Identifiers do not.)"""
+
+    def __init__(self, index: str) -> None:
+        self._index = index
+
+    def __missing__(self, coded: tuple[str, str]) -> tuple[TokenValue, ...]:
+        if len(self) >= _MOST:
+            self.clear()
+        found = self[coded] = tokens_of(self._index, *coded)
+        return found
+
+
+_MOST: Final = 4096
 
 
 def _concept(index: str, site: Site) -> Emit:
@@ -84,10 +100,10 @@ def _contact(index: str, _site: Site) -> Emit:
 
 
 def _plain(index: str, _site: Site) -> Emit:
-    base = f"{index}:base"
+    base, remembered = f"{index}:base", _Remembered(index)
 
     def emit(value: Value, out: IndexValues) -> None:
-        out.tokens += tokens_of(index, "", value)
+        out.tokens += remembered["", value]
         if ";" in value:
             # Of a mime type, what is before its parameters.
             out.tokens += tokens_of(base, "", value.partition(";")[0].rstrip())

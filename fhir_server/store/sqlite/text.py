@@ -15,7 +15,7 @@ import asyncio
 import sqlite3
 from collections import Counter
 from collections.abc import Collection
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -61,7 +61,7 @@ _CHANGED: Final = (
     " WHERE v.seq > ? AND r.type = ? AND r.live = 1"
 )
 _NEXT: Final = (
-    "SELECT seq, rid, method, split, frame FROM version WHERE seq > ? ORDER BY seq LIMIT ?"
+    "SELECT seq, rid, version, method, split, frame FROM version WHERE seq > ? ORDER BY seq LIMIT ?"
 )
 _WORDED: Final = (
     "SELECT v.seq, v.split, v.frame FROM worded w CROSS JOIN version v ON v.seq = w.seq"
@@ -137,17 +137,25 @@ async def follow(connection: sqlite3.Connection, codec: Codec, most: int) -> int
     if most == ANEW or position(connection) == 0:
         clear(connection)
     rows = connection.execute(_NEXT, (position(connection), abs(most))).fetchall()
-    last = {row[1]: row for row in rows}
-    for turn, (rid, (seq, _, method, split, frame)) in enumerate(last.items(), 1):
-        _remove(connection, codec, rid)
-        if method != "DELETE":
-            connection.execute(_ADD, (rid, *_words(codec, split, frame)))
-            connection.execute(_SET, (rid, seq))
-        if turn % TURN == 0:
+    last = list({row[1]: row for row in rows}.values())
+    for start in range(0, len(last), TURN):
+        if start:
             await asyncio.sleep(0)
+        _read_in(connection, codec, last[start : start + TURN])
     if rows:
         connection.execute(_FOLLOWED, (REVISION, rows[-1][0]))
     return len(rows)
+
+
+def _read_in(connection: sqlite3.Connection, codec: Codec, rows: list[tuple[Any, ...]]) -> None:
+    """The words of these versions in place of those of the versions before."""
+    for _, rid, version, *_ in rows:
+        if version > 1:  # the first is in place of none
+            _remove(connection, codec, rid)
+    living = [row for row in rows if row[3] != "DELETE"]
+    words = [(row[1], *_words(codec, row[4], row[5])) for row in living]
+    connection.executemany(_ADD, words)
+    connection.executemany(_SET, [(row[1], row[0]) for row in living])
 
 
 def clear(connection: sqlite3.Connection) -> None:

@@ -94,6 +94,9 @@ def test_who_may_not_decide_or_not_read_may_not_train(server: Server) -> None:
     for scope in ("system/*.cruds", "system/Device.cruds __models"):
         answer = asked(server, cohorts.spec(), headers=server.bearer(scope))
         assert answer.status_code == 403, answer.text
+    server.user("chief", "admin", fhir_user="Practitioner/chief")
+    answer = asked(server, cohorts.spec(), headers=server.bearer("user/*.cruds", user="chief"))
+    assert answer.status_code == 403 and "no part in the record" in answer.text
     assert asked(server, "name = 1").status_code == 422
     wrong = cohorts.spec().replace('concept = "demo-infarction"', 'concept = "nothing"')
     assert asked(server, wrong).status_code == 422
