@@ -40,6 +40,11 @@ class Records:
         """A change of who may do what; it acts on the next request, in every worker."""
         return await self._commit((*writes, MARK))
 
+    async def get_with_epoch(self, kind: str, key: str) -> tuple[Row | None, int]:
+        """A row, and the epoch at that time."""
+        row, epoch = await self._ledger.get_many(((kind, key), (POLICY, EPOCH)))
+        return row, 0 if epoch is None else epoch.revision
+
     async def epoch(self) -> int:
         row = await self._ledger.get(POLICY, EPOCH)
         return 0 if row is None else row.revision

@@ -117,10 +117,10 @@ class Tokens:
 
     async def grant(self, key: str, audience: str = FACE) -> Grant | None:
         """The grant by its id, for work that goes on without the token."""
-        row = await self._records.get(MANDATE if "/" in key else KIND, key)
+        kind = MANDATE if "/" in key else KIND
+        row, epoch = await self._records.get_with_epoch(kind, key)
         if row is None or row.value.get("audience") != audience:
             return None
-        epoch = await self._records.epoch()
         known = self._judged.get(key)
         same = known is not None and known[:2] == (row.revision, epoch)
         if known is not None and same and self._records.now() < known.until:

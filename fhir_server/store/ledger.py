@@ -6,6 +6,7 @@ Tokens, users, clients, jobs, model aliases, keys. Rows are ``(kind, key) -> val
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
@@ -47,6 +48,10 @@ class Ledger(Protocol):
         ...
 
     async def get(self, kind: str, key: str) -> Row | None: ...
+
+    async def get_many(self, places: Sequence[tuple[str, str]]) -> list[Row | None]:
+        """Rows by kind and key, in one round trip to the database."""
+        ...
 
     async def cas(
         self, kind: str, key: str, value: Value | None, revision: int, expires: float | None = None

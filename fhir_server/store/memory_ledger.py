@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
 from dataclasses import replace
 
@@ -51,6 +51,9 @@ class MemoryLedger:
     async def get(self, kind: str, key: str) -> Row | None:
         row = self._live(kind, key)
         return replace(row, value=deepcopy(row.value)) if row else None
+
+    async def get_many(self, places: Sequence[tuple[str, str]]) -> list[Row | None]:
+        return [await self.get(kind, key) for kind, key in places]
 
     async def cas(
         self, kind: str, key: str, value: Value | None, revision: int, expires: float | None = None

@@ -153,10 +153,15 @@ def test_ledger_rows(backend: Bench, clock: Clock) -> None:
     do(ledger.insert_unique("code", "b_", {"s": "ї"}))
     do(ledger.insert_unique("code", "bc", {}))
     do(ledger.insert_unique("other", "bd", {}))
+    wanted = (("other", "bd"), ("code", "none"), ("code", "a"), ("other", "a"))
+    many = do(ledger.get_many(wanted))
+    assert many == [do(ledger.get(*place)) for place in wanted]
+    assert [r and r.key for r in many] == ["bd", None, "a", None]
     assert [r.key for r in do(ledger.scan("code"))] == ["a", "b_", "bc"]
     assert [r.key for r in do(ledger.scan("code", "b_"))] == ["b_"]
     clock.now += 11
     assert do(ledger.get("code", "a")) is None
+    assert do(ledger.get_many([("code", "a"), ("code", "a")])) == [None, None]
     assert [r.key for r in do(ledger.scan("code"))] == ["b_", "bc"]
     assert not do(ledger.cas("code", "a", {"n": 5}, 2))
     assert do(ledger.insert_unique("code", "a", {"n": 6}, clock.now + 1))

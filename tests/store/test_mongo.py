@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bson import decode
 from pymongo import AsyncMongoClient
 
 from fhir_server.model.problem import TooLarge, Unavailable
@@ -23,11 +22,11 @@ from fhir_server.search.values import DateValue, StringValue, TokenValue
 from fhir_server.store.base import Change, ChangeSet
 from fhir_server.store.ledger import LedgerWrite
 from fhir_server.store.mongo.opening import database_name, open_store
-from fhir_server.store.mongo.schema import INDEXES, MIGRATIONS
+from fhir_server.store.mongo.schema import MIGRATIONS
 from fhir_server.store.mongo.store import MongoStore
-from fhir_server.store.mongo.wire import Line, Part
 from tests.mongodb import new_url, start
 from tests.store.building import prepared_change, to, values
+from tests.store.commands import sent, served_by
 
 ROOT = Path(__file__).parents[2]
 OPERATORS = frozenset(
@@ -161,32 +160,6 @@ def test_the_core_starts_without_the_driver() -> None:
 # --- what is sent -----------------------------------------------------------------------
 
 
-class Commands:
-    """Everything that connections send while it listens."""
-
-    def __init__(self) -> None:
-        self.sent: list[Any] = []
-        self.listening = False
-        self._send = Line.send
-
-    async def send(self, line: Line, command: Any, *parts: Part) -> Any:
-        if self.listening and "hello" not in command:
-            behind = {part.name: [decode(d) for d in part.documents] for part in parts}
-            self.sent.append({**command, **behind})
-        return await self._send(line, command, *parts)
-
-
-COMMANDS = Commands()
-
-
-@pytest.fixture(autouse=True)
-def _heard(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def send(line: Line, command: Any, *parts: Part) -> Any:
-        return await COMMANDS.send(line, command, *parts)
-
-    monkeypatch.setattr(Line, "send", send)
-
-
 HOSTILE = ('{"$gt": ""}', "$where", "$ne", "a.b", "x$y", ".*", "$k", "\x00", "\ud800")
 
 
@@ -201,68 +174,39 @@ def names_and_values(part: Any) -> Iterator[tuple[str, Any]]:
             yield from names_and_values(inner)
 
 
-def test_what_a_client_says_is_never_an_operator() -> None:
+def test_what_a_client_says_is_never_an_operator(monkeypatch: pytest.MonkeyPatch) -> None:
     """Operands are numbers and texts behind the hash of their parameter, names are ours."""
+    commands: list[Any] = []
 
     async def scenario() -> None:
         async with opened(new_url()) as store:
-            COMMANDS.sent.clear()
-            COMMANDS.listening = True
-            for n, text in enumerate(HOSTILE):
-                plain = text.encode("utf-8", "replace").decode()
-                index = values(StringValue(plain, plain), TokenValue(plain, plain, plain))
-                change = prepared_change(Key("A", f"{n}"), 1, index)
-                row = LedgerWrite("kind", f"{n}", {"$set": {"a.b": 1}})
-                await store.apply(ChangeSet((change,), ledger=(row,)))
-                for leaf in (
-                    plan.StringIs(plain, text),
-                    plan.StringIs(plain, text, "contains"),
-                    plan.TokenIs(plain, text, text),
-                    plan.UriIs(plain, text, "below"),
-                    plan.IdIn((text,)),
-                    plan.Not(plan.ReferenceIs(plain, text, text)),
-                ):
-                    found = (await store.run(Search((Scan("A", leaf),)))).matches
-                    assert all(s.key.id == f"{n}" or isinstance(leaf, plan.Not) for s in found)
-            COMMANDS.listening = False
+            with sent(monkeypatch) as heard:
+                for n, text in enumerate(HOSTILE):
+                    plain = text.encode("utf-8", "replace").decode()
+                    index = values(StringValue(plain, plain), TokenValue(plain, plain, plain))
+                    change = prepared_change(Key("A", f"{n}"), 1, index)
+                    row = LedgerWrite("kind", f"{n}", {"$set": {"a.b": 1}})
+                    await store.apply(ChangeSet((change,), ledger=(row,)))
+                    for leaf in (
+                        plan.StringIs(plain, text),
+                        plan.StringIs(plain, text, "contains"),
+                        plan.TokenIs(plain, text, text),
+                        plan.UriIs(plain, text, "below"),
+                        plan.IdIn((text,)),
+                        plan.Not(plan.ReferenceIs(plain, text, text)),
+                    ):
+                        found = (await store.run(Search((Scan("A", leaf),)))).matches
+                        assert all(s.key.id == f"{n}" or isinstance(leaf, plan.Not) for s in found)
+                commands.extend(heard)
 
     asyncio.run(scenario())
-    for command in COMMANDS.sent:
+    for command in commands:
         for name, inner in names_and_values(command):
             if name.startswith("$") and name not in ("$db", "$clusterTime"):
                 assert name in OPERATORS, command
             if isinstance(inner, str) and inner.startswith("$"):
                 assert inner == "$k", command
-    assert len(COMMANDS.sent) > 50
-
-
-def served_by(command: Any) -> str:
-    """The index that a command names, with how far its fields are bound by the filter: ``=`` by
-    equality, ``<`` by a range, and whether it also sorts."""
-    if "pipeline" in command:
-        query, sort = command["pipeline"][0]["$match"], None
-    else:
-        query, sort = command.get("filter", {}), command.get("sort")
-    hint = command.get("hint")
-    collection = next(iter(command.values()))
-    if hint is None:
-        return f"{collection} {','.join(query)}"
-    fields = dict(INDEXES[collection].get(hint, (("_id", 1),)))
-    bound = []
-    parts = [query, *query.get("$and", [])]
-    for field in fields:
-        operands = [p[field] for p in parts if field in p]
-        if field.startswith("r."):
-            operands = [p["r"]["$elemMatch"].get(field[2:]) for p in parts if "r" in p]
-        if not operands or operands[0] is None:
-            break
-        ranged = isinstance(operands[0], dict) and "$in" not in operands[0]
-        bound.append(field + ("<" if ranged else "="))
-        if ranged:
-            break
-    rest = [f for f in fields if f + "=" not in bound]
-    sorts = bool(rest) and sort is not None and list(sort)[: len(rest)] == rest[: len(sort)]
-    return f"{hint} {' '.join(bound)}{' sorted' if sorts else ''}"
+    assert len(commands) > 50
 
 
 PATIENT = plan.ReferenceIs("subject", "Patient", "p1")
@@ -303,6 +247,18 @@ QUERIES: list[tuple[str, Search, list[str]]] = [
     (
         "everything of a patient",
         Search((Scan("Observation", plan.InPatient(("p1",))),), count=100),
+        ["k_d_n k= sorted"],
+    ),
+    (
+        "what a patient refers to, of two types",
+        Search((Scan("Patient", plan.IdIn(("p1", "p2"))), Scan("Observation", plan.IdIn(("1",))))),
+        ["_id_ _id="],
+    ),
+    (
+        "everything of a patient, of two types",
+        Search(
+            (Scan("Patient", plan.InPatient(("p1",))), Scan("Observation", plan.InPatient(("p1",))))
+        ),
         ["k_d_n k= sorted"],
     ),
     (
@@ -353,13 +309,18 @@ def filled() -> Iterator[tuple[asyncio.Runner, MongoStore]]:
     ("search", "expected"), [(s, e) for _, s, e in QUERIES], ids=[n for n, *_ in QUERIES]
 )
 def test_the_index_that_serves_a_query(
-    filled: tuple[asyncio.Runner, MongoStore], search: Search, expected: list[str]
+    filled: tuple[asyncio.Runner, MongoStore],
+    search: Search,
+    expected: list[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """From the commands that are sent; ``DESIGN``'s flat costs hang on these prefixes."""
     runner, store = filled
     store._tables.counts._known.clear()
-    COMMANDS.sent.clear()
-    COMMANDS.listening = True
-    runner.run(store.run(search))
-    COMMANDS.listening = False
-    assert [served_by(command) for command in COMMANDS.sent] == expected
+
+    async def served() -> list[str]:
+        with sent(monkeypatch) as commands:
+            await store.run(search)
+        return [served_by(command) for command in commands]
+
+    assert runner.run(served()) == expected

@@ -18,6 +18,8 @@ from fhir_server.store.mongo.keys import HEAD, PAIRED, Keys, behind, head
 NEVER: Final[Document] = {"_id": {"$in": []}}
 MOST_KEYS: Final = 1000
 """A predicate that would need more hashes than this is looked up in the values."""
+PAIRS: Final = 100
+"""Pairs of a patient and a code that drive one command; see ``joint.MOST``."""
 
 
 class Joined(NamedTuple):
@@ -318,8 +320,15 @@ class Filters:
             case _:
                 assert_never(leaf.kind)
 
-    def pair(self, one: plan.Predicate, other: plan.Predicate) -> int | None:
-        """The hash of a patient together with a code, if that is what the two say."""
+    def pair(self, one: plan.Predicate, other: plan.Predicate) -> tuple[int, ...]:
+        """The hashes of a patient together with each of some codes, if that is what the two
+        say; nothing: it is not."""
+        codes = other.parts if isinstance(other, plan.Any) else (other,)
+        found = [self._pair(one, code) for code in codes]
+        whole = 0 < len(found) <= PAIRS and None not in found
+        return tuple(dict.fromkeys(key for key in found if key is not None)) if whole else ()
+
+    def _pair(self, one: plan.Predicate, other: plan.Predicate) -> int | None:
         match one, other:
             case (
                 plan.ReferenceIs(param, "Patient", str() as id_, version=""),

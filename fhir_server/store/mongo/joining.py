@@ -59,6 +59,17 @@ def chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
     return (items[start : start + CHUNK] for start in range(0, len(items), CHUNK))
 
 
+def scans_of(keys: Iterable[Key], where: Predicate) -> Iterator[list[Scan]]:
+    """What finds these resources if ``where`` holds: scans of different types, set by set."""
+    types: dict[str, list[str]] = {}
+    for key in dict.fromkeys(keys):
+        types.setdefault(key.type, []).append(key.id)
+    while types:
+        some = {type_: tuple(ids[:CHUNK]) for type_, ids in types.items()}
+        yield [Scan(t, plan.both(plan.IdIn(ids), where)) for t, ids in some.items()]
+        types = {t: ids[CHUNK:] for t, ids in types.items() if len(ids) > CHUNK}
+
+
 def literally(has: plan.Has, to: Iterable[Row]) -> Predicate:
     return plan.Any(tuple(plan.ReferenceIs(has.param, row.key.type, row.key.id) for row in to))
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -77,6 +77,14 @@ class MongoLedger:
     async def get(self, kind: str, key: str) -> Row | None:
         with answering():
             found = await self._loader.get(name_of(kind, key))
+        return self._alive(found)
+
+    async def get_many(self, places: Sequence[tuple[str, str]]) -> list[Row | None]:
+        with answering():
+            found = await self._loader.get_many([name_of(*place) for place in places])
+        return [self._alive(document) for document in found]
+
+    def _alive(self, found: Document | None) -> Row | None:
         if found is None or (found["x"] is not None and found["x"] <= self._now()):
             return None
         return row_of(found)

@@ -34,16 +34,28 @@ class Loader:
     async def get(self, id_: str) -> Document | None:
         """The document, or None; raises what the driver raises."""
         if self._task is None and not self._reading:
-            return await self._alone(id_)
+            return (await self._alone([id_])).get(id_)
+        return await asyncio.shield(self._joining(id_))
+
+    async def get_many(self, ids: list[str]) -> list[Document | None]:
+        """The same of several, by one command."""
+        if self._task is None and not self._reading:
+            there = await self._alone(ids)
+            return [there.get(id_) for id_ in ids]
+        wanted = [self._joining(id_) for id_ in ids]
+        return [await asyncio.shield(found) for found in wanted]
+
+    def _joining(self, id_: str) -> Found:
+        """What the next command will have found."""
         found = self._wanted.get(id_)
         if found is None:
             found = self._wanted[id_] = asyncio.get_running_loop().create_future()
-        return await asyncio.shield(found)
+        return found
 
-    async def _alone(self, id_: str) -> Document | None:
+    async def _alone(self, ids: list[str]) -> dict[str, Document]:
         self._reading = True
         try:
-            return (await self._read([id_])).get(id_)
+            return await self._read(ids)
         finally:
             self._reading = False
             if self._wanted:

@@ -209,10 +209,12 @@ class Planner:
             if not isinstance(reference, plan.ReferenceIs):
                 continue
             for token in self._parts:
-                key = self._filters.pair(reference, token)
-                if key is not None:
-                    whole = isinstance(token, plan.TokenIs) and token.system is None
-                    return Way("k_d_n", {"k": key}, (reference, token) if whole else (reference,))
+                keys = self._filters.pair(reference, token)
+                if keys:
+                    codes = token.parts if isinstance(token, plan.Any) else (token,)
+                    whole = all(isinstance(c, plan.TokenIs) and c.system is None for c in codes)
+                    parts = (reference, token) if whole else (reference,)
+                    return Way("k_d_n", listed(keys), parts)
         return None
 
 

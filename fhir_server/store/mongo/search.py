@@ -80,11 +80,22 @@ async def _indexed(
 
 async def _first(view: View, scans: tuple[Scan, ...], order: Order, want: int) -> list[Row]:
     """The first ``want`` rows of any of the scans."""
-    if len(scans) == 1:
-        return await view.find(scans[0], order, want)
+    if _differ(scans):
+        return await view.find_any(scans, order, want)
     found = {r.rid: r for s in scans for r in await view.find(s, order, want)}
     rows = sorted(found.values(), key=lambda row: place(order, row), reverse=order.descending)
     return rows[:want]
+
+
+def _differ(scans: tuple[Scan, ...]) -> bool:
+    """Whether no resource can be found by two of the scans."""
+    return len({scan.type for scan in scans}) == len(scans)
+
+
+async def _all(view: View, scans: tuple[Scan, ...]) -> list[Row]:
+    if _differ(scans):
+        return await view.find_any(scans, BY_DATE)
+    return [row for scan in scans for row in await view.find(scan, BY_DATE)]
 
 
 async def _sorted(view: View, search: Search) -> tuple[list[Row], Callable[[Row], Cursor]]:
@@ -97,7 +108,7 @@ async def _sorted(view: View, search: Search) -> tuple[list[Row], Callable[[Row]
 
     if not search.count:
         return [], cursor
-    found = {r.rid: r for s in search.scans for r in await view.find(s, BY_DATE)}
+    found = {r.rid: r for r in await _all(view, search.scans)}
     at = [(comparable(cursor(row)), row) for row in found.values()]
     if search.after is not None:
         after = comparable(search.after)
@@ -115,7 +126,7 @@ async def _total(view: View, search: Search, known: int | None) -> int | None:
 
 async def _count(view: View, scans: tuple[Scan, ...], limit: int | None) -> int:
     """How many resources the scans find together, counted up to ``limit``."""
-    if len({s.type for s in scans}) == len(scans):
+    if _differ(scans):
         return sum([await view.count(s, limit) for s in scans])
     return len({r.rid for s in scans for r in await view.find(s, BY_DATE)})
 

@@ -33,7 +33,7 @@ from fhir_server.store.mongo.loading import Loader
 from fhir_server.store.mongo.presence import Presence
 from fhir_server.store.mongo.schema import Database, tables, wrong_indexes
 from fhir_server.store.mongo.sessions import Plain, Session, Snapshot, all_found, one_found
-from fhir_server.store.mongo.tables import Tables
+from fhir_server.store.mongo.tables import Tables, live
 from fhir_server.store.mongo.view import View
 from fhir_server.store.mongo.wire import Line
 from fhir_server.store.mongo.writer import Writer
@@ -180,18 +180,15 @@ class MongoStore:
             async for stored in history.feed(self._tables, max(since, 0), last, self._plain):
                 yield stored
 
-    async def _counter(self, field: str) -> Document:
-        with answering():
-            where = {"_id": "counter"}
-            command = {"find": "meta", "filter": where, "projection": {field: 1}}
-            return await one_found(self._plain, command) or {}
-
     async def position(self) -> int:
-        return int((await self._counter("seq"))["seq"])
+        where = {"_id": "counter"}
+        command = {"find": "meta", "filter": where, "projection": {"seq": 1}}
+        with answering():
+            return int((await one_found(self._plain, command) or {})["seq"])
 
     async def counts(self) -> dict[str, int]:
-        live: dict[str, int] = (await self._counter("live")).get("live", {})
-        return {type_: int(n) for type_, n in live.items() if n}
+        with answering():
+            return {type_: int(n) for type_, n in (await live(self._plain)).items() if n}
 
     async def trouble(self) -> str | None:
         try:

@@ -12,6 +12,7 @@ from fhir_server.store.mongo.documents import Document, Row
 from fhir_server.store.mongo.keys import Keys
 from fhir_server.store.mongo.lines import Lines
 from fhir_server.store.mongo.roads import Counts, Order
+from fhir_server.store.mongo.sessions import Session, one_found
 
 Collection: TypeAlias = AsyncCollection[Document]
 
@@ -39,3 +40,10 @@ def too_costly() -> BadRequest:
 def place(order: Order, row: Row) -> tuple[int, int]:
     """Where a row stands in an order."""
     return (row.date if order.by == "date" else row.updated), row.rid
+
+
+async def live(session: Session) -> dict[str, int]:
+    """Current resources per type."""
+    command = {"find": "meta", "filter": {"_id": "counter"}, "projection": {"live": 1}}
+    found = await one_found(session, command)
+    return dict((found or {}).get("live", {}))

@@ -26,11 +26,13 @@ from fhir_server.store.mongo.joining import (
     key_of,
     leads,
     literally,
+    scans_of,
     urls,
 )
+from fhir_server.store.mongo.joint import Joint, alone, joined
 from fhir_server.store.mongo.roads import BY_DATE, FEW, Order, Planner, Road, Way
-from fhir_server.store.mongo.sessions import Session, all_found, found, one_found
-from fhir_server.store.mongo.tables import Tables, place, too_costly
+from fhir_server.store.mongo.sessions import Session, all_found, found
+from fhir_server.store.mongo.tables import Tables, live, place, too_costly
 
 JOINED: Final = 1000
 """Chains and ``_has`` drive by up to this many resources on the other side."""
@@ -60,8 +62,8 @@ class View:
         """Looks at the versions that were current at this position of the feed."""
         self._at = at
         behind = {"e": {"$gt": at}, "q": {"$lte": at}}
-        command = {"find": "version", "filter": behind, "projection": OLD, "limit": CHANGED + 1}
-        found = await all_found(self._session, command)
+        command = {"find": "version", "filter": behind, "projection": OLD, "hint": "e"}
+        found = await all_found(self._session, {**command, "limit": CHANGED + 1})
         self._overlay = [Row(document, self._tables.codec) for document in found]
         if len(self._overlay) > CHANGED:
             raise BadRequest("too much has changed since then: start anew", code="too-costly")
@@ -71,20 +73,34 @@ class View:
 
     async def find(self, scan: Scan, order: Order, want: int | None = None) -> list[Row]:
         """What a scan finds, in this order, at most ``want``."""
-        scan = await self._narrowed(scan)
-        road = await self._road(scan, order)
+        return await self.find_any((scan,), order, want)
+
+    async def find_any(
+        self, scans: Sequence[Scan], order: Order, want: int | None = None
+    ) -> list[Row]:
+        """What scans of different types find together, in this order, at most ``want``."""
+        scans = [await self._narrowed(scan) for scan in scans]
+        roads = {scan.type: await self._road(scan, order) for scan in scans}
+        joint = joined(roads) if not self._overlay else list(map(alone, roads, roads.values()))
         rows: list[Row] = []
-        async with aclosing(self._candidates(road, order, want)) as batches:
+        for some in joint:
+            rows += await self._passing(some, order, want)
+        for scan in scans if self._overlay else ():
+            rows += await self._overlaid(scan, order)
+        if self._overlay or len(joint) > 1:
+            rows.sort(key=lambda row: place(order, row), reverse=order.descending)
+        return rows[:want]
+
+    async def _passing(self, joint: Joint, order: Order, want: int | None) -> list[Row]:
+        rows: list[Row] = []
+        async with aclosing(self._candidates(joint.road, order, want)) as batches:
             async for batch in batches:
-                await self._join(scan.type, road.residual, batch)
-                rows += [row for row in batch if self._passes(road, row)]
+                for type_, road in joint.roads.items() if joint.road.residual else ():
+                    await self._join(type_, road.residual, batch)
+                rows += [row for row in batch if self._passes(joint.roads[row.key.type], row)]
                 if want is not None and len(rows) >= want:
                     break
-        if not self._overlay:
-            return rows[:want]
-        rows += await self._overlaid(scan, order)
-        rows.sort(key=lambda row: place(order, row), reverse=order.descending)
-        return rows[:want]
+        return rows
 
     async def _narrowed(self, scan: Scan) -> Scan:
         return Scan(scan.type, await narrowed(scan.where, scan.type, self._contains))
@@ -166,7 +182,7 @@ class View:
     async def count(self, scan: Scan, limit: int | None) -> int:
         """How many a scan finds, counted up to ``limit``."""
         if scan.where == plan.TRUE and self._at is None:
-            return (await self._live()).get(scan.type, 0)
+            return (await live(self._session)).get(scan.type, 0)
         scan = await self._narrowed(scan)
         road = await self._road(scan, BY_DATE)
         if road.residual or self._at is not None:
@@ -267,14 +283,9 @@ class View:
 
     async def by_key(self, keys: Iterable[Key], where: Predicate = plan.TRUE) -> list[Row]:
         """The rows of these names that are there and for which ``where`` holds."""
-        types: dict[str, dict[str, None]] = {}
-        for key in keys:
-            types.setdefault(key.type, {})[key.id] = None
         found: list[Row] = []
-        for type_, ids in types.items():
-            for some in chunks(list(ids)):
-                wanted = plan.both(plan.IdIn(tuple(some)), where)
-                found += await self.find(Scan(type_, wanted), BY_DATE)
+        for scans in scans_of(keys, where):
+            found += await self.find_any(scans, BY_DATE)
         return found
 
     async def referred(self, rows: Iterable[Row], chain: plan.Chain) -> list[Row]:
@@ -304,15 +315,8 @@ class View:
         """Without those from types of which there is nothing: ``*`` names hundreds."""
         if self._at is not None or len(includes) < 2:
             return includes
-        held = await self._live()
+        held = await live(self._session)
         return tuple(include for include in includes if held.get(include.source.type))
-
-    async def _live(self) -> dict[str, int]:
-        """Current resources per type."""
-        command = {"find": "meta", "filter": {"_id": "counter"}, "projection": {"live": 1}}
-        found = await one_found(self._session, command)
-        live: dict[str, int] = (found or {}).get("live", {})
-        return live
 
     # --- predicates on one row ------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -60,6 +60,9 @@ class SqliteLedger:
         if found is None or (found[4] is not None and found[4] <= self._now()):
             return None
         return _row(found)
+
+    async def get_many(self, places: Sequence[tuple[str, str]]) -> list[Row | None]:
+        return [await self.get(kind, key) for kind, key in places]
 
     async def cas(
         self, kind: str, key: str, value: Value | None, revision: int, expires: float | None = None
