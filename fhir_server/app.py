@@ -177,6 +177,7 @@ async def assemble(settings: Settings, store: Store, path: str = FHIR) -> Domain
         conformance=conformance,
         erase_log=None if settings.store == "memory:" else EraseLog(settings.erased),
     )
+    conformance.base = base
     await renew_index(engine, digest_of(rules))
     kept = None if settings.store == "memory:" else settings.data / "concepts"
     view = sources(engine, schema, base, ConceptFiles(kept, store.ledger))

@@ -181,7 +181,8 @@ class Settings(LimitSettings):
             "PROFILES",
             as_profiles,
             "What is done on a write about the profiles that a resource claims: off (default),"
-            " warn, enforce, for all or by type or profile: warn,Observation=enforce.",
+            " warn, enforce, for all or by type or profile: warn,Observation=enforce. The row"
+            " Reference is about what references lead to.",
         ),
     )
     base_url: str = field(

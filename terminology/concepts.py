@@ -15,6 +15,8 @@ from typing import Any, Final, TypeAlias
 Json: TypeAlias = Mapping[str, Any]
 
 UP: Final = frozenset({"parent", "subsumedBy"})
+ALL: Final = -1
+"""No limit of how many."""
 ALWAYS: Final = frozenset({"concept", "code", "display", "definition", "parent", "child"})
 """Properties that every code system has."""
 DEFINED: Final = "http://hl7.org/fhir/concept-properties#"
@@ -86,8 +88,8 @@ class Concepts(ABC):
     def canonical(self) -> str:
         return f"{self.url}|{self.version}" if self.version else self.url
 
-    def below(self, code: str) -> set[str]:
-        """The code and its descendants."""
+    def below(self, code: str, most: int = ALL) -> set[str]:
+        """The code and its descendants; some of them where there are more than ``most``."""
         return reached(self.children, code) if self.is_a else {code}
 
     def above(self, code: str) -> set[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fhir_server.formats.json import dumps, loads
-from terminology.concepts import ALWAYS, Concepts, Json
+from terminology.concepts import ALL, ALWAYS, Concepts, Json
 
 FORMAT: Final = 1
 """Another number is another layout."""
@@ -53,8 +53,8 @@ class Filed(Concepts):
     def parents(self, code: str) -> tuple[str, ...]:
         return _column(self._rows, _PARENTS, code)
 
-    def below(self, code: str) -> set[str]:
-        return {code, *_column(self._rows, _BELOW, code)} if self.is_a else {code}
+    def below(self, code: str, most: int = ALL) -> set[str]:
+        return {code, *_column(self._rows, _BELOW, code, most)} if self.is_a else {code}
 
     def above(self, code: str) -> set[str]:
         return {code, *_column(self._rows, _ABOVE, code)} if self.is_a else {code}
@@ -134,7 +134,7 @@ _PARENTS: Final = """SELECT a.code FROM concept b JOIN up u ON u.below = b.id
   JOIN concept a ON a.id = u.above WHERE b.code = ? ORDER BY u.place"""
 _BELOW: Final = """WITH RECURSIVE found(id) AS (SELECT id FROM concept WHERE code = ?
   UNION SELECT down.below FROM found JOIN down ON down.above = found.id)
-  SELECT code FROM found JOIN concept USING (id)"""
+  SELECT code FROM found CROSS JOIN concept USING (id) LIMIT ?"""
 _ABOVE: Final = """WITH RECURSIVE found(id) AS (SELECT id FROM concept WHERE code = ?
   UNION SELECT up.above FROM found JOIN up ON up.below = found.id)
   SELECT code FROM found JOIN concept USING (id)"""

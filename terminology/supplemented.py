@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 
-from terminology.concepts import Concepts, Json, Listed, meanings
+from terminology.concepts import ALL, Concepts, Json, Listed, meanings
 
 
 class Supplemented(Concepts):
@@ -31,8 +31,8 @@ class Supplemented(Concepts):
     def parents(self, code: str) -> tuple[str, ...]:
         return self._base.parents(code)
 
-    def below(self, code: str) -> set[str]:
-        return self._base.below(code)
+    def below(self, code: str, most: int = ALL) -> set[str]:
+        return self._base.below(code, most)
 
     def above(self, code: str) -> set[str]:
         return self._base.above(code)

@@ -1,9 +1,14 @@
-"""What a client wants written, and what comes of it."""
+"""What a client wants written, and what comes of it.
+
+These are made for every write and nobody changes them; that they could not be changed would cost
+more than to make them.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fhir_server.formats.json import loads
 from fhir_server.model.exchange import Json
 from fhir_server.model.problem import Issue, Problem
 from fhir_server.model.resource import Key, Stored
@@ -13,7 +18,7 @@ from fhir_server.store.base import Guard
 from fhir_server.store.blobs import Blob
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Draft:
     """What a client wants written. ``method``: POST, PUT, PATCH or DELETE.
 
@@ -39,7 +44,7 @@ class Draft:
     lowers: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Written:
     """``created``: the id was not in use before. ``stored`` None: nothing was there to delete.
 
@@ -52,7 +57,7 @@ class Written:
     issues: tuple[Issue, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Prepared:
     """A draft with what does not depend on the current version: its values, once.
 
@@ -69,3 +74,8 @@ class Prepared:
 def at(draft: Draft, problem: Problem) -> Problem:
     """A problem of this draft, said to be where it is."""
     return problem.under(draft.place) if draft.place else problem
+
+
+def resource_of(stored: Stored) -> Json:
+    """The parsed resource of a stored version."""
+    return loads(stored.body)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
+from typing import Literal
 
 from fhir_server.access.audit.crossing import Crossing, crosses
 from fhir_server.access.audit.decisions import DecisionRecord, decided
@@ -18,6 +19,7 @@ from fhir_server.access.audit.narrowing import Narrow
 from fhir_server.access.audit.writes import WriteRecord
 from fhir_server.access.ceremony import attesting, ceremony
 from fhir_server.access.conformance.epoch import changed
+from fhir_server.access.conformance.targets import Targets
 from fhir_server.access.consent.codes import BREAK_GLASS
 from fhir_server.access.consent.epoch import marks
 from fhir_server.access.consent.policy import ConsentPolicy
@@ -112,13 +114,16 @@ class Session:
         seen = policy.sees("r", type_)
         return policy.allows("r", type_) and seen != FALSE and seen == policy.sees("d", type_)
 
-    async def read(self, key: Key) -> Stored:
-        """The current version. NotFound if absent or hidden, Gone if it was visibly deleted."""
-        self.allow("r", key.type)
-        current = await living(self._engine, self.policy, "r", key)
+    async def read(self, key: Key, letter: Literal["r", "u"] = "r") -> Stored:
+        """The current version. NotFound if absent or hidden, Gone if it was visibly deleted.
+
+        ``letter``: u for what is to be patched, whether or not it may be read.
+        """
+        self.allow(letter, key.type)
+        current = await living(self._engine, self.policy, letter, key)
         if current is not None:
             return await self._shown(current)
-        latest, hidden = await trace_of(self._engine, self.policy, "r", key)
+        latest, hidden = await trace_of(self._engine, self.policy, letter, key)
         if latest is not None:
             raise Gone(f"{key} was deleted", headers={"ETag": latest.etag})
         if (event := await self._traced(key)) is not None:
@@ -286,8 +291,17 @@ class Session:
         written = {draft.key.type for draft in drafts}
         ledger = (*ledger, *marks(written), *changed(written))
         record = WriteRecord(self._recording, self.principal) if self._recording else None
-        writing = Writing(self._engine, self.principal, self.policy, record)
-        return await self._told(await writing.run(drafts, ledger))
+        targets = Targets(self._engine, self, drafts)
+        writing = Writing(self._engine, self.principal, self.policy, record, targets)
+        told = await self._told(await writing.run(drafts, ledger))
+        return [self._of_patch(draft, one) for draft, one in zip(drafts, told, strict=True)]
+
+    def _of_patch(self, draft: Draft, written: Written) -> Written:
+        """Without the resource, if its author may change it and not read it."""
+        stored = written.stored
+        if stored is None or draft.method != "PATCH" or self.policy.allows("r", draft.key.type):
+            return written
+        return replace(written, stored=stored._replace(body=b""))
 
     async def _told(self, written: list[Written]) -> list[Written]:
         """What was written, as its author may see it."""

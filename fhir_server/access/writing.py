@@ -12,6 +12,7 @@ from typing import Final, TypeAlias
 
 from fhir_server.access.alone import Coming, require_alone
 from fhir_server.access.audit.writes import WriteRecord
+from fhir_server.access.conformance.targets import Targets
 from fhir_server.access.contents import (
     apart,
     blob_of,
@@ -23,10 +24,11 @@ from fhir_server.access.contents import (
 )
 from fhir_server.access.denied import unseen
 from fhir_server.access.drafts import Draft, Prepared, Written, at
+from fhir_server.access.drafts import resource_of as resource_of
 from fhir_server.access.engine import Engine, is_large
 from fhir_server.access.judging import holds
 from fhir_server.access.parameters import TYPE as DEFINING
-from fhir_server.access.policy import BINARY, Policy
+from fhir_server.access.policy import BINARY, Policy, knows_all
 from fhir_server.access.principal import Principal
 from fhir_server.access.propagating import due, propagate
 from fhir_server.access.raising import carried, inherited, raised, rising
@@ -62,11 +64,17 @@ if there is nothing to delete.
 
 
 class Writing:
-    """One principal's writes. ``record``: of the request that they are for."""
+    """One principal's writes. ``record``: of the request. ``targets``: of what is written."""
 
     def __init__(
-        self, engine: Engine, principal: Principal, policy: Policy, record: WriteRecord | None
+        self,
+        engine: Engine,
+        principal: Principal,
+        policy: Policy,
+        record: WriteRecord | None,
+        targets: Targets,
     ) -> None:
+        self._targets = targets
         self._engine = engine
         self._principal = principal
         self._policy = policy
@@ -140,8 +148,7 @@ class Writing:
                 self._engine.validate(draft.resource)
             if draft.method == "PUT":
                 expect_whole(draft.resource)
-            conformance = self._engine.conformance
-            told = await conformance.on_write(draft.resource) if conformance is not None else ()
+            told = await self._targets.told(draft.resource)
             if draft.key.type == DEFINING and self._engine.parameters is not None:
                 self._engine.parameters.check(draft.key, draft.resource)
         except Problem as problem:
@@ -234,7 +241,7 @@ class Writing:
         if draft.method != "POST":
             if living and known is not None:
                 await self._permit(draft, known)
-            elif not self._principal.system:
+            elif not knows_all(self._policy, _LETTERS[draft.method], draft.key.type):
                 # Hidden and unused ids give the same answer.
                 raise MethodNotAllowed("only the server chooses ids", headers={"Allow": "GET"})
         sent, seen = item, current
@@ -271,7 +278,7 @@ class Writing:
         """May the principal know that this resource is there? Who may change it may. The store is
         asked the same if it is not (L53)."""
         key, letter, policy = draft.key, _LETTERS[draft.method], self._policy
-        if policy.whole or letter == "c":
+        if letter == "c" or knows_all(policy, letter, key.type):
             return current is not None
         living = current is not None and not current.deleted
         if apart(policy, "r", key.type):
@@ -391,8 +398,3 @@ def _one(item: Prepared, change: Planned, seq: int) -> Written:
 
 
 _LETTERS: Final = {"POST": "c", "PUT": "u", "PATCH": "u", "DELETE": "d"}
-
-
-def resource_of(stored: Stored) -> Json:
-    """The parsed resource of a stored version."""
-    return loads(stored.body)

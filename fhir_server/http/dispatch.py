@@ -58,6 +58,9 @@ UNEXPECTED: Final = "The server met an unexpected condition; the request id name
 LARGE: Final = 64_000
 """Bytes of a body that take long to parse: about 3 ms."""
 
+MOST_ROUTES: Final = 1024
+"""URLs of the base and of types whose row is remembered."""
+
 PAUSE_SECONDS: Final = 8
 """A client that sends nothing of its body for so long is given up."""
 
@@ -70,6 +73,7 @@ AT_ONCE: Final = frozenset(
 )
 """Interactions that are never deferred: ``Prefer`` may be passed over (RFC 7240)."""
 
+_UNASKED: Final[tuple[Pairs, str | None, bool]] = ([], None, False)
 Defer = Callable[[Replayed, Session], Awaitable[Response]]
 """Makes a job of a request and answers 202."""
 
@@ -148,6 +152,7 @@ class FhirBase:
         self._meter = meter
         self._defer = defer
         self._deadlines = Deadlines(base.seconds)
+        self._routes: dict[tuple[str, bytes], tuple[Route, tuple[str, ...]]] = {}
 
     @property
     def interactions(self) -> Collection[str]:
@@ -200,7 +205,9 @@ class FhirBase:
         session = self._gate.anonymous
         if not route.public:
             session = await self._admit(scope, progress, path)
-        query, format_, indent = presentation(pairs(_ascii(scope["query_string"])))
+        query, format_, indent = _UNASKED
+        if scope["query_string"]:
+            query, format_, indent = presentation(pairs(_ascii(scope["query_string"])))
         raw = route.raw and not asks_for_fhir(format_, headers.get("accept"))
         if path and path[-1] in OWN_FORMATS and route.interaction == "operation":
             raw, query = True, [*query, *([("_format", format_)] if format_ else [])]
@@ -217,7 +224,7 @@ class FhirBase:
         elif route.body != "none":
             arriving = Arriving(receive, headers, progress.deadline, scope.get(HOLD, _unheld))
             body, form = await self._body(route, arriving)
-            query += form
+            query = query + form if form else query
         request = Request(
             method=scope["method"],
             path=path,
@@ -269,7 +276,13 @@ class FhirBase:
         return response
 
     def _route(self, method: str, raw_path: bytes) -> tuple[Route, tuple[str, ...]]:
-        return self._router.resolve(method, segments(_ascii(raw_path)[self._cut :]))
+        found = self._routes.get((method, raw_path))
+        if found is None:
+            path = segments(_ascii(raw_path)[self._cut :])
+            found = self._router.resolve(method, path)
+            if len(path) < 2 and len(self._routes) < MOST_ROUTES:
+                self._routes[method, raw_path] = found
+        return found
 
     def _handler(self, route: Route) -> Handler:
         handler = self._handlers.get(route.interaction)

@@ -40,7 +40,7 @@ _REQUEST: Final = {
 """Members of Bundle.entry.request and the header that each stands for."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Entry:
     """One entry, its URL taken apart. ``headers``: the conditions, as header fields."""
 

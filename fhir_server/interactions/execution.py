@@ -37,7 +37,7 @@ PAUSE: Final = 50
 """After so many entries other requests get a turn."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Result:
     """What became of a write: 200, 201 or 204, and the version that is now current (of a
     deletion only where it may be told).

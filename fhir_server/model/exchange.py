@@ -14,7 +14,7 @@ Json = dict[str, Any]
 """A FHIR resource or element: plain dicts, lists, str, bool, int and Decimal (never float)."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen, it would cost a microsecond more
 class Request:
     """One FHIR request, already routed and negotiated, its body parsed once.
 

@@ -43,7 +43,7 @@ class Versions:
     next: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Change:
     """One new version, fully prepared: bytes with id and meta in place, index values.
 
@@ -81,7 +81,7 @@ class Guard:
     ids: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ChangeSet:
     """Everything of one request that commits together or not at all."""
 
@@ -101,7 +101,7 @@ class Stale(Exception):
         self.keys = keys
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Committed:
     """Change-feed positions of the changes, in their order. Returned once durable."""
 

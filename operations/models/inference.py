@@ -116,6 +116,9 @@ async def looked_up(package: ModelPackage, question: Question) -> Inference:
     """The same before the graph is run: the features, judged, and what is missing of them."""
     scene = Scene(question.evidence, question.moment, package.concepts)
     missing = list(_unindicated(package, scene, question.overrides))
+    fault = question.registry.stopped.get(package.id)
+    if fault is not None:
+        missing.append(Gap(None, "business-rule", f"this version has not passed its gate: {fault}"))
     gaps: list[Gap] = list(_refusals(package, scene, question.overrides))
     if not question.asked and (missing or gaps):  # not applicable: no more is looked for
         return Inference(package, question.evidence.patient, (), (*missing, *gaps))

@@ -17,6 +17,7 @@ from typing import Final
 
 from fhir_server.model.problem import NotFound, Unavailable
 
+from .gate import gate_fault
 from .intake.signing import SIGNATURE, Keys, SignatureError
 from .monitoring.monitor import Monitor
 from .package import ModelPackage, PackageError, load
@@ -43,7 +44,9 @@ class Version:
 @dataclass(slots=True)
 class Registry:
     """``champions``: name to version; ``challengers`` likewise; ``refused``: folder (of a pushed
-    one: id) to reason; ``retired``: ids. ``shelf``: where pushed packages come from.
+    one: id) to reason; ``retired``: ids. ``stopped``: id to the conditions of its gate that a
+    version has not met; it answers only who asks for it as name|version. ``shelf``: where pushed
+    packages come from.
     """
 
     runtime: Runtime
@@ -53,6 +56,7 @@ class Registry:
     aliases: dict[str, str] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     retired: set[str] = field(default_factory=set)
+    stopped: dict[str, str] = field(default_factory=dict)
     shelf: Shelf | None = None
     keys: Keys = field(default_factory=Keys)
     monitor: Monitor | None = None
@@ -80,7 +84,8 @@ class Registry:
         return registry
 
     def add(self, folder: Path) -> None:
-        """Load one package of a folder; a newer version becomes the champion of its name."""
+        """Load one package of a folder; a newer version becomes the champion of its name, if it
+        has passed its gate."""
         try:
             package = load(folder)
             if folder.parent != SHIPPED:
@@ -95,13 +100,17 @@ class Registry:
         self.include(package)
         card = package.card
         current = self.champions.get(card.name)
-        if current is None or _order(card.version) > _order(current):
+        newer = current is None or _order(card.version) > _order(current)
+        if newer and package.id not in self.stopped:
             self.champions[card.name] = card.version
 
     def include(self, package: ModelPackage) -> None:
         """Make one package known by its version and by the aliases of its card."""
         card = package.card
         self.versions[package.id] = Version(package)
+        fault = gate_fault(package)
+        if fault:
+            self.stopped[package.id] = fault
         if self.monitor is not None and package.reference is not None:
             self.monitor.knows(package.id, package.reference)
         self.aliases[card.name] = card.name
@@ -141,7 +150,7 @@ class Registry:
         own = [v for v in self.versions.values() if not self._pushed(v, found)]
         self.champions, self.challengers = {}, {}
         for version in sorted(own, key=lambda v: _order(v.package.card.version)):
-            if version.package.id not in self.retired:
+            if version.package.id not in self.retired | self.stopped.keys():
                 card = version.package.card
                 self.champions[card.name] = card.version
         for name, alias in found.aliases.items():
@@ -174,8 +183,17 @@ class Registry:
         base, _, wanted = name.partition("|")
         known = self.aliases.get(base.lower(), base.lower())
         if not wanted and known not in self.champions:
+            self._stopped(known)
             raise NotFound(f"Unknown model {name!r}; known: {', '.join(self.names())}")
         return await self.verified(known, wanted or self.champions[known])
+
+    def _stopped(self, name: str) -> None:
+        """Raises NotFound, with what to ask for, where only versions short of their gate are."""
+        for id_, fault in self.stopped.items():
+            version = self.versions.get(id_)
+            if version is not None and _is(version, name) and id_ not in self.retired:
+                told = f"{name}|{version.package.card.version}"
+                raise NotFound(f"Model {name} has not passed its gate ({fault}): ask for {told}")
 
     async def challenger(self, name: str) -> ModelPackage | None:
         """The version of a name that computes beside its champion without being shown. None
@@ -229,7 +247,8 @@ class Registry:
         if self.shelf is not None and name in self._known.aliases:
             self.refused[package.id] = reason
             return Unavailable(f"Model {package.id} is not available: {reason}")
-        others = [v.package.card.version for v in self.versions.values() if _is(v, name)]
+        same = [v.package for v in self.versions.values() if _is(v, name)]
+        others = [one.card.version for one in same if one.id not in self.stopped]
         if others:
             self.champions[name] = max(others, key=_order)
         else:

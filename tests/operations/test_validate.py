@@ -14,6 +14,7 @@ from fhir_server.access.break_glass import message
 from fhir_server.access.roles import Standing
 from tests.definitions.test_packages import member, packed
 from tests.serving import BACKENDS, Server, served
+from tests.serving import BASE as FACE
 
 Json = dict[str, Any]
 PROFILE = "http://example.org/StructureDefinition/named-patient"
@@ -324,3 +325,71 @@ def test_a_profile_may_have_a_row_of_its_own(tmp_path: Path) -> None:
     with policy(tmp_path, ("", "enforce"), (PROFILE, "off")) as server:
         install(server, package(NAMED, SET))
         assert server.post("Patient", claiming()).status_code == 201
+
+
+REFERRED = "http://example.org/StructureDefinition/referred"
+REFERRING = profile(
+    element(
+        "Observation.subject",
+        type=[{"code": "Reference", "targetProfile": [PROFILE]}],
+    ),
+    url=REFERRED,
+    type_="Observation",
+)
+
+
+def observed(id_: str, **more: Any) -> Json:
+    return {
+        "resourceType": "Observation",
+        "meta": {"profile": [REFERRED]},
+        "status": "final",
+        "code": {"text": "x"},
+        "subject": {"reference": f"Patient/{id_}"},
+        **more,
+    }
+
+
+@pytest.mark.parametrize(("mode", "status"), [("off", 201), ("warn", 201), ("enforce", 422)])
+def test_what_references_lead_to(mode: str, status: int, tmp_path: Path) -> None:
+    """Only where the policy says so, the same alone and in a bundle, as $validate says."""
+    with policy(tmp_path, ("", "enforce"), ("Reference", mode)) as server:
+        install(server, package(NAMED, SET, REFERRING))
+        good = server.create(claiming(name=[{"text": "A"}]))["id"]
+        bad = server.create({"resourceType": "Patient"})["id"]
+        wanted = {"prefer": "return=OperationOutcome"}
+        assert server.post("Observation", observed(good)).status_code == 201
+        assert server.post("Observation", observed("nobody")).status_code == 201
+        answer = server.post("Observation", observed(bad), headers=wanted)
+        assert answer.status_code == status
+        told = [one["severity"] for one in answer.json()["issue"]]
+        assert ("warning" in told) == (mode == "warn")
+        said = server.post("Observation/$validate", observed(bad)).json()["issue"]
+        assert said[0]["severity"] == ("error" if mode == "enforce" else "warning")
+        absolute = observed("x", subject={"reference": f"{FACE}/Patient/{bad}"})
+        assert server.post("Observation", absolute).status_code == status
+        first = "urn:uuid:7f1b7a3e-6a3b-4d3f-9b57-0a6c4f1f5f10"
+        entries = [
+            {"fullUrl": first, "resource": {"resourceType": "Patient"}},
+            {"resource": observed("x", subject={"reference": first})},
+        ]
+        for entry in entries:
+            url = entry["resource"]["resourceType"]  # type: ignore[index]
+            entry["request"] = {"method": "POST", "url": url}
+        body = {"resourceType": "Bundle", "type": "transaction", "entry": entries}
+        assert server.post("", body).status_code == (200 if status == 201 else 422)
+
+
+def test_a_hidden_target_is_as_one_that_is_not_there(tmp_path: Path) -> None:
+    """What it conforms to is not told to an author who may not see it."""
+    rows = ("", "enforce"), ("Reference", "enforce")
+    with served("memory", tmp_path, open_=False, profiles=rows) as server:
+        server.headers = server.bearer("system/*.cruds")
+        install(server, package(NAMED, SET, REFERRING))
+        good = server.create(claiming(name=[{"text": "A"}]))["id"]
+        bad = server.create({"resourceType": "Patient"})["id"]
+        server.headers = server.bearer("system/Observation.crud")
+        told = []
+        for id_ in (good, bad, "nobody"):
+            answer = server.post("Observation", observed(id_))
+            told.append((answer.status_code, answer.text if answer.status_code != 201 else ""))
+        assert told == [(201, "")] * 3

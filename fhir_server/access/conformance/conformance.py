@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from fhir_server.access.conformance.epoch import EPOCH, KIND
@@ -170,6 +171,8 @@ class Conformance:
         self.validator = validator
         self.source: Source | None = None
         """Of value sets and code systems, as the server itself sees them."""
+        self.base = ""
+        """The base URL that references to this server may begin with."""
         self._world: World | None = None
         self._making = asyncio.Lock()
 
@@ -237,17 +240,25 @@ class Conformance:
             world.answers,
             large=is_large(resource),
             following=resolve is not nowhere,
+            outside="error" if self.policy.targets == "enforce" else "warning",
         )
 
-    async def on_write(self, resource: Json) -> tuple[Issue, ...]:
+    async def on_write(self, resource: Json, resolve: Resolve = nowhere) -> tuple[Issue, ...]:
         """What is to be told of a resource that is written. Unprocessable: it is refused.
 
-        References are not followed, so that a resource is judged in a bundle as it is alone.
+        References are followed where the policy says so; what is found by that alone is an error
+        only where it is enforced.
         """
-        mode = self.policy.of(resource["resourceType"], claimed(resource))
+        mode, targets = (
+            self.policy.of(resource["resourceType"], claimed(resource)),
+            self.policy.targets,
+        )
         if mode == "off":
             return ()
-        found = await self.issues(resource)
+        found = await self.issues(resource, (), resolve if targets == "enforce" else nowhere)
+        if targets == "warn":
+            more = await self.issues(resource, (), resolve)
+            found += tuple(replace(one, severity="warning") for one in more if one not in found)
         if mode == "enforce" and any(issue.severity == "error" for issue in found):
             raise Unprocessable(found)
         return tuple(issue for issue in found if issue.severity in ("error", "warning"))

@@ -39,7 +39,7 @@ async def every_issue(
         return tuple(structural)
 
     async def resolve(text: str) -> Json | None:
-        return await _read(session, text, base)
+        return await followed(session, text, base)
 
     found = await conformance.issues(resource, urls, resolve)
     return tuple(_joined(structural, found))
@@ -51,12 +51,19 @@ def _joined(structural: Sequence[Issue], found: Sequence[Issue]) -> list[Issue]:
     return [*structural, *(one for one in found if (one.code, one.expression) not in said)]
 
 
-async def _read(session: Reading, text: str, base: str) -> Json | None:
+def key_of(text: str, base: str) -> Key | None:
+    """What a reference names on the server of this base; None: nothing."""
     type_, _, id_ = text.removeprefix(f"{base}/").partition("/_history/")[0].partition("/")
-    if not type_.isalpha() or not ID_PATTERN.fullmatch(id_):
+    return Key(type_, id_) if type_.isalpha() and ID_PATTERN.fullmatch(id_) else None
+
+
+async def followed(session: Reading, text: str, base: str) -> Json | None:
+    """What it leads to, if the session may read that."""
+    key = key_of(text, base)
+    if key is None:
         return None
     try:
-        found: Json = loads((await session.read(Key(type_, id_))).body)
+        found: Json = loads((await session.read(key)).body)
     except (NotFound, Gone, Forbidden):
         return None
     return found

@@ -93,6 +93,10 @@ class Group:
 
     async def add(self, prepared: PreparedSet) -> Committed:
         """Checks a set and queues its rows, or raises Stale and leaves nothing of it."""
+        if self._is_plain(prepared):
+            (change,) = prepared.changes
+            self._touched.add((change.type, change.id))
+            return Committed((self._queue(change, None),))
         keys = {(c.type, c.id) for c in prepared.changes}
         if prepared.guards or not self._touched.isdisjoint(keys):
             await self.flush()
@@ -110,6 +114,13 @@ class Group:
         if prepared.ledger:
             self._write_ledger(prepared)
         return Committed(tuple(seqs))
+
+    def _is_plain(self, prepared: PreparedSet) -> bool:
+        """One new resource and nothing else: there is nothing to check."""
+        if not self._trusting or len(prepared.changes) != 1 or prepared.guards or prepared.ledger:
+            return False
+        change = prepared.changes[0]
+        return change.expect == 0 and (change.type, change.id) not in self._touched
 
     async def erase(self, prepared: PreparedSet) -> tuple[int, ...]:
         """How many versions went of each; raises Stale and leaves everything."""
@@ -275,6 +286,8 @@ class Group:
     async def flush(self) -> None:
         """Writes the queued rows."""
         for name, rows in self._rows.items():
+            if not rows:
+                continue
             statement = STATEMENTS[name]
             for start in range(0, len(rows), WRITTEN):
                 self._connection.executemany(statement, rows[start : start + WRITTEN])

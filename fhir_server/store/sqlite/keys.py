@@ -46,6 +46,8 @@ FIRST: Final = -(2**63)
 LAST: Final = 2**63 - 1
 REPEATED: Final = 16_384
 """Hashes that are remembered: codes, patients and fixed lists come again and again."""
+_LONG_TEXT: Final = 80
+"""Characters of a text from which on it hardly comes again."""
 _WIDE = Struct("<qi").unpack
 _LONG = Struct("<q").unpack
 
@@ -61,6 +63,23 @@ class Rows(NamedTuple):
 
 
 NO_ROWS: Final = Rows(0, set(), set(), set())
+
+
+class _OfType(NamedTuple):
+    """What is remembered of one type. ``lists``: of tokens and references to an id; ``strings``,
+    ``moments``: hashes by parameter."""
+
+    everything: Pair
+    lists: dict[TokenValue | ReferenceValue, Pair]
+    strings: dict[str, int]
+    moments: dict[str, int]
+
+
+_remembered = lru_cache(REPEATED)(fold)
+
+
+def _folded(text: str) -> str:
+    return _remembered(text) if len(text) < _LONG_TEXT else fold(text)
 
 
 def whole(pair: Pair) -> List:
@@ -105,7 +124,7 @@ class Keys:
         self._wide = blake2b(digest_size=12, key=secret)
         self._long = blake2b(digest_size=8, key=secret)
         self._heads: dict[tuple[str, str, str], blake2b] = {}
-        self._of_types: dict[str, dict[TokenValue | ReferenceValue, Pair]] = {}
+        self._of_types: dict[str, _OfType] = {}
         self._hash = lru_cache(REPEATED)(self._hashed)
         self.system = lru_cache(REPEATED)(self._system)
         self.patient = lru_cache(REPEATED)(self._patient)
@@ -184,34 +203,44 @@ class Keys:
 
     def rows(self, type_: str, values: IndexValues) -> Rows:
         """All index rows of a current resource."""
-        postings = {self.everything(type_)}
+        of = self._of_types.get(type_) or self._of_type(type_)
+        postings = {of.everything}
         for patient in values.patients:
             postings.add(self.patient(type_, patient))
-        remembered, kept = self._remembered(type_), self._kept
+        remembered, kept = of.lists.get, self._kept
         for token in values.tokens:
-            postings.add(remembered.get(token) or kept(type_, token))
+            postings.add(remembered(token) or kept(type_, token))
         for reference in values.references:
             if reference.id:
-                postings.add(remembered.get(reference) or kept(type_, reference))
+                postings.add(remembered(reference) or kept(type_, reference))
             if reference.url:
                 postings.add(self.url(type_, reference.param, reference.url))
         for param, uri in values.uris:
             postings.add(self.uri(type_, param, uri))
-        postings |= self._pairs(type_, values)
-        strings = {(self.string(type_, v.param), fold(v.text)) for v in values.strings}
+        codes = [token for token in values.tokens if token[0] == PAIRED]
+        if codes:
+            postings |= self._pairs(type_, values.references, codes)
+        named = of.strings
+        strings = {
+            (named.get(param) or self._named(type_, param), _folded(text))
+            for param, text in values.strings
+        }
         spans: set[Span] = set()
         for param, lo, hi in values.dates:
             shape = _SHAPES.get(hi - lo) if lo == values.date else None
             if shape is not None:
-                postings.add((self.moments(type_, param), shape))
+                h = of.moments.get(param)
+                if h is None:
+                    h = of.moments[param] = self.moments(type_, param)
+                postings.add((h, shape))
             else:
                 spans.add((self.dates(type_, param, short=hi - lo <= DAY), 0, lo, hi))
         for name, low, high in values.numbers:
             spans.add((self.numbers(type_, name, short=low == high), 0, low, high))
         if values.quantities:
-            codes = {self.coded(type_, v.code) for v in values.tokens if v.param == PAIRED}
+            hashed = {self.coded(type_, token.code) for token in codes} or {0}
             for quantity in values.quantities:
-                spans.update(self._quantity(type_, quantity, codes or {0}))
+                spans.update(self._quantity(type_, quantity, hashed))
         for inner in values.contained:
             more = self.rows(contained_in(inner.type), inner.values)
             postings |= more.postings
@@ -219,8 +248,13 @@ class Keys:
             spans |= more.spans
         return Rows(values.date, postings, strings, spans)
 
-    def _remembered(self, type_: str) -> dict[TokenValue | ReferenceValue, Pair]:
-        return self._of_types.setdefault(type_, {})
+    def _of_type(self, type_: str) -> _OfType:
+        found = self._of_types[type_] = _OfType(self.everything(type_), {}, {}, {})
+        return found
+
+    def _named(self, type_: str, param: str) -> int:
+        found = self._of_types[type_].strings[param] = self.string(type_, param)
+        return found
 
     def _kept(self, type_: str, value: TokenValue | ReferenceValue) -> Pair:
         """The list of a token or of a reference to an id."""
@@ -228,19 +262,18 @@ class Keys:
             pair = self.token(type_, value.param, value.code), self.system(value.system)
         else:
             pair = self.reference(type_, value.param, value.id), self.system(value.type)
-        remembered = self._remembered(type_)
+        remembered = self._of_types[type_].lists
         if len(remembered) >= REPEATED:
             remembered.clear()
         remembered[value] = pair
         return pair
 
-    def _pairs(self, type_: str, values: IndexValues) -> set[Pair]:
-        codes = [v for v in values.tokens if v.param == PAIRED]
-        if not codes:
-            return set()
+    def _pairs(
+        self, type_: str, references: list[ReferenceValue], codes: list[TokenValue]
+    ) -> set[Pair]:
         return {
             (self.pair(type_, r.param, r.id, v.code), self.system(v.system))
-            for r in values.references
+            for r in references
             if r.type == "Patient" and r.id
             for v in codes
         }

@@ -29,12 +29,13 @@ async def judged(
     *,
     large: bool = False,
     following: bool = True,
+    outside: str = "warning",
 ) -> tuple[Issue, ...]:
     """Every issue that profiles find in a resource whose structure is sound. ``shared``: answers
     that are there already. ``large``: others get their turns meanwhile. ``following``: references
-    are followed.
+    are followed. ``outside``: how severe it is that one leads elsewhere to what does not conform.
     """
-    wanted, known = tuple(urls), Answers(shared, following=following)
+    wanted, known = tuple(urls), Answers(shared, following=following, outside=outside)
     for _ in range(MAX_ROUNDS):
         if large:
             judging = await asyncio.to_thread(profiles.judge, resource, wanted, known)

@@ -80,12 +80,20 @@ class Surroundings(Protocol):
 
 class Answers:
     """``shared``: what holds for everybody. ``own``: what was asked for one validation.
-    ``following``: references may be followed to elsewhere.
+    ``following``: references may be followed to elsewhere; ``outside``: how severe it is that what
+    is there does not conform.
     """
 
-    __slots__ = ("following", "own", "shared")
+    __slots__ = ("following", "outside", "own", "shared")
 
-    def __init__(self, shared: Mapping[Question, Any], *, following: bool = True) -> None:
+    def __init__(
+        self,
+        shared: Mapping[Question, Any],
+        *,
+        following: bool = True,
+        outside: str = "warning",
+    ) -> None:
+        self.outside = outside
         self.shared = shared
         self.own: dict[Question, Any] = {}
         self.following = following
@@ -152,6 +160,11 @@ class Judging:
             return found
         answer: Node | None = self.ask("reference", text)
         return answer
+
+    @property
+    def outside(self) -> str:
+        """The severity of what is wrong with a target elsewhere."""
+        return self._answers.outside
 
     def conforms(self, node: Node, url: str) -> bool:
         """Without a word about why not. A profile that is not known is conformed to."""

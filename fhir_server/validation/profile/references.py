@@ -82,7 +82,7 @@ def _conforming(node: Node, judging: Judging, fitting: list[str], target: Node |
     faults = judging.faults(target, fitting[0])
     why = f": {faults[0].expression}: {faults[0].diagnostics}" if faults and inside else ""
     text = f"refers to a {target.type} that does not conform to {' or '.join(fitting)}{why}"
-    judging.add(node, "value", text, "reference", "error" if inside else "warning")
+    judging.add(node, "value", text, "reference", "error" if inside else judging.outside)
 
 
 def type_of(url: str, judging: Judging) -> str:

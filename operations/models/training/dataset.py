@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 Part: TypeAlias = Literal["train", "test"]
 
@@ -14,9 +14,19 @@ AGES: Final = ((0, 39), (40, 64), (65, 74), (75, 130))
 """Subgroups, both years included."""
 
 
+class Followed(NamedTuple):
+    """``days`` until the event, or until nobody looked any more."""
+
+    days: float
+    event: bool
+
+
 class Line(NamedTuple):
     """One patient at one moment. ``values``: as the graph takes them, in order of the features;
-    ``age``: completed years, -1 if not known; ``rival``: what the baseline says, None: nothing."""
+    ``age``: completed years, -1 if not known; ``rival``: what the baseline says, None: nothing;
+    ``weight``: how many people it stands for, itself and those like it who left early (0: it left
+    itself, so that nothing is known of its outcome); ``followed``: of a cohort with times.
+    """
 
     patient: str
     at: str
@@ -26,6 +36,8 @@ class Line(NamedTuple):
     sex: str
     age: int
     rival: float | None = None
+    weight: float = 1.0
+    followed: Followed | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +53,21 @@ class DataSet:
     @property
     def sha256(self) -> str:
         """Of everything that is learnt from and judged by, whatever the order of reading."""
-        rows = [list(line[:-1]) for line in sorted(self.lines, key=lambda one: one[:2])]
+        rows = [_told(line) for line in sorted(self.lines, key=lambda one: one[:2])]
         text = json.dumps([list(self.features), rows], separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
     def part(self, part: Part) -> list[Line]:
         """In order of patient and moment."""
         return sorted((line for line in self.lines if line.part == part), key=lambda one: one[:2])
+
+
+def _told(line: Line) -> list[Any]:
+    """Without the baseline; with weight and time only where there are any."""
+    about: list[Any] = list(line[:7])
+    if line.weight != 1 or line.followed is not None:
+        about += [line.weight, list(line.followed or ())]
+    return about
 
 
 def apart(lines: Iterable[Line]) -> tuple[list[Line], int]:

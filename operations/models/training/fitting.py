@@ -1,53 +1,47 @@
 """From rows to a graph: a scikit-learn pipeline, and the same function as ONNX in doubles.
 
-Both kinds are written by hand from their parameters, so that the graph does nothing else and is
-the same for the same parameters: logistic regression as a sum, its scaling folded in; boosted
-trees as a TreeEnsembleRegressor of ai.onnx.ml 3
+All kinds are written by hand from their parameters, so that the graph does nothing else and is
+the same for the same parameters: logistic regression and proportional hazards as a sum, scaling
+folded in; boosted trees as a TreeEnsembleRegressor of ai.onnx.ml 3
 (https://onnx.ai/onnx/operators/onnx_aionnxml_TreeEnsembleRegressor.html). ``parity`` compares
 the two on every row.
 """
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
-from fhir_server.model.problem import NotSupported
+from fhir_server.model.problem import Unprocessable
 
+from .dataset import Line
 from .evaluation import Vector
-from .spec import Pipeline
+from .graphs import Column, columns_of, laid_out, needed, summed, told, written
+from .spec import Spec
+from .survival import ProportionalHazards, horizon
 
-OPSET, ML_OPSET, IR = 17, 3, 8
 PARITY: Final = 1e-6
 """By how much the graph may differ; single precision of the sums of trees."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """``pipeline``: of scikit-learn; ``weights``: by feature, of a logistic one."""
+    """``pipeline``: of scikit-learn, or like one; ``weights``: by column, of a sum; ``columns``:
+    what it takes of the features, None: these."""
 
     pipeline: Any
     graph: bytes
     weights: dict[str, float]
+    columns: tuple[Column, ...] | None = None
 
     def probability(self, values: Vector) -> Vector:
-        """By scikit-learn. ``values``: [rows, features]."""
-        found: Vector = self.pipeline.predict_proba(values)[:, 1].astype(np.float64)
+        """By the pipeline. ``values``: [rows, features]."""
+        table = values if self.columns is None else laid_out(self.columns, values)
+        found: Vector = self.pipeline.predict_proba(table)[:, 1].astype(np.float64)
         return found
-
-
-def needed(module: str) -> Any:
-    """A module of the extra ``train``. Raises NotSupported where it is not installed."""
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise NotSupported(
-            f"training needs {module.partition('.')[0]}: install vehr[train]"
-        ) from error
 
 
 def versions() -> dict[str, str]:
@@ -56,28 +50,48 @@ def versions() -> dict[str, str]:
     return {name: str(needed(name).__version__) for name in names}
 
 
-def fit(
-    names: Sequence[str], output: str, values: Vector, happened: Vector, how: Pipeline, seed: int
-) -> Fitted:
-    """``values``: [rows, features]. The same bytes for the same arguments and versions."""
+def fit(names: Sequence[str], spec: Spec, lines: Sequence[Line]) -> Fitted:
+    """``names``: of the features. The same bytes for the same arguments and versions."""
+    how, output = spec.pipeline, spec.outcome.name
+    if how.kind == "cox":
+        return _hazards(names, spec, lines)
+    known = [line for line in lines if line.weight > 0]
+    values = np.array([line.values for line in known], dtype=np.float64)
+    happened = np.array([line.happened for line in known], dtype=np.float64)
+    weight = np.array([line.weight for line in known], dtype=np.float64)
     if how.kind == "logistic":
+        columns = columns_of(names, how)
         scaler = needed("sklearn.preprocessing").StandardScaler()
         linear = needed("sklearn.linear_model").LogisticRegression(C=how.c, max_iter=2000)
         pipeline = needed("sklearn.pipeline").make_pipeline(scaler, linear)
-        pipeline.fit(values, happened)
+        pipeline.fit(laid_out(columns, values), happened, logisticregression__sample_weight=weight)
         slopes = linear.coef_[0] / scaler.scale_
         constant = float(linear.intercept_[0] - (slopes * scaler.mean_).sum())
-        graph = _linear(names, output, slopes, constant)
-        return Fitted(pipeline, graph, dict(zip(names, map(float, slopes), strict=True)))
+        graph = summed(names, output, columns, slopes, constant, "Sigmoid")
+        return Fitted(pipeline, graph, told(columns, slopes), columns)
     boosted = needed("sklearn.ensemble").GradientBoostingClassifier(
         n_estimators=how.trees,
         max_depth=how.depth,
         learning_rate=how.rate,
         subsample=0.8,
-        random_state=seed,
+        random_state=spec.seed,
     )
-    boosted.fit(values, happened)
+    boosted.fit(values, happened, sample_weight=weight)
     return Fitted(boosted, _trees(names, output, boosted), {})
+
+
+def _hazards(names: Sequence[str], spec: Spec, lines: Sequence[Line]) -> Fitted:
+    """Of every row with a time, whether or not it was followed up to the horizon."""
+    if any(line.followed is None for line in lines):
+        raise Unprocessable("pipeline: proportional hazards need rows with times")
+    columns = columns_of(names, spec.pipeline)
+    table = laid_out(columns, np.array([line.values for line in lines], dtype=np.float64))
+    days = np.array([line.followed.days for line in lines if line.followed], dtype=np.float64)
+    event = np.array([line.followed.event for line in lines if line.followed], dtype=np.float64)
+    cox = ProportionalHazards(horizon(spec.outcome.within)).fit(table, days, event)
+    constant = float(np.log(cox.hazard))
+    graph = summed(names, spec.outcome.name, columns, cox.coef, constant, "cloglog")
+    return Fitted(cox, graph, told(columns, cox.coef), columns)
 
 
 def run(graph: bytes, names: Sequence[str], output: str, values: Vector) -> Vector:
@@ -95,18 +109,6 @@ def parity(fitted: Fitted, names: Sequence[str], output: str, values: Vector) ->
     """The greatest difference between the two, over all rows."""
     ours = run(fitted.graph, names, output, values)
     return float(np.abs(ours - fitted.probability(values)).max())
-
-
-def _linear(names: Sequence[str], output: str, slopes: Vector, constant: float) -> bytes:
-    helper, numpy_helper = needed("onnx.helper"), needed("onnx.numpy_helper")
-    nodes, constants = [], [numpy_helper.from_array(np.array([constant]), "constant")]
-    for i, name in enumerate(names):
-        constants.append(numpy_helper.from_array(np.array([float(slopes[i])]), f"weight{i}"))
-        nodes.append(helper.make_node("Mul", [name, f"weight{i}"], [f"term{i}"]))
-    terms = [f"term{i}" for i in range(len(names))]
-    nodes.append(helper.make_node("Sum", [*terms, "constant"], ["score"]))
-    nodes.append(helper.make_node("Sigmoid", ["score"], [output]))
-    return _written(names, output, nodes, constants)
 
 
 def _trees(names: Sequence[str], output: str, boosted: Any) -> bytes:
@@ -140,7 +142,7 @@ def _trees(names: Sequence[str], output: str, boosted: Any) -> bytes:
     nodes.append(helper.make_node("Cast", ["flat"], ["score"], to=double))
     nodes.append(helper.make_node("Sigmoid", ["score"], [output]))
     last = numpy_helper.from_array(np.array([1], dtype=np.int64), "last")
-    return _written(names, output, nodes, [last])
+    return written(names, output, nodes, [last])
 
 
 def _ensemble(boosted: Any) -> dict[str, Any]:
@@ -174,20 +176,3 @@ def _ensemble(boosted: Any) -> dict[str, Any]:
     prior = float(boosted.init_.class_prior_[1])
     tensors["base_values_as_tensor"] = [float(np.log(prior) - np.log1p(-prior))]
     return {**rows, "tensors": tensors}
-
-
-def _written(names: Sequence[str], output: str, nodes: list[Any], constants: list[Any]) -> bytes:
-    onnx, helper = needed("onnx"), needed("onnx.helper")
-    double = onnx.TensorProto.DOUBLE
-    graph = helper.make_graph(
-        nodes,
-        "trained",
-        [helper.make_tensor_value_info(name, double, ["N"]) for name in names],
-        [helper.make_tensor_value_info(output, double, ["N"])],
-        constants,
-    )
-    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", ML_OPSET)]
-    model = helper.make_model(graph, opset_imports=opsets, producer_name="vehr", ir_version=IR)
-    onnx.checker.check_model(model)
-    written: bytes = model.SerializeToString(deterministic=True)
-    return written

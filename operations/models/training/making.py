@@ -17,10 +17,11 @@ from fhir_server.model.exchange import Json
 from fhir_server.model.problem import Unprocessable
 
 from .dataset import DataSet, Line, subgroups
-from .evaluation import FEWEST, Judged, Vector, compare, judge
+from .evaluation import FEWEST, Judged, Numbers, Vector, compare, judge
 from .fitting import PARITY, Fitted, fit, parity, run, versions
 from .packaging import card_of, features_of, golden_of, reference_of, unfinished
-from .spec import Gate, Spec, read_spec
+from .spec import Baseline, Gate, Spec, read_spec
+from .survival import compared_by_times, judged_by_times
 
 LEAST: Final = 50
 """Rows to train with, and to test with."""
@@ -31,8 +32,8 @@ def make(text: str, data: DataSet) -> dict[str, bytes]:
     spec = read_spec(text)
     _enough(spec, data)
     train, output = data.part("train"), spec.outcome.name
-    values, happened = _matrix(train), _events(train)
-    fitted = fit(data.features, output, values, happened, spec.pipeline, spec.seed)
+    values = _matrix(train)
+    fitted = fit(data.features, spec, train)
     frozen = hashlib.sha256(fitted.graph).hexdigest()
     report = _report(spec, text, data, fitted, frozen)
     package = unfinished(spec)
@@ -54,7 +55,8 @@ def _enough(spec: Spec, data: DataSet) -> None:
     if spec.data and spec.data != data.sha256:
         raise Unprocessable(f"the data set is {data.sha256}, not the recorded {spec.data}")
     for part in ("train", "test"):
-        lines = data.part("train" if part == "train" else "test")
+        whole = data.part("train" if part == "train" else "test")
+        lines = [line for line in whole if line.weight > 0]
         events = sum(line.happened for line in lines)
         if len(lines) < LEAST or min(events, len(lines) - events) < FEWEST:
             why = "; ".join(f"{count} rows: {reason}" for reason, count in data.left_out.items())
@@ -69,10 +71,6 @@ def _matrix(lines: Sequence[Line]) -> Vector:
     return np.array([line.values for line in lines], dtype=np.float64)
 
 
-def _events(lines: Sequence[Line]) -> Vector:
-    return np.array([line.happened for line in lines], dtype=np.float64)
-
-
 def _report(spec: Spec, text: str, data: DataSet, fitted: Fitted, frozen: str) -> Json:
     """``report.json``: everything that was measured, and what it was made of."""
     train, test = data.part("train"), data.part("test")
@@ -82,23 +80,17 @@ def _report(spec: Spec, text: str, data: DataSet, fitted: Fitted, frozen: str) -
     if apart > PARITY:
         raise Unprocessable(f"the graph differs from scikit-learn by {apart:.2g}")
     predicted = run(fitted.graph, names, output, _matrix(test))
-    patients = [line.patient for line in test]
-    judged = Judged.of([line.happened for line in test], list(predicted), patients)
-    samples, seed = spec.gate.samples, spec.seed
-    measured = judge(judged, samples, seed)
-    groups = {
-        name: judge(judged.at(places), samples, seed) for name, places in subgroups(test).items()
-    }
-    rival = _rival(spec.gate, test, judged, samples, seed)
+    measured, groups = _measured(spec, test, predicted)
+    rival = _rival(spec, test, predicted)
     return {
         "model": f"{spec.name}-{spec.version}",
         "frozen": frozen,
         "specification": hashlib.sha256(text.encode()).hexdigest(),
         "data": data.sha256,
         "position": data.position,
-        "seed": seed,
+        "seed": spec.seed,
         "versions": versions(),
-        "split": spec.split.at,
+        "split": spec.cohort.split if spec.cohort else spec.split.at,
         "left_out": data.left_out,
         "rows": {"train": _counts(train), "test": _counts(test)},
         "pipeline": spec.pipeline.kind,
@@ -111,27 +103,61 @@ def _report(spec: Spec, text: str, data: DataSet, fitted: Fitted, frozen: str) -
     }
 
 
+def _measured(
+    spec: Spec, test: Sequence[Line], predicted: Vector
+) -> tuple[Numbers, dict[str, Numbers]]:
+    """As a whole and by subgroups, of those whose outcome is known; Harrell's C of all."""
+    samples, seed = spec.gate.samples, spec.seed
+    places = [i for i, line in enumerate(test) if line.weight > 0]
+    known = [test[i] for i in places]
+    judged = Judged.of(
+        [line.happened for line in known],
+        list(predicted[places]),
+        [line.patient for line in known],
+        [line.weight for line in known],
+    )
+    measured = judge(judged, samples, seed)
+    timed = judged_by_times(test, predicted, samples, seed)
+    if timed:
+        measured["concordance"] = timed
+    groups = {
+        name: judge(judged.at(some), samples, seed) for name, some in subgroups(known).items()
+    }
+    return measured, groups
+
+
 def _counts(lines: Sequence[Line]) -> dict[str, int]:
+    left = sum(line.weight == 0 for line in lines)
     return {
         "rows": len(lines),
         "patients": len({line.patient for line in lines}),
         "events": sum(line.happened for line in lines),
+        **({"left_early": left} if left else {}),
     }
 
 
-def _rival(
-    gate: Gate, test: Sequence[Line], judged: Judged, samples: int, seed: int
-) -> Json | None:
+def _rival(spec: Spec, test: Sequence[Line], predicted: Vector) -> Json | None:
     """Against the baseline, on the rows for which that says something."""
-    if gate.baseline is None:
+    baseline = spec.gate.baseline
+    if baseline is None:
         return None
     places = [i for i, line in enumerate(test) if line.rival is not None]
-    told = {"model": gate.baseline.model, "output": gate.baseline.output}
-    same = judged.at(places)
-    if len(places) < LEAST or not 0 < same.happened.sum() < len(places):
+    told = {"model": baseline.model, "output": baseline.output}
+    some = [test[i] for i in places]
+    events = sum(line.happened for line in some)
+    if len(places) < LEAST or not 0 < events < len(places):
         return {**told, "rows": len(places), "not_inferior": False, "note": "too few rows"}
-    scores = np.array([test[i].rival for i in places], dtype=np.float64)
-    return {**told, **compare(same, scores, gate.baseline.margin, samples, seed)}
+    return {**told, **_compared(spec, baseline, some, predicted[places])}
+
+
+def _compared(spec: Spec, baseline: Baseline, lines: Sequence[Line], ours: Vector) -> Numbers:
+    samples, seed = spec.gate.samples, spec.seed
+    if baseline.measure == "concordance":
+        return compared_by_times(lines, ours, baseline.margin, samples, seed, baseline.looks)
+    who = [line.patient for line in lines]
+    judged = Judged.of([line.happened for line in lines], list(ours), who)
+    rival = np.array([line.rival for line in lines], dtype=np.float64)
+    return compare(judged, rival, baseline.margin, samples, seed, baseline.looks)
 
 
 def passed(gate: Gate, test: Mapping[str, Any], rival: Mapping[str, Any] | None) -> Json:

@@ -37,8 +37,9 @@ def features_of(spec: Spec) -> str:
     if target.within.endswith("Y"):
         output["years"] = int(target.within[1:-1])
     referred = any("reference" in feature for feature in spec.features["feature"])
-    if spec.pipeline.kind == "logistic" and referred:
-        output["attribution"] = {"method": "linear", "scale": "logit"}
+    if spec.pipeline.kind != "boosted" and referred:
+        scale = "logit" if spec.pipeline.kind == "logistic" else "cloglog"
+        output["attribution"] = {"method": "linear", "scale": scale}
     return toml({**spec.features, "output": [output]})
 
 
@@ -116,14 +117,14 @@ def golden_of(package: ModelPackage, spec: Spec, values: Vector, fitted: Fitted)
         drawn = np.quantile(values[:, i], levels[:, i], method="nearest")
         table[:, i] = [_rounded(feature, value) for value in drawn]
     expected = fitted.probability(table)
-    tolerance = EXACT if spec.pipeline.kind == "logistic" else SINGLE
+    tolerance = SINGLE if spec.pipeline.kind == "boosted" else EXACT
     return [
         {
             "inputs": {f.name: _told(f, x) for f, x in zip(features, row, strict=True)},
             "expected": {spec.outcome.name: float(probability)},
             "tolerance": tolerance,
             "kind": "computed",
-            "source": "scikit-learn, of values drawn feature by feature",
+            "source": "the fitted pipeline, of values drawn feature by feature",
         }
         for row, probability in zip(table, expected, strict=True)
     ]

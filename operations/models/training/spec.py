@@ -42,7 +42,7 @@ class Target(msgspec.Struct, frozen=True):
     title: str
     concept: str
     within: str
-    observed_until: str
+    observed_until: str = ""
     incident: bool = True
     death: Literal["no-event", "event", "leave-out"] = "no-event"
 
@@ -53,23 +53,42 @@ class Split(msgspec.Struct, frozen=True):
     at: str
 
 
-class Pipeline(msgspec.Struct, frozen=True):
-    """``c``: inverse strength of the L2 penalty; the others are of boosted trees."""
+class Cohort(msgspec.Struct, frozen=True):
+    """Rows that come from a public cohort instead of the record. ``table``: which one; ``event``:
+    its name of the outcome; ``split``: the rule that parts training from test, in words."""
 
-    kind: Literal["logistic", "boosted"]
+    table: str
+    event: str
+    split: str
+
+
+class Pipeline(msgspec.Struct, frozen=True):
+    """``c``: inverse strength of the L2 penalty, of "logistic"; ``trees``, ``depth`` and ``rate``
+    of "boosted". What the sums of the other kinds are of, besides the features: ``log1p``: of a
+    feature its log(1 + x) instead; ``above``: 1 for each of these bounds that it is above,
+    instead; ``hinge``: also by how much it is above a bound."""
+
+    kind: Literal["logistic", "boosted", "cox"]
     c: float = 1.0
+    log1p: tuple[str, ...] = ()
+    above: dict[str, tuple[float, ...]] = {}
+    hinge: dict[str, float] = {}
     trees: int = 100
     depth: int = 2
     rate: float = 0.05
 
 
 class Baseline(msgspec.Struct, frozen=True):
-    """A model of the registry (``name`` or ``name|version``) to which the AUROC must not be
-    inferior by more than ``margin``, by paired bootstrap."""
+    """A model of the registry (``name`` or ``name|version``), or in words one of a cohort, to which
+    the AUROC (or Harrell's C) must not be inferior by more than ``margin``, by paired bootstrap.
+    ``looks``: how many candidates have been judged by the same rows of the test, this one too;
+    the interval is of 95 % for all of them together (Bonferroni)."""
 
     model: str
     output: str
     margin: float
+    measure: Literal["auroc", "concordance"] = "auroc"
+    looks: int = 1
 
 
 class Gate(msgspec.Struct, frozen=True):
@@ -90,7 +109,7 @@ class Gate(msgspec.Struct, frozen=True):
 
 class Spec(msgspec.Struct, frozen=True):
     """``features``: as in ``features.toml``, without outputs; ``data``: the SHA-256 of the data set
-    that it must be, to make a model again."""
+    that it must be, to make a model again. ``index`` and ``split`` are of rows from the record."""
 
     name: str
     version: str
@@ -101,11 +120,12 @@ class Spec(msgspec.Struct, frozen=True):
     limits: tuple[str, ...]
     seed: int
     features: dict[str, Any]
-    index: Index
     outcome: Target
-    split: Split
     pipeline: Pipeline
     gate: Gate
+    index: Index = Index("dates")
+    split: Split = Split("")
+    cohort: Cohort | None = None
     data: str = ""
 
 
@@ -126,7 +146,13 @@ def read_spec(text: str) -> Spec:
 
 
 def _check(spec: Spec) -> None:
-    """Days are days. Raises ValueError."""
+    """Days are days, columns those of features. Raises ValueError."""
+    known = {feature.get("name") for feature in spec.features["feature"]}
+    unknown = {*spec.pipeline.log1p, *spec.pipeline.above, *spec.pipeline.hinge} - known
+    if unknown:
+        raise ValueError(f"pipeline: no such feature: {', '.join(sorted(unknown))}")
+    if spec.cohort is not None:
+        return
     days = (*spec.index.dates, spec.outcome.observed_until, spec.split.at)
     for day in days:
         date.fromisoformat(day)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from fhir_server.access.session import Session
+from fhir_server.model.problem import Unprocessable
 
 from ..administration import Administration, By
 from ..package import ModelPackage
@@ -38,6 +39,8 @@ class Training:
     async def files(self, text: str, told: Told) -> Files:
         """The candidate of a specification. Raises Unprocessable, NotSupported, NotFound."""
         spec = read_spec(text)
+        if spec.cohort is not None:
+            raise Unprocessable(f"made of the cohort {spec.cohort.table}, not of the record")
         versions()
         registry = self.administration.registry
         gathering = Gathering(spec, unfinished(spec), self.session, self.index, registry)
