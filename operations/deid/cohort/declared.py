@@ -63,7 +63,11 @@ def declared(given: Any, findings: list[str]) -> Declared | None:
     if type(k) is not int or not 2 <= k <= MOST_K:
         findings.append(f"cohort.k: a whole number, 2 to {MOST_K}")
         k = MOST_K
-    if isinstance(share, bool) or not isinstance(share, int | float | Decimal) or not 0 <= share <= 1:
+    if (
+        isinstance(share, bool)
+        or not isinstance(share, int | float | Decimal)
+        or not 0 <= share <= 1
+    ):
         findings.append("cohort.suppress: a share, 0 to 1")
         share = 0
     flags = {name: given.get(name, True) for name in ("dates", "codes", "values")}
