@@ -18,7 +18,7 @@ from .declared import Declared, Quasi
 from .shown import Shown
 from .sizes import kept
 
-RANGE: Final = "urn:vehr:extension:generalised-to"
+RANGE: Final = "urn:vehr:fhir:StructureDefinition:generalised-to"
 """Extension: the period that stands in place of a date."""
 _ANY: Final = "[x]"
 Row = tuple[str, ...]
