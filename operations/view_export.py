@@ -29,7 +29,7 @@ from .registry import Handler, Invocation, Level, Operation
 from .view_run import FORMAT, GUIDE, NARROWING, VIEW, narrowing, refuse_source, table, view_of
 from .views.definition import NAME, TYPE
 from .views.rows import Row
-from .views.source import Source
+from .views.source import Again, Source
 from .views.tables import Format, named_format
 
 VIEW_EXPORT: Final = "view-export"
@@ -152,7 +152,7 @@ def _content(
     format_: Format,
     session: Session,
     *,
-    again: bool = False,
+    again: Again | None = None,
 ) -> AsyncIterator[bytes]:
     view, wanted = source.read(definition), Wanted.of(request["wanted"])
     rows: AsyncIterator[list[Row]] = source.rows(view, wanted, session, again=again)
@@ -190,13 +190,16 @@ class ViewDelivery:
         return {"resourceType": "Parameters", "parameter": parameters}
 
     async def content(self, job: Job, file: JobFile, session: Session) -> AsyncIterator[bytes]:
-        judged = await self.judge(session.principal.grant, job.purpose)
+        async def again() -> Session:
+            return await self.judge(session.principal.grant, job.purpose)
+
+        judged = await again()
         if judged.policy.whole:
             return self.files.read(job.id, file)
         definitions = dict(job.request["views"])
         definition = definitions[file.name.partition(".")[0]]
         format_ = named_format(job.request["format"])
-        return _content(self.source, job.request, definition, format_, judged, again=True)
+        return _content(self.source, job.request, definition, format_, judged, again=again)
 
 
 def _said(name: str, member: str, value: str) -> list[Json]:

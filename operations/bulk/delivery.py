@@ -3,12 +3,14 @@
 https://hl7.org/fhir/uv/bulkdata/STU2/export.html#response---complete-status. To whom nothing is
 hidden the files are served as they were written. To others each resource is looked for again,
 as it was at that point, but by what is permitted now: a patient who refuses meanwhile is not in
-what is fetched from then on, and the manifest has no counts that would tell.
+what is fetched from then on, and the manifest has no counts that would tell. A download that is
+under way is judged again with each page, and whenever a moment has passed.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -26,6 +28,8 @@ from .walking import DELETED, ERRORS, PAGE, cohort, cut_of, deleted_lines, ndjso
 from .wanted import Exports, Wanted
 
 _ID: Final = b'"id":"'
+FRESH: Final = 0.5
+"""Seconds for which what was permitted is given out without a further look."""
 
 Judge = Callable[[str, str], Awaitable[Session]]
 """(grant, purpose of use) -> the Session, judged anew."""
@@ -47,7 +51,7 @@ class Delivery:
         output = [
             _item(job, type_, name, lines if whole else None)
             for type_, name, lines in result["files"]
-            if whole or await self._any(job, name, judged)
+            if whole or await self._any(job, name, session)
         ]
         if wanted.anonymize:
             output.append(_item(job, "Parameters", REPORT, 1))
@@ -60,9 +64,10 @@ class Delivery:
             "requiresAccessToken": self.tokens,
             "output": output,
             "deleted": [gone]
-            if deleted and (whole or await self._any(job, DELETED, judged))
+            if deleted and (whole or await self._any(job, DELETED, session))
             else [],
             "error": [told] if errors else [],
+            **({"extension": {"cohort": result["cohort"]}} if "cohort" in result else {}),
         }
 
     async def content(self, job: Job, file: JobFile, session: Session) -> AsyncIterator[bytes]:
@@ -71,21 +76,22 @@ class Delivery:
             return self.files.read(job.id, file)
         if file.name == REPORT:
             return self._uncounted(job, file)
-        return self._again(job, file.name, judged)
+        return self._again(job, file.name, session)
 
     async def _judged(self, job: Job, session: Session) -> Session:
         """Whoever asks, for the purpose for which the export was started."""
         return await self.judge(session.principal.grant, job.purpose)
 
-    async def _any(self, job: Job, name: str, judged: Session) -> bool:
-        async for _ in self._again(job, name, judged):
+    async def _any(self, job: Job, name: str, session: Session) -> bool:
+        async for _ in self._again(job, name, session):
             return True
         return False
 
-    async def _again(self, job: Job, name: str, judged: Session) -> AsyncIterator[bytes]:
+    async def _again(self, job: Job, name: str, session: Session) -> AsyncIterator[bytes]:
         """What may still be seen of a file."""
         wanted = Wanted.of(job.request)
         if name == DELETED:
+            judged = await self._judged(job, session)
             group = await cohort(wanted, judged)
             deid = Anonymised.of(self.exports.deid, wanted, job.base, "")
             async for line in deleted_lines(self.exports, wanted, group, judged, deid):
@@ -94,18 +100,27 @@ class Delivery:
         file = job.file(name)
         assert file is not None
         if wanted.anonymize:
-            async for lines in self._lines(job, file, judged, wanted.as_of):
+            async for lines in self._lines(job, file, session, wanted.as_of):
                 yield lines
             return
         type_, cut = name.partition(".")[0], cut_of(self.exports, wanted)
         async for ids in self._ids(job, file):
-            found = await permitted(judged, type_, ids, wanted.as_of)
-            for some in slices(found, cut):
-                yield ndjson(some, cut, job.base)
-                await asyncio.sleep(0)
+            left = ids
+            while left:
+                judged, began = await self._judged(job, session), time.monotonic()
+                found = await permitted(judged, type_, left, wanted.as_of)
+                left = ()
+                given = 0
+                for some in slices(found, cut):
+                    if given and time.monotonic() - began > FRESH:
+                        left = tuple(one.key.id for one in found[given:])
+                        break
+                    yield ndjson(some, cut, job.base)
+                    given += len(some)
+                    await asyncio.sleep(0)
 
     async def _lines(
-        self, job: Job, file: JobFile, judged: Session, as_of: int
+        self, job: Job, file: JobFile, session: Session, as_of: int
     ) -> AsyncIterator[bytes]:
         """The de-identified lines whose resources may still be seen."""
         beside = job.file(aside(file.name))
@@ -120,6 +135,7 @@ class Delivery:
                 some = lines[at : at + PAGE]
                 named = ids[start : start + len(some)]
                 start += len(some)
+                judged = await self._judged(job, session)
                 found = await permitted(judged, type_, tuple(named), as_of)
                 seen = {stored.key.id for stored in found}
                 kept = [line for id_, line in zip(named, some, strict=True) if id_ in seen]

@@ -36,6 +36,10 @@ Judged = Callable[[str, tuple[str, ...]], Awaitable[Sequence[Stored]]]
 """(type, ids) -> what of it may be seen, as it was."""
 
 
+Again = Callable[[], Awaitable[Session]]
+"""The Session as it is now."""
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """``exports``: how patients, groups and ``_since`` become searches."""
@@ -92,10 +96,10 @@ class Source:
         )
 
     async def pages(
-        self, view: View, wanted: Wanted, session: Session, *, again: bool = False
+        self, view: View, wanted: Wanted, session: Session, *, again: Again | None = None
     ) -> AsyncIterator[Sequence[Stored]]:
         """The resources of a view, in the order of a search. ``again``: only those that may be
-        seen now as well as at that point."""
+        seen now as well as at that point, judged anew for each page."""
         session.allow("s", view.resource)
         if wanted.patients is not None and view.resource not in self.exports.types("Patient"):
             text = f"{view.resource} belongs to no patient: patient and group do not narrow it"
@@ -103,13 +107,14 @@ class Source:
         asked = replace(wanted, types=(view.resource,))
         for scan in await self.exports.scans(asked, wanted.patients):
             async for found in _walk(scan, wanted.as_of, session):
-                if again:
+                if again is not None:
+                    session = await again()
                     ids = tuple(stored.key.id for stored in found)
                     found = await permitted(session, view.resource, ids, wanted.as_of)
                 yield found
 
     async def rows(
-        self, view: View, wanted: Wanted, session: Session, *, again: bool = False
+        self, view: View, wanted: Wanted, session: Session, *, again: Again | None = None
     ) -> AsyncIterator[list[Row]]:
         rows = Rows(view)
         async for found in self.pages(view, wanted, session, again=again):

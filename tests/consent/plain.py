@@ -4,12 +4,14 @@ suites that send hundreds of thousands."""
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from tests.serving import BASE, FHIR_JSON, Server
 
+Reading = Callable[[bytes], Awaitable[None]]
 HOST: Final = (b"host", b"127.0.0.1:8080")
 
 
@@ -33,6 +35,19 @@ def sent(
     server: Server, method: str, url: str, headers: dict[str, str], content: bytes = b""
 ) -> Plain:
     """``url``: relative to the FHIR base, or absolute; with its query, percent-encoded."""
+    return server.run(answered(server, method, url, headers, content))
+
+
+async def answered(
+    server: Server,
+    method: str,
+    url: str,
+    headers: dict[str, str],
+    content: bytes = b"",
+    reading: Reading | None = None,
+) -> Plain:
+    """The same within the server's loop. ``reading``: takes each part of the body before the next
+    one is made."""
     parts = urlsplit(url if url.startswith("http:") else f"{BASE}/{url}")
     given = {"accept": "*/*", **{name.lower(): value for name, value in headers.items()}}
     if content:
@@ -51,23 +66,21 @@ def sent(
         "server": ("127.0.0.1", 8080),
         "client": ("127.0.0.1", 123),
     }
-    return server.run(_answered(server, scope, content))
-
-
-async def _answered(server: Server, scope: dict[str, Any], content: bytes) -> Plain:
     asked = [{"type": "http.request", "body": content, "more_body": False}]
-    status, headers, body = 0, dict[str, str](), list[bytes]()
+    status, received, body = 0, dict[str, str](), list[bytes]()
 
     async def receive() -> dict[str, Any]:
         return asked.pop() if asked else {"type": "http.disconnect"}
 
     async def send(message: Any) -> None:
-        nonlocal status, headers
+        nonlocal status, received
         if message["type"] == "http.response.start":
             status = message["status"]
-            headers = {n.decode().lower(): v.decode("latin-1") for n, v in message["headers"]}
-        elif message["type"] == "http.response.body":
-            body.append(message.get("body", b""))
+            received = {n.decode().lower(): v.decode("latin-1") for n, v in message["headers"]}
+        elif message["type"] == "http.response.body" and (part := message.get("body", b"")):
+            body.append(part)
+            if reading is not None:
+                await reading(part)
 
     await server.app(scope, receive, send)
-    return Plain(status, headers, b"".join(body))
+    return Plain(status, received, b"".join(body))

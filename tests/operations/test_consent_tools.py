@@ -129,7 +129,7 @@ class Ward:
         history = self.server.get("_history?_count=500", headers=self.system).json()["entry"]
         for key in {"/".join(entry["fullUrl"].split("/")[-2:]) for entry in history}:
             type_, _, id_ = key.partition("/")
-            if type_ in SHARED | {"Binary"} or self._status(key, self.patient) != 200:
+            if type_ in SHARED | {"Binary", "Provenance"} or self._status(key, self.patient) != 200:
                 continue
             shown = self._status(key, self.readers[name] | headers) == 200
             url = f"{type_}?_id={id_}&_summary=count"
@@ -267,6 +267,33 @@ def test_nothing_is_deleted_and_each_act_is_told(ward: Ward) -> None:
     assert [r["act"] for r in rows] == ["withdrawn", "changed", "given"]
     assert "2999-01-01" in rows[1]["text"] and rows[0]["who"] == to("Patient/p1")
     assert ward.server.delete(url, headers=ward.patient).status_code == 403
+
+
+def test_patients_see_whence_their_own_decisions_are(ward: Ward) -> None:
+    """R4 has the Provenance of a Consent in nobody's compartment; the patients, and who acts for
+    them, read that of their own decisions, withdrawn ones too, and no other."""
+    made = ward.template("family-doctor")
+    ward.decide(revoke=made["id"])
+    foreign: Json = {"resourceType": "Consent", "status": "active", "patient": to("Patient/p3")}
+    foreign |= {"scope": {"text": "x"}, "category": [{"text": "x"}], "policyRule": {"text": "x"}}
+    other = ward.server.post("Consent", foreign, headers=ward.system).json()["id"]
+    provenance: Json = {"resourceType": "Provenance", "recorded": "2024-01-01T00:00:00Z"}
+    provenance |= {"agent": [{"who": to("Patient/p1")}]}
+    for target in (f"Consent/{other}", "Observation/v2"):
+        body = provenance | {"target": [to(target)]}
+        assert ward.server.post("Provenance", body, headers=ward.system).status_code == 201
+    of_old, of_made = "Consent/c1/_history/2", f"Consent/{made['id']}/_history"
+    for headers in (ward.patient, ward.delegate):
+        found = ward.server.get("Provenance", headers=headers).json()["entry"]
+        targets = {e["resource"]["target"][0]["reference"] for e in found}
+        assert targets == {of_old, f"{of_made}/1", f"{of_made}/2"}
+        url = f"Provenance/{found[0]['resource']['id']}"
+        for place in (url, f"{url}/_history/1"):
+            assert ward.server.get(place, headers=headers).status_code == 200
+            assert ward.server.get(place, headers=ward.doctor).status_code == 404
+    assert ward.server.get("Provenance", headers=ward.doctor).json()["total"] == 0
+    narrow = ward.server.bearer("user/Provenance.rs?agent=Patient/p2", user="p")
+    assert "entry" not in ward.server.get("Provenance", headers=narrow).json()
 
 
 def test_there_is_one_decision_about_research(ward: Ward) -> None:

@@ -16,6 +16,8 @@ import zstandard
 
 from fhir_server.definitions.registry import load
 from fhir_server.validation.validate import Validator
+from operations.bulk import delivery
+from tests.consent import plain
 from tests.serving import BACKENDS, BASE, Json, Server, issue, served
 
 ASYNC = {"prefer": "respond-async", "accept": "application/fhir+json"}
@@ -481,6 +483,36 @@ def test_l29_who_refuses_is_not_there(bulk: Server) -> None:
             400,
             "patient: Patient/X is not part of this export",
         )
+
+
+@pytest.mark.parametrize("query", ["", "&_elements=Observation.subject"])
+def test_l30_a_download_under_way_obeys_the_refusal(
+    bulk: Server, monkeypatch: pytest.MonkeyPatch, query: str
+) -> None:
+    """What has not left when a patient refuses does not leave any more."""
+    put(bulk, consent("a", "permit"), consent("b", "permit"))
+    url = f"Patient/$export?_type=Observation{query}"
+    made = manifest(bulk, started(kicked(bulk, url, **RESEARCH)))
+    [place] = [item["url"] for item in made["output"]]
+    monkeypatch.setattr(delivery, "PAGE", 1)
+    system = bulk.bearer("system/*.cruds") | {"content-type": "application/fhir+json"}
+    seen: list[str] = []
+
+    async def reading(part: bytes) -> None:
+        """Who is in the first part refuses."""
+        seen.extend(json.loads(line)["subject"]["reference"] for line in part.splitlines())
+        if len(seen) == 1:
+            refused = seen[0].partition("/")[2]
+            refusal = json.dumps(consent(refused, "deny")).encode()
+            url = f"Consent/of-{refused}"
+            assert (await plain.answered(bulk, "PUT", url, system, refusal)).status_code == 200
+
+    answer = bulk.run(plain.answered(bulk, "GET", place, bulk.bearer(SCOPE), reading=reading))
+    assert answer.status_code == 200
+    first, other = seen[0], {"Patient/a": "Patient/b", "Patient/b": "Patient/a"}[seen[0]]
+    assert seen == [first, other, other]
+    row = bulk.get(place, headers=bulk.bearer(SCOPE)).text
+    assert f'"{other}"' in row and f'"{first}"' not in row
 
 
 def test_l30_who_refuses_later_is_not_there_any_more(bulk: Server) -> None:

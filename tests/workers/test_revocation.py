@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import httpx
 import pytest
@@ -38,9 +40,11 @@ async def doctor_and_system(data: Path) -> tuple[str, str]:
 class Ward:
     """Somebody who sends requests, each over a new connection."""
 
-    def __init__(self, server: Running, token: str) -> None:
+    def __init__(
+        self, server: Running, token: str, headers: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         self._base = server.base
-        self._headers = {"authorization": f"Bearer {token}"}
+        self._headers = {"authorization": f"Bearer {token}", **headers}
 
     def get(self, url: str, **headers: str) -> httpx.Response:
         place = url if url.startswith("http") else f"{self._base}/{url}"
@@ -87,3 +91,22 @@ def test_a_decision_holds_on_all_workers_at_once(tmp_path: Path) -> None:
             assert "entry" not in doctor.get(following).json()
             answer = ended(doctor, job)
             assert answer.status_code == 410 and "Observation" not in answer.text
+        exported_files_obey(system, Ward(server, systems, RESEARCH))
+
+
+RESEARCH = {"x-purpose-of-use": "HRESCH"}
+
+
+def exported_files_obey(system: Ward, researcher: Ward) -> None:
+    """L30: files of an export are judged again by whichever worker is asked for them."""
+    for permit in (True, False):
+        system.put(consent(provision={"type": "permit"}))
+        kicked = researcher.get("Patient/$export?_type=Observation", prefer="respond-async")
+        assert kicked.status_code == 202, kicked.text
+        place = kicked.headers["content-location"]
+        [file] = ended(researcher, place).json()["output"]
+        system.put(consent(provision={"type": "permit" if permit else "deny"}))
+        for _ in range(LOOKS // 2):
+            text = researcher.get(file["url"]).text
+            assert text.count("Patient/p1") == (6 if permit else 0)
+            assert len(researcher.get(place).json()["output"]) == permit

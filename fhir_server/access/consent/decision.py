@@ -8,7 +8,7 @@ the two equal.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from fhir_server.access.consent.asking import Facts, Reader
@@ -41,11 +41,13 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What holds for the patients of one domain. ``consents``: by patient."""
+    """What holds for the patients of one domain. ``consents``: by patient. ``recorded``: the ids of
+    all that patients have recorded, what is in force or not."""
 
     consents: Mapping[str, tuple[Consent, ...]]
     relating: Relating
     implicit: Implicit = "basic-normal"
+    recorded: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def decide(facts: Facts, letter: str, reader: Reader, rules: Rules) -> Decision:

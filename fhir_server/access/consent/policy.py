@@ -16,8 +16,18 @@ from fhir_server.access.labels import SHARED
 from fhir_server.access.policy import Policy
 from fhir_server.access.roles import ABOUT, AUDIT
 from fhir_server.access.roles import SHARED as SHARED_TYPES
-from fhir_server.search.plan import FALSE, TRUE, EachPatient, Predicate, TokenIs, both
+from fhir_server.search.plan import (
+    FALSE,
+    TRUE,
+    EachPatient,
+    InPatient,
+    Predicate,
+    ReferenceIs,
+    TokenIs,
+    both,
+)
 
+PROVENANCE: Final = "Provenance"
 HIDDEN: Final = frozenset({AUDIT, "Consent"})
 """Types that tell by their shape what is withheld: only the patients themselves read theirs, and
 who audits the trail."""
@@ -137,6 +147,20 @@ class ConsentPolicy:
         return self._inner.audits
 
     def _narrowed(self, reached: Predicate, letter: str, type_: str) -> Predicate:
+        narrowed = self._both(reached, letter, type_)
+        decisions = self._decisions(reached) if type_ == PROVENANCE and letter in "rs" else ()
+        return either((narrowed, *decisions)) if decisions else narrowed
+
+    def _decisions(self, reached: Predicate) -> tuple[Predicate, ...]:
+        """What tells of the decisions of the patients who the reader is, or for whom it acts: R4
+        has it in nobody's compartment. Only where no scope narrows what is reached."""
+        if not isinstance(reached, InPatient):
+            return ()
+        own = sorted((self._reader.own | self._reader.acts_for) & {*reached.ids})
+        ids = (id_ for patient in own for id_ in self._rules.recorded.get(patient, ()))
+        return tuple(ReferenceIs("target", "Consent", id_) for id_ in ids)
+
+    def _both(self, reached: Predicate, letter: str, type_: str) -> Predicate:
         if reached == FALSE:
             return FALSE
         known = self._permitted.get((letter, type_))

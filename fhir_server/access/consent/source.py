@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import tzinfo
 from typing import Final
 
@@ -60,6 +60,7 @@ class PolicySource:
         self._erased = -1
         self._since = 0
         self._held: dict[str, Consent] = {}
+        self._owners: dict[str, str] = {}
         self._rules = Rules({}, self._relating, here.implicit)
         self._moments: list[int] = []
         self._names: dict[str, frozenset[str]] = {}
@@ -92,7 +93,7 @@ class PolicySource:
             [stored] = await self._store.current([key])
             named[key] = self._references(stored)
         by = {**rules.consents, consent.patient: (*kept, consent)}
-        return Rules(by, rules.relating.over(named), rules.implicit)
+        return replace(rules, consents=by, relating=rules.relating.over(named))
 
     def until(self, now: int) -> int:
         """When the next rule of anybody begins or ends to hold; microseconds."""
@@ -103,13 +104,14 @@ class PolicySource:
         row = await self._store.ledger.get(POLICY, ERASED)
         erased = 0 if row is None else row.revision
         if erased != self._erased:
-            self._held, self._since = {}, 0
+            self._held, self._owners, self._since = {}, {}, 0
         changed = await self._changed()
         if not changed and erased == self._erased:
             return
         self._erased = erased
         for stored in changed:
             self._held.pop(stored.key.id, None)
+            self._owned(stored)
             consent = None if stored.deleted else self._read(stored)
             if consent is not None:
                 self._held[stored.key.id] = consent
@@ -117,7 +119,10 @@ class PolicySource:
         for consent in self._held.values():
             by[consent.patient] = (*by.get(consent.patient, ()), consent)
         relating = self._relating.over(await self._named())
-        self._rules = Rules(by, relating, self.here.implicit)
+        recorded: dict[str, tuple[str, ...]] = {}
+        for id_, patient in sorted(self._owners.items()):
+            recorded[patient] = (*recorded.get(patient, ()), id_)
+        self._rules = Rules(by, relating, self.here.implicit, recorded)
         self._moments = sorted({m for consent in self._held.values() for m in consent.moments()})
 
     async def _changed(self) -> list[Stored]:
@@ -137,6 +142,14 @@ class PolicySource:
                     continue
             self._since = newest
             return list(found.values())
+
+    def _owned(self, stored: Stored) -> None:
+        self._owners.pop(stored.key.id, None)
+        patient = (
+            None if stored.deleted else local(loads(stored.body).get("patient"), self.here.base)
+        )
+        if patient is not None:
+            self._owners[stored.key.id] = patient.id
 
     def _read(self, stored: Stored) -> Consent | None:
         try:

@@ -14,6 +14,9 @@ from typing import Any
 import httpx
 import pytest
 
+from operations import view_run
+from operations.views import source
+from tests.consent import plain
 from tests.operations.views.suite import cases, fault
 from tests.serving import BACKENDS, Json, Server, issue, served
 from tests.smart.test_h_bulk import RESEARCH, consent, put
@@ -275,6 +278,35 @@ def test_exported_tables_are_judged_again(tmp_path: Path) -> None:
         assert len(server.get(urls["values"], headers=headers).text.splitlines()) == 2
         put(server, consent("q", "deny"))
         assert [r["patient"] for r in rows(server.get(urls["values"], headers=headers))] == ["p"]
+
+
+def test_l30_a_table_under_way_obeys_the_refusal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "PAGE", 1)
+    monkeypatch.setattr(view_run, "GROUP", 1)
+    with served("memory", tmp_path, open_=False) as server:
+        for id_ in "pq":
+            put(server, {"resourceType": "Patient", "id": id_})
+            put(server, *(observation(f"o{id_}{n}", id_, "1.0") for n in range(2)))
+            put(server, consent(id_, "permit"))
+        put(server, library("patients", VIEW))
+        headers = server.bearer(ALL) | {"prefer": "respond-async"} | RESEARCH
+        urls = locations(ended(server, export(server, headers), headers))
+        seen: list[str] = []
+
+        async def reading(part: bytes) -> None:
+            seen.extend(json.loads(line)["patient"] for line in part.splitlines())
+            if len(seen) == 1:
+                refusal = json.dumps(consent(seen[0], "deny")).encode()
+                url = f"Consent/of-{seen[0]}"
+                answer = await plain.answered(server, "PUT", url, server_headers, refusal)
+                assert answer.status_code == 200
+
+        server_headers = server.bearer(ALL) | {"content-type": "application/fhir+json"}
+        server.run(plain.answered(server, "GET", urls["values"], headers, reading=reading))
+    first, other = seen[0], {"p": "q", "q": "p"}[seen[0]]
+    assert seen == [first, other, other]
 
 
 def test_the_cases_over_http(server: Server, shared: Path) -> None:
