@@ -129,6 +129,14 @@ def test_nothing_is_lost_between_processes(tmp_path: Path) -> None:
         ("POST", b"/fhir/Consent/_search", False),
         ("GET", b"/fhir/Group/1/$export", True),
         ("POST", b"/fhir/Observation", False),
+        ("POST", b"/fhir/%43onsent", True),
+        ("POST", b"/fhir/Patient/a/$consent", True),
+        ("POST", b"/fhir/Patient/a/%24consent", True),
+        ("POST", b"/fhir/Patient/a/$consent-preview", False),
+        ("GET", b"/fhir/Patient/a/$consent-history", False),
+        ("GET", b"/fhir/%24export", True),
+        ("POST", b"/fhir/$viewdefinition-export", True),
+        ("POST", b"/fhir/Consent/%5fsearch", False),
     ],
 )
 def test_what_is_delicate(method: str, path: bytes, delicate: bool) -> None:
