@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from fhir_server.fhirpath.errors import FhirPathError
 from fhir_server.fhirpath.regex import Regex
-from terminology.concepts import Concepts
+from terminology.concepts import ALL, Concepts
 from terminology.service import Refused
 
 MOST_STEPS: Final = 500_000
@@ -33,9 +33,17 @@ class Operator(NamedTuple):
 ON_CONCEPT: Final = ("concept", "code")
 
 
-def filtered(concepts: Concepts, one: Mapping[str, Any]) -> set[str]:
-    """The codes that one filter lets through. Raises Refused."""
-    return _operator(concepts, one).every(concepts, one["property"], one.get("value", ""))
+BELOW: Final = frozenset({"is-a", "descendent-of"})
+
+
+def filtered(concepts: Concepts, one: Mapping[str, Any], most: int = ALL) -> set[str]:
+    """The codes that one filter lets through. Raises Refused; ``most``: also if a hierarchy has
+    more, before it is collected."""
+    operator, value = _operator(concepts, one), one.get("value", "")
+    if most != ALL and one["op"] in BELOW and len(concepts.below(value, most + 1)) > most:
+        text = f"more than {most} codes are below {str(value)[:100]!r}"
+        raise Refused("too-costly", text)
+    return operator.every(concepts, one["property"], value)
 
 
 def passes(concepts: Concepts, one: Mapping[str, Any], code: str) -> bool:
@@ -105,6 +113,12 @@ def _fits(concepts: Concepts, name: str, value: str, code: str) -> bool:
     return any(matches(text) for text in concepts.texts(code, name))
 
 
+def _below(concepts: Concepts, value: str) -> set[str]:
+    found = concepts.below(value)
+    # A file knows no codes but those of its concepts.
+    return found if concepts.indexed and value in concepts.by_code else _known(concepts, found)
+
+
 def _known(concepts: Concepts, codes: set[str]) -> set[str]:
     return set(concepts.ordered(codes))
 
@@ -119,11 +133,11 @@ OPERATORS: Final[Mapping[str, Operator]] = {
         lambda c, name, value, code: c.has(code, name, value),
     ),
     "is-a": Operator(
-        lambda c, _, value: _known(c, c.below(value)),
+        lambda c, _, value: _below(c, value),
         lambda c, _, value, code: value in c.above(code),
     ),
     "descendent-of": Operator(
-        lambda c, _, value: _known(c, c.below(value)) - {value},
+        lambda c, _, value: _below(c, value) - {value},
         lambda c, _, value, code: code != value and value in c.above(code),
     ),
     "is-not-a": Operator(
