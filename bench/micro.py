@@ -14,11 +14,12 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import uvloop
@@ -37,6 +38,7 @@ SMALL = 4
 """Rounds of 16 Observations in the record on which two stores are compared."""
 PATIENCE = 600
 """Seconds that a request may take: the stand-in for MongoDB is slow."""
+T = TypeVar("T")
 Batch = Callable[[], Awaitable[int]]
 """Runs one batch; how many units it was."""
 
@@ -128,18 +130,22 @@ class Record:
             )
         return clients * rounds
 
-    async def read(self, client: Client, total: int = 500) -> int:
-        for number in range(total):
-            await client.expect(
-                200, "GET", self.observations[number * 7919 % len(self.observations)]
-            )
+    async def read(self, client: Client, total: int = 480, clients: int = 1) -> int:
+        known = self.observations
+        await _at_once(
+            clients,
+            (
+                client.expect(200, "GET", known[number * 7919 % len(known)])
+                for number in range(total)
+            ),
+        )
         return total
 
-    async def search(self, total: int = 20) -> int:
-        for number in range(total):
-            patient = self.patients[number % len(self.patients)]
-            query = f"patient={patient}&code=http://loinc.org|2093-3&_sort=-date&_count=20"
-            await self.client.expect(200, "GET", f"/fhir/Observation?{query}")
+    async def search(self, total: int = 16, clients: int = 1) -> int:
+        query = "code=http://loinc.org|2093-3&_sort=-date&_count=20"
+        patients = (self.patients[number % len(self.patients)] for number in range(total))
+        urls = (f"/fhir/Observation?patient={patient}&{query}" for patient in patients)
+        await _at_once(clients, (self.client.expect(200, "GET", url) for url in urls))
         return total
 
     async def everything(self, total: int = 4) -> int:
@@ -147,6 +153,22 @@ class Record:
             patient = self.patients[number % len(self.patients)]
             await self.client.expect(200, "GET", f"/fhir/{patient}/$everything")
         return total
+
+
+async def _at_once(clients: int, requests: Iterable[Awaitable[Answer]]) -> None:
+    """All of them, so many at a time."""
+    for some in batched(requests, clients):
+        if clients == 1:
+            await some[0]
+        else:
+            await asyncio.gather(*some)
+
+
+def batched(requests: Iterable[T], size: int) -> Iterator[list[T]]:
+    """In order, ``size`` at a time."""
+    left = iter(requests)
+    while some := list(islice(left, size)):
+        yield some
 
 
 class Idle:
@@ -197,8 +219,15 @@ async def figures(
     found = {"echo": await best(lambda: echoed(raw), batches)}
     work: tuple[tuple[str, Batch, int], ...] = (
         ("read", lambda: record.read(record.client), 2 * batches),
+        ("read, 16 at once", lambda: record.read(record.client, clients=16), 2 * batches),
         ("read, token", lambda: record.read(record.bearing), 2 * batches),
+        (
+            "read, token, 16 at once",
+            lambda: record.read(record.bearing, clients=16),
+            2 * batches,
+        ),
         ("search, page of 20", record.search, batches),
+        ("search, 16 at once", lambda: record.search(clients=16), batches),
         ("$everything", record.everything, batches),
         ("create, 16 at once", lambda: record.create(rounds=2), batches),
         ("create, 1 client", lambda: record.create(clients=1, rounds=16), batches),

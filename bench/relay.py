@@ -14,7 +14,6 @@ import argparse
 import asyncio
 from typing import Final
 
-import uvloop
 from bson import decode, encode
 
 Reader = asyncio.StreamReader
@@ -99,7 +98,6 @@ def main() -> None:
     parser.add_argument("port", type=int)
     parser.add_argument("--wait", type=float, default=0.0, help="milliseconds")
     given = parser.parse_args()
-    uvloop.install()
     asyncio.run(run(Relay(given.host, given.port, given.wait / 1000)))
 
 

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final, TypeVar
 
 from terminology.codes import PLAIN, WHOLE, Code, Codes, Member, common, without
-from terminology.concepts import Concepts, Listed, Recent
+from terminology.concepts import ALL, Concepts, Listed, Recent
 from terminology.filters import filtered, passes
 from terminology.implicit import implied
 from terminology.service import ANY_VERSION, Refused, Source, Versions
@@ -199,7 +199,8 @@ class Composing:
         if "filter" not in part:
             return {Code(system, None): PLAIN}
         concepts = await self.whole(system)
-        codes = [filtered(concepts, one) for one in part["filter"]]
+        alone = MOST_MEMBERS if len(part["filter"]) == 1 else ALL
+        codes = [filtered(concepts, one, alone) for one in part["filter"]]
         kept = set.intersection(*codes)
         return {Code(system, code): PLAIN for code in concepts.ordered(kept)}
 

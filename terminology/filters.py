@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from fhir_server.fhirpath.errors import FhirPathError
 from fhir_server.fhirpath.regex import Regex
-from terminology.concepts import Concepts
+from terminology.concepts import ALL, Concepts
 from terminology.service import Refused
 
 MOST_STEPS: Final = 500_000
@@ -33,9 +33,17 @@ class Operator(NamedTuple):
 ON_CONCEPT: Final = ("concept", "code")
 
 
-def filtered(concepts: Concepts, one: Mapping[str, Any]) -> set[str]:
-    """The codes that one filter lets through. Raises Refused."""
-    return _operator(concepts, one).every(concepts, one["property"], one.get("value", ""))
+BELOW: Final = frozenset({"is-a", "descendent-of"})
+
+
+def filtered(concepts: Concepts, one: Mapping[str, Any], most: int = ALL) -> set[str]:
+    """The codes that one filter lets through. Raises Refused; ``most``: also if a hierarchy has
+    more, before it is collected."""
+    operator, value = _operator(concepts, one), one.get("value", "")
+    if most != ALL and one["op"] in BELOW and len(concepts.below(value, most + 1)) > most:
+        text = f"more than {most} codes are below {str(value)[:100]!r}"
+        raise Refused("too-costly", text)
+    return operator.every(concepts, one["property"], value)
 
 
 def passes(concepts: Concepts, one: Mapping[str, Any], code: str) -> bool:

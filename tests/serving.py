@@ -49,15 +49,20 @@ def database(folder: Path) -> str:
     return new_url()
 
 
-STORES: dict[str, Callable[[Path], Coroutine[None, None, Store]]] = {
-    "memory": _memory,
-    "sqlite": _sqlite,
-    "mongo": _mongo,
-}
 BACKENDS: tuple[str, ...] = tuple(
     os.environ.get("VEHR_TEST_BACKENDS", "memory,sqlite").replace(" ", "").split(",")
 )
 """The stores that every suite runs on; the contract and conformance suites always run on all."""
+ONLY: str = BACKENDS[0] if len(BACKENDS) == 1 else ""
+"""Where one store is asked for, every server of every suite is on it, whatever its test names."""
+_OPENERS: dict[str, Callable[[Path], Coroutine[None, None, Store]]] = {
+    "memory": _memory,
+    "sqlite": _sqlite,
+    "mongo": _mongo,
+}
+STORES: dict[str, Callable[[Path], Coroutine[None, None, Store]]] = {
+    name: _OPENERS[ONLY or name] for name in _OPENERS
+}
 
 
 def backends(usual: str) -> tuple[str, ...]:
@@ -185,7 +190,7 @@ def served(
     """A server over a new store, the database that is in ``folder``, or the MongoDB ``at``."""
     with asyncio.Runner() as runner:
         store = runner.run(open_mongo(at) if at else STORES[backend](folder))
-        whole = _settings(backend, folder, **settings)
+        whole = _settings(ONLY or backend, folder, **{"store": at, **settings} if at else settings)
         if whole.search:
             store = search_opener()(store, whole)
         domain = runner.run(assemble(whole, store))
@@ -196,7 +201,7 @@ def served(
 
 
 def _settings(backend: str, folder: Path, **settings: Any) -> Settings:
-    kind = {"memory": "memory:", "sqlite": "sqlite:", "mongo": "mongodb://h/db"}[backend]
+    kind = database(folder) if backend == "mongo" else f"{backend}:"
     return replace(Settings(store=kind, data=folder, research="off"), **settings)
 
 

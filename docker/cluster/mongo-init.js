@@ -10,6 +10,8 @@ for (let n = 0; !db.hello().isWritablePrimary; n++) {
   sleep(1000);
 }
 const own = db.getSiblingDB("vehr");
-const user = { pwd: process.env.VEHR_PASSWORD, roles: [{ role: "readWrite", db: "vehr" }] };
+// The record, and beside it the data bank for research.
+const roles = ["vehr", "vehr_research"].map((name) => ({ role: "readWrite", db: name }));
+const user = { pwd: process.env.VEHR_PASSWORD, roles };
 if (own.getUser("vehr")) own.updateUser("vehr", user);
 else own.createUser({ user: "vehr", ...user });

@@ -320,6 +320,14 @@ def unknowing(policy: Policy) -> Policy:
     return policy.policy if isinstance(policy, _Knowing) else policy
 
 
+def knows_all(policy: Policy, letter: str, type_: str) -> bool:
+    """May it be known of everything of the type that it is there, also by the search parameters of
+    scopes?"""
+    if not policy.whole or type_ == BINARY:
+        return policy.whole
+    return TRUE in (policy.sees("r", type_), policy.sees(letter, type_))
+
+
 def _auditable(principal: Principal, scope: Scope, letter: str) -> bool:
     """AuditEvents are created by other systems, and never changed by anybody."""
     return letter in "rs" or (letter == "c" and scope.context == "system" and principal.system)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
+from typing import Literal
 
 from fhir_server.access.audit.crossing import Crossing, crosses
 from fhir_server.access.audit.decisions import DecisionRecord, decided
@@ -113,13 +114,16 @@ class Session:
         seen = policy.sees("r", type_)
         return policy.allows("r", type_) and seen != FALSE and seen == policy.sees("d", type_)
 
-    async def read(self, key: Key) -> Stored:
-        """The current version. NotFound if absent or hidden, Gone if it was visibly deleted."""
-        self.allow("r", key.type)
-        current = await living(self._engine, self.policy, "r", key)
+    async def read(self, key: Key, letter: Literal["r", "u"] = "r") -> Stored:
+        """The current version. NotFound if absent or hidden, Gone if it was visibly deleted.
+
+        ``letter``: u for what is to be patched, whether or not it may be read.
+        """
+        self.allow(letter, key.type)
+        current = await living(self._engine, self.policy, letter, key)
         if current is not None:
             return await self._shown(current)
-        latest, hidden = await trace_of(self._engine, self.policy, "r", key)
+        latest, hidden = await trace_of(self._engine, self.policy, letter, key)
         if latest is not None:
             raise Gone(f"{key} was deleted", headers={"ETag": latest.etag})
         if (event := await self._traced(key)) is not None:
@@ -289,7 +293,15 @@ class Session:
         record = WriteRecord(self._recording, self.principal) if self._recording else None
         targets = Targets(self._engine, self, drafts)
         writing = Writing(self._engine, self.principal, self.policy, record, targets)
-        return await self._told(await writing.run(drafts, ledger))
+        told = await self._told(await writing.run(drafts, ledger))
+        return [self._of_patch(draft, one) for draft, one in zip(drafts, told, strict=True)]
+
+    def _of_patch(self, draft: Draft, written: Written) -> Written:
+        """Without the resource, if its author may change it and not read it."""
+        stored = written.stored
+        if stored is None or draft.method != "PATCH" or self.policy.allows("r", draft.key.type):
+            return written
+        return replace(written, stored=stored._replace(body=b""))
 
     async def _told(self, written: list[Written]) -> list[Written]:
         """What was written, as its author may see it."""

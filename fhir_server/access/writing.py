@@ -28,7 +28,7 @@ from fhir_server.access.drafts import resource_of as resource_of
 from fhir_server.access.engine import Engine, is_large
 from fhir_server.access.judging import holds
 from fhir_server.access.parameters import TYPE as DEFINING
-from fhir_server.access.policy import BINARY, Policy
+from fhir_server.access.policy import BINARY, Policy, knows_all
 from fhir_server.access.principal import Principal
 from fhir_server.access.propagating import due, propagate
 from fhir_server.access.raising import carried, inherited, raised, rising
@@ -241,7 +241,7 @@ class Writing:
         if draft.method != "POST":
             if living and known is not None:
                 await self._permit(draft, known)
-            elif not self._principal.system:
+            elif not knows_all(self._policy, _LETTERS[draft.method], draft.key.type):
                 # Hidden and unused ids give the same answer.
                 raise MethodNotAllowed("only the server chooses ids", headers={"Allow": "GET"})
         sent, seen = item, current
@@ -278,7 +278,7 @@ class Writing:
         """May the principal know that this resource is there? Who may change it may. The store is
         asked the same if it is not (L53)."""
         key, letter, policy = draft.key, _LETTERS[draft.method], self._policy
-        if policy.whole or letter == "c":
+        if letter == "c" or knows_all(policy, letter, key.type):
             return current is not None
         living = current is not None and not current.deleted
         if apart(policy, "r", key.type):

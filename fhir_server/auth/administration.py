@@ -11,7 +11,7 @@ from typing import Any
 
 from fhir_server.access.roles import ROLES
 from fhir_server.auth import totp
-from fhir_server.auth.approvals import Approval, approvals_of, withdrawal
+from fhir_server.auth.approvals import Approval, approvals_of, ending_with, withdrawal
 from fhir_server.auth.clients import Client, check
 from fhir_server.auth.identities import Identities
 from fhir_server.auth.invitations import Invitations
@@ -64,13 +64,20 @@ class Administration:
         return user, word
 
     async def change_user(self, name: str, **values: Any) -> User:
-        """``role``, ``fhir_user``, ``disabled``: what they become."""
+        """``role``, ``fhir_user``, ``disabled``: what they become. In another role, or as somebody
+        else of the record, the user has let no app do anything yet.
+        """
         if values.get("role", "patient") not in ROLES:
             raise BadRequest(f"{values['role']!r} is not a role: {', '.join(ROLES)}")
         check_person(values.get("fhir_user", ""))
         if "fhir_user" in values:
             values["fhirUser"] = values.pop("fhir_user")
+        before = await self._of.users.named(name)
         user = await self._of.users.change(name, **values)
+        if (user.role, user.fhir_user) != (before.role, before.fhir_user):
+            gone = [withdrawal(one.id) for one in await self.approvals(name)]
+            if gone:
+                await self._of.records.commit_policy(*gone)
         await self._told("change", f"user/{name}")
         return user
 
@@ -170,7 +177,8 @@ class Administration:
 
     async def _end(self, sessions: list[str]) -> None:
         if sessions:
-            await self._of.records.commit_policy(*map(ending, sessions))
+            lasting = await ending_with(self._of.records, sessions)
+            await self._of.records.commit_policy(*map(ending, sessions), *lasting)
 
     async def _told(self, act: str, target: str, patient: str = "") -> None:
         actor: Mapping[str, str] = {

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,7 +19,7 @@ from fhir_server.auth.records import ATTEMPTS, Records, digest
 from fhir_server.auth.seals import Seals
 from fhir_server.auth.tokens import APPROVAL as KIND
 from fhir_server.auth.tokens import Held, Tokens
-from fhir_server.auth.websessions import LONGEST, WebSessions
+from fhir_server.auth.websessions import LONGEST, WebSessions, ending
 from fhir_server.model.problem import Unavailable
 
 GRACE: Final = 10
@@ -169,6 +169,11 @@ class Approvals:
         """What a user let apps do, newest first."""
         return [one for one in await approvals_of(self._records) if one.held.user == user]
 
+    async def end_session(self, id_: str) -> None:
+        """End a web session and what was to last no longer than it."""
+        lasting = await ending_with(self._records, (id_,))
+        await self._records.commit_policy(ending(id_), *lasting)
+
     async def withdraw(self, id_: str) -> None:
         """End an approval; its tokens are refused from the next request on."""
         await self._records.commit_policy(withdrawal(id_))
@@ -177,6 +182,15 @@ class Approvals:
 async def approvals_of(records: Records) -> list[Approval]:
     """All that stand, the newest first."""
     return sorted(map(_approval, await records.scan(KIND)), key=lambda a: -a.created)
+
+
+async def ending_with(records: Records, sessions: Collection[str]) -> list[LedgerWrite]:
+    """What ends the ``online_access`` approvals of web sessions that end."""
+    return [
+        withdrawal(one.id)
+        for one in await approvals_of(records)
+        if one.refreshes and one.session in sessions
+    ]
 
 
 def withdrawal(id_: str) -> LedgerWrite:

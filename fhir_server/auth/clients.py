@@ -135,10 +135,25 @@ def check(client: Client) -> None:
         raise BadRequest(f"{client.id!r} cannot be the id of a client")
     if client.method == "keys" and client.keys is None:
         raise BadRequest("a client that signs needs its keys")
+    if isinstance(client.keys, str):
+        check_key_set(client.keys)
     if client.method == "secret" and not client.secret:
         raise BadRequest("a client with a secret needs it")
     for uri in client.redirects:
         check_redirect(uri)
+
+
+def check_key_set(url: str) -> None:
+    """An https URL without credentials; http on loopback, which is asked in tests alone."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        _ = parts.port
+    except ValueError:
+        raise BadRequest(f"{url!r} is not a URL") from None
+    secure = parts.scheme == "https" or (parts.scheme == "http" and host in LOOPBACK)
+    if not host or not secure or "@" in parts.netloc or "#" in url:
+        raise BadRequest(f"{url!r} cannot be the address of a key set: https")
 
 
 def check_redirect(uri: str) -> None:

@@ -49,10 +49,19 @@ CATEGORIES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
 """What a person may narrow a type to: type -> code system and codes of ``category``."""
 
 
+RECORD: Final = (
+    *("Patient", "Condition", "AllergyIntolerance", "MedicationRequest", "MedicationStatement"),
+    *("Immunization", "Observation", "DiagnosticReport", "ImagingStudy", "Procedure"),
+    *("Encounter", "Appointment", "DocumentReference", "CarePlan", "Goal"),
+    *("FamilyMemberHistory", "QuestionnaireResponse", "Coverage"),
+)
+"""What a person may narrow the whole record to: types."""
+
+
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """One scope on the consent page. ``parts``: (category code, scope) that it may be narrowed
-    to; ``scope`` None: not a scope of resources.
+    """One scope on the consent page. ``parts``: (category code or type, scope) that it may be
+    narrowed to; ``scope`` None: not a scope of resources.
     """
 
     text: str
@@ -106,14 +115,12 @@ class Negotiation:
 
     def offers(self, scopes: Iterable[str]) -> list[Offer]:
         """How the scopes stand on the consent page."""
+        asked = list(scopes)
         found = []
-        for text in scopes:
+        for text in asked:
             scope = self.parsed(text) if "/" in text and text not in WORDS else None
-            parts: tuple[tuple[str, str], ...] = ()
-            if scope is not None and not scope.filters and scope.type in CATEGORIES:
-                system, codes = CATEGORIES[scope.type]
-                parts = tuple((code, _narrowed(scope, system, code)) for code in codes)
-            found.append(Offer(text, scope, parts))
+            parts = _parts(text, scope) if scope is not None else ()
+            found.append(Offer(text, scope, tuple(p for p in parts if p[1] not in asked)))
         return found
 
 
@@ -135,6 +142,17 @@ IN_CONTEXT: Final = ("launch/patient", "launch/encounter")
 
 def needs_patient(scopes: Iterable[str]) -> bool:
     return any(text in IN_CONTEXT or text.startswith("patient/") for text in scopes)
+
+
+def _parts(text: str, scope: Scope) -> tuple[tuple[str, str], ...]:
+    """What a scope may be narrowed to; in the version of SMART's scopes that it is written in."""
+    if scope.type == "*":
+        access = text.partition(".")[2]
+        return tuple((type_, f"{scope.context}/{type_}.{access}") for type_ in RECORD)
+    if scope.filters or scope.type not in CATEGORIES:
+        return ()
+    system, codes = CATEGORIES[scope.type]
+    return tuple((code, _narrowed(scope, system, code)) for code in codes)
 
 
 def _narrowed(scope: Scope, system: str, code: str) -> str:

@@ -99,7 +99,7 @@ def page(
             say_html=say_html,
             texts=texts,
             language=language,
-            languages=_languages(ask),
+            languages=_languages(ask, str(values.get("request") or "")),
             base=AUTH,
             domain=server.rules.domain,
         )
@@ -111,13 +111,18 @@ def page(
     return Reply(status, body.encode(), {**given, **(headers or {})}, HTML, cookies)
 
 
-def _languages(ask: Ask) -> list[tuple[str, str, str]]:
-    """(code, name, address of this page in it); none where the page cannot be asked for again."""
+def _languages(ask: Ask, request: str) -> list[tuple[str, str, str]]:
+    """(code, name, address of this page in it); none where the page cannot be asked for again.
+    ``request``: the sealed step of a page that answers a form.
+    """
+    place, kept = "", [(name, value) for name, value in ask.query if name == "request"]
     if ask.method != "GET":
-        return []
-    kept = [(name, value) for name, value in ask.query if name == "request"]
+        if not request:
+            return []
+        place, kept = f"{AUTH}/continue", [("request", request)]
     return [
-        (code, name, f"?{urlencode([('lang', code), *kept])}") for code, name in LANGUAGES.items()
+        (code, name, f"{place}?{urlencode([('lang', code), *kept])}")
+        for code, name in LANGUAGES.items()
     ]
 
 

@@ -62,6 +62,20 @@ class Throttle:
                 return
         raise Unavailable("too many attempts at a time", headers={"Retry-After": "5"})
 
+    async def taken_back(self, name: str) -> None:
+        """One attempt was none. The others stay counted: who signs in now and then by an account
+        of his own gets no further guesses at those of others.
+        """
+        key = digest(name)
+        for _ in range(ATTEMPTS):
+            row = await self._records.get(KIND, key)
+            if row is None:
+                return
+            value = {"count": max(0, row.value["count"] - 1), "until": 0.0}
+            expires = self._records.now() + ADDRESS.forget
+            if await self._records.commit(LedgerWrite(KIND, key, value, row.revision, expires)):
+                return
+
     async def succeeded(self, *names: str) -> None:
         """Forget the attempts of these names."""
         await self._records.commit(*(LedgerWrite(KIND, digest(n), None) for n in names))

@@ -15,10 +15,15 @@ def lines(offers: Iterable[Offer], texts: dict[str, Any]) -> list[dict[str, Any]
         {
             "scope": offer.text,
             "text": _line(offer, texts),
-            "parts": [(scope, texts["categories"].get(code, code)) for code, scope in offer.parts],
+            "parts": [(scope, _part(code, texts)) for code, scope in offer.parts],
         }
         for offer in offers
     ]
+
+
+def _part(code: str, texts: dict[str, Any]) -> str:
+    """A category of a type, or a type."""
+    return str(texts["categories"].get(code) or texts["types"].get(code, code))
 
 
 def _line(offer: Offer, texts: dict[str, Any]) -> str:

@@ -32,6 +32,7 @@ from fhir_server.model.software import software_version
 from operations.registry import Operations, definition
 
 from .face import Face
+from .research import RESEARCH
 
 
 def interactions(
@@ -84,7 +85,9 @@ def interactions(
     handlers["capabilities"] = capabilities(lambda: abilities)
     if not open_:
         rules = rules_of(face.settings, face.path)
-        handlers["smart-configuration"] = document(smart_configuration(rules))
+        handlers["smart-configuration"] = document(
+            smart_configuration(rules, people=face.path == RESEARCH)
+        )
     parameters = face.engine.parameters
     assert parameters is not None
     return informed(handlers, parameters.refresh)

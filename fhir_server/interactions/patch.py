@@ -14,11 +14,11 @@ from fhir_server.access.writing import resource_of
 from fhir_server.definitions.registry import Definitions
 from fhir_server.interactions.answer import refuse_parameters, written
 from fhir_server.interactions.conditional import one_or_none, readable, settle
-from fhir_server.interactions.patches import patched
+from fhir_server.interactions.patches import asks, patched
 from fhir_server.interactions.ports import Criteria, Handler
 from fhir_server.interactions.preconditions import candidates
 from fhir_server.model.exchange import Json, Request, Response
-from fhir_server.model.problem import BadRequest, NotFound, PreconditionFailed
+from fhir_server.model.problem import BadRequest, Forbidden, NotFound, PreconditionFailed
 from fhir_server.model.resource import Key
 
 
@@ -80,10 +80,14 @@ async def drafted(
 ) -> Draft:
     """The current version patched. ``tags``: versions it must be one of (If-Match).
 
-    NotFound whether it was never there or is hidden, Gone if it was deleted.
+    NotFound whether it was never there or is hidden, Gone if it was deleted. The letter u of SMART
+    is enough; who may not read beside it sends a patch that asks nothing of what is there.
     """
     session.allow("u", key.type)
-    stored = await session.read(key)
+    reads = session.policy.allows("r", key.type)
+    if not reads and asks(document):
+        raise Forbidden(f"not permitted: read {key.type}; this patch asks what it says")
+    stored = await session.read(key, "r" if reads else "u")
     if tags is not None and str(stored.version) not in tags:
         raise PreconditionFailed(f"{key}: the version is none of those in If-Match")
     resource = patched(resource_of(stored), document, definitions)

@@ -23,10 +23,20 @@ def bank_settings(settings: Settings) -> Settings:
     without a search engine."""
     store, data = settings.store, settings.data / "research"
     if settings.on_mongodb:
-        scheme, _, rest = store.partition("://")
-        place, mark, options = rest.partition("?")
-        store = f"{scheme}://{place}_research{mark}{options}"
+        store = _beside(store)
     return replace(settings, store=store, data=data, search="", blobs=None, erase_log=None)
+
+
+def _beside(url: str) -> str:
+    """The MongoDB of the data bank. Without ``authSource`` the database of a URL is also the one
+    that knows its user; that stays the same:
+    https://www.mongodb.com/docs/manual/reference/connection-string-options/"""
+    scheme, _, rest = url.partition("://")
+    place, _, options = rest.partition("?")
+    host, _, database = place.rpartition("/")
+    if scheme == "mongodb" and "@" in host and "authsource=" not in options.lower():
+        options = "&".join(filter(None, (options, f"authSource={database}")))
+    return f"{scheme}://{place}_research" + (f"?{options}" if options else "")
 
 
 async def open_store(settings: Settings, role: str) -> Store:

@@ -16,8 +16,9 @@ from fhir_server.definitions.fhirpath_model import r4_model
 from fhir_server.fhirpath import Budget, Context, FhirPathError, compile
 
 from .evidence import OBSERVED, has_code, when
-from .kinds import KINDS, Gap, Reader, Row, Scene, aggregated, assumed, nothing
+from .kinds import KINDS, Gap, Reader, Row, Scene, assumed, nothing
 from .manifest import Feature
+from .quantities import aggregated, quantity
 from .record import Item
 from .units import measure
 
@@ -174,7 +175,11 @@ def _text(row: Row) -> str:
     return str(row.value) if plain else f"{row.value:.6g} {row.feature.unit}".rstrip()
 
 
-READERS: Final[Mapping[str, Reader]] = {**KINDS, "fhirpath": fhirpath}
+READERS: Final[Mapping[str, Reader]] = {
+    **KINDS,
+    "quantity": quantity,
+    "fhirpath": fhirpath,
+}
 """How each kind of feature is read."""
 
 

@@ -6,7 +6,7 @@ A reader gives a ``Row`` (a value with where it comes from) or a ``Gap`` (why th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from typing import Any, Final, Literal, TypeAlias
@@ -16,10 +16,9 @@ from fhir_server.model.exchange import Json
 from fhir_server.search.values import fold
 
 from .casing import comparable
-from .evidence import DAY, Evidence, Moment, Observed, codings, has_code, matches, when
+from .evidence import Evidence, Moment, Observed, codings, matches, when
 from .manifest import Concept, Feature
 from .record import Item
-from .units import measure
 
 BEGUN: Final = ("onsetDateTime", "onsetPeriod", "recordedDate")
 NOT_TRUE: Final = frozenset({"refuted", "entered-in-error", "differential", "unconfirmed"})
@@ -65,6 +64,8 @@ class Scene:
     evidence: Evidence
     moment: Moment
     concepts: Mapping[str, Concept]
+    measured: dict[object, list[Row] | Gap] = field(default_factory=dict)
+    """Values by what they are read by: several features may aggregate the same ones."""
 
 
 Reader: TypeAlias = Callable[[Feature, Scene], Row | Gap]
@@ -142,7 +143,7 @@ def _coded_choice(feature: Feature, scene: Scene) -> Row | Gap:
     """The newest Observation whose value is in the list of exactly one choice."""
     if scene.evidence.observations is None:
         return Gap(feature, "forbidden", "Observation may not be searched")
-    for item, part, _, _, text, _ in _observed(feature, scene):
+    for item, part, _, _, text, _ in recorded(feature, scene):
         value = part.get("valueCodeableConcept")
         fitting = [
             c for c, name in feature.concepts.items() if matches(value, scene.concepts[name])
@@ -174,7 +175,7 @@ def _in_use(period: Json | None, moment: Moment) -> bool:
     return not end or parse_datetime(end).hi > moment.micros
 
 
-def _observed(feature: Feature, scene: Scene) -> list[Observed]:
+def recorded(feature: Feature, scene: Scene) -> list[Observed]:
     """What the record shows within the look-back; newest first, undated ones last."""
     earliest = scene.moment.back(feature.lookback)
     found: dict[int, Observed] = {}
@@ -196,89 +197,11 @@ def nothing(feature: Feature, scene: Scene) -> Gap:
     return Gap(feature, "required", f"the record has none since {since}")
 
 
-def quantity(feature: Feature, scene: Scene) -> Row | Gap:
-    """Observation values in the unit of the feature, aggregated."""
-    if scene.evidence.observations is None:
-        return Gap(feature, "forbidden", "Observation may not be searched")
-    rows: list[Row] = []
-    for one in _observed(feature, scene):
-        row = _measured(feature, one)
-        if isinstance(row, Gap) or feature.aggregate == "newest":
-            return row
-        rows.append(row)
-    found = aggregated(feature, rows, scene)
-    if isinstance(found, Gap) and feature.absent is not None:
-        return assumed(feature, found.reason)
-    return found
-
-
-def _measured(feature: Feature, one: Observed) -> Row | Gap:
-    item, part, text = one.item, one.part, one.text
-    value = part.get("valueQuantity")
-    if isinstance(part.get("valueInteger"), int):  # a score, which has no other unit
-        value = {"value": part["valueInteger"], "code": "1"}
-    if not isinstance(value, dict):
-        return Gap(feature, "value", f"{item.reference} has no valueQuantity")
-    try:
-        converted = measure(value, feature)
-    except ValueError as error:
-        return Gap(feature, "value", f"{item.reference} cannot be used: {error}")
-    notes = [] if text else [f"{item.reference} has no date"]
-    if has_code(part.get("code"), feature.inexact):
-        notes.append(feature.caution)
-    note = "; ".join(notes)
-    original = ("valueQuantity", value)
-    return Row(feature, converted.value, "record", (item,), original, converted.how, text, note)
-
-
-def aggregated(feature: Feature, rows: list[Row], scene: Scene) -> Row | Gap:
-    """One value of several, which come newest first."""
-    values = [row.value for row in rows if isinstance(row.value, Decimal)]
-    if feature.aggregate == "count":
-        counted = sum(row.value is not False for row in rows)
-        values = [Decimal(counted)]
-    if not values:
-        return nothing(feature, scene)
-    items = tuple(item for row in rows for item in row.items)
-    how = f"{feature.aggregate} of {len(rows)}"
-    dated = rows[0].date if rows else ""
-    if feature.aggregate == "slope":
-        slope = _slope([row for row in rows if row.date])
-        if slope is None or len(rows) < feature.least:
-            needed = "two different times" if slope is None else f"{feature.least} times"
-            return Gap(feature, "required", f"a slope needs values of {needed}")
-        return Row(feature, slope, items=items, how=how, date=dated)
-    total = _AGGREGATES[feature.aggregate](values)
-    return Row(feature, total, items=items, how=how, date=dated)
-
-
-def _slope(rows: list[Row]) -> Decimal | None:
-    """Of the line of least squares, per day; None where all are of one time."""
-    times = [Decimal(parse_datetime(row.date).lo) / DAY for row in rows]
-    values = [row.value for row in rows if isinstance(row.value, Decimal)]
-    if len(set(times)) < 2:
-        return None
-    zero = Decimal(0)
-    at, mean = sum(times, zero) / len(times), sum(values, zero) / len(values)
-    spread = sum(((time - at) ** 2 for time in times), zero)
-    pairs = zip(times, values, strict=True)
-    return sum(((time - at) * (value - mean) for time, value in pairs), zero) / spread
-
-
-_AGGREGATES: Final[Mapping[str, Callable[[list[Decimal]], Decimal]]] = {
-    "newest": lambda values: values[0],
-    "mean": lambda values: sum(values, Decimal(0)) / len(values),
-    "min": min,
-    "max": max,
-    "count": lambda values: values[0],
-}
-
-
 def answer(feature: Feature, scene: Scene) -> Row | Gap:
     """The newest coded answer: one list means yes, another no."""
     if scene.evidence.observations is None:
         return Gap(feature, "forbidden", "Observation may not be searched")
-    for item, part, _, _, text, _ in _observed(feature, scene):
+    for item, part, _, _, text, _ in recorded(feature, scene):
         member = next((m for m in ANSWERS if m in part), "")
         value = part[member] if member == "valueBoolean" else None
         if member == "valueCodeableConcept":
@@ -387,7 +310,6 @@ def assumed(feature: Feature, reason: str) -> Row | Gap:
 KINDS: Final[Mapping[str, Reader]] = {
     "age": age,
     "choice": choice,
-    "quantity": quantity,
     "answer": answer,
     "condition": condition,
     "medication": medication,

@@ -38,13 +38,13 @@ def read(release: Release, wanted: Wanted) -> Imported:
 
 
 def _version(release: Release, name: str) -> str:
-    for element in _elements(release, name, "Title"):
+    for element in elements(release, name, "Title"):
         return str(element.get("version", ""))
     return ""
 
 
 def _concepts(release: Release, name: str) -> Iterator[Json]:
-    for element in _elements(release, name, "Class"):
+    for element in elements(release, name, "Class"):
         yield _concept(element)
         element.clear()
 
@@ -80,7 +80,7 @@ def _label(rubric: Element) -> tuple[str, str]:
     return " ".join("".join(label.itertext()).split()), label.get(_LANGUAGE, "")
 
 
-def _elements(release: Release, name: str, tag: str) -> Iterator[Element]:
+def elements(release: Release, name: str, tag: str) -> Iterator[Element]:
     """Every element of this name, when it ends. The document type that the standard demands is
     not read; one that declares entities is refused."""
     builder, finished = TreeBuilder(), list[Element]()

@@ -1,4 +1,5 @@
-"""ICD-10-CM, from the order file that the CDC and CMS publish (``icd10cm_order_YYYY.txt``).
+"""ICD-10-CM, from the order file that the CDC and CMS publish (``icd10cm_order_YYYY.txt``), or from
+the tabular list (``icd_10_cm_tabular.py``) where that is not there.
 
 Columns: 1-5 order number, 7-13 code without its dot, 15 whether it is valid for submission,
 17-76 short description, 78- long description. https://hl7.org/fhir/R4/icd.html
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from terminology.concepts import Json
+from terminology.importers import icd_10_cm_tabular
 from terminology.importers.release import Imported, Release, Wanted, coded, system
 from terminology.service import Refused
 
@@ -21,8 +23,14 @@ CATEGORY: Final = 3
 
 
 def read(release: Release, wanted: Wanted) -> Imported:
-    name = release.one(_NAME, "icd10cm_order_YYYY.txt")
-    year = re.fullmatch(_NAME, name, re.IGNORECASE)
+    listed = None if release.find(_NAME) else release.find(icd_10_cm_tabular.NAME)
+    if listed:
+        name = release.one(icd_10_cm_tabular.NAME, "icd10cm_tabular_YYYY.xml")
+        said, concepts = icd_10_cm_tabular.version(release, name), icd_10_cm_tabular.concepts
+    else:
+        name = release.one(_NAME, "icd10cm_order_YYYY.txt, or icd10cm_tabular_YYYY.xml,")
+        year = re.fullmatch(_NAME, name, re.IGNORECASE)
+        said, concepts = year[1] if year else "", _concepts
     selectable = {
         "code": "notSelectable",
         "uri": "http://hl7.org/fhir/concept-properties#notSelectable",
@@ -30,13 +38,13 @@ def read(release: Release, wanted: Wanted) -> Imported:
     }
     code_system = system(
         URL,
-        wanted.version or (year[1] if year else ""),
+        wanted.version or said,
         "ICD_10_CM",
         caseSensitive=False,
         hierarchyMeaning="is-a",
         property=[selectable, {"code": "parent", "type": "code"}],
     )
-    return Imported(code_system, _concepts(release, name))
+    return Imported(code_system, concepts(release, name))
 
 
 def _concepts(release: Release, name: str) -> Iterator[Json]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import jsonschema
 import pytest
 
+from fhir_server.auth.clients import Client, check
 from fhir_server.auth.routes import ADMINISTRATION, ENDPOINTS, Endpoint
+from fhir_server.model.problem import BadRequest
 from tests.auth.test_security_log import Kept
 from tests.auth.test_security_log import kept as kept
 from tests.auth.test_security_log import watched as watched
@@ -94,6 +97,20 @@ def test_a_client_from_registration_to_its_end(clinic: Server) -> None:
     assert admin("PATCH", "clients/svc", wrong).status_code == 400
     assert admin("PATCH", "clients/nobody", {"name": "x"}).status_code == 404
     assert admin("POST", "clients", {"id": "open"}).status_code == 400
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("http://keys.example.org/jwks", "ftp://keys.example.org/jwks", "https://"),
+        *("https://user:word@keys.example.org/jwks", "https://[x/jwks", "file:///etc/passwd"),
+    ],
+)
+def test_g24_a_key_set_lies_at_an_https_url(url: str) -> None:
+    client = Client("c", "c", "keys", (), "system/*.rs", "", url, disabled=False)
+    with pytest.raises(BadRequest):
+        check(client)
+    check(replace(client, keys="https://keys.example.org/jwks"))
 
 
 def test_d10_what_a_user_allowed_is_withdrawn(clinic: Server) -> None:

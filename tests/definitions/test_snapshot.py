@@ -55,7 +55,23 @@ GUIDES: dict[str, dict[str, tuple[str, str]]] = {
     },
     "hl7.fhir.uv.ipa-1.0.0": {},
 }
-CAPS = {"core": 21, "guides": 8}
+SHORT = dict.fromkeys(
+    (
+        *("head-occipital-frontal-circumference-percentile", "pediatric-bmi-for-age"),
+        *("pediatric-weight-for-height", "us-core-goal"),
+    ),
+    (OLDER, TOOL),
+)
+OLD_GUIDES: dict[str, dict[str, tuple[str, str]]] = {
+    "hl7.fhir.us.core-3.1.1": SHORT
+    | {
+        "us-core-race": ("walks into a slice of an extension without need", TOOL),
+        "us-core-ethnicity": ("walks into a slice of an extension without need", TOOL),
+        "us-core-patient": ("has lost the binding of birthsex that its differential states", TOOL),
+        "us-core-provenance": ("a content reference to a slice", "elementdefinition.html"),
+    },
+}
+CAPS = {"core": 21, "guides": 8, "old guides": 8}
 """May only shrink."""
 TEXTS = ("fixed", "pattern", "minValue", "maxValue")
 
@@ -63,6 +79,7 @@ TEXTS = ("fixed", "pattern", "minValue", "maxValue")
 def test_the_lists_only_shrink() -> None:
     assert len(CORE) <= CAPS["core"]
     assert sum(map(len, GUIDES.values())) <= CAPS["guides"]
+    assert sum(map(len, OLD_GUIDES.values())) <= CAPS["old guides"]
 
 
 def facts(element: Json) -> Json:
@@ -119,11 +136,11 @@ def judged(known: dict[str, Json]) -> dict[str, list[str]]:
     return wrong
 
 
-@pytest.mark.parametrize("guide", GUIDES)
+@pytest.mark.parametrize("guide", GUIDES | OLD_GUIDES)
 def test_guides(shared: Path, guide: str) -> None:
     found = profiles(shared / "ig" / f"{guide}.tgz")
     assert len(found) >= 12
-    assert judged(found).keys() == GUIDES[guide].keys()
+    assert judged(found).keys() == (GUIDES | OLD_GUIDES)[guide].keys()
 
 
 @pytest.mark.slow

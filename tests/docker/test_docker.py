@@ -16,11 +16,13 @@ from copy import deepcopy
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import jsonschema
 import pytest
 
 from fhir_server.config import SettingsError, read
+from fhir_server.store.opening import bank_settings
 
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
@@ -206,6 +208,9 @@ def test_the_server_takes_the_settings(name: str) -> None:
     if settings.on_mongodb:
         assert settings.blobs is not None and settings.blobs.endpoint == "http://minio:9000"
         assert settings.search and settings.proxies
+        rights = (DOCKER / "cluster" / "mongo-init.js").read_text()
+        for one in (settings, bank_settings(settings)):
+            assert f'"{urlsplit(one.store).path[1:]}"' in rights
     with pytest.raises(SettingsError):
         read(service["environment"] | {"VEHR_STORES": "x"})
 

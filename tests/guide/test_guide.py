@@ -95,6 +95,23 @@ def test_every_url_of_the_server_is_defined() -> None:
     assert used <= defined, used - defined
 
 
+OLDER: frozenset[str] = frozenset(
+    f"urn:vehr:{name}"
+    for name in (
+        *("communication", "consent-template", "event", "grant", "principal", "role", "task"),
+        *("extension:concepts", "extension:unknown-element"),
+        "search-parameter:AuditEvent-purpose",
+    )
+)
+"""Of before ``urn:vehr:fhir:TYPE:ID``; stored and attested data name them, so they stay."""
+
+
+def test_new_urls_have_one_form() -> None:
+    """The list of the others may only shrink."""
+    assert len(OLDER) <= 10
+    assert {one for one in urls_of_code() if not one.startswith("urn:vehr:fhir:")} <= OLDER
+
+
 def test_definitions_and_examples_are_valid(world: World) -> None:
     """What the profiles cannot find (codes of systems that are not here) are no errors."""
     folders = [path.name for path in GUIDE.iterdir() if path.is_dir()]

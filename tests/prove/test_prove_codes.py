@@ -15,6 +15,8 @@ from fhir_server.jobs.compute import compute
 from terminology.expansion import expand
 from terminology.filed import Filed
 from terminology.filing import write_file
+from terminology.importers.formats import build
+from terminology.importers.release import Wanted
 from terminology.local import Local
 from terminology.service import Coded, Expanding, Json
 from tests.prove.conftest import Row, scaled
@@ -120,4 +122,30 @@ def test_a_code_system_of_many_concepts(tmp_path: Path, proven: Row) -> None:
         f"{count:,} concepts",
         f"{count / made:,.0f} concepts/s, {path.stat().st_size / 1e6:.0f} MB; {told}; "
         f"memory at most {memory / 2**20:.0f} MiB",
+    )
+
+
+def test_the_published_tabular_list_of_icd_10_cm(tmp_path: Path, proven: Row) -> None:
+    """Of the CDC, as the package simple-icd-10-cm carries it beside a list of all codes."""
+    simple = pytest.importorskip("simple_icd_10_cm", reason="needs pip install simple-icd-10-cm")
+    data = Path(simple.__file__).parent / "data"
+    [tabular], [listing] = data.glob("icd10c*-tabular-*.xml"), data.glob("code-list-*.txt")
+    path = tmp_path / "concepts"
+    resource, count = build("icd-10-cm", tabular, Wanted(), path, lambda _: None)
+    filed = Filed(path)
+    lines = listing.read_text(encoding="utf-8").split()
+    listed = {one for one in lines if one[0].isalpha() and "-" not in one}
+    assert {code.replace(".", "") for code in filed.by_code} == listed
+    assert resource["version"] and count == len(listed)
+    ended = {code for code in filed.by_code if simple.is_leaf(code)}
+    assert ended == {code for code in filed.by_code if not filed.abstract(code)}
+    chance = random.Random(10)
+    for code in chance.sample(sorted(filed.by_code), 2000):
+        assert filed.below(code) - {code} == set(simple.get_descendants(code)), code
+    proven(
+        "codes ICD-10-CM",
+        "the tabular list that the CDC publishes, as the package simple-icd-10-cm carries it, is "
+        "imported; codes, ends and descendants (of 2,000) against that package",
+        f"{count:,} codes, version {resource['version']}",
+        "0 differ",
     )

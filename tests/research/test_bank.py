@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,11 @@ def test_the_face(filled: Server) -> None:
     assert offered == {"read", "search-type"}
     smart = ask(filled, ".well-known/smart-configuration", headers={}).json()
     assert smart["token_endpoint"].endswith("/auth/token")
+    # What would work here alone: no patient is opened, no service gets a token.
+    assert "client_credentials" not in smart["grant_types_supported"]
+    told = {*smart["capabilities"], *smart["scopes_supported"]}
+    assert {"launch-standalone", "permission-user", "user/*.rs"} <= told
+    assert not [one for one in told if re.match("patient/|system/|launch-ehr|context-", one)]
     assert ask(filled, "Patient", headers={}).status_code == 401
     assert ask(filled, "Patient", headers=filled.bearer("system/*.rs")).status_code == 401
     assert filled.get("Patient", headers=bearer(filled)).status_code == 401

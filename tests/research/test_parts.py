@@ -67,6 +67,13 @@ def test_where_the_bank_lies() -> None:
     url = "mongodb://a,b/record?replicaSet=r"
     there = bank_settings(Settings(store=url, data=Path("d"), search="http://e"))
     assert there.store == "mongodb://a,b/record_research?replicaSet=r" and there.search == ""
+    for url, lies in (
+        ("mongodb://u:p@a/record", "mongodb://u:p@a/record_research?authSource=record"),
+        ("mongodb://u:p@a/r?tls=true", "mongodb://u:p@a/r_research?tls=true&authSource=r"),
+        ("mongodb://u:p@a/r?authSource=b", "mongodb://u:p@a/r_research?authSource=b"),
+        ("mongodb+srv://u:p@a/r", "mongodb+srv://u:p@a/r_research"),
+    ):
+        assert bank_settings(Settings(store=url)).store == lies
     assert bank_settings(Settings(data=Path("d"))).data == Path("d/research")
 
 

@@ -11,7 +11,8 @@ import pytest
 from fhir_server.model.problem import BadRequest
 from terminology.filed import Filed
 from terminology.filing import write_file
-from terminology.service import Json
+from terminology.filters import filtered
+from terminology.service import Json, Refused
 from terminology.stored import MOST_CODES, Question, StoredTerminology
 from tests.serving import BACKENDS, served
 
@@ -57,6 +58,10 @@ def test_as_many_as_are_stated_and_no_more(tmp_path: Path) -> None:
     with pytest.raises(BadRequest, match=f"more than {MOST_CODES}") as refused:
         asyncio.run(terminology.answer(Question("below", SYSTEM, "0")))
     assert refused.value.issues[0].code == "too-costly"
+    below = {"property": "concept", "op": "is-a", "value": "0"}
+    assert len(filtered(filed, below, 6000)) == 6000
+    with pytest.raises(Refused, match="more than 5999"):
+        filtered(filed, below, 5999)
     assert len(filed.below("0")) == 6000 and len(filed.below("0", 10)) <= 11
 
 

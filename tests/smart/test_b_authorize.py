@@ -196,6 +196,24 @@ def test_b11_a_type_may_be_narrowed_to_categories(clinic: Server) -> None:
     assert hidden.status_code == 404
 
 
+@pytest.mark.parametrize(("asked", "part"), [("rs", "rs"), ("read", "read")])
+def test_b11_the_whole_record_may_be_narrowed_to_types(
+    clinic: Server, asked: str, part: str
+) -> None:
+    scope, kept = f"launch/patient patient/*.{asked}", f"patient/Condition.{part}"
+    offered = forms(_consent(clinic, scope))[-1].values("scope")
+    assert kept in offered and len(set(offered)) == len(offered)
+    assert offered.index(kept) > offered.index(f"patient/*.{asked}")
+    tokens = tokens_for(App(clinic), scope, tick=lambda form: ["launch/patient", kept])
+    assert tokens["scope"] == f"launch/patient {kept}"
+    assert clinic.get("Condition", headers=bearer(tokens)).status_code == 200
+    assert clinic.get("Observation", headers=bearer(tokens)).status_code == 403
+    both = f"patient/*.{asked} {kept}"
+    offered = forms(_consent(clinic, both))[-1].values("scope")
+    assert offered.count(kept) == 1
+    assert tokens_for(App(clinic), both, tick=lambda form: both.split())["scope"] == both
+
+
 def test_b12_b13_refusing_is_told_with_state_and_issuer(clinic: Server) -> None:
     app, browser = App(clinic), Browser(clinic)
     answer = approve(browser, browser.get(app.authorize(SCOPE)), decision="deny")

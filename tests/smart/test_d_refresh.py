@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import urlencode
 
+from fhir_server.auth.administration import Administration
 from tests.serving import Server
 from tests.smart.flow import (
     AUTH,
@@ -120,8 +121,11 @@ def test_d07_online_ends_with_the_session_and_offline_does_not(clinic: Server) -
     app, browser = App(clinic), Browser(clinic)
     online = tokens_for(app, "patient/*.rs online_access", browser)
     offline = tokens_for(app, "patient/*.rs offline_access", browser)
+    assert works(clinic, online)
     page = browser.get("logout")
     browser.submit(page)
+    # "The access ends when you sign out", says the page: at once.
+    assert not works(clinic, online) and works(clinic, offline)
     assert app.refresh(online["refresh_token"]).json()["error"] == "invalid_grant"
     fresh = app.refresh(offline["refresh_token"]).json()
     later(clinic, 92 * 86_400)
@@ -175,11 +179,23 @@ def test_d10_whatever_takes_access_away_acts_at_once(clinic: Server) -> None:
     clinic.run(identities.users.change("doc", role="family-doctor"))
 
 
+def test_d10_another_role_has_allowed_nothing_yet(clinic: Server) -> None:
+    app, tokens = begun(clinic)
+    acts = Administration(clinic.domain.identities)
+    clinic.run(acts.change_user("doc", role="family-doctor"))
+    assert works(clinic, tokens)
+    clinic.run(acts.change_user("doc", role="researcher"))
+    assert not works(clinic, tokens)
+    clinic.run(acts.change_user("doc", role="family-doctor"))
+    assert not works(clinic, tokens)
+    assert app.refresh(tokens["refresh_token"]).json()["error"] == "invalid_grant"
+
+
 def test_d10_one_click_on_the_page_of_apps(clinic: Server) -> None:
     app, browser = App(clinic), Browser(clinic)
     tokens = tokens_for(app, SCOPE, browser)
     page = browser.get("apps")
-    assert "Growth &lt;Chart&gt;" in page.text
+    assert "Growth &lt;Chart&gt;" in page.text and "Family-a" in page.text
     (approval,) = forms(page)[-1].values("approval")
     pat = Browser(clinic)
     page_of_pat = pat.sign_in(pat.get("apps"), "pat")

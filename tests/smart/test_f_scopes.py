@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from typing import Any
 
 import httpx
@@ -11,6 +13,7 @@ from tests.serving import Server
 from tests.smart.conftest import CATEGORY
 
 Json = dict[str, Any]
+FHIR_JSON = {"content-type": "application/fhir+json"}
 TYPE = "Observation"
 
 
@@ -25,10 +28,7 @@ def observation(patient: str = "a", category: str = "laboratory") -> Json:
 
 
 def interactions(server: Server, headers: Json) -> dict[str, list[httpx.Response]]:
-    """Letters -> the answers of the interactions that they stand for (scope grammar of SMART).
-
-    A patch is applied to what its sender has read, so it needs r beside u.
-    """
+    """Letters -> the answers of the interactions that they stand for (scope grammar of SMART)."""
     system = server.bearer("system/*.cruds")
     id_ = server.create(observation(), headers=system)["id"]
     place = f"{TYPE}/{id_}"
@@ -48,8 +48,10 @@ def interactions(server: Server, headers: Json) -> dict[str, list[httpx.Response
         "r": read,
         "s": searches,
         "c": [server.post(TYPE, observation(), headers=headers)],
-        "u": [server.put(place, changed, headers=headers)],
-        "ru": [server.send("PATCH", place, headers=json_patch, content=patch)],
+        "u": [
+            server.put(place, changed, headers=headers),
+            server.send("PATCH", place, headers=json_patch, content=patch),
+        ],
         "d": [server.delete(place, headers=headers)],
     }
 
@@ -61,12 +63,67 @@ def test_f01_one_letter_each(clinic: Server, context: str, letter: str) -> None:
     headers = clinic.bearer(f"{context}/{TYPE}.{letter}", **holder)
     for other, answers in interactions(clinic, headers).items():
         for answer in answers:
-            if len(other) > 1:
-                assert answer.status_code == 403, letter
-            elif other == letter:
+            if other == letter:
                 assert answer.status_code < 300, (letter, answer.request.url, answer.text)
             else:
                 assert answer.status_code == 403, (letter, other, answer.status_code)
+
+
+def test_f01_who_may_change_and_not_read_learns_nothing_by_a_patch(clinic: Server) -> None:
+    """The answer is empty, alone and in a Bundle; tests and selectors are refused."""
+    system = clinic.bearer("system/*.cruds")
+    id_ = clinic.create(observation() | {"code": {"text": "canary"}}, headers=system)["id"]
+    place, headers = f"{TYPE}/{id_}", clinic.bearer(f"system/{TYPE}.u")
+    typed = {**headers, "content-type": "application/json-patch+json"}
+
+    def patch(*operations: Json) -> httpx.Response:
+        return clinic.send("PATCH", place, headers=typed, json=list(operations))
+
+    replace = {"op": "replace", "path": "/status", "value": "amended"}
+    done = patch(replace)
+    assert (done.status_code, done.content) == (200, b"")
+    asked = patch({"op": "test", "path": "/code/text", "value": "canary"})
+    guessed = patch({"op": "test", "path": "/code/text", "value": "other"})
+    assert asked.status_code == guessed.status_code == 403 and asked.content == guessed.content
+    part = [
+        {"name": "type", "valueCode": "delete"},
+        {"name": "path", "valueString": "Observation.code.where(text = 'canary')"},
+    ]
+    parameters = {
+        "resourceType": "Parameters",
+        "parameter": [{"name": "operation", "part": part}],
+    }
+    fhirpath = clinic.send("PATCH", place, headers=headers | FHIR_JSON, json=parameters)
+    assert fhirpath.status_code == 403
+    data = base64.b64encode(json.dumps([replace]).encode()).decode()
+    binary = {"resourceType": "Binary", "contentType": "application/json-patch+json", "data": data}
+    entry = {"request": {"method": "PATCH", "url": place}, "resource": binary}
+    for kind in ("batch", "transaction"):
+        bundle = {"resourceType": "Bundle", "type": kind, "entry": [entry]}
+        answer = clinic.post("", bundle, headers=headers)
+        assert answer.json()["entry"][0]["response"]["status"].startswith("200"), answer.text
+        assert "canary" not in answer.text
+
+
+def test_what_search_parameters_of_a_scope_leave_out_is_like_what_never_was(
+    clinic: Server,
+) -> None:
+    """Law 3 and rulings 1, 2: a system client writes over nothing that it does not see."""
+    system = clinic.bearer("system/*.cruds")
+    hidden = clinic.create(observation(category="exam"), headers=system)["id"]
+    headers = clinic.bearer(f"system/{TYPE}.cruds?category={CATEGORY}|laboratory")
+    for send in (
+        lambda id_: clinic.delete(f"{TYPE}/{id_}", headers=headers),
+        lambda id_: clinic.put(f"{TYPE}/{id_}", observation() | {"id": id_}, headers=headers),
+        lambda id_: clinic.put(
+            f"{TYPE}/{id_}", observation(category="exam") | {"id": id_}, headers=headers
+        ),
+    ):
+        there, unused = send(hidden), send("unused")
+        assert there.status_code == unused.status_code, (there.text, unused.text)
+        assert there.text.replace(hidden, "unused") == unused.text
+    kept = clinic.get(f"{TYPE}/{hidden}", headers=system).json()
+    assert kept["meta"]["versionId"] == "1"
 
 
 @pytest.mark.parametrize(

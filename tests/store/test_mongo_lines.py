@@ -19,6 +19,7 @@ from cryptography.x509.oid import NameOID
 from pymongo import AsyncMongoClient
 from pymongo.errors import AutoReconnect, NetworkTimeout, NotPrimaryError, OperationFailure
 
+from fhir_server.config import Settings
 from fhir_server.model.problem import Unavailable
 from fhir_server.model.resource import Key
 from fhir_server.search.plan import Scan, Search
@@ -29,6 +30,7 @@ from fhir_server.store.mongo.opening import database_name, open_store, require_t
 from fhir_server.store.mongo.sessions import Plain, all_found, found
 from fhir_server.store.mongo.sharding import distribute
 from fhir_server.store.mongo.wire import Line
+from fhir_server.store.opening import bank_settings
 from tests.mongodb import new_url, start
 from tests.store.building import prepared_change, values
 
@@ -57,6 +59,12 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         await client.admin.command(
             "createUser", "ann", pwd="p@ss,=wörd", roles=[{"role": "root", "db": "admin"}]
         )
+        await client.own.command(
+            "createUser",
+            "eve",
+            pwd="word",
+            roles=[{"role": "readWrite", "db": name} for name in ("own", "own_research")],
+        )
         await client.close()
 
     asyncio.run(prepare())
@@ -71,6 +79,13 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def test_a_password(guarded: str) -> None:
     url = f"mongodb://ann:p%40ss%2C%3Dw%C3%B6rd@{guarded}/vehr?authSource=admin"
     assert asyncio.run(served(url)) == 1
+
+
+def test_the_data_bank_has_the_user_of_the_record(guarded: str) -> None:
+    """Who is known to the database that the URL names, and to no other."""
+    record = Settings(store=f"mongodb://eve:word@{guarded}/own")
+    assert asyncio.run(served(record.store)) == 1
+    assert asyncio.run(served(bank_settings(record).store)) == 1
 
 
 @pytest.mark.parametrize("who", ["", "ann:wrong@", "bob:p%40ss%2C%3Dw%C3%B6rd@"])

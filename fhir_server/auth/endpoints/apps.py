@@ -19,8 +19,11 @@ async def apps(server: Server, ask: Ask) -> Reply:
         return begin(server, "apps", None)
     form, cookies = browser(server, ask)
     texts = catalogue(language_of(server, ask))
+    approvals = await server.approvals.of_user(session.user.name)
+    wanted = {one.held.patient for one in approvals if one.held.patient}
+    names = {c.id: c.name for c in await server.record.charts(tuple(sorted(wanted)))}
     rows = []
-    for approval in await server.approvals.of_user(session.user.name):
+    for approval in approvals:
         if approval.session and not await server.sessions.lives(approval.session):
             continue
         client = await server.identities.clients.find(approval.held.client)
@@ -29,6 +32,7 @@ async def apps(server: Server, ask: Ask) -> Reply:
             {
                 "id": approval.id,
                 "app": client.name if client else approval.held.client,
+                "patient": names.get(patient := approval.held.patient or "") or patient,
                 "lines": [line["text"] for line in lines(offers, texts)],
                 "since": _day(approval.created),
                 "used": _day(approval.used),

@@ -41,6 +41,11 @@ SCOPES: Final = (
     *(f"{context}/*.cruds" for context in ("patient", "user", "system")),
     *(f"{context}/*.{v1}" for context in ("patient", "user", "system") for v1 in V1),
 )
+OF_PATIENTS: Final = ("launch-ehr", "context-", "permission-patient")
+"""Begins capabilities of a base in which a patient can be open."""
+OF_PEOPLE: Final = (
+    *("openid", "fhirUser", "offline_access", "online_access", "user/*.rs", "user/*.read"),
+)
 STYLE: Final = {
     "color_background": "#f6f7f9",
     "color_error": "#a4161a",
@@ -78,13 +83,20 @@ def _shared(rules: Rules) -> dict[str, Any]:
     }
 
 
-def smart_configuration(rules: Rules) -> dict[str, Any]:
-    """The document of ``[base]/.well-known/smart-configuration``."""
-    return {
+def smart_configuration(rules: Rules, *, people: bool = False) -> dict[str, Any]:
+    """The document of ``[base]/.well-known/smart-configuration``. ``people``: of a base that only
+    users read, of which no patient is opened and for which no service gets a token.
+    """
+    found = {
         **_shared(rules),
         "management_endpoint": rules.url("apps"),
         "capabilities": list(CAPABILITIES),
     }
+    if people:
+        found["capabilities"] = [c for c in CAPABILITIES if not c.startswith(OF_PATIENTS)]
+        found["grant_types_supported"] = [g for g in GRANTS if g != "client_credentials"]
+        found["scopes_supported"] = list(OF_PEOPLE)
+    return found
 
 
 def oauth_uris(rules: Rules) -> dict[str, str]:

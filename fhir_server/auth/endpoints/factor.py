@@ -40,7 +40,7 @@ def _shown(server: Server, ask: Ask, session: WebSession, key: str = "") -> Repl
     status = 401 if key else 200
     user = session.user
     if not user.totp:
-        values = enrolment(server, user, session.id, "")
+        values = enrolment(server, user, session.id, "", ask.value("enrol"))
         given = {**values, "csrf": token, "error": key, "action": f"{AUTH}/factor"}
         return page(server, ask, "enrol", given, status=status, cookies=cookies)
     values = {
@@ -53,9 +53,15 @@ def _shown(server: Server, ask: Ask, session: WebSession, key: str = "") -> Repl
     return page(server, ask, "factor", values, status=status, cookies=cookies)
 
 
-def enrolment(server: Server, user: User, tie: str, request: str) -> dict[str, Any]:
-    """What the page of enrolment shows; each time another key."""
-    key, sealed = proposed(server, user, tie)
+def enrolment(
+    server: Server, user: User, tie: str, request: str, sealed: str = ""
+) -> dict[str, Any]:
+    """What the page of enrolment shows: a new key, or the one that was ``sealed`` before, which
+    the user's app holds already when a code was mistyped.
+    """
+    key = key_of(server, user, tie, sealed)
+    if not key:
+        key, sealed = proposed(server, user, tie)
     return {
         "title": "enrol-title",
         "request": request,

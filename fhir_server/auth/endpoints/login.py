@@ -64,7 +64,7 @@ async def login_page(
     elif passed.totp:
         values["title"], name = "otp-title", "otp"
     else:
-        values |= enrolment(server, passed, tie, request)
+        values |= enrolment(server, passed, tie, request, ask.value("enrol"))
         values["action"], name = f"{AUTH}/login", "enrol"
     return page(server, ask, name, values, status=status, cookies=cookies)
 
@@ -93,10 +93,14 @@ async def login(server: Server, ask: Ask) -> Reply:
     if user.totp or is_needed(server, user):
         how, codes = await _second(server, ask, user, tie)
         if not how:
+            if not ask.value("otp"):  # the password was right
+                await server.identities.throttle.taken_back(names[1])
             until = server.now + FACTOR_LIFE
             next_ = renewed(server, step, passed=user.name, browser=tie, until=until)
             return await _second_page(server, ask, next_)
-    await server.identities.throttle.succeeded(*names)
+    account, address = names
+    await server.identities.throttle.succeeded(account)
+    await server.identities.throttle.taken_back(address)
     return await sign_in(server, ask, step, user, how, codes)
 
 
@@ -124,7 +128,7 @@ async def sign_in(
     """
     before = await signed_in(server, ask)
     if before is not None:
-        await server.sessions.end(before.id)
+        await server.approvals.end_session(before.id)
     made = cookie(server, "session", await server.sessions.begin(user))
     await note(server, ask, "login", user=user.name, reason=how)
     onward = step_url(server, renewed(server, step))
@@ -165,7 +169,7 @@ async def logout(server: Server, ask: Ask) -> Reply:
     session = await signed_in(server, ask)
     check_csrf(server, ask, session)
     if session is not None:
-        await server.sessions.end(session.id)
+        await server.approvals.end_session(session.id)
         await note(server, ask, "logout", user=session.user.name)
     gone = (cookie(server, "session", "", ends=True),)
     values = {"title": "logout-title", "key": "logout-done"}

@@ -18,14 +18,14 @@ Patch = Callable[[Json, bytes, Definitions], Json]
 """(resource, patch document, definitions) -> the patched resource; the input is unchanged."""
 
 FORMATS: Final[dict[str, Patch]] = {
-    "application/json-patch+json": json_patch.apply,
+    json_patch.MEDIA: json_patch.apply,
     "application/xml-patch+xml": xml_patch.apply,
     "application/fhir+json": fhirpath_patch.apply_json,
     "application/fhir+xml": fhirpath_patch.apply_xml,
 }
 """Media type of the patch document -> its format."""
 
-IN_BINARY: Final = frozenset({"application/json-patch+json", "application/xml-patch+xml"})
+IN_BINARY: Final = frozenset({json_patch.MEDIA, "application/xml-patch+xml"})
 """Formats that are no resource: a Binary holds them in a Bundle."""
 
 
@@ -41,6 +41,14 @@ def patched(resource: Json, patch: Json, definitions: Definitions) -> Json:
         changed = FORMATS[media](resource, document, definitions)
     _unchanged(resource, changed)
     return changed
+
+
+def asks(patch: Json) -> bool:
+    """Could its sender learn by it what the resource says? A test and a selector answer."""
+    if patch.get("resourceType") == "Parameters":
+        return True
+    media, document = _document(patch)
+    return media != json_patch.MEDIA or json_patch.tests(document)
 
 
 def _document(patch: Json) -> tuple[str, bytes]:

@@ -12,6 +12,7 @@ from fhir_server.formats.json import loads
 from fhir_server.model.exchange import Json
 from fhir_server.model.problem import BadRequest, Unprocessable
 
+MEDIA: Final = "application/json-patch+json"
 OPERATIONS: Final = 1000
 """At most this many operations in one patch."""
 
@@ -21,6 +22,11 @@ def apply(resource: Json, document: bytes, definitions: Definitions) -> Json:
     fails."""
     patched: Json = _without_empty(apply_operations(resource, _operations(document)))
     return patched
+
+
+def tests(document: bytes) -> bool:
+    """Is one of its operations a test? BadRequest for what is no patch."""
+    return any(operation.get("op") == "test" for operation in _operations(document))
 
 
 def apply_operations(resource: Json, operations: list[Any]) -> Json:

@@ -146,6 +146,24 @@ CM: Files = {
 }
 
 
+TABULAR: Files = {
+    "icd10cm_tabular_2026.xml": """<?xml version="1.0" encoding="utf-8"?>
+<ICD10CM.tabular><version>2026</version><chapter><name>19</name><desc>Injury</desc>
+<sectionIndex><sectionRef first="S00" id="S00-S09"/></sectionIndex>
+<section id="S00-S09"><desc>Injuries to the head</desc>
+<diag><name>S00</name><desc>Superficial injury of head</desc>
+  <sevenChrDef><extension char="A">initial  encounter</extension>
+  <extension char="D">subsequent encounter</extension></sevenChrDef>
+  <diag><name>S00.0</name><desc>Injury of scalp</desc>
+    <inclusionTerm><note>Bump</note></inclusionTerm></diag></diag>
+<diag><name>S06.1X7</name><desc>With death</desc><sevenChrDef><extension char="A"/>
+  <extension char="D"/><extension char="S"/></sevenChrDef></diag>
+<diag><name>S09</name><desc>Other injuries</desc>
+  <diag><name>S09.0</name><desc>Injury of vessels</desc></diag></diag>
+</section></chapter></ICD10CM.tabular>"""
+}
+
+
 def conso(cui: str, kind: str, text: str, suppress: str = "N", source: str = "RXNORM") -> str:
     fields = [cui, "ENG", *[""] * 9, source, kind, cui, text, "", suppress, "4096"]
     return "|".join(fields) + "|\n"
@@ -255,6 +273,28 @@ def test_icd_10_cm(tmp_path: Path) -> None:
     assert concepts.abstract("A01.0") and not concepts.abstract("A01.00")
 
 
+def test_icd_10_cm_from_its_tabular_list(tmp_path: Path) -> None:
+    found, concepts = imported(tmp_path, "icd-10-cm", folder(tmp_path / "cm", TABULAR))
+    assert (found["url"], found["version"]) == ("http://hl7.org/fhir/sid/icd-10-cm", "2026")
+    filled = ["S00.0XXA", "S00.0XXD"]
+    assert list(concepts.by_code) == [
+        "S00",
+        "S00.0",
+        *filled,
+        "S06.1X7",
+        "S06.1X7A",
+        "S09",
+        "S09.0",
+    ]
+    assert concepts.display("S00.0XXA") == "Injury of scalp, initial encounter"
+    assert concepts.below("S00") == {"S00", "S00.0", *filled}
+    assert concepts.by_code["S00.0"]["designation"] == [{"value": "Bump"}]
+    abstract = [code for code in concepts.by_code if concepts.abstract(code)]
+    assert abstract == ["S00", "S00.0", "S06.1X7", "S09"]
+    both = folder(tmp_path / "both", {**TABULAR, **CM})
+    assert imported(tmp_path / "both", "icd-10-cm", both)[0]["version"] == "2025"
+
+
 def test_rxnorm(tmp_path: Path) -> None:
     source = archive(tmp_path, RXNORM, "RxNorm_full_01062025.zip")
     found, concepts = imported(tmp_path, "rxnorm", source)
@@ -296,6 +336,13 @@ BROKEN: list[tuple[str, Files, Wanted, str]] = [
     ("icd-10", {"a.xml": "<ClaML>"}, Wanted(), "a.xml"),
     ("icd-10", {"a.xml": '<!DOCTYPE x [<!ENTITY e "e">]><x>&e;</x>'}, Wanted(), "entities"),
     ("icd-10-cm", {"icd10cm_order_2025.txt": "words\n"}, Wanted(), "line 1"),
+    ("icd-10-cm", {"other.txt": "A00"}, Wanted(), "tabular_YYYY.xml, is not in it"),
+    (
+        "icd-10-cm",
+        {"icd10cm_tabular_2026.xml": "<a><chapter><section><diag/></section></chapter></a>"},
+        Wanted(),
+        "without a name",
+    ),
     ("rxnorm", {"RXNCONSO.RRF": "1|ENG|\n"}, Wanted("", "1"), "line 1"),
     ("csv", {"a.csv": TABLE}, Wanted(), "state the url"),
     ("csv", {"a.csv": "display\nA\n"}, Wanted("u"), "column code"),

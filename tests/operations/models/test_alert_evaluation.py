@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import gzip
 import json
+import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -215,10 +216,21 @@ def test_a_specification_that_cannot_be_used(old: str, new: str, reason: str) ->
 
 
 def _clinosim(shared: Path) -> Iterator[Json]:
+    """What is about patients who were in hospital: the others have no stay, and are most."""
     folder = shared / "clinosim" / "us-p400-seed7"
-    for name in ("Patient", "Encounter", "Condition", "Observation"):
-        with gzip.open(folder / f"{name}.ndjson.gz", "rb") as lines:
-            yield from map(loads, lines)
+
+    def lines(name: str) -> list[bytes]:
+        with gzip.open(folder / f"{name}.ndjson.gz", "rb") as file:
+            return file.readlines()
+
+    encounters = [loads(line) for line in lines("Encounter")]
+    stays = [one for one in encounters if one["class"]["code"] == "IMP"]
+    inpatients = {one["subject"]["reference"].encode() for one in stays}
+    yield from (one for one in encounters if one["subject"]["reference"].encode() in inpatients)
+    yield from map(loads, lines("Patient"))
+    for line in [*lines("Condition"), *lines("Observation")]:
+        if inpatients.intersection(re.findall(rb"Patient/[\w-]+", line)):
+            yield loads(line)
 
 
 def test_the_table_of_the_guide_is_what_simulated_inpatients_give(shared: Path) -> None:

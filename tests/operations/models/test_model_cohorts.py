@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import tomllib
 from dataclasses import replace
@@ -27,6 +28,7 @@ from operations.models.training.survival import (
     horizon,
     weights,
 )
+from operations.models.training.work import Training
 
 ROOT = Path(__file__).resolve().parents[3]
 COX = '[cohort]\ntable = "made"\nevent = "any"\nsplit = "by hand"\n'
@@ -147,6 +149,12 @@ def test_a_specification_names_columns_of_features_only() -> None:
     with pytest.raises(Unprocessable, match="index"):
         read_spec(cox().replace(COX, ""))
     assert horizon("P5Y") == 1826.25
+
+
+def test_a_specification_of_a_cohort_is_not_followed_on_the_record() -> None:
+    training = Training(None, None, None, None)  # type: ignore[arg-type]
+    with pytest.raises(Unprocessable, match="of the cohort made, not of the record"):
+        asyncio.run(training.files(cox(), None))  # type: ignore[arg-type]
 
 
 RISES = {
