@@ -30,6 +30,8 @@ class Concepts(ABC):
     anything else. The resource is never changed."""
 
     by_code: Mapping[str, Json]
+    indexed = False
+    """Is it cheaper to ask an index of words than to look at each concept?"""
 
     def __init__(self, code_system: Json) -> None:
         self.resource = code_system

@@ -5,6 +5,7 @@ Members come in the order of the value set and, within a code system, in that of
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final, NamedTuple
@@ -16,6 +17,8 @@ from terminology.service import Expanding, Json, Refused
 
 MOST_SHOWN: Final = 10_000
 """Codes in one answer."""
+ROWS: Final = 20
+"""Of an index of words, for what it costs to look at one concept."""
 LANGUAGES: Final = "urn:ietf:bcp:47"
 """The system of languages in a token of ``designation``."""
 
@@ -87,20 +90,49 @@ def _limit(shown: int) -> None:
 
 
 async def _entries(work: Composing, codes: Codes, sought: Sequence[str]) -> list[Entry]:
-    """Of whole code systems only what bears the words that are sought."""
+    """Of whole code systems, and where an index tells it, only what bears the words sought."""
     found: dict[tuple[str, str], Entry] = {}
+    bearing = await _bearing(work, codes, sought)
     concepts: Concepts | None
     for (system, code), said in codes.items():
+        told = code is None
         if code is None:
             concepts = await work.whole(system)
             listed: Iterable[str] = concepts.sought(sought) if sought else concepts.by_code
         else:
             concepts, listed = await work.concepts(system), (code,)
+            known = bearing.get(system)
+            if known is not None:
+                told = code in known
+                if not told and said is PLAIN and not _may_bear(code, sought):
+                    continue
         for one in listed:
-            found.setdefault((system, one), Entry(system, one, concepts, said, code is None))
+            found.setdefault((system, one), Entry(system, one, concepts, said, told))
             if len(found) > MOST_MEMBERS:
                 raise Refused("too-costly", f"the expansion has more than {MOST_MEMBERS} codes")
     return list(found.values())
+
+
+async def _bearing(work: Composing, codes: Codes, sought: Sequence[str]) -> dict[str, set[str]]:
+    """Code system -> its codes with these words, where its index is asked."""
+    found: dict[str, set[str]] = {}
+    if not sought:
+        return found
+    many = Counter(system for system, code in codes if code is not None)
+    for system, count in many.items():
+        concepts = await work.concepts(system)
+        if concepts is not None and concepts.indexed and concepts.hits(sought) <= ROWS * count:
+            found[system] = set(concepts.sought(sought))
+    return found
+
+
+def _may_bear(code: str, sought: Sequence[str]) -> bool:
+    """May the words be in the code itself? It need not be one of the code system."""
+    return not code.isascii() or sought[0] in code.casefold()
+
+
+def _bears(words: str, sought: Sequence[str]) -> bool:
+    return all(f" {word}" in words for word in sought)
 
 
 def _shown(entry: Entry, how: Expanding, sought: Sequence[str]) -> bool:
@@ -122,7 +154,7 @@ def _shown(entry: Entry, how: Expanding, sought: Sequence[str]) -> bool:
     if entry.said is not PLAIN:
         said = [entry.said.display, *(str(d.get("value", "")) for d in entry.said.designations)]
         words += folded(" ".join(said))
-    return all(f" {word}" in words for word in sought)
+    return _bears(words, sought)
 
 
 def _contains(entry: Entry, how: Expanding) -> dict[str, Any]:

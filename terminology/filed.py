@@ -30,6 +30,8 @@ class Filed(Concepts):
     Raises Damaged when it is opened.
     """
 
+    indexed = True
+
     def __init__(self, path: Path) -> None:
         self._rows = _opened(path)
         super().__init__(_resource(self._rows, path))

@@ -113,6 +113,12 @@ def _fits(concepts: Concepts, name: str, value: str, code: str) -> bool:
     return any(matches(text) for text in concepts.texts(code, name))
 
 
+def _below(concepts: Concepts, value: str) -> set[str]:
+    found = concepts.below(value)
+    # A file knows no codes but those of its concepts.
+    return found if concepts.indexed and value in concepts.by_code else _known(concepts, found)
+
+
 def _known(concepts: Concepts, codes: set[str]) -> set[str]:
     return set(concepts.ordered(codes))
 
@@ -127,11 +133,11 @@ OPERATORS: Final[Mapping[str, Operator]] = {
         lambda c, name, value, code: c.has(code, name, value),
     ),
     "is-a": Operator(
-        lambda c, _, value: _known(c, c.below(value)),
+        lambda c, _, value: _below(c, value),
         lambda c, _, value, code: value in c.above(code),
     ),
     "descendent-of": Operator(
-        lambda c, _, value: _known(c, c.below(value)) - {value},
+        lambda c, _, value: _below(c, value) - {value},
         lambda c, _, value, code: code != value and value in c.above(code),
     ),
     "is-not-a": Operator(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -9,10 +10,12 @@ from typing import Final
 import pytest
 
 from terminology.concepts import Concepts, Json, Listed, folded
+from terminology.expansion import expand
 from terminology.filed import Damaged, Filed
 from terminology.filing import write_file
+from terminology.local import Local
 from terminology.published import published, published_urls
-from terminology.service import Refused
+from terminology.service import Expanding, Refused
 
 SMALL: Final = 100
 """The larger ones are asked about some of their codes."""
@@ -133,3 +136,42 @@ def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
         with pytest.raises(Refused, match=why):
             write_file(path, {"resourceType": "CodeSystem", "url": "u"}, concepts)
         assert list(tmp_path.iterdir()) == []
+
+
+def test_an_index_of_words_finds_what_a_look_at_each_finds(
+    pairs: list[tuple[Listed, Filed]],
+) -> None:
+    """In value sets that name codes, with displays of their own and codes that nobody knows."""
+
+    class One:
+        def __init__(self, concepts: Concepts) -> None:
+            self.concepts = concepts
+            self.resource = {**concepts.resource, "content": "not-present"}
+
+        async def find(self, type_: str, url: str, version: str) -> Json | None:
+            return self.resource if url == self.concepts.url else None
+
+        async def filed(self, code_system: Json) -> Concepts:
+            return self.concepts
+
+        async def maps(self, system: str, reverse: bool) -> list[Json]:
+            return []
+
+    asked = 0
+    for pair in pairs[:25]:
+        codes: list[Json] = [{"code": code} for code in some(pair[0])]
+        codes[0]["display"] = "Zebra crossing"
+        codes.append({"code": "zebra-nowhere"})
+        include = [{"system": pair[0].url, "concept": codes}]
+        words = folded(" ".join(pair[0].display(code) for code in some(pair[0])[:3])).split()
+        for text in ("zeb", "zebra", *words[:4], " ".join(words[:2]) or "a", some(pair[0])[-1]):
+            if not folded(text).strip():
+                continue
+            value_set = {"resourceType": "ValueSet", "compose": {"include": include}}
+            found = [
+                asyncio.run(expand(Local(One(one)).work, value_set, "set", Expanding(filter=text)))
+                for one in pair
+            ]
+            assert found[0] == found[1], (pair[0].url, text)
+            asked += found[0]["total"] > 0
+    assert asked > 50
