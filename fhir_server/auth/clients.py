@@ -12,6 +12,7 @@ from fhir_server.access.ports import LedgerWrite, Row
 from fhir_server.auth.records import ATTEMPTS, Records, digest
 from fhir_server.model.problem import BadRequest, Conflict, NotFound, Unavailable
 
+PRIVATE: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 KIND: Final = "client"
 ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~:-]{0,127}")
 LEAST_SECRET: Final = 16
@@ -137,10 +138,18 @@ def check(client: Client) -> None:
         raise BadRequest("a client that signs needs its keys")
     if isinstance(client.keys, str):
         check_key_set(client.keys)
+    elif client.keys is not None and holds_private(client.keys.get("keys")):
+        raise BadRequest("a client's key set holds public keys alone")
     if client.method == "secret" and not client.secret:
         raise BadRequest("a client with a secret needs it")
     for uri in client.redirects:
         check_redirect(uri)
+
+
+def holds_private(rows: Any) -> bool:
+    """Has a key of a key set a member that only its owner may know (RFC 7518 section 6)?"""
+    found = rows if isinstance(rows, list) else []
+    return any(not PRIVATE.isdisjoint(row) for row in found if isinstance(row, dict))
 
 
 def check_key_set(url: str) -> None:

@@ -93,6 +93,10 @@ def test_a_client_from_registration_to_its_end(clinic: Server) -> None:
     assert clinic.get("Patient/a", headers=bearer(tokens)).status_code == 401
     listed = {c["id"]: c["disabled"] for c in admin("GET", "clients").json()["clients"]}
     assert listed == {"app": False, "keeper": False, "svc": True}
+    for member in ("d", "k"):
+        private = {"keys": [{"kty": "EC", "kid": "k", member: "secret"}]}
+        assert admin("PATCH", "clients/svc", {"jwks": private}).status_code == 400
+        assert admin("POST", "clients", {"id": "two", "jwks": private}).status_code == 400
     wrong = {"redirects": ["http://evil.example.org/"]}
     assert admin("PATCH", "clients/svc", wrong).status_code == 400
     assert admin("PATCH", "clients/nobody", {"name": "x"}).status_code == 404

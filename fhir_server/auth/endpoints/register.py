@@ -8,7 +8,7 @@ import secrets
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from fhir_server.auth.clients import LOOPBACK, Client, Method, check, hashed_secret
+from fhir_server.auth.clients import LOOPBACK, Client, Method, check, hashed_secret, holds_private
 from fhir_server.auth.exchange import Ask, OAuthRefusal, Reply, json_reply
 from fhir_server.auth.invitations import Invitations, spending
 from fhir_server.auth.notes import note
@@ -114,7 +114,7 @@ def _keys(found: Any) -> dict[str, Any] | str | None:
     rows = found.get("keys") if isinstance(found, dict) else None
     if not isinstance(rows, list) or not rows or not all(isinstance(r, dict) for r in rows):
         raise _wrong("jwks is a key set")
-    if any({"d", "p", "q", "k"} & set(row) for row in rows):
+    if holds_private(rows):
         raise _wrong("jwks holds public keys alone")
     return {"keys": rows}
 
