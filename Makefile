@@ -30,11 +30,14 @@ $(VENV)/dev: requirements/dev.txt $(VENV)/core
 # Where there is room in memory, the files of the fast tests lie there: no commit waits for a disk.
 MEMORY := $(shell df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 && $$4 > 2000000 { print "/dev/shm" }')
 
+# A look while one works, in a minute or so: what needs no server and no disk. The rest is in test.
+QUICK := tests/structure tests/model tests/formats tests/definitions tests/fhirpath \
+  tests/validation tests/search tests/interactions
 check: $(VENV)/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(if $(MEMORY),TMPDIR=$(MEMORY)) $(BIN)/python -m pytest -m "not slow and not prove" -k "not mongo" -n 2 --dist loadfile
+	$(if $(MEMORY),TMPDIR=$(MEMORY)) $(BIN)/python -m pytest -m "not slow and not prove" -k "not mongo" -n 2 --dist loadfile $(QUICK)
 
 test: $(VENV)/dev
 	$(BIN)/ruff format --check .

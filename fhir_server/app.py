@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from fhir_server.access.audit.keeping import recording
+from fhir_server.access.audit.keeping import by_itself, recording
 from fhir_server.access.audit.log import AuditLog, either
 from fhir_server.access.commit import committing
 from fhir_server.access.concepts import ConceptFiles
@@ -304,7 +304,8 @@ async def researching(
         runner.start()
         minutes = domain.settings.research_minutes
         tasks = [asyncio.create_task(upkeep(bank.engine))]
-        tasks += [asyncio.create_task(every(filling, minutes * 60))] if minutes else []
+        ended = by_itself(audit, domain.engine, "research sync", "research")
+        tasks += [asyncio.create_task(every(filling, minutes * 60, ended))] if minutes else []
         try:
             yield {b"research": base}
         finally:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, tzinfo
-from typing import Any, TypeAlias, assert_never
+from typing import Any, Final, TypeAlias, assert_never
 
 from fhir_server.model.exchange import Json
 from fhir_server.search.custom import emit_evaluated
@@ -33,6 +33,9 @@ from fhir_server.search.values import (
 
 Extract: TypeAlias = Callable[[Json], IndexValues]
 Local: TypeAlias = tuple[str, str, str]
+
+FEW: Final = 3
+"""Members that are asked for by name; where there are more, those of the element are looked up."""
 
 
 @dataclass(slots=True)
@@ -231,6 +234,12 @@ def _compile_members(node: _Node, base: str) -> Emit:
         before = table.get(hop.member)
         table[hop.member] = walk if before is None else _both(before, walk)
     look_up = table.get
+    few = tuple(table.items())
+
+    def some(value: Any, out: IndexValues) -> None:
+        for name, walk in few:
+            if name in value:
+                walk(value[name], out)
 
     def members(value: Any, out: IndexValues) -> None:
         for name, child in value.items():
@@ -238,7 +247,7 @@ def _compile_members(node: _Node, base: str) -> Emit:
             if walk is not None:
                 walk(child, out)
 
-    return members
+    return some if len(few) <= FEW else members
 
 
 def _compile_hop(hop: Hop, walk: Emit) -> Emit:

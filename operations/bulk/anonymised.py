@@ -12,6 +12,7 @@ the job.
 from __future__ import annotations
 
 import asyncio
+import hmac
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -23,9 +24,11 @@ from fhir_server.jobs.model import ASIDE
 from fhir_server.model.exchange import Json
 from fhir_server.model.resource import Key, Stored
 from operations.deid.assembly import Deidentification, Work
+from operations.deid.cohort.judging import Cohort
+from operations.deid.cohort.telling import extension, told
 from operations.deid.people import people_of
 from operations.deid.report import report
-from operations.deid.run import DrawnCodes, Tally
+from operations.deid.run import DrawnCodes, Run, Tally
 
 from .wanted import Wanted
 
@@ -51,6 +54,7 @@ class Anonymised:
 
     work: Work
     secret: str
+    cohort: Cohort | None = None
     tally: Tally = field(default_factory=Tally)
     ids: list[str] = field(default_factory=list)
 
@@ -65,9 +69,45 @@ class Anonymised:
         work = deid.begin(wanted.anonymize, wanted.project, wanted.moment, base)
         return cls(work, secret)
 
+    def gather(self) -> bool:
+        """Has everything to be counted before the first line is written?"""
+        self.cohort = self.work.cohort()
+        return self.cohort is not None
+
+    async def count(self, found: Sequence[Stored]) -> None:
+        """Some of it."""
+        assert self.cohort is not None
+        run = self._run()
+        resources = [loads(stored.body) for stored in found]
+        for start in range(0, len(resources), SLICE):
+            for one in resources[start : start + SLICE]:
+                self.cohort.note(one, self.work.profile.resource(one, run), run)
+            await asyncio.sleep(0)
+
+    async def counted(self) -> str:
+        """After all of it. What follows from it, as a digest."""
+        assert self.cohort is not None
+        return (await self.cohort.settle()).digest()
+
+    def close(self) -> None:
+        if self.cohort is not None:
+            self.cohort.close()
+
+    def mixed(self, found: Sequence[Stored]) -> list[Stored]:
+        """In an order that tells nothing, the same after a restart."""
+        secret = bytes.fromhex(self.secret)
+        return sorted(found, key=lambda one: hmac.digest(secret, str(one.key).encode(), "sha256"))
+
+    def as_set(self) -> Json | None:
+        """For the manifest: what was asked of the whole set, without counts."""
+        return None if self.cohort is None else extension(self.cohort.shown)
+
+    def _run(self) -> Run:
+        return self.work.run(DrawnCodes(bytes.fromhex(self.secret)), relative=True)
+
     async def lines(self, found: Sequence[Stored], session: Session) -> bytes:
         """One de-identified resource a line."""
-        run = self.work.run(DrawnCodes(bytes.fromhex(self.secret)), relative=True)
+        run = self._run()
         resources = [loads(stored.body) for stored in found]
         if self.work.cleans:
             people = await people_of(resources, session, run)
@@ -75,12 +115,16 @@ class Anonymised:
         made: list[bytes] = []
         for start in range(0, len(resources), SLICE):
             some = resources[start : start + SLICE]
-            made += [dumps(self.work.profile.resource(one, run)) for one in some]
+            made += [dumps(self._made(one, run)) for one in some]
             await asyncio.sleep(0)
         await self.work.settle(run)
         self.tally.absorb(run.tally)
         self.ids += [stored.key.id for stored in found]
         return b"\n".join(made) + b"\n" if made else b""
+
+    def _made(self, resource: Json, run: Run) -> Json:
+        made = self.work.profile.resource(resource, run)
+        return made if self.cohort is None else self.cohort.show(resource, made, run)
 
     def beside(self) -> bytes:
         """The ids of the lines so far, which are forgotten."""
@@ -89,7 +133,10 @@ class Anonymised:
         return text.encode()
 
     def report(self, resources: int) -> bytes:
-        return dumps(report(self.work.profile.profile, self.tally, resources, review=False)) + b"\n"
+        made = report(self.work.profile.profile, self.tally, resources, review=False)
+        if self.cohort is not None:
+            made["parameter"].append(told(self.cohort.shown))
+        return dumps(made) + b"\n"
 
     def named(self, key: Key) -> str | None:
         """What a deleted resource was called in earlier exports; None: other ones in each."""

@@ -67,6 +67,7 @@ class Delivery:
             if deleted and (whole or await self._any(job, DELETED, session))
             else [],
             "error": [told] if errors else [],
+            **({"extension": {"cohort": result["cohort"]}} if "cohort" in result else {}),
         }
 
     async def content(self, job: Job, file: JobFile, session: Session) -> AsyncIterator[bytes]:

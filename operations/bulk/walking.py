@@ -16,7 +16,7 @@ from fhir_server.formats.json import dumps
 from fhir_server.jobs.context import Body, JobContext
 from fhir_server.model.datatypes import parse_instant
 from fhir_server.model.exchange import Json
-from fhir_server.model.problem import Issue, outcome
+from fhir_server.model.problem import Conflict, Issue, outcome
 from fhir_server.model.resource import Stored
 from fhir_server.search.plan import Any as AnyOf
 from fhir_server.search.plan import Cursor, Predicate, Scan, Search
@@ -28,6 +28,8 @@ EXPORT: Final = "bulk-export"
 PAGE: Final = 1000
 LINES: Final = 50_000
 """Most resources of one file."""
+MIXED: Final = 10_000
+"""Resources that are put out of order together."""
 TURN: Final = 50
 """Resources that are cut down before others get a turn on the loop."""
 SETTLE: Final = 0.25
@@ -40,7 +42,8 @@ ERRORS: Final = "errors.ndjson"
 class State:
     """``scan``: the search that is walked, ``after``: behind which of its resources. ``files``:
     (type, name, lines) so far. ``moment``: the transactionTime, microseconds. ``secret``,
-    ``tally``: of an export that is de-identified, what its codes are made of, what was counted.
+    ``tally``: of an export that is de-identified, what its codes are made of, what was counted;
+    ``counted``: a digest of what its people may show as a set.
     """
 
     moment: int
@@ -50,6 +53,7 @@ class State:
     done: int = 0
     secret: str = ""
     tally: tuple[Any, ...] = ()
+    counted: str = ""
 
     def to_json(self) -> Json:
         return asdict(self)
@@ -65,6 +69,7 @@ class State:
             stored["done"],
             stored["secret"],
             tuple(stored["tally"]),
+            stored["counted"],
         )
 
     def name(self, type_: str) -> str:
@@ -84,9 +89,14 @@ def export_body(exports: Exports, lines: int = LINES) -> Body:
         rewrite = Anonymised.of(exports.deid, wanted, job.job.base, state.secret)
         if rewrite is not None:
             rewrite.tally.add(state.tally)
-        while state.scan < len(scans):
-            file = _File(job, wanted, state, cut, lines, rewrite)
-            state = await file.written(scans[state.scan])
+            state = await _counted(job, state, cut, rewrite, scans)
+        try:
+            while state.scan < len(scans):
+                file = _File(job, wanted, state, cut, lines, rewrite)
+                state = await file.written(scans[state.scan])
+        finally:
+            if rewrite is not None:
+                rewrite.close()
         deleted, errors = 0, 0
         if wanted.since:
             gone = deleted_lines(exports, wanted, group, job.session, rewrite)
@@ -95,7 +105,9 @@ def export_body(exports: Exports, lines: int = LINES) -> Body:
             await job.write(REPORT, rewrite.report(state.done))
         if wanted.ignored:
             errors = await _written(job, ERRORS, _issues(wanted.ignored))
-        job.answer({"moment": state.moment, "files": state.files, "counts": [deleted, errors]})
+        answer = {"moment": state.moment, "files": state.files, "counts": [deleted, errors]}
+        as_set = None if rewrite is None else rewrite.as_set()
+        job.answer(answer if as_set is None else answer | {"cohort": as_set})
 
     return run
 
@@ -109,6 +121,44 @@ async def _begun(job: JobContext, wanted: Wanted) -> State:
     state = State(moment // 1000 * 1000 - 1000, secret=secret)
     await job.checkpoint(state.to_json())
     return state
+
+
+async def _counted(
+    job: JobContext, state: State, cut: Cut | None, rewrite: Anonymised, scans: Sequence[Scan]
+) -> State:
+    """Where a profile asks something of the whole set: all of it is looked at before anything is
+    written, and again after a restart. Conflict: then somebody was hidden or shown meanwhile, so
+    what is written and what would be written do not belong together."""
+    if not rewrite.gather():
+        return state
+    wanted, done = Wanted.of(job.request), 0
+    for scan in scans:
+        after: Cursor | None = None
+        while True:
+            found, after = await page_of(job.session, scan, after, wanted.as_of)
+            await rewrite.count(found if cut is None else [cut(one) for one in found])
+            done += len(found)
+            await job.progress(0, None, f"{done} resources counted, now {scan.type}")
+            if after is None:
+                break
+    counted = await rewrite.counted()
+    if state.counted not in ("", counted):
+        rewrite.close()
+        text = "what may be exported has changed while it was being written: ask again"
+        raise Conflict(text)
+    if not state.counted:
+        state = replace(state, counted=counted)
+        await job.checkpoint(state.to_json())
+    return state
+
+
+async def page_of(
+    session: Session, scan: Scan, after: Cursor | None, as_of: int
+) -> tuple[Sequence[Stored], Cursor | None]:
+    """Of a walk, as of one point; and behind what the next one begins."""
+    search = Search((scan,), count=PAGE, after=after, total="none", as_of=as_of)
+    page = await session.search(search)
+    return page.matches, page.next
 
 
 async def cohort(wanted: Wanted, session: Session) -> tuple[str, ...] | None:
@@ -156,7 +206,7 @@ class _File:
     ) -> AsyncIterator[bytes]:
         left = self.lines
         while True:
-            matches, after = page
+            matches, after = await self._mixed(scan, page, left)
             for some in slices(matches, self.cut):
                 yield await self._lines(some)
             left -= len(matches)
@@ -167,6 +217,19 @@ class _File:
                 return
             page = await self._page(scan, after)
 
+    async def _mixed(
+        self, scan: Scan, page: tuple[Sequence[Stored], Cursor | None], left: int
+    ) -> tuple[Sequence[Stored], Cursor | None]:
+        """Pages come in order of dates, which would tell the dates that a profile hides: there
+        several are taken together and mixed."""
+        if self.rewrite is None or self.rewrite.cohort is None:
+            return page
+        found, after = list(page[0]), page[1]
+        while after is not None and len(found) < min(left, MIXED):
+            more, after = await self._page(scan, after)
+            found += more
+        return self.rewrite.mixed(found), after
+
     async def _lines(self, some: Sequence[Stored]) -> bytes:
         if self.rewrite is None:
             return ndjson(some, self.cut, self.job.job.base)
@@ -176,9 +239,7 @@ class _File:
     async def _page(
         self, scan: Scan, after: Cursor | None
     ) -> tuple[Sequence[Stored], Cursor | None]:
-        search = Search((scan,), count=PAGE, after=after, total="none", as_of=self.wanted.as_of)
-        page = await self.job.session.search(search)
-        return page.matches, page.next
+        return await page_of(self.job.session, scan, after, self.wanted.as_of)
 
 
 def slices(found: Sequence[Stored], cut: Cut | None) -> Iterator[Sequence[Stored]]:

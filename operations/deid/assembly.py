@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from fhir_server.model.exchange import Json
+from operations.deid.cohort.judging import Cohort
 from operations.deid.engine import Deidentifier
 from operations.deid.keys import KeyRing
 from operations.deid.run import Codes, Run
@@ -51,6 +52,11 @@ class Work:
     def cleans(self) -> bool:
         """Free text is cleaned, so the people of the record have to be known."""
         return self.profile.cleans and self._by.cleaner is not None
+
+    def cohort(self) -> Cohort | None:
+        """A set that is to be judged as a whole; None: the profile asks nothing of sets."""
+        asked = self.profile.profile.cohort
+        return None if asked is None else Cohort(asked)
 
     def run(self, codes: Codes | None = None, relative: bool = False) -> Run:
         """A new run. With a project's key all runs agree; else they do if ``codes`` do."""

@@ -12,6 +12,7 @@ from fhir_server.fhirpath.syntax import Syntax
 from fhir_server.model.exchange import Json
 from fhir_server.model.problem import Problem, Unprocessable
 from operations.deid import lint
+from operations.deid.cohort.demographics import misnamed
 from operations.deid.compile import Compiler, Plan, Truth
 from operations.deid.elements import Elements
 from operations.deid.paths import Path, rooted
@@ -35,6 +36,9 @@ class Deidentifier:
     def __init__(self, profile: Profile, definitions: Definitions) -> None:
         self.profile = profile
         elements = Elements(definitions)
+        unknown = [] if profile.cohort is None else misnamed(profile.cohort, elements)
+        if unknown:
+            raise ProfileError(profile.code, unknown)
         plan = bind(profile, elements)
         self.keyed = PROJECT in plan.needs
         """It makes what only the key of a project makes."""

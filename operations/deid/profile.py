@@ -17,6 +17,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
+from operations.deid.cohort.declared import Declared, declared
+
 FOLDER = Path(__file__).parent / "profiles"
 
 _RULE_FIELDS = frozenset(("path", "method", "why"))
@@ -82,7 +84,7 @@ class Profile:
 
     ``default``: what happens to values that no rule matches, ``redact`` unless the file says
     ``keep``. ``parameters``: shared by the rules (``restrictedZipCodeTabulationAreas``, ...).
-    ``foreign``: a file of Microsoft's tool.
+    ``foreign``: a file of Microsoft's tool. ``cohort``: what is asked of sets of patients.
     """
 
     code: str
@@ -94,6 +96,7 @@ class Profile:
     rules: tuple[Rule, ...]
     parameters: Mapping[str, Any]
     foreign: bool = False
+    cohort: Declared | None = None
 
     @property
     def canonical(self) -> str:
@@ -131,6 +134,7 @@ def parse(code: str, document: Any) -> Profile:
     parameters = document.get("parameters") or {}
     if not isinstance(parameters, dict):
         findings.append("parameters: an object")
+    cohort = declared(document.get("cohort"), findings)
     if findings:
         raise ProfileError(code, findings)
     return Profile(
@@ -143,6 +147,7 @@ def parse(code: str, document: Any) -> Profile:
         rules=tuple(rules),
         parameters=dict(parameters),
         foreign=foreign,
+        cohort=cohort,
     )
 
 

@@ -23,7 +23,7 @@ Level: TypeAlias = tuple[str, Callable[[Hashable], Hashable]]
 """The name of a level and what a value becomes on it."""
 
 NOTHING: Final = "*"
-MOST: Final = 3000
+MOST: Final = 5000
 """Combinations that may have to be tried."""
 
 
@@ -99,39 +99,57 @@ class Reached:
 
 
 def reach(
-    rows: Sequence[Row], hierarchies: Sequence[Sequence[Level]], k: int, most: Fraction
+    rows: Sequence[Row],
+    hierarchies: Sequence[Sequence[Level]],
+    k: int,
+    most: Fraction,
+    weights: Sequence[int] | None = None,
+    worth: Sequence[int] | None = None,
 ) -> Reached | None:
-    """``most``: the share of records that may be suppressed. None: fewer records than k.
-    BadRequest: too many combinations."""
+    """``most``: the share of records that may be suppressed. ``weights``: how many records each
+    row is of, else one. ``worth``: of each quasi-identifier, what it counts in the loss, else all
+    alike. None: fewer records than k. BadRequest: too many combinations."""
     if prod(map(len, hierarchies)) > MOST:
         raise BadRequest("too many quasi-identifiers with levels", code="too-costly")
-    if len(rows) < k:
+    weights = [1] * len(rows) if weights is None else weights
+    total = sum(weights)
+    if total < k:
         return None
     values = list(zip(*rows, strict=True))
     columns = [
         [[generalise(v) for v in column] for _, generalise in levels]
         for column, levels in zip(values, hierarchies, strict=True)
     ]
-    for levels in _from_the_least(hierarchies):
+    worth = [1] * len(hierarchies) if worth is None else worth
+    for levels in _from_the_least(hierarchies, worth):
         some = list(zip(*(columns[n][level] for n, level in enumerate(levels)), strict=True))
-        sizes = Counter(some)
+        sizes: Counter[Row] = Counter()
+        for row, weight in zip(some, weights, strict=True):
+            sizes[row] += weight
         small = sum(size for size in sizes.values() if size < k)
-        if small <= most * len(rows):
+        if small <= most * total:
             return Reached(
                 tuple(hierarchies[n][level][0] for n, level in enumerate(levels)),
                 tuple(row if sizes[row] >= k else None for row in some),
                 small,
-                _loss(levels, hierarchies),
+                _loss(levels, hierarchies, worth),
             )
     return None
 
 
-def _loss(levels: Sequence[int], hierarchies: Sequence[Sequence[Level]]) -> Fraction:
-    shares = [Fraction(n, len(h) - 1) for n, h in zip(levels, hierarchies, strict=True)]
-    return sum(shares, Fraction(0)) / len(shares)
+def _loss(
+    levels: Sequence[int], hierarchies: Sequence[Sequence[Level]], worth: Sequence[int]
+) -> Fraction:
+    shares = [
+        Fraction(n * much, max(len(h) - 1, 1))
+        for n, h, much in zip(levels, hierarchies, worth, strict=True)
+    ]
+    return sum(shares, Fraction(0)) / sum(worth)
 
 
-def _from_the_least(hierarchies: Sequence[Sequence[Level]]) -> list[tuple[int, ...]]:
+def _from_the_least(
+    hierarchies: Sequence[Sequence[Level]], worth: Sequence[int]
+) -> list[tuple[int, ...]]:
     """All combinations; the last one suppresses every quasi-identifier, and always reaches k."""
     every = list(product(*(range(len(levels)) for levels in hierarchies)))
-    return sorted(every, key=lambda levels: (_loss(levels, hierarchies), levels))
+    return sorted(every, key=lambda levels: (_loss(levels, hierarchies, worth), levels))

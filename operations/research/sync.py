@@ -80,16 +80,21 @@ async def sync(bank: Bank, *, full: bool = False, tell: Tell = lambda done, of: 
         await lease.leave()
 
 
-async def every(bank: Bank, seconds: float) -> None:
-    """For ever: a pause, then a run. A run that fails is logged, and the next one comes."""
+async def every(
+    bank: Bank, seconds: float, ended: Callable[[bool], None] = lambda well: None
+) -> None:
+    """For ever: a pause, then a run. A run that fails is logged, and the next one comes. ``ended``:
+    told of each, and whether it went well."""
     while True:
         await asyncio.sleep(seconds)
         try:
             outcome = await sync(bank)
         except Problem as problem:
             log.warning("the data bank was not filled", error=str(problem))
+            ended(False)
         else:
             log.info("the data bank was filled", number=outcome.number, held=outcome.held)
+            ended(True)
 
 
 class _Run:

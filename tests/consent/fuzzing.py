@@ -38,6 +38,8 @@ KEYS: Final = tuple((r["resourceType"], r["id"]) for r in WORLD)
 TYPES: Final = tuple(dict.fromkeys([*(t for t, _ in KEYS), "AuditEvent", "Basic"]))
 EVERYWHERE: Final = ("_id", "_tag", "_security", "_profile", "_source", "_lastUpdated")
 WORDS: Final = ("zolpitest", "viral", "HIV", "Family1", "work", "Clinic", "mmol", "1819", "F11.2")
+SILENT: Final = 5
+"""So often a read is asked again that a database on a busy machine has not answered."""
 PAGES: Final = 4
 """So many pages of an answer are walked."""
 
@@ -375,7 +377,11 @@ def send(twin: Twin, asked: Asked) -> Plain:
         content = asked.encoded.encode()
     elif asked.body is not None:
         content = json.dumps(asked.body).encode()
-    return sent(twin.server, asked.method, asked.url, headers, content)
+    for _ in range(SILENT):
+        answer = sent(twin.server, asked.method, asked.url, headers, content)
+        if asked.method not in ("GET", "HEAD") or answer.status_code != 503:
+            break
+    return answer
 
 
 def answers(twin: Twin, asked: Asked) -> list[Answer]:

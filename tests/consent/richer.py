@@ -108,7 +108,11 @@ def more_visible(*, masked: bool) -> Iterable[Json]:
         "for": P1,
         "focus": to("Observation/v2"),
         **only_if_whole(
-            input=[{"type": {"text": "x"}, "valueReference": to("Observation/h1")}], text=NARRATIVE
+            input=[
+                {"type": {"text": "x"}, "valueReference": to(name)}
+                for name in ("Observation/h1", "Bundle/hb")
+            ],
+            text=NARRATIVE,
         ),
     }
     yield {
@@ -186,8 +190,27 @@ def _composition(*, masked: bool) -> Json:
     }
 
 
+def _document() -> Json:
+    """A document as a Bundle, with all that it cites: of a type that does not say whose it is."""
+    cited = observation("h1", "25836-8", 5, "06")
+    first = {**_composition(masked=False), "id": "cd", "title": "documentword"}
+    entries = [
+        {"fullUrl": f"urn:uuid:00000000-0000-4000-8000-00000000000{n}", "resource": one}
+        for n, one in enumerate((first, cited))
+    ]
+    return {
+        "resourceType": "Bundle",
+        "id": "hb",
+        "identifier": {"system": "urn:documents", "value": "n-hb"},
+        "type": "document",
+        "timestamp": "2024-03-08T00:00:00Z",
+        "entry": entries,
+    }
+
+
 def late_hidden() -> Iterable[Json]:
     """What comes after the encounter from which it inherits."""
+    yield _document()
     yield {
         "resourceType": "Flag",
         "id": "hg",

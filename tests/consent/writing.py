@@ -228,7 +228,7 @@ def shown(twin: Twin) -> Callable[[str, str], Json | None]:
     return seen
 
 
-HIDDEN: Final = ("h1", "h2", "h3", "h4", "b3", "hp", "hs", "hm", "hx", "ha", "hf", "hr", "hg")
+HIDDEN: Final = ("h1", "h2", "h3", "h4", "b3", "hp", "hs", "hm", "hx", "ha", "hf", "hr", "hg", "hb")
 
 
 def untouched(twin: Twin) -> dict[str, tuple[int, Any]]:

@@ -7,11 +7,14 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
 
+from fhir_server.access.audit.entry import Entry
+from fhir_server.access.audit.keeping import by_itself
+from fhir_server.access.audit.log import AuditLog
 from fhir_server.app import bank_of
 from fhir_server.model.problem import Conflict
 from operations.research import sync as pipeline
@@ -279,16 +282,38 @@ def test_one_run_at_a_time(server: Server) -> None:
 def test_runs_by_themselves(server: Server) -> None:
     """As ``VEHR_RESEARCH_MINUTES`` has it."""
 
+    told: list[bool] = []
+
     async def held() -> int:
         async with bank_of(server.domain) as (there, bank), asyncio.timeout(60):
-            going = asyncio.create_task(every(bank, 0.01))
-            while not await there.store.ledger.scan(pipeline.LINEAGE):
+            going = asyncio.create_task(every(bank, 0.01, told.append))
+            while not (told and await there.store.ledger.scan(pipeline.LINEAGE)):
                 await asyncio.sleep(0.05)
             going.cancel()
             await asyncio.wait({going})
             return int((await there.store.counts())["Patient"])
 
     assert server.run(held()) == 12
+    assert all(told)
+
+
+def test_a_run_by_the_clock_is_in_the_audit_trail(tmp_path: Path) -> None:
+    """As one by command is, but by the server."""
+    with served("sqlite", tmp_path / "data", open_=False) as server:
+        engine = server.domain.engine
+        lines: list[Entry] = []
+
+        class Kept:
+            def write(self, entry: Entry) -> None:
+                lines.append(entry)
+
+        ended = by_itself(cast(AuditLog, Kept()), engine, "research sync", "research")
+        ended(True)
+        ended(False)
+    assert [(one.interaction, one.status, one.client, one.target) for one in lines] == [
+        ("command-research sync", 200, "vehr", "research"),
+        ("command-research sync", 500, "vehr", "research"),
+    ]
 
 
 def test_an_app_of_a_researcher(filled: Server) -> None:

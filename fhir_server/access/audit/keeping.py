@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import getpass
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -51,10 +51,20 @@ async def recording(
         trail.close()
 
 
-def _told(log: AuditLog, engine: Engine, what: str) -> None:
-    """That this process begins or ends, and who runs it. What cannot be written now is the first
-    line of the next chain."""
-    who, process = f"os:{getpass.getuser()}", f"{gethostname()} {os.getpid()}"
-    entry = Entry(engine.now(), "", what, "", 200, client=SERVER, user=who, target=process)
+def by_itself(log: AuditLog, engine: Engine, command: str, target: str) -> Callable[[bool], None]:
+    """Called when the server has done by itself, by the clock, what there is a command for; with
+    whether it went well."""
+
+    def ended(well: bool) -> None:
+        _told(log, engine, f"command-{command}", target, 200 if well else 500)
+
+    return ended
+
+
+def _told(log: AuditLog, engine: Engine, what: str, target: str = "", status: int = 200) -> None:
+    """An act of this process, and who runs it; without a ``target`` that it begins or ends. What
+    cannot be written now is the first line of the next chain."""
+    who, about = f"os:{getpass.getuser()}", target or f"{gethostname()} {os.getpid()}"
+    entry = Entry(engine.now(), "", what, "", status, client=SERVER, user=who, target=about)
     with contextlib.suppress(Unavailable):
         log.write(entry)

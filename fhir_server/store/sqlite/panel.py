@@ -190,7 +190,8 @@ class Panels:
         bounds = road.lists[0][2:]
         if not rest:
             group = self._group(scan.type, driver.ids, road.probes)
-            return Split([self._bearable(group)], [], bounds)
+            self._bear(group)
+            return Split([group], [], bounds)
         each = rest[0]
         if not isinstance(each, plan.EachPatient) or each.shared is None:
             return None
@@ -225,13 +226,14 @@ class Panels:
             if probe is None:
                 others += patients
                 continue
-            group = self._group(type_, patients, [*road.probes, *alone, probe])
-            groups.append(self._bearable(group))
+            groups.append(self._group(type_, patients, [*road.probes, *alone, probe]))
         bounds = road.lists[0][2:]
         if not others:
+            self._bear(*groups)
             return Split(groups, slow, bounds)
         where = plan.InPatient(tuple(others)), plan.Not(each.shared), *parts, each
-        group = self._bearable(self._group(type_, others, [*road.probes, *alone]))
+        group = self._group(type_, others, [*road.probes, *alone])
+        self._bear(*groups, group)
         looked = Looked(group, Scan(type_, plan.All(where)))
         return Split(groups, slow, bounds, looked)
 
@@ -244,13 +246,13 @@ class Panels:
         sql = "".join(" AND " + probe.sql for probe in kept)
         return Group(named, Probe(sql, tuple(x for probe in kept for x in probe.params)))
 
-    def _bearable(self, group: Group) -> Group:
-        """Spends what it costs to test everything in long lists."""
-        if group.test.sql:
-            lists = _json(pair for _, pair in group.named.values())
-            if self._connection.execute(_LONG, (lists, AT_ONCE)).fetchone() is not None:
-                self._budget.spend(AT_ONCE)
-        return group
+    def _bear(self, *groups: Group) -> None:
+        """Spends what it costs to test everything in lists that are long together."""
+        if not self._budget.inline:
+            return
+        lists = _json(pair for g in groups if g.test.sql for _, pair in g.named.values())
+        if self._connection.execute(_LONG, (lists, AT_ONCE)).fetchone() is not None:
+            self._budget.spend(AT_ONCE)
 
     def _there(self, prober: Prober, type_: str, leaf: Predicate) -> bool:
         known = self._borne.get((type_, leaf))

@@ -216,3 +216,44 @@ def test_killed_at_every_step_it_makes_the_same(
         if part["name"] == "path"
     }
     assert touched["Patient.id"] == touched["Basic.id"] == 5
+
+
+def test_a_set_is_judged_as_a_whole_and_its_order_tells_nothing(tmp_path: Path) -> None:
+    """Twelve people, of whom some have a year and a code of their own."""
+    with served("sqlite", tmp_path / "data", open_=False) as server:
+        deidentification(server.domain.settings).keys.add("study")
+        for n in range(12):
+            about = {"subject": {"reference": f"Patient/p{n}"}}
+            code = {"coding": [{"system": "http://loinc.org", "code": "8302-2"}]}
+            born = {"gender": "male", "birthDate": f"19{60 + n}-02-03"}
+            put(server, {"resourceType": "Patient", "id": f"p{n}", **born})
+            seen = {"status": "final", "code": code, **about}
+            height = {
+                "valueQuantity": {
+                    "value": 150 + n,
+                    "system": "http://unitsofmeasure.org",
+                    "code": "cm",
+                }
+            }
+            for day in (f"20{n + 10}-05-05", "2024-05-06"):
+                id_ = f"o{n}-{day}"
+                one = {"resourceType": "Observation", "id": id_, "effectiveDateTime": day}
+                put(server, one | seen | height)
+        answer = manifest(server, started(kicked(server, "$export?_anonymize=safe-harbor")))
+        cohort = answer["extension"]["cohort"]
+        found = made(server, "$export?_anonymize=safe-harbor&_type=Patient,Observation")
+        plain = made(server, f"$export?{STUDY}&_type=Patient,Observation")
+    assert cohort["k"] == 5 and cohort["quasi"][0].startswith("birthDate: ")
+    assert "cohort" not in str(plain["Parameters"])
+    [told] = [p for p in found["Parameters"][0]["parameter"] if p["name"] == "cohort"]
+    assert {"name": "k", "valueInteger": 5} in told["part"]
+    shown = [row.get("effectiveDateTime") for row in found["Observation"]]
+    assert sorted(map(str, shown)) == ["2024"] * 12 + ["None"] * 12
+    assert shown != sorted(shown, key=str) and shown != sorted(shown, key=str, reverse=True)
+    values: dict[Any, set[str]] = {}
+    for row in found["Observation"]:
+        value = row["valueQuantity"]["value"]
+        values.setdefault(value, set()).add(row["subject"]["reference"])
+    assert min(map(len, values.values())) >= 5
+    born = [row.get("birthDate", str(row.get("_birthDate"))) for row in found["Patient"]]
+    assert min(born.count(one) for one in born) >= 5

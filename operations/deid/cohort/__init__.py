@@ -1,0 +1,1 @@
+"""What a set of people gives away though each resource of it is de-identified."""
