@@ -7,7 +7,7 @@ in the JWT itself, or at an address that is not the registered one, are never lo
 from __future__ import annotations
 
 import json
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from joserfc import jws
 from joserfc.errors import JoseError
@@ -138,10 +138,17 @@ def _opened(assertion: str) -> tuple[dict[str, Any], jws.CompactSignature]:
 
 
 def claims_of(payload: bytes) -> dict[str, Any]:
+    """The claims of a JWT. BadAssertion for what is not a JSON object; NaN and Infinity, which
+    no comparison of moments holds back, are not JSON.
+    """
     try:
-        claims = json.loads(payload)
+        claims = json.loads(payload, parse_constant=_no_number)
     except (ValueError, RecursionError):
         raise BadAssertion("the payload is not JSON") from None
     if not isinstance(claims, dict):
         raise BadAssertion("the payload is not an object")
     return claims
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(name)

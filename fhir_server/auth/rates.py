@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import unquote_to_bytes
 
 from fhir_server.access.principal import Principal
 from fhir_server.auth.rate_table import RateTable
@@ -23,6 +24,7 @@ MINUTE: Final = 60.0
 FILE: Final = "rates"
 """In the data directory: what the workers share."""
 READS: Final = frozenset({"GET", "HEAD"})
+EXPORTS: Final = (b"$export", b"$viewdefinition-export")
 BREAK_GLASS: Final = "x-break-glass-reason"
 
 
@@ -102,9 +104,12 @@ class Rates:
 
 def is_delicate(method: str, path: bytes) -> bool:
     """Does it change a Consent, or start an export? ``path``: as it came."""
-    if b"Consent" in path and method not in READS:
+    if b"%" in path:
+        path = unquote_to_bytes(path)
+    path = path.rstrip(b"/")
+    if method not in READS and (b"Consent" in path or path.endswith(b"/$consent")):
         return not path.endswith(b"/_search")
-    return path.endswith(b"$export")
+    return path.endswith(EXPORTS)
 
 
 def _is_delicate_entry(request: Mapping[str, Any]) -> bool:

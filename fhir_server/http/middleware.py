@@ -63,6 +63,7 @@ SMART: Final = ".well-known/smart-configuration"
 MOST_HOSTS: Final = 64
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9\-._]{1,64}")
 _HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.\-_]+)(?::\d{0,5})?")
+_FORWARDED: Final = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::\d{1,5})?|([0-9.]+):\d{1,5}")
 _WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
@@ -244,10 +245,16 @@ def client_of(
         if not _among(found[0], proxies):
             break
         try:
-            found = str(ip_address(text.strip())), 0
+            found = str(ip_address(_without_port(text.strip()))), 0
         except ValueError:
             break
     return found
+
+
+def _without_port(text: str) -> str:
+    """Some proxies write the port too: ``192.0.2.1:443``, ``[2001:db8::1]:443``."""
+    found = _FORWARDED.fullmatch(text)
+    return text if found is None else found[1] or found[2]
 
 
 def _among(address: str, networks: Sequence[IPv4Network | IPv6Network]) -> bool:

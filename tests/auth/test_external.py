@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
 import httpx
 import pytest
-from joserfc import jwt
+from joserfc import jws, jwt
 from joserfc.jwk import OctKey, RSAKey
 
 from fhir_server.auth.provider import provider_of
@@ -202,6 +203,11 @@ def test_one_identity_is_one_user(joined: Server, provider: Provider) -> None:
     assert "pat" in back(provider, Browser(joined)).text
 
 
+def signed_text(claims: dict[str, Any]) -> str:
+    """Signed by the provider, whatever Python writes as JSON."""
+    return jws.serialize_compact({"alg": "RS256", "kid": "one"}, json.dumps(claims), OWN)
+
+
 FORGED: dict[str, Callable[[Provider], None]] = {
     "nonce": lambda p: setattr(p, "claims", lambda c: {**c, "nonce": "other"}),
     "no nonce": lambda p: setattr(p, "claims", lambda c: {**c, "nonce": None}),
@@ -211,6 +217,9 @@ FORGED: dict[str, Callable[[Provider], None]] = {
     "azp": lambda p: setattr(p, "claims", lambda c: {**c, "azp": "other"}),
     "expired": lambda p: setattr(p, "claims", lambda c: {**c, "exp": int(time.time()) - 60}),
     "exp text": lambda p: setattr(p, "claims", lambda c: {**c, "exp": "9999999999"}),
+    "exp no number": lambda p: setattr(p, "sign", lambda c: signed_text({**c, "exp": math.nan})),
+    "exp without end": lambda p: setattr(p, "sign", lambda c: signed_text({**c, "exp": math.inf})),
+    "iat no number": lambda p: setattr(p, "sign", lambda c: signed_text({**c, "iat": math.nan})),
     "future": lambda p: setattr(p, "claims", lambda c: {**c, "iat": int(time.time()) + 600}),
     "no subject": lambda p: setattr(p, "claims", lambda c: {**c, "sub": ""}),
     "subject list": lambda p: setattr(p, "claims", lambda c: {**c, "sub": ["employee-7"]}),

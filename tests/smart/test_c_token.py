@@ -16,6 +16,7 @@ from tests.smart.flow import (
     Json,
     bearer,
     code_for,
+    ledger_ahead,
     tokens_for,
 )
 
@@ -119,9 +120,7 @@ def test_c12_the_context_is_readable(clinic: Server) -> None:
 def test_c15_a_token_ends(clinic: Server) -> None:
     tokens = tokens_for(App(clinic), SCOPE)
     assert clinic.get("Patient/a", headers=bearer(tokens)).status_code == 200
-    ledger = clinic.domain.store.ledger
-    before = ledger._clock  # type: ignore[attr-defined]
-    ledger._clock = lambda: before() + tokens["expires_in"] + 1  # type: ignore[attr-defined]
+    ledger_ahead(clinic, lambda: float(tokens["expires_in"]) + 1)
     late = clinic.get("Patient/a", headers=bearer(tokens))
     assert late.status_code == 401 and 'error="invalid_token"' in late.headers["www-authenticate"]
 

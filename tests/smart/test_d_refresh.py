@@ -14,6 +14,7 @@ from tests.smart.flow import (
     Json,
     bearer,
     forms,
+    ledger_ahead,
     tokens_for,
 )
 
@@ -33,11 +34,10 @@ def works(server: Server, tokens: Json) -> bool:
 
 def later(server: Server, seconds: float) -> None:
     """The clock of everything about identities, and of the ledger, moves on."""
-    records, ledger = server.domain.identities.records, server.domain.store.ledger
-    name = "_clock" if hasattr(ledger, "_clock") else "_now"
-    for holder, attribute in ((records, "now"), (ledger, name)):
-        before = getattr(holder, attribute)
-        setattr(holder, attribute, lambda before=before: before() + seconds)
+    records = server.domain.identities.records
+    before = records.now
+    records.now = lambda: before() + seconds
+    ledger_ahead(server, lambda: seconds)
 
 
 def test_d01_to_d03(lasting: Server) -> None:

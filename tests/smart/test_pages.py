@@ -26,6 +26,7 @@ from tests.smart.flow import (
     bearer,
     code_for,
     forms,
+    ledger_ahead,
     parameters,
     tokens_for,
 )
@@ -286,10 +287,9 @@ def test_clinicians_may_be_made_to_have_one(tmp_path: object) -> None:
 
 def test_sessions_end(clinic: Server) -> None:
     """Idle 15 minutes, in any case 12 hours."""
-    records, ledger = clinic.domain.identities.records, clinic.domain.store.ledger
-    shift = [0.0]
-    clock, now = ledger._clock, records.now  # type: ignore[attr-defined]
-    ledger._clock = lambda: clock() + shift[0]  # type: ignore[attr-defined]
+    records, shift = clinic.domain.identities.records, [0.0]
+    now = records.now
+    ledger_ahead(clinic, lambda: shift[0])
     records.now = lambda: now() + shift[0]
     browser = Browser(clinic)
     browser.sign_in(browser.get("apps"), "doc")

@@ -5,6 +5,7 @@ in the same order, with the same totals and cursors, now and as of any earlier p
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
@@ -50,6 +51,8 @@ from tests.store.building import Bench, values
 
 pytestmark = pytest.mark.slow
 
+EXAMPLES = int(os.environ.get("VEHR_TEST_EXAMPLES", "4"))
+"""Worlds on MongoDB, of which the stand-in takes its time; ``make prove`` has more."""
 DAY = 86_400_000_000
 TYPES = ("Patient", "Observation")
 IDS = ("1", "2", "3", "4", "5", "6")
@@ -130,6 +133,9 @@ def random_body(chance: Random, type_: str, id_: str) -> bytes:
         resource["text"] = {"status": "generated", "div": f"<div>{said[0]}</div>"}
     if chance.random() < 0.6:
         resource["extension"] = [{"url": "u", "valueString": said[1]}]
+    if chance.random() < 0.6:
+        of = [{"system": chance.choice(SYSTEMS), "code": c} for c in chance.sample(CODES, 2)]
+        resource["code"] = {"coding": [{k: v for k, v in one.items() if v} for one in of]}
     if chance.random() < 0.3:
         said = [*chance.choices(WORDS, k=2)]
         resource["contained"] = [
@@ -206,6 +212,8 @@ leaves = st.one_of(
         ),
     ),
     st.builds(lambda i: plan.InPatient(tuple(i)), st.lists(ids, min_size=1, max_size=2)),
+    st.builds(plan.Coded, st.one_of(systems, st.none()), codes),
+    st.builds(lambda span: plan.Dated(*span), ranged),
 )
 
 
@@ -241,7 +249,16 @@ of_patient = st.builds(
     codes,
     st.lists(leaves, max_size=1),
 )
-scans = st.builds(Scan, types, st.one_of(leaves, pairs, of_patient, predicates, st.just(plan.TRUE)))
+consented = st.builds(
+    lambda asked, rules, other: plan.All((asked, plan.EachPatient(rules, other))),
+    predicates,
+    st.dictionaries(ids, st.one_of(leaves, st.builds(plan.Not, leaves)), max_size=4),
+    st.one_of(leaves, st.just(plan.TRUE)),
+)
+"""What a reader asks for, of what the consents of each patient leave."""
+scans = st.builds(
+    Scan, types, st.one_of(leaves, pairs, of_patient, predicates, consented, st.just(plan.TRUE))
+)
 sort_keys = st.one_of(
     st.builds(
         lambda k, d: SortKey("_" + k, k, d),
@@ -363,7 +380,7 @@ def test_sqlite_answers_as_memory_does(
         compare(random_history(Random(seed)), plans, _sqlite)
 
 
-@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     seed=st.integers(0, 2**32),
     plans=st.lists(searches, min_size=8, max_size=8),

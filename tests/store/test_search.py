@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from fhir_server.formats.json import dumps
 from fhir_server.model.problem import BadRequest
 from fhir_server.search import plan
 from fhir_server.search.plan import Scan, Search, SortKey
@@ -19,7 +20,7 @@ from fhir_server.search.values import (
     TokenValue,
     UriValue,
 )
-from tests.store.building import Bench, names, to, walk
+from tests.store.building import Bench, names, to, values, walk
 
 DAY = 86_400_000_000
 UCUM = "http://unitsofmeasure.org"
@@ -425,3 +426,54 @@ def test_as_of(backend: Bench) -> None:
         "Observation/a",
     ]
     assert backend.found(Search((Scan("Observation"),), as_of=0)) == []
+
+
+LEFT: tuple[tuple[dict[str, plan.Predicate], plan.Predicate], ...] = (
+    ({}, plan.TRUE),
+    ({}, plan.Not(plan.TRUE)),
+    ({"a": plan.TRUE}, plan.Not(plan.TRUE)),
+    ({"a": plan.Not(plan.TokenIs("code", None, "1"))}, plan.TRUE),
+    ({"a": plan.Coded("s", "1"), "b": plan.Dated(DAY, 4 * DAY)}, plan.Coded(None, "2")),
+    ({"b": plan.Not(plan.Coded("t", "1"))}, plan.Not(plan.Dated(2 * DAY, 3 * DAY))),
+)
+"""What the consents of patients leave, and what those who have not decided do."""
+
+
+def test_what_the_consents_of_each_patient_leave(backend: Bench) -> None:
+    """A resource of several patients must be left by each of them."""
+    held: dict[str, tuple[tuple[str, ...], str, int]] = {}
+    for number, patients in enumerate(((), ("a",), ("b",), ("a", "b"), ("c",), ("b", "c"))):
+        for code in ("1", "2"):
+            name = f"Observation/{number}-{code}"
+            held[name] = patients, code, number * DAY
+            found = values(
+                TokenValue("code", "s", code), date=number * DAY, patients=tuple(patients)
+            )
+            coded = {"coding": [{"system": "s", "code": code}]}
+            id_ = name.partition("/")[2]
+            body = dumps({"resourceType": "Observation", "id": id_, "code": coded})
+            backend.apply(backend.change(name, found, body=body))
+
+    def holds(predicate: plan.Predicate, name: str) -> bool:
+        _, code, date = held[name]
+        match predicate:
+            case plan.Not(part):
+                return not holds(part, name)
+            case plan.Coded(system, wanted):
+                return system in (None, "s") and wanted == code
+            case plan.Dated(lo, hi):
+                return lo <= date < hi
+            case plan.TokenIs(code=wanted):
+                return wanted == code
+        return predicate == plan.TRUE
+
+    for rules, otherwise in LEFT:
+        left = plan.EachPatient(rules, otherwise)
+        expected = [n for n in held if all(holds(left.of(p), n) for p in held[n][0])]
+        newest = sorted(expected, key=lambda n: (held[n][2], n), reverse=True)
+        assert walk(backend, replace(scan(left), count=5))[0] == newest
+        asked = plan.All((plan.TokenIs("code", None, "1"), left))
+        some = backend.page(Search((Scan("Observation", asked),), count=0, total="exact"))
+        assert some.total == sum(held[n][1] == "1" for n in expected)
+        both = plan.All((plan.InPatient(("b",)), left))
+        assert backend.found(scan(both)) == [n for n in newest if "b" in held[n][0]]
