@@ -5,10 +5,11 @@ Members come in the order of the value set and, within a code system, in that of
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 from terminology.codes import PLAIN, Codes, Member
 from terminology.compose import MOST_MEMBERS, Composing
@@ -17,10 +18,14 @@ from terminology.service import Expanding, Json, Refused
 
 MOST_SHOWN: Final = 10_000
 """Codes in one answer."""
+STRIDE: Final = 200
+"""Members that are looked at before others have their turn."""
 ROWS: Final = 20
 """Of an index of words, for what it costs to look at one concept."""
 LANGUAGES: Final = "urn:ietf:bcp:47"
 """The system of languages in a token of ``designation``."""
+
+T = TypeVar("T")
 
 
 class Entry(NamedTuple):
@@ -42,10 +47,10 @@ async def expand(work: Composing, value_set: Json, name: str, how: Expanding) ->
         raise Refused("invalid", "filter: there is no word in it")
     plain = not (how.active or how.selectable or how.nested or how.without)
     if plain and how.count is not None and len(codes) == 1 and next(iter(codes)).code is None:
-        return _page_of(await work.whole(next(iter(codes)).system), how, how.count, sought)
+        return await _page_of(await work.whole(next(iter(codes)).system), how, how.count, sought)
     entries = [
         entry
-        for entry in await _entries(work, codes, sought)
+        async for entry in _paced(await _entries(work, codes, sought))
         if entry.system not in how.without and _shown(entry, how, sought)
     ]
     found: dict[str, Any] = {"total": len(entries)}
@@ -61,11 +66,19 @@ async def expand(work: Composing, value_set: Json, name: str, how: Expanding) ->
         _limit(len(page))
         if how.offset or how.count is not None:
             found["offset"] = how.offset
-        contains = [_contains(entry, how) for entry in page]
+        contains = [_contains(entry, how) async for entry in _paced(page)]
     return found | ({"contains": contains} if contains else {})
 
 
-def _page_of(
+async def _paced(items: Iterable[T]) -> AsyncIterator[T]:
+    """The same, with a pause for others after every ``STRIDE``."""
+    for number, item in enumerate(items, 1):
+        yield item
+        if number % STRIDE == 0:
+            await asyncio.sleep(0)
+
+
+async def _page_of(
     concepts: Concepts, how: Expanding, count: int, sought: Sequence[str]
 ) -> dict[str, Any]:
     """Some codes of a whole code system, of whatever size."""
@@ -76,7 +89,8 @@ def _page_of(
     else:
         total, page = len(concepts.by_code), concepts.page(how.offset, most)
     _limit(len(page))
-    contains = [_contains(Entry(concepts.url, code, concepts, PLAIN), how) for code in page]
+    entries = (Entry(concepts.url, code, concepts, PLAIN) for code in page)
+    contains = [_contains(entry, how) async for entry in _paced(entries)]
     found: dict[str, Any] = {"total": total}
     if count:
         found["offset"] = how.offset
@@ -94,7 +108,7 @@ async def _entries(work: Composing, codes: Codes, sought: Sequence[str]) -> list
     found: dict[tuple[str, str], Entry] = {}
     bearing = await _bearing(work, codes, sought)
     concepts: Concepts | None
-    for (system, code), said in codes.items():
+    async for (system, code), said in _paced(codes.items()):
         told = code is None
         if code is None:
             concepts = await work.whole(system)
@@ -106,7 +120,7 @@ async def _entries(work: Composing, codes: Codes, sought: Sequence[str]) -> list
                 told = code in known
                 if not told and said is PLAIN and not _may_bear(code, sought):
                     continue
-        for one in listed:
+        async for one in _paced(listed):
             found.setdefault((system, one), Entry(system, one, concepts, said, told))
             if len(found) > MOST_MEMBERS:
                 raise Refused("too-costly", f"the expansion has more than {MOST_MEMBERS} codes")

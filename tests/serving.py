@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
+import pytest
 
 from fhir_server.app import Domain, assemble, serving
 from fhir_server.auth.clients import Client, hashed_secret
@@ -68,6 +69,12 @@ STORES: dict[str, Callable[[Path], Coroutine[None, None, Store]]] = {
 def backends(usual: str) -> tuple[str, ...]:
     """For suites that take long: the ``usual`` store, or those that are asked for."""
     return BACKENDS if "VEHR_TEST_BACKENDS" in os.environ else (usual,)
+
+
+looks_into_sqlite = pytest.mark.skipif(
+    ONLY not in ("", "sqlite"),
+    reason="looks into the files of SQLite, and another store is asked for",
+)
 
 
 class Server:

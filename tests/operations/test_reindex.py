@@ -25,7 +25,7 @@ from fhir_server.search.values import IndexValues
 from fhir_server.store.base import Reindexed
 from fhir_server.store.sqlite.opening import open_store
 from tests.search.test_custom import BY_EYES, found, parameter, patient, reindex
-from tests.serving import BACKENDS, Server, issue, served
+from tests.serving import BACKENDS, Server, issue, looks_into_sqlite, served
 
 
 @pytest.fixture(params=BACKENDS)
@@ -146,6 +146,7 @@ def test_no_version_is_made(server: Server) -> None:
     assert server.get(f"Patient/{made['id']}").json() == made
 
 
+@looks_into_sqlite
 def test_writes_go_on_and_the_index_is_exact(tmp_path: Path) -> None:
     with served("sqlite", tmp_path, store="sqlite:", data=tmp_path) as server:
         server.run(load(server, 2000))
@@ -189,6 +190,7 @@ def test_writes_go_on_and_the_index_is_exact(tmp_path: Path) -> None:
             assert there == wanted[table], table
 
 
+@looks_into_sqlite
 def test_what_the_index_has_lost_is_put_back(tmp_path: Path) -> None:
     with served("sqlite", tmp_path, store="sqlite:", data=tmp_path) as server:
         server.run(load(server, 50))
@@ -203,6 +205,7 @@ def test_what_the_index_has_lost_is_put_back(tmp_path: Path) -> None:
             assert there == wanted[table], table
 
 
+@looks_into_sqlite
 def test_a_killed_reindex_goes_on_where_it_was(tmp_path: Path) -> None:
     """Its state is kept; another process takes it up and visits the rest only."""
 

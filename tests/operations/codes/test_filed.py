@@ -48,6 +48,23 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[tuple[Liste
         filed.close()
 
 
+class One:
+    """A source of one code system."""
+
+    def __init__(self, concepts: Concepts) -> None:
+        self.concepts = concepts
+        self.resource = {**concepts.resource, "content": "not-present"}
+
+    async def find(self, type_: str, url: str, version: str) -> Json | None:
+        return self.resource if url == self.concepts.url else None
+
+    async def filed(self, code_system: Json) -> Concepts:
+        return self.concepts
+
+    async def maps(self, system: str, reverse: bool) -> list[Json]:
+        return []
+
+
 def some(concepts: Concepts) -> list[str]:
     every = list(concepts.by_code)
     return every[:: max(1, len(every) // SMALL)]
@@ -143,20 +160,6 @@ def test_an_index_of_words_finds_what_a_look_at_each_finds(
 ) -> None:
     """In value sets that name codes, with displays of their own and codes that nobody knows."""
 
-    class One:
-        def __init__(self, concepts: Concepts) -> None:
-            self.concepts = concepts
-            self.resource = {**concepts.resource, "content": "not-present"}
-
-        async def find(self, type_: str, url: str, version: str) -> Json | None:
-            return self.resource if url == self.concepts.url else None
-
-        async def filed(self, code_system: Json) -> Concepts:
-            return self.concepts
-
-        async def maps(self, system: str, reverse: bool) -> list[Json]:
-            return []
-
     asked = 0
     for pair in pairs[:25]:
         codes: list[Json] = [{"code": code} for code in some(pair[0])]
@@ -175,3 +178,27 @@ def test_an_index_of_words_finds_what_a_look_at_each_finds(
             assert found[0] == found[1], (pair[0].url, text)
             asked += found[0]["total"] > 0
     assert asked > 50
+
+
+def test_others_have_their_turn_while_many_codes_are_looked_at() -> None:
+    concepts = [{"code": f"c{n}", "display": f"word {n}"} for n in range(2_000)]
+    system = {"resourceType": "CodeSystem", "url": "http://example.org/many", "concept": concepts}
+    include = [{"system": system["url"], "concept": [{"code": c["code"]} for c in concepts]}]
+    value_set = {"resourceType": "ValueSet", "compose": {"include": include}}
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def both() -> None:
+        beside = asyncio.create_task(other())
+        work = Local(One(Listed(system))).work
+        found = await expand(work, value_set, "set", Expanding(filter="word"))
+        assert found["total"] == len(found["contains"]) == 2_000
+        beside.cancel()
+
+    asyncio.run(both())
+    assert turns > 20
