@@ -7,6 +7,7 @@ The server stays the SMART authorization server: nothing of the provider's token
 
 from __future__ import annotations
 
+import re
 import tomllib
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from fhir_server.auth.assertions import BadAssertion, claims_of
 from fhir_server.auth.keysets import KeySets
 from fhir_server.auth.outbound import Outbound, OutboundError
 from fhir_server.config import SettingsError
+from fhir_server.model.problem import BadRequest
 
 ALGORITHMS: Final = {
     **dict.fromkeys(("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"), "RSA"),
@@ -37,6 +39,8 @@ NEEDED: Final = ("authorization_endpoint", "token_endpoint", "jwks_uri")
 MEMBERS: Final = {"issuer", "client_id", "secret_file", "claim", "name", "scope", "private"}
 NEVER: Final = frozenset({"email", "name", "phone_number"})
 """Claims that change hands or that users choose themselves."""
+_ISSUED: Final = re.compile(r"\s*[a-z][a-z0-9+.-]*://\S*\s", re.IGNORECASE)
+"""An identity with its issuer, as ``Provider.identity`` makes them."""
 
 
 class ProviderError(Exception):
@@ -60,6 +64,15 @@ class Provider:
     def identity(self, value: str) -> str:
         """How a user's row names a claim of this provider."""
         return f"{self.issuer} {value}"
+
+    def meant(self, value: str) -> str:
+        """The identity that an administrator names: by the claim alone, or whole, as it is shown.
+        BadRequest if it is another issuer's.
+        """
+        claim = value.removeprefix(f"{self.issuer} ")
+        if not claim.strip() or _ISSUED.match(claim):
+            raise BadRequest(f"the identity is not a claim of {self.issuer}")
+        return self.identity(claim)
 
 
 def provider_of(path: Path) -> Provider:

@@ -6,6 +6,7 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
@@ -21,7 +22,7 @@ from fhir_server.cli.recorded import trail
 from fhir_server.cli.settings import Data, lasting, settings_of
 from fhir_server.config import Settings, SettingsError
 from fhir_server.http.security import SecurityTrail
-from fhir_server.model.problem import Problem
+from fhir_server.model.problem import BadRequest, Problem
 
 T = TypeVar("T")
 
@@ -142,9 +143,16 @@ def link(
     if claim:
         if settings.login_provider is None:
             raise SettingsError("VEHR_LOGIN_PROVIDER names no external provider")
-        identity = provider_of(settings.login_provider).identity(claim)
+        identity = _meant(settings.login_provider, claim)
     administering(settings, lambda admin: admin.link(name, identity))
-    print(f"{name} signs in as {claim}" if claim else f"removed from {name}")
+    print(f"{name} signs in as {identity}" if claim else f"removed from {name}")
+
+
+def _meant(provider: Path, claim: str) -> str:
+    try:
+        return provider_of(provider).meant(claim)
+    except BadRequest as problem:
+        raise SettingsError(str(problem)) from None
 
 
 @user.command()

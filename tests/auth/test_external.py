@@ -18,9 +18,12 @@ import httpx
 import pytest
 from joserfc import jws, jwt
 from joserfc.jwk import OctKey, RSAKey
+from typer.testing import CliRunner
 
 from fhir_server.auth.provider import provider_of
+from fhir_server.cli import app
 from fhir_server.config import SettingsError
+from tests.auth.test_administration import Admin
 from tests.auth.test_factor import code, enrolled
 from tests.serving import Server, served
 from tests.smart.conftest import people
@@ -148,6 +151,56 @@ def joined(tmp_path: Path, provider: Provider) -> Iterator[Server]:
         users = server.domain.identities.users
         server.run(users.link("doc", f"{provider.issuer} employee-7"))
         yield server
+
+
+def test_what_is_shown_of_a_link_can_be_sent_back(joined: Server, provider: Provider) -> None:
+    admin, whole = Admin(joined), f"{provider.issuer} employee-7"
+    assert admin("GET", "users/doc").json()["identity"] == whole
+    for given in (whole, "employee-7"):
+        answer = admin("PATCH", "users/doc", {"identity": given})
+        assert answer.status_code == 200 and answer.json()["identity"] == whole
+    assert "doc" in back(provider, Browser(joined)).text
+    made = admin("PATCH", "users/pat", {"identity": f"{provider.issuer} CN=Pat Doe"})
+    assert made.json()["identity"] == f"{provider.issuer} CN=Pat Doe"
+    assert admin("PATCH", "users/pat", {"identity": ""}).json()["identity"] == ""
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "https://other.example employee-7",
+        "{issuer}/ employee-7",
+        "{issuer}x employee-7",
+        "HTTPS://other.example employee-7",
+        " {issuer} employee-7",
+        "{issuer}\temployee-7",
+        "{issuer} {issuer} employee-7",
+        "{issuer} ",
+        " ",
+    ],
+)
+def test_a_link_to_another_issuer_is_refused(
+    joined: Server, provider: Provider, given: str
+) -> None:
+    """Nothing else of the change is made either."""
+    admin, body = Admin(joined), {"identity": given.format(issuer=provider.issuer)}
+    assert admin("PATCH", "users/doc", {**body, "role": "nurse"}).status_code == 400
+    shown = admin("GET", "users/doc").json()
+    assert shown["identity"] == f"{provider.issuer} employee-7"
+    assert shown["role"] == "family-doctor"
+
+
+def test_the_command_takes_both_ways_of_naming(tmp_path: Path) -> None:
+    file = tmp_path / "provider.toml"
+    file.write_text('issuer = "https://op.example"\nclient_id = "x"\n')
+    provider = provider_of(file)
+    assert provider.meant("7") == provider.meant("https://op.example 7") == "https://op.example 7"
+    assert provider.meant("https://op.example") == "https://op.example https://op.example"
+    env = {"VEHR_LOGIN_PROVIDER": str(file), "VEHR_DATA": str(tmp_path / "data")}
+    refused = CliRunner().invoke(app, ["user", "link", "doc", "https://b.example 7"], env=env)
+    assert isinstance(refused.exception, SettingsError)
+    assert "not a claim of https://op.example" in str(refused.exception)
+    assert not (tmp_path / "data").exists()
 
 
 def away(browser: Browser, page: httpx.Response) -> str:

@@ -110,6 +110,7 @@ async def change_user(server: Server, ask: Ask, admin: Administration) -> Reply:
     name, body = ask.captured[0], _given(ask, USER_CHANGE)
     known = {"role": "role", "fhirUser": "fhir_user", "disabled": "disabled"}
     values = {known[member]: value for member, value in body.items() if member in known}
+    identity = _identity(server, body.get("identity", ""))
     await server.identities.users.named(name)
     if values:
         await admin.change_user(name, **values)
@@ -118,15 +119,15 @@ async def change_user(server: Server, ask: Ask, admin: Administration) -> Reply:
     if "secondFactor" in body:
         await admin.remove_factor(name)
     if "identity" in body:
-        await admin.link(name, _identity(server, body["identity"]))
+        await admin.link(name, identity)
     return json_reply(_user(await server.identities.users.named(name)))
 
 
 def _identity(server: Server, value: str) -> str:
-    """A claim of the configured provider; empty unlinks."""
+    """A claim of the configured provider, or the identity as it is shown; empty unlinks."""
     if value and server.external is None:
         raise BadRequest("there is no external login provider")
-    return server.external.provider.identity(value) if value and server.external else ""
+    return server.external.provider.meant(value) if value and server.external else ""
 
 
 async def clients(server: Server, ask: Ask, admin: Administration) -> Reply:
