@@ -13,7 +13,7 @@ from fhir_server.auth.assertions import TYPE, BadAssertion, issuer_of
 from fhir_server.auth.clients import Client
 from fhir_server.auth.exchange import Ask, OAuthRefusal
 from fhir_server.auth.server import Server
-from fhir_server.auth.throttle import CLIENT
+from fhir_server.auth.throttle import CLIENT, origin
 from fhir_server.model.problem import TooManyRequests
 
 CHALLENGE: Final = {"WWW-Authenticate": 'Basic realm="token"'}
@@ -72,7 +72,7 @@ def _basic(header: str) -> tuple[str, str]:
 
 async def _attempt(server: Server, ask: Ask, id_: str) -> str:
     """Count a guess. The name of what was counted."""
-    name = f"client/{id_}/{ask.address}"
+    name = f"client/{id_}/{origin(ask.address)}"
     try:
         await server.identities.throttle.attempt(name, CLIENT)
     except TooManyRequests as refusal:

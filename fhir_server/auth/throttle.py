@@ -5,6 +5,7 @@ count too. What is counted needs not exist: an unknown name is throttled like a 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import Final
 
 from fhir_server.access.ports import LedgerWrite
@@ -12,6 +13,8 @@ from fhir_server.auth.records import ATTEMPTS, Records, digest
 from fhir_server.model.problem import TooManyRequests, Unavailable
 
 KIND: Final = "throttle"
+SUBSCRIBER: Final = 64
+"""Bits of an IPv6 address that whoever has a line cannot choose."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,21 @@ ADDRESS: Final = Limit(free=60, first=10)
 """Failures from one address, which many people may share."""
 CLIENT: Final = Limit(free=20, first=10)
 """Failures of one client to say who it is."""
+
+
+def origin(address: str) -> str:
+    """What is counted of a client's address: all of an IPv4 address, the network of an IPv6 one,
+    in which one client has as many addresses as it likes.
+    """
+    try:
+        found = ip_address(address.partition("%")[0])
+    except ValueError:
+        return address  # of a socket of this machine
+    if not isinstance(found, IPv6Address):
+        return str(found)
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return str(IPv6Network((found, SUBSCRIBER), strict=False))
 
 
 class Throttle:

@@ -82,7 +82,9 @@ def interactions(
         oauth=oauth_uris(rules_of(face.settings, face.path)),
         engine="Elasticsearch" if face.settings.search else "",
     )
-    handlers["capabilities"] = capabilities(lambda: abilities)
+    conformance = face.engine.conformance
+    assert conformance is not None
+    handlers["capabilities"] = capabilities(lambda: abilities, conformance.supported)
     if not open_:
         rules = rules_of(face.settings, face.path)
         handlers["smart-configuration"] = document(

@@ -17,7 +17,14 @@ from fhir_server.formats.json import Limits, loads
 from fhir_server.http.dispatch import UNEXPECTED, report
 from fhir_server.http.middleware import HEADERS, REQUEST_ID
 from fhir_server.http.respond import Message, Receive, Scope, Send
-from fhir_server.model.problem import BadRequest, Problem, ServerError, TooLarge, Unavailable
+from fhir_server.model.problem import (
+    BadRequest,
+    Problem,
+    RequestTimeout,
+    ServerError,
+    TooLarge,
+    Unavailable,
+)
 
 FORM: Final = "application/x-www-form-urlencoded"
 LARGEST: Final = 65_536
@@ -26,6 +33,8 @@ MOST_FIELDS: Final = 256
 JSON_LIMITS: Final = Limits(body=LARGEST, depth=8, string=8192, array=64)
 SECONDS: Final = 15
 """For one request."""
+ARRIVING: Final = 8.0
+"""Seconds in which a form is there: what the client is slow at is no fault of the server."""
 
 
 class AuthSite:
@@ -125,6 +134,14 @@ async def _asked(row: Endpoint, scope: Scope, receive: Receive) -> Ask:
 
 
 async def _body(receive: Receive) -> bytes:
+    try:
+        async with asyncio.timeout(ARRIVING):
+            return await _received(receive)
+    except TimeoutError:
+        raise RequestTimeout("the body did not arrive in time") from None
+
+
+async def _received(receive: Receive) -> bytes:
     parts, left, more = [], LARGEST, True
     while more:
         message = await receive()

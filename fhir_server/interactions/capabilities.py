@@ -7,10 +7,10 @@ a handler is in it, what has none is not.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Final
+from typing import Final, TypeAlias
 
 from fhir_server.access.roles import UNCHANGED
 from fhir_server.access.session import Session
@@ -74,6 +74,9 @@ GUIDES: Final = {
 """Where the operations of a guide are defined -> the statement of that guide."""
 OAUTH_URIS: Final = "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris"
 
+Supported: TypeAlias = tuple[tuple[str, tuple[str, ...]], ...]
+"""Type -> profiles of installed packages."""
+
 
 @dataclass(frozen=True, slots=True)
 class OperationName:
@@ -100,14 +103,17 @@ class Abilities:
     """Endpoint -> URL of the authorization server."""
     engine: str = ""
     """What finds the candidates of ``_text`` and ``_content`` beside the store, if anything."""
+    profiles: Supported = ()
 
 
-def capabilities(abilities: Callable[[], Abilities]) -> Handler:
-    """The handler; the bytes are made once per base URL and set of parameters."""
+def capabilities(
+    abilities: Callable[[], Abilities], supported: Callable[[], Awaitable[Supported]]
+) -> Handler:
+    """The handler; the bytes are made once per base URL, set of parameters and of profiles."""
 
     @cache
-    def body(base: str, revision: int) -> bytes:
-        return dumps(statement(abilities(), base))
+    def body(base: str, revision: int, profiles: Supported) -> bytes:
+        return dumps(statement(replace(abilities(), profiles=profiles), base))
 
     @cache
     def terminology(base: str) -> bytes:
@@ -123,7 +129,8 @@ def capabilities(abilities: Callable[[], Abilities]) -> Handler:
         if modes - {"full"}:
             text = f"mode: {min(modes)[:40]!r} is not supported, only one of full and terminology"
             raise BadRequest(text, code="not-supported")
-        return Response(200, body(request.base, abilities().schema.revision))
+        profiles = await supported()
+        return Response(200, body(request.base, abilities().schema.revision, profiles))
 
     return capabilities_
 
@@ -209,6 +216,7 @@ def _resource(
     resource: Json = {
         "type": type_,
         "profile": PROFILE + type_,
+        "supportedProfile": next((list(urls) for t, urls in abilities.profiles if t == type_), []),
         "interaction": _codes(ON_TYPE, set(abilities.interactions) - refused),
         "versioning": "versioned",
         "readHistory": True,

@@ -6,8 +6,10 @@ import asyncio
 
 import pytest
 
-from fhir_server.http import dispatch
+from fhir_server.auth.routes import ENDPOINTS
+from fhir_server.http import dispatch, site
 from fhir_server.http.deadlines import Deadlines
+from fhir_server.http.middleware import HEADERS, REQUEST_ID
 from fhir_server.model.problem import BadRequest, RequestTimeout, Unavailable
 
 
@@ -55,3 +57,18 @@ async def test_a_body_comes_in_parts_or_breaks_off() -> None:
     assert (deadline.when, deadline.reading) == (until, False)
     with pytest.raises(BadRequest):
         await dispatch.read_body(receive, deadline)
+
+
+async def test_a_form_that_trickles_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """T19: each part comes soon, the whole never does."""
+    monkeypatch.setattr(site, "ARRIVING", 0.05)
+
+    async def receive() -> dict[str, object]:
+        await asyncio.sleep(0.001)
+        return {"type": "http.request", "body": b"a", "more_body": True}
+
+    row = next(one for one in ENDPOINTS if one.path == "token")
+    headers = {"content-type": "application/x-www-form-urlencoded"}
+    with pytest.raises(RequestTimeout):
+        await site._asked(row, {HEADERS: headers, REQUEST_ID: "r"}, receive)
+    assert site.ARRIVING < site.SECONDS

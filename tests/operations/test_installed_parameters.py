@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.operations.test_validate import install, package
+from tests.operations.test_validate import install, package, profile
 from tests.search.test_custom import BY_EYES, found, listed, parameter, patient
 from tests.serving import BACKENDS, Server, served
 
@@ -120,3 +120,25 @@ def test_they_may_be_left_out(server: Server) -> None:
     assert "eyes" not in listed(server)
     assert install(server, package(OWN, name=NAME)).status_code == 409
     assert install(server, package(OWN, name=NAME), searching=False).status_code == 200
+
+
+def test_the_statement_names_the_profiles_of_packages(server: Server) -> None:
+    """Those on resources; a posted one is no claim of the server."""
+
+    def supported() -> dict[str, list[str]]:
+        rows = server.get("metadata").json()["rest"][0]["resource"]
+        return {row["type"]: row["supportedProfile"] for row in rows if "supportedProfile" in row}
+
+    before = supported()
+    base = "http://example.org/StructureDefinition/"
+    part = profile(url=base + "part", type_="HumanName") | {"kind": "complex-type"}
+    pattern = profile(url=base + "pattern") | {"abstract": True}
+    vital = profile(url=base + "vital", type_="Observation")
+    kept = (profile(url=base + "one"), profile(url=base + "two"), vital, part, pattern)
+    server.create(profile(url=base + "posted"))
+    assert supported() == before == {}
+    install(server, package(*kept, name=NAME), searching=False)
+    named = {"Observation": [base + "vital"], "Patient": [base + "one", base + "two"]}
+    assert supported() == named
+    removed(server, f"{NAME}#1.0.0")
+    assert supported() == {}

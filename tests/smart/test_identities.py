@@ -15,7 +15,7 @@ from fhir_server.auth import totp
 from fhir_server.auth.clients import check_redirect
 from fhir_server.auth.passwords import Passwords
 from fhir_server.auth.relations import Relation
-from fhir_server.auth.throttle import Limit
+from fhir_server.auth.throttle import Limit, origin
 from fhir_server.model.problem import BadRequest, Conflict, NotFound, TooManyRequests
 from tests.serving import Server
 
@@ -207,3 +207,22 @@ def test_the_store_holds_no_secret(tmp_path: Path) -> None:
     kept = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     for secret in (b"Canary-password-1", b"Canary-secret-0123456789", token.encode()):
         assert secret not in kept
+
+
+@pytest.mark.parametrize(
+    ("address", "counted"),
+    [
+        ("203.0.113.7", "203.0.113.7"),
+        ("::ffff:203.0.113.7", "203.0.113.7"),
+        ("2001:db8:1:2::7", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2:ffff:ffff:ffff:ffff", "2001:db8:1:2::/64"),
+        ("2001:db8:1:3::7", "2001:db8:1:3::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("::1", "::/64"),
+        ("", ""),
+        ("testclient", "testclient"),
+    ],
+)
+def test_t02_what_is_counted_of_an_address(address: str, counted: str) -> None:
+    """Who has a line has its IPv6 network whole: guesses do not begin anew with each address."""
+    assert origin(address) == counted

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, Final
 
 from fhir_server.access.conformance.epoch import EPOCH, KIND
@@ -129,6 +130,17 @@ class World:
             if any(group.get(side) == system for group in one.get("group", ()))
         ]
 
+    @cached_property
+    def supported(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """Type -> urls of the profiles on it that packages bring."""
+        found: dict[str, set[str]] = {}
+        for archive in self._installed:
+            for _, url in (key for key in archive.urls() if key[0] == STRUCTURE):
+                one = archive.find(STRUCTURE, url) or {}
+                if _is_profile(one):
+                    found.setdefault(one["type"], set()).add(url)
+        return tuple((type_, tuple(sorted(urls))) for type_, urls in sorted(found.items()))
+
     async def answer(self, question: Question, source: Source) -> Any:
         if question.kind in ("value-set", "code"):
             if question not in self.answers:
@@ -151,6 +163,15 @@ class World:
         if self._source is None:
             self._source = Remembering(source)
         return self._source
+
+
+def _is_profile(structure: Json) -> bool:
+    """On a resource, and meant to be claimed by one."""
+    return (
+        structure.get("kind") == "resource"
+        and structure.get("derivation") == "constraint"
+        and structure.get("abstract") is not True
+    )
 
 
 class Conformance:
@@ -192,6 +213,11 @@ class Conformance:
     async def installed(self, type_: str, url: str, version: str) -> Json | None:
         """Of the packages."""
         return (await self.current()).installed(type_, url, version)
+
+    async def supported(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """Type -> urls of the profiles on it that installed packages bring."""
+        world = await self.current()
+        return await asyncio.to_thread(lambda: world.supported)
 
     async def maps(self, system: str, *, reverse: bool) -> list[Json]:
         """ConceptMaps of the packages."""

@@ -27,7 +27,7 @@ from fhir_server.auth.steps import (
     signed_in,
     step_url,
 )
-from fhir_server.auth.throttle import ACCOUNT, ADDRESS
+from fhir_server.auth.throttle import ACCOUNT, ADDRESS, origin
 from fhir_server.auth.users import User
 from fhir_server.model.problem import TooManyRequests
 
@@ -147,7 +147,7 @@ async def _refused(server: Server, ask: Ask, step: Step) -> Reply:
 
 async def _counted(server: Server, ask: Ask, name: str) -> tuple[str, str]:
     """Counts an attempt by name and by address, whether or not the name is known."""
-    names = f"login/{name[:200]}", f"address/{ask.address}"
+    names = f"login/{name[:200]}", f"address/{origin(ask.address)}"
     try:
         await server.identities.throttle.attempt(names[1], ADDRESS)
         await server.identities.throttle.attempt(names[0], ACCOUNT)

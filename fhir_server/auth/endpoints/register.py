@@ -14,6 +14,7 @@ from fhir_server.auth.invitations import Invitations, spending
 from fhir_server.auth.notes import note
 from fhir_server.auth.records import new_secret
 from fhir_server.auth.server import Server
+from fhir_server.auth.throttle import origin
 from fhir_server.model.problem import BadRequest
 
 METHODS: Final[dict[str, Method]] = {
@@ -34,7 +35,7 @@ async def register(server: Server, ask: Ask) -> Reply:
     """201 with the client as it was registered, its secret this once."""
     if not server.rules.registration:
         raise OAuthRefusal("access_denied", "clients are registered by administrators", 403)
-    server.rates.spend_delicate(f"address {ask.address}")
+    server.rates.spend_delicate(f"address {origin(ask.address)}")
     row = await Invitations(server.identities.records).find(ask.bearer())
     if row is None:
         raise OAuthRefusal("invalid_token", "an initial access token is needed", 401, CHALLENGE)
