@@ -6,15 +6,18 @@ more than to make them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
-from fhir_server.formats.json import loads
+from fhir_server.formats.json import loads, stored_form
+from fhir_server.model.datatypes import format_instant
 from fhir_server.model.exchange import Json
 from fhir_server.model.problem import Issue, Problem
 from fhir_server.model.resource import Key, Stored
 from fhir_server.search.plan import Scan
 from fhir_server.search.values import IndexValues
-from fhir_server.store.base import Guard
+from fhir_server.store.base import Change, Guard
 from fhir_server.store.blobs import Blob
 
 
@@ -79,3 +82,38 @@ def at(draft: Draft, problem: Problem) -> Problem:
 def resource_of(stored: Stored) -> Json:
     """The parsed resource of a stored version."""
     return loads(stored.body)
+
+
+Planned: TypeAlias = Change | Stored | None
+"""What a draft comes to: a change, the current version if it is the same already, or None
+if there is nothing to delete.
+"""
+
+
+def form_of(resource: Json, key: Key, version: int, updated: int) -> bytes:
+    """A resource as it is stored. ``updated``: as of ``Stored``."""
+    return stored_form(resource, key.id, str(version), format_instant(updated))
+
+
+def written_of(
+    items: Sequence[Prepared], plans: Sequence[Planned], seqs: tuple[int, ...]
+) -> list[Written]:
+    """What comes of each draft. ``seqs``: the places in the feed of those that change something."""
+    positions = iter(seqs)
+    return [
+        _one(item, plan, next(positions) if isinstance(plan, Change) else 0)
+        for item, plan in zip(items, plans, strict=True)
+    ]
+
+
+def _one(item: Prepared, change: Planned, seq: int) -> Written:
+    """The writer gets back what it sent, with the data that was set aside."""
+    if change is None:
+        return Written(None)
+    body = change.body
+    if item.blob is not None and item.draft.resource is not None:
+        body = form_of(item.draft.resource, change.key, change.version, change.updated)
+    if isinstance(change, Stored):
+        return Written(change._replace(body=body), issues=item.issues)
+    stored = Stored(change.key, change.version, change.updated, body, seq, change.method)
+    return Written(stored, change.expect == 0 or change.method == "POST", item.issues)

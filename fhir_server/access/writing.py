@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final, TypeAlias
+from typing import Final
 
 from fhir_server.access.alone import Coming, require_alone
 from fhir_server.access.audit.writes import WriteRecord
@@ -23,7 +23,7 @@ from fhir_server.access.contents import (
     set_aside,
 )
 from fhir_server.access.denied import unseen
-from fhir_server.access.drafts import Draft, Prepared, Written, at
+from fhir_server.access.drafts import Draft, Planned, Prepared, Written, at, form_of, written_of
 from fhir_server.access.drafts import resource_of as resource_of
 from fhir_server.access.engine import Engine, is_large
 from fhir_server.access.judging import holds
@@ -34,9 +34,7 @@ from fhir_server.access.propagating import due, propagate
 from fhir_server.access.raising import carried, inherited, raised, rising
 from fhir_server.access.references import check_references
 from fhir_server.access.unmasking import completed
-from fhir_server.formats.json import loads, same, stored_form
-from fhir_server.model.datatypes import format_instant
-from fhir_server.model.exchange import Json
+from fhir_server.formats.json import loads, same
 from fhir_server.model.problem import (
     Forbidden,
     MethodNotAllowed,
@@ -55,12 +53,6 @@ PAUSE: Final = 32
 
 ATTEMPTS: Final = 64
 """How often a write looks again before it answers that the resource is contended."""
-
-
-Planned: TypeAlias = Change | Stored | None
-"""What a draft comes to: a change, the current version if it is the same already, or None
-if there is nothing to delete.
-"""
 
 
 class Writing:
@@ -109,7 +101,7 @@ class Writing:
             plans = await self._plan(prepared, current)
             changes = tuple([change for change in plans if isinstance(change, Change)])
             if not changes and not ledger:
-                return _written(prepared, plans, ())
+                return written_of(prepared, plans, ())
             rows = await self._naming(prepared, plans) if binary else []
             risen = rising(plans, current)
             rows += due(risen)
@@ -128,7 +120,7 @@ class Writing:
                 self._record.committed()
             if risen:
                 await propagate(self._engine, risen)
-            return _written(prepared, plans, committed.seqs)
+            return written_of(prepared, plans, committed.seqs)
         raise Unavailable("the resource is being written by others", headers={"Retry-After": "1"})
 
     def _allow(self, draft: Draft) -> None:
@@ -266,7 +258,7 @@ class Writing:
         if current.deleted or item.resource is None:
             return False
         if not same(
-            _form(item.resource, change.key, current.version, current.updated), current.body
+            form_of(item.resource, change.key, current.version, current.updated), current.body
         ):
             return False
         if change.key.type != BINARY:
@@ -329,7 +321,7 @@ class Writing:
         updated = max(now, current.updated + 1000) if current is not None else now
         body = b""
         if item.resource is not None:
-            body = _form(item.resource, draft.key, expect + 1, updated)
+            body = form_of(item.resource, draft.key, expect + 1, updated)
         return Change(
             key=draft.key,
             version=expect + 1,
@@ -368,33 +360,6 @@ def _is_as_long(change: Change, current: Stored | None) -> bool:
 
 def _coming(draft: Draft, values: IndexValues) -> Coming:
     return Coming(draft.key.type, draft.key.id, values, draft.alone, draft.place)
-
-
-def _form(resource: Json, key: Key, version: int, updated: int) -> bytes:
-    return stored_form(resource, key.id, str(version), format_instant(updated))
-
-
-def _written(
-    items: Sequence[Prepared], plans: Sequence[Planned], seqs: tuple[int, ...]
-) -> list[Written]:
-    positions = iter(seqs)
-    return [
-        _one(item, plan, next(positions) if isinstance(plan, Change) else 0)
-        for item, plan in zip(items, plans, strict=True)
-    ]
-
-
-def _one(item: Prepared, change: Planned, seq: int) -> Written:
-    """The writer gets back what it sent, with the data that was set aside."""
-    if change is None:
-        return Written(None)
-    body = change.body
-    if item.blob is not None and item.draft.resource is not None:
-        body = _form(item.draft.resource, change.key, change.version, change.updated)
-    if isinstance(change, Stored):
-        return Written(change._replace(body=body), issues=item.issues)
-    stored = Stored(change.key, change.version, change.updated, body, seq, change.method)
-    return Written(stored, change.expect == 0 or change.method == "POST", item.issues)
 
 
 _LETTERS: Final = {"POST": "c", "PUT": "u", "PATCH": "u", "DELETE": "d"}
