@@ -135,7 +135,8 @@ class Domain:
 
     @property
     def face(self) -> Face:
-        return Face(FHIR, self.settings, self.engine, self.searching, self.tokens, self.patients)
+        parts = self.engine, self.searching, self.tokens, self.patients
+        return Face(FHIR, self.settings, *parts, codes=self.codes)
 
     def indexes(self, type_: str, code: str) -> tuple[str, ...]:
         """The names of the indexes of a search parameter."""

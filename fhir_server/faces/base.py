@@ -65,7 +65,7 @@ def fhir_base(
     async def reopen(job: Job) -> Session:
         return await gate.reopen(job.grant, job.purpose)
 
-    exported = exports(face.searching, deidentification(settings))
+    exported = exports(face.searching, deidentification(settings), face.codes)
     tables = views(exported, queue)
     delivery = Delivery(exported, queue.files, gate.reopen, tokens=not open_)
     pattern = AsyncPattern(

@@ -14,6 +14,7 @@ from fhir_server.config import Settings
 from fhir_server.definitions.registry import Definitions
 from fhir_server.interactions.ports import Handler
 from fhir_server.interactions.search import Searching
+from operations.terms import SourceOf
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,7 @@ class Face:
     """``path``: of the base on this server (``/fhir``), which is the audience of its tokens.
     ``patients``: what patients have decided; None: nobody is asked here. ``policy``: what is
     permitted apart from that. ``shape``: the handlers of its interactions out of those of all.
+    ``codes``: its terminology, for what it exports.
     """
 
     path: str
@@ -31,6 +33,7 @@ class Face:
     patients: Patients | None
     policy: MakePolicy = ScopePolicy
     shape: Callable[[dict[str, Handler]], dict[str, Handler]] = dict
+    codes: SourceOf | None = None
 
     @property
     def base(self) -> str:

@@ -24,7 +24,8 @@ from fhir_server.jobs.model import ASIDE
 from fhir_server.model.exchange import Json
 from fhir_server.model.resource import Key, Stored
 from operations.deid.assembly import Deidentification, Work
-from operations.deid.cohort.judging import Cohort
+from operations.deid.cohort.census import Parents
+from operations.deid.cohort.judging import Cohort, no_parents
 from operations.deid.cohort.telling import extension, told
 from operations.deid.people import people_of
 from operations.deid.report import report
@@ -84,10 +85,10 @@ class Anonymised:
                 self.cohort.note(one, self.work.profile.resource(one, run), run)
             await asyncio.sleep(0)
 
-    async def counted(self) -> str:
-        """After all of it. What follows from it, as a digest."""
+    async def counted(self, parents: Parents = no_parents) -> str:
+        """After all of it. What follows from it, as a digest. ``parents``: of codes."""
         assert self.cohort is not None
-        return (await self.cohort.settle()).digest()
+        return (await self.cohort.settle(parents)).digest()
 
     def close(self) -> None:
         if self.cohort is not None:

@@ -20,6 +20,8 @@ from fhir_server.model.problem import Conflict, Issue, outcome
 from fhir_server.model.resource import Stored
 from fhir_server.search.plan import Any as AnyOf
 from fhir_server.search.plan import Cursor, Predicate, Scan, Search
+from operations.deid.cohort.census import Parents
+from operations.deid.cohort.judging import no_parents
 
 from .anonymised import REPORT, Anonymised, aside, drawn
 from .wanted import Cut, Exports, Wanted, members_of
@@ -89,7 +91,8 @@ def export_body(exports: Exports, lines: int = LINES) -> Body:
         rewrite = Anonymised.of(exports.deid, wanted, job.job.base, state.secret)
         if rewrite is not None:
             rewrite.tally.add(state.tally)
-            state = await _counted(job, state, cut, rewrite, scans)
+            kinds = no_parents if exports.parents is None else exports.parents(job.session)
+            state = await _counted(job, state, cut, rewrite, scans, kinds)
         try:
             while state.scan < len(scans):
                 file = _File(job, wanted, state, cut, lines, rewrite)
@@ -124,7 +127,12 @@ async def _begun(job: JobContext, wanted: Wanted) -> State:
 
 
 async def _counted(
-    job: JobContext, state: State, cut: Cut | None, rewrite: Anonymised, scans: Sequence[Scan]
+    job: JobContext,
+    state: State,
+    cut: Cut | None,
+    rewrite: Anonymised,
+    scans: Sequence[Scan],
+    parents: Parents,
 ) -> State:
     """Where a profile asks something of the whole set: all of it is looked at before anything is
     written, and again after a restart. Conflict: then somebody was hidden or shown meanwhile, so
@@ -141,7 +149,7 @@ async def _counted(
             await job.progress(0, None, f"{done} resources counted, now {scan.type}")
             if after is None:
                 break
-    counted = await rewrite.counted()
+    counted = await rewrite.counted(parents)
     if state.counted not in ("", counted):
         rewrite.close()
         text = "what may be exported has changed while it was being written: ask again"

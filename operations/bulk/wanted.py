@@ -39,6 +39,8 @@ from fhir_server.search.schema import SearchSchema
 from operations.deid.assembly import Deidentification
 from operations.parameters import Arguments
 
+from .generalising import ParentsFor
+
 FORMATS: Final = frozenset(
     {"application/fhir+ndjson", "application/fhir ndjson", "application/ndjson", "ndjson"}
 )
@@ -116,12 +118,13 @@ def _tuples(value: object) -> object:
 @dataclass(frozen=True, slots=True)
 class Exports:
     """What exports are understood and walked with. ``read``, ``part``: of searches. ``deid``: None
-    where nothing is de-identified."""
+    where nothing is de-identified. ``parents``: what codes are kinds of; None: nobody is asked."""
 
     schema: SearchSchema
     read: Read
     part: Part
     deid: Deidentification | None = None
+    parents: ParentsFor | None = None
 
     def types(self, level: str) -> frozenset[str]:
         """What a level may hold."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -218,6 +218,19 @@ def test_killed_at_every_step_it_makes_the_same(
     assert touched["Patient.id"] == touched["Basic.id"] == 5
 
 
+KINDS: Final = {
+    "resourceType": "CodeSystem",
+    "id": "kinds",
+    "url": "http://example.org/kinds",
+    "status": "active",
+    "content": "complete",
+    "hierarchyMeaning": "is-a",
+    "concept": [
+        {"code": "kind", "concept": [{"code": "rare"}, {"code": "seldom"}, {"code": "often"}]}
+    ],
+}
+
+
 def test_a_set_is_judged_as_a_whole_and_its_order_tells_nothing(tmp_path: Path) -> None:
     """Twelve people, of whom some have a year and a code of their own."""
     with served("sqlite", tmp_path / "data", open_=False) as server:
@@ -239,9 +252,14 @@ def test_a_set_is_judged_as_a_whole_and_its_order_tells_nothing(tmp_path: Path) 
                 id_ = f"o{n}-{day}"
                 one = {"resourceType": "Observation", "id": id_, "effectiveDateTime": day}
                 put(server, one | seen | height)
+            coding = {"system": KINDS["url"], "code": ("rare", "seldom", "often", "often")[n // 3]}
+            one = {"resourceType": "Condition", "id": f"c{n}", "code": {"coding": [coding]}}
+            put(server, one | about)
+        put(server, KINDS)
         answer = manifest(server, started(kicked(server, "$export?_anonymize=safe-harbor")))
         cohort = answer["extension"]["cohort"]
-        found = made(server, "$export?_anonymize=safe-harbor&_type=Patient,Observation")
+        asked = "_type=Patient,Observation,Condition"
+        found = made(server, f"$export?_anonymize=safe-harbor&{asked}")
         plain = made(server, f"$export?{STUDY}&_type=Patient,Observation")
     assert cohort["k"] == 5 and cohort["quasi"][0].startswith("birthDate: ")
     assert "cohort" not in str(plain["Parameters"])
@@ -257,3 +275,5 @@ def test_a_set_is_judged_as_a_whole_and_its_order_tells_nothing(tmp_path: Path) 
     assert min(map(len, values.values())) >= 5
     born = [row.get("birthDate", str(row.get("_birthDate"))) for row in found["Patient"]]
     assert min(born.count(one) for one in born) >= 5
+    kinds = [row["code"]["coding"][0]["code"] for row in found["Condition"]]
+    assert sorted(kinds) == ["kind"] * 6 + ["often"] * 6
