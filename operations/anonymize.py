@@ -107,10 +107,12 @@ async def bundle(profile: Deidentifier, resources: Sequence[Json], run: Run, rev
     its entries' resources."""
     for resource in resources:
         run.learn(resource)
+    run.here = frozenset(run.named(inner, url) for url, inner in _unpacked(resources))
     entries: list[Json] = []
     started = time.monotonic()
     for url, resource in _unpacked(resources):
-        entries.append(_entry(profile, profile.resource(resource, run), url, run))
+        key = run.named(resource, url)
+        entries.append(_entry(profile, profile.resource(resource, run), key, run))
         if time.monotonic() - started > _TURN:
             await asyncio.sleep(0)
             started = time.monotonic()
@@ -142,10 +144,10 @@ def _unpacked(resources: Iterable[Json]) -> Iterable[tuple[str | None, Json]]:
                 yield (url if isinstance(url, str) else None), inner
 
 
-def _entry(profile: Deidentifier, resource: Json, url: str | None, run: Run) -> Json:
-    """A resource without an id is known by its fullUrl, or to nobody."""
+def _entry(profile: Deidentifier, resource: Json, key: str, run: Run) -> Json:
+    """``key``: as references name it; without one it is known to nobody."""
     if "id" not in resource:
-        resource["id"] = run.code(url, profile.keyed) if url else run.new_id()
+        resource["id"] = run.code(key, profile.keyed) if key else run.new_id()
     if _UUID.fullmatch(resource["id"]) is None:
         return {"resource": resource}
     return {"fullUrl": f"urn:uuid:{resource['id']}", "resource": resource}

@@ -7,7 +7,7 @@ else learns of any pseudonym that it exists: what the vault does not know is ``u
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Final
 
 from fhir_server.access.session import Session
@@ -25,12 +25,20 @@ from .parameters import Arguments, Parameter
 from .registry import Invocation, Operation
 
 MOST: Final = 100
+URN: Final = "urn:uuid:"
+"""As fullUrls, references and their identifiers name it."""
 LONGEST: Final = 500
 """Characters of a reason."""
 
 INPUTS: Final = (
     Parameter("project", "string", "The project that the pseudonyms were made for", min=1),
-    Parameter("pseudonym", "string", f"An id in its data (at most {MOST})", min=1, max=None),
+    Parameter(
+        "pseudonym",
+        "string",
+        f"An id in its data, or urn:uuid: and an id (at most {MOST})",
+        min=1,
+        max=None,
+    ),
     Parameter(
         "reason", "string", "Why; it is recorded, and the patients are told who asked", min=1
     ),
@@ -61,10 +69,11 @@ def reidentify_operation(deid: Deidentification, own: Session) -> Operation:
         if standing is None or not standing.rights.reidentifies:
             raise Forbidden("$reidentify is for users of the role custodian")
         project, reason = arguments.one("project"), _reason(arguments.one("reason"))
-        pseudonyms = list(dict.fromkeys(arguments.all("pseudonym")))
+        pseudonyms = {one: one.removeprefix(URN) for one in arguments.all("pseudonym")}
         if len(pseudonyms) > MOST:
             raise BadRequest(f"pseudonym: at most {MOST}", code="too-costly")
-        found = await deid.vault.originals(project, pseudonyms)
+        known = await deid.vault.originals(project, sorted(set(pseudonyms.values())))
+        found = {one: known[id_] for one, id_ in pseudonyms.items() if id_ in known}
         parts: list[Json] = []
         for pseudonym, original in found.items():
             patient = await _patient(original, own, call.base)
@@ -122,5 +131,5 @@ def _part(pseudonym: str, original: Original, patient: str) -> Json:
     }
 
 
-def _unknown(asked: Sequence[str], found: dict[str, Original]) -> list[Json]:
+def _unknown(asked: Iterable[str], found: dict[str, Original]) -> list[Json]:
     return [{"name": "unknown", "valueString": one} for one in asked if one not in found]

@@ -122,8 +122,9 @@ class Compiler:
         subject = subject_of(resource, run) if SUBJECT in self._plan.needs else own
         outer, inside = run.open_container(own, subject), run.inside
         run.inside = False
+        around = run.open_bundle(resource) if resource.get("resourceType") == "Bundle" else run.here
         result = self._counted(resource, run)
-        run.inside = inside
+        run.inside, run.here = inside, around
         run.close_container(outer)
         self._label(result)
         return result

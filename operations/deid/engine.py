@@ -125,8 +125,8 @@ def _bound(rule: Rule, profile: Profile, elements: Elements) -> Iterator[tuple[P
     for path in parse_path(rule.path):
         path = rooted(path, elements.resource_types)
         dead = lint.path(path, elements)
-        if "leave" in rule.params and any(step.where for step in path):
-            faults.append("leave takes no where()")
+        if "leave" in rule.params and path[-1].where:
+            faults.append("leave takes no where() at the end of its path")
         if not dead:
             yield path, made
         elif not profile.foreign or dead.fatal:

@@ -129,6 +129,15 @@ class About(NamedTuple):
     local: dict[str, str]
 
 
+class Coded(NamedTuple):
+    """A literal reference, coded; ``type``: of its target if that is told; ``resolves``: the
+    target stands where whoever reads it finds it."""
+
+    text: str
+    type: str | None
+    resolves: bool
+
+
 class Run:
     """``year``: today's. ``base``: the server's own base URL. ``new_id`` must be random.
 
@@ -138,11 +147,13 @@ class Run:
 
     ``cleaning``: of free text, with the identifiers of these ``people`` (``Patient/1``).
     ``tally``: the counts by resource type; ``at``: those of the element being walked.
+    ``here``: what a ``urn:uuid:`` finds, the entries (``Patient/1``) of the Bundle around it; None:
+    no Bundle, everything is found.
     """
 
     __slots__ = (
         "_aliases", "_base", "_codes", "_pseudonyms", "_secrets", "about", "at", "cleaning",
-        "inside", "key", "new_id", "people", "relative", "tally", "year",
+        "here", "inside", "key", "new_id", "people", "relative", "tally", "year",
     )  # fmt: skip
 
     def __init__(
@@ -161,6 +172,7 @@ class Run:
         self.tally = Tally()
         self.at = self.tally
         self.inside = False
+        self.here: frozenset[str] | None = None
         self.about = About("", "", {})
         self.cleaning: Cleaning | None = None
         self.people: frozenset[str] = frozenset()
@@ -197,6 +209,20 @@ class Run:
         for parameter in _dicts(resource.get("parameter")):
             if isinstance(parameter.get("resource"), dict):
                 self.learn(parameter["resource"])
+
+    def named(self, resource: Json, url: str | None) -> str:
+        """``Patient/1``; without an id what the fullUrl of its entry means; "" without one."""
+        if "id" in resource:
+            return f"{resource.get('resourceType')}/{resource['id']}"
+        return self.meant(url)[0] if url else ""
+
+    def open_bundle(self, bundle: Json) -> frozenset[str] | None:
+        """A Bundle that stays one: references in it find its own entries, by their fullUrls.
+        Returns what they found before."""
+        urls = [entry.get("fullUrl") for entry in _dicts(bundle.get("entry"))]
+        outer = self.here
+        self.here = frozenset(self.meant(url)[0] for url in urls if isinstance(url, str))
+        return outer
 
     def code(self, key: str, keyed: bool = False) -> str:
         """The code of a resource: random, or its pseudonym in the project."""
@@ -238,17 +264,23 @@ class Run:
         literal = _LITERAL.fullmatch(reference)
         if literal is None:
             return reference, None
-        own = literal["base"] in (None, self._base)
-        return (f"{literal['type']}/{literal['id']}" if own else reference), literal["type"]
+        key = f"{literal['type']}/{literal['id']}"
+        if literal["base"] not in (None, self._base):
+            url = f"{literal['base']}/{key}"
+            key = self._aliases.get(url, url)
+        return key, literal["type"]
 
-    def reference(self, reference: str, keyed: bool = False) -> tuple[str, str | None]:
-        """The coded form of a literal reference, and the type of its target if it says so."""
+    def reference(self, reference: str, keyed: bool = False) -> Coded:
+        """The coded form of a literal reference."""
         if reference.startswith("#"):
             local = reference[1:]
-            return (f"#{self.contained_code(local)}" if local else "#"), None
+            return Coded(f"#{self.contained_code(local)}" if local else "#", None, True)
         key, type_ = self.meant(reference)
         code = self.code(key, keyed)
-        return (f"{type_}/{code}" if self.relative and type_ else f"urn:uuid:{code}"), type_
+        if self.relative and type_:
+            return Coded(f"{type_}/{code}", type_, True)
+        found = not self.relative if self.here is None else key in self.here
+        return Coded(f"urn:uuid:{code}", type_, found)
 
 
 def _as_uuid(digest: bytes) -> str:

@@ -7,7 +7,7 @@ live as long as one answer; no key to them is kept.
 from __future__ import annotations
 
 from collections.abc import Container
-from typing import Any
+from typing import Any, Final
 
 from fhir_server.model.exchange import Json
 from operations.deid.run import DROP, Run
@@ -22,12 +22,18 @@ from operations.deid.transforms.base import (
     text,
 )
 
+URIS: Final = "urn:ietf:rfc:3986"
+"""https://hl7.org/fhir/R4/identifier-registry.html: the value is itself a URI"""
+
 
 class Surrogate(Method):
     """Resource.id, Reference, fullUrl and other ids: the same gets the same code everywhere.
 
     A Reference keeps its literal reference (coded) and the type of its target; logical
-    identifier and display go. Of canonicals only names of contained resources stay.
+    identifier and display go. The code of a target that the answer does not hold is told as a
+    logical reference: as a literal one it would have to resolve
+    (https://hl7.org/fhir/R4/references.html#logical). Of canonicals only names of contained
+    resources stay.
     """
 
     keyed = False
@@ -38,7 +44,7 @@ class Surrogate(Method):
     def leaf(self, site: Site) -> Leaf:
         keyed = self.keyed
         if site.key == "fullUrl":
-            return lambda value, _around, run: run.reference(value, keyed)[0]
+            return lambda value, _around, run: run.reference(value, keyed).text
         if site.type == "canonical":
             return _local
         if site.type != "id":
@@ -64,8 +70,12 @@ class Surrogate(Method):
         type_ = text(walked.get("type"))
         literal = text(walked.get("reference"))
         if literal:
-            result["reference"], target = run.reference(literal, self.keyed)
-            type_ = target or type_
+            coded = run.reference(literal, self.keyed)
+            if coded.resolves:
+                result["reference"] = coded.text
+            else:
+                result["identifier"] = {"system": URIS, "value": coded.text}
+            type_ = coded.type or type_
         if type_ in self._types:
             result["type"] = type_
         return result
@@ -79,4 +89,4 @@ class Pseudonym(Surrogate):
 
 
 def _local(value: Any, _around: Json, run: Run) -> Any:
-    return run.reference(value)[0] if value.startswith("#") else DROP
+    return run.reference(value).text if value.startswith("#") else DROP

@@ -70,6 +70,20 @@ def test_the_round_trip(ward: Server) -> None:
     assert {one["key"]["valuePositiveInt"] for one in told} == {1}
 
 
+def test_as_a_reference_of_the_answer_names_it(ward: Server) -> None:
+    """What is outside of an answer is told there as ``urn:uuid:``, and known to the vault."""
+    url = "Observation/o/$anonymize?profile=research&project=study"
+    answer = ward.get(url, headers=ward.bearer("system/*.rs"))
+    subject = answer.json()["entry"][0]["resource"]["subject"]
+    assert "reference" not in subject and subject["type"] == "Patient"
+    name = subject["identifier"]["value"]
+    found, *unknown = asked(ward, name, "urn:uuid:unused").json()["parameter"]
+    told = {part["name"]: part for part in found["part"]}
+    assert told["pseudonym"]["valueString"] == name
+    assert told["resource"]["valueReference"]["reference"] == "Patient/p"
+    assert unknown == [{"name": "unknown", "valueString": "urn:uuid:unused"}]
+
+
 def test_what_the_patient_and_the_auditor_see(ward: Server) -> None:
     ids = pseudonyms(ward)
     ward.user("pat", "patient", "Patient/p")

@@ -548,7 +548,10 @@ PROBES: dict[str, tuple[Json, Json]] = {
             "extension": [
                 {
                     "url": US_CORE + "race",
-                    "extension": [{"url": "ombCategory", "valueCoding": coding("2106-3", CDC)}],
+                    "extension": [
+                        {"url": "ombCategory", "valueCoding": coding("2106-3", CDC)},
+                        {"url": "text", "_valueString": MASKED},
+                    ],
                 },
                 {"url": US_CORE + "birthsex", "valueCode": "F"},
             ],
