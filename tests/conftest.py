@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import gc
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("VEHR_RESEARCH", "off")
 """Servers that tests start have no second store to open, but where the data bank is the matter."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _looked_through_once() -> Iterator[None]:
+    """What one module leaves is collected, then no longer looked through: with all that thousands
+    of tests keep, a single collection would take longer than a search may."""
+    yield
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
