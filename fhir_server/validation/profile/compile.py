@@ -307,7 +307,7 @@ def _profiled(types: Iterable[Json]) -> Check:
         if free or not urls:
             return
         if len(urls) == 1:
-            profile = judging.library.profile(urls[0])
+            profile = judging.definitions.profile(urls[0])
             if profile is not None:
                 judging.run(profile, node)
         elif not any(judging.conforms(node, url) for url in urls):

@@ -197,7 +197,7 @@ def _by_type(at: At, target: Branch, *, resolved: bool) -> Match:
         urls = targets_of(target)
 
         def targeted(node: Node, judging: Judging) -> bool:
-            types = {(judging.library.structure(url) or {}).get("type") for url in urls}
+            types = {(judging.definitions.structure(url) or {}).get("type") for url in urls}
             return any(one.type in types for one in at(node, judging))
 
         return targeted
@@ -220,7 +220,7 @@ def _by_profile(at: At, target: Branch, *, resolved: bool) -> Match:
 
 def _is_typed(node: Node, url: str, judging: Judging) -> bool:
     """A profile of another type is not looked at."""
-    found = judging.library.structure(url)
+    found = judging.definitions.structure(url)
     return found is not None and found.get("type") in (node.type, "Resource", "Element")
 
 

@@ -28,7 +28,7 @@ def judge_extensions(resource: Node, judging: Judging) -> None:
         url = node.value.get("url") if isinstance(node.value, dict) else None
         if not isinstance(url, str) or ":" not in url:
             continue
-        structure = judging.library.structure(url)
+        structure = judging.definitions.structure(url)
         if structure is None:
             if modifier:
                 text = f"the modifier extension {url[:200]} is not known here"
@@ -39,7 +39,7 @@ def judge_extensions(resource: Node, judging: Judging) -> None:
             continue
         _modifying(node, judging, structure, modifier=modifier)
         _placed(node, judging, structure)
-        check = judging.library.profile(url)
+        check = judging.definitions.profile(url)
         if check is not None:
             judging.run(check, node)
 

@@ -104,12 +104,12 @@ class Judging:
 
     def __init__(
         self,
-        library: Library,
+        definitions: Library,
         surroundings: Surroundings,
         answers: Answers,
         context: Context,
     ) -> None:
-        self.library = library
+        self.definitions = definitions
         self.surroundings = surroundings
         self.context = context
         self.pending: set[Question] = set()
@@ -177,7 +177,7 @@ class Judging:
 
     def faults(self, node: Node, url: str) -> list[Issue]:
         """The errors of a node as of a profile."""
-        check = self.library.profile(url)
+        check = self.definitions.profile(url)
         if check is None:
             return []
         kept, self.issues = self.issues, []

@@ -149,7 +149,7 @@ def _context(judging: Judging, top: Node) -> Context:
         return member(codes, root(value), judging) if codes is not None else None
 
     def conforms_to(value: Json, url: str) -> bool:
-        if judging.library.structure(url) is None:
+        if judging.definitions.structure(url) is None:
             raise ValueError(f"the profile {url} is not known here")
         return judging.conforms(root(value), url)
 

@@ -71,7 +71,7 @@ def _aimed(node: Node, judging: Judging, targets: tuple[str, ...], kind: str) ->
 
 def is_type(url: str, judging: Judging) -> bool:
     """Is it a type itself, not a profile on it?"""
-    found = judging.library.structure(url)
+    found = judging.definitions.structure(url)
     return found is not None and found.get("derivation") != "constraint"
 
 
@@ -87,7 +87,7 @@ def _conforming(node: Node, judging: Judging, fitting: list[str], target: Node |
 
 def type_of(url: str, judging: Judging) -> str:
     """The type that a target profile is about, "" if the profile is not known here."""
-    found = judging.library.structure(url)
+    found = judging.definitions.structure(url)
     return found.get("type", "") if found is not None else ""
 
 
