@@ -23,7 +23,7 @@ async def people_of(resources: Sequence[Json], session: Session, run: Run) -> li
     of them that may be seen. Raises Forbidden where no patient may be."""
     subjects = {subject_of(resource, run) for resource in resources}
     patients = _ids(subjects, "Patient")
-    named = {key for resource in resources for key in _references(resource, run)}
+    named = {key for resource in resources for key in references_in(resource, run)}
     wanted: list[tuple[str, Predicate]] = [("Patient", IdIn(some)) for some in _some(patients)]
     for type_ in _OTHERS:
         wanted += [(type_, IdIn(some)) for some in _some(_ids(named, type_))]
@@ -50,14 +50,15 @@ def _some(ids: Sequence[str]) -> Iterator[tuple[str, ...]]:
         yield tuple(ids[start : start + TOGETHER])
 
 
-def _references(value: Any, run: Run) -> Iterator[str]:
+def references_in(value: Any, run: Run) -> Iterator[str]:
+    """What is referred to, at any depth, apart from contained resources."""
     if isinstance(value, list):
         for item in value:
-            yield from _references(item, run)
+            yield from references_in(item, run)
     elif isinstance(value, dict):
         literal = value.get("reference")
         if isinstance(literal, str) and not literal.startswith("#"):
             yield run.meant(literal)[0]
         for item in value.values():
             if isinstance(item, dict | list):
-                yield from _references(item, run)
+                yield from references_in(item, run)

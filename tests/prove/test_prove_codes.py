@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from terminology.importers.release import Wanted
 from terminology.local import Local
 from terminology.service import Coded, Expanding, Json
 from tests.prove.conftest import Row, scaled
+from tests.sole import Sole
 
 pytestmark = pytest.mark.prove
 
@@ -55,22 +56,6 @@ def concepts(count: int) -> Iterator[Json]:
         yield {**found, "property": parents} if parents else found
 
 
-class One:
-    """A source of nothing else."""
-
-    def __init__(self, filed: Filed) -> None:
-        self._filed = filed
-
-    async def find(self, type_: str, url: str, version: str) -> Json | None:
-        return RESOURCE if (type_, url) == ("CodeSystem", SYSTEM) else None
-
-    async def filed(self, code_system: Json) -> Filed:
-        return self._filed
-
-    async def maps(self, system: str, reverse: bool) -> Sequence[Json]:
-        return []
-
-
 def value_set(*filters: Json) -> Json:
     part: Json = {"system": SYSTEM, **({"filter": list(filters)} if filters else {})}
     return {"resourceType": "ValueSet", "url": "urn:example:set", "compose": {"include": [part]}}
@@ -93,12 +78,16 @@ def reading(path: Path, last: str) -> tuple[dict[str, str], int]:
     whole, below = value_set(), value_set({"property": "concept", "op": "is-a", "value": "5"})
 
     def expanding(resource_: Json, **how: Any) -> Callable[[], Awaitable[Any]]:
-        return lambda: expand(Local(One(filed)).work, resource_, "set", Expanding(**how))
+        return lambda: expand(Local(Sole(RESOURCE, filed)).work, resource_, "set", Expanding(**how))
 
     coded = Coded(SYSTEM, last)
     times = {
-        "$validate-code": milliseconds(lambda: Local(One(filed)).is_member(below, "set", coded)),
-        "$subsumes": milliseconds(lambda: Local(One(filed)).subsumes(Coded(SYSTEM, "5"), coded)),
+        "$validate-code": milliseconds(
+            lambda: Local(Sole(RESOURCE, filed)).is_member(below, "set", coded)
+        ),
+        "$subsumes": milliseconds(
+            lambda: Local(Sole(RESOURCE, filed)).subsumes(Coded(SYSTEM, "5"), coded)
+        ),
         "a page by two words": milliseconds(expanding(whole, filter="lung infec", count=20)),
         "a page of all": milliseconds(expanding(whole, offset=1000, count=20)),
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from terminology.filters import filtered
 from terminology.service import Json, Refused
 from terminology.stored import MOST_CODES, Question, StoredTerminology
 from tests.serving import BACKENDS, served
+from tests.sole import Sole
 
 SYSTEM = "urn:example:many"
 RESOURCE: Json = {
@@ -25,20 +25,6 @@ RESOURCE: Json = {
     "hierarchyMeaning": "is-a",
     "content": "not-present",
 }
-
-
-class One:
-    def __init__(self, filed: Filed) -> None:
-        self._filed = filed
-
-    async def find(self, type_: str, url: str, version: str) -> Json | None:
-        return RESOURCE if (type_, url) == ("CodeSystem", SYSTEM) else None
-
-    async def filed(self, code_system: Json) -> Filed:
-        return self._filed
-
-    async def maps(self, system: str, reverse: bool) -> Sequence[Json]:
-        return []
 
 
 def test_as_many_as_are_stated_and_no_more(tmp_path: Path) -> None:
@@ -52,7 +38,7 @@ def test_as_many_as_are_stated_and_no_more(tmp_path: Path) -> None:
         ),
     )
     filed = Filed(tmp_path / "concepts")
-    terminology = StoredTerminology(One(filed))
+    terminology = StoredTerminology(Sole(RESOURCE, filed))
     found = asyncio.run(terminology.answer(Question("below", SYSTEM, "1")))
     assert len(found) == MOST_CODES and {one.code for one in found} >= {"1", "2", str(MOST_CODES)}
     with pytest.raises(BadRequest, match=f"more than {MOST_CODES}") as refused:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from hashlib import blake2b
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from fhir_server.model.exchange import Json
 from operations.deid.elements import Elements
+from operations.deid.people import references_in
 from operations.deid.run import Run
 from operations.deid.subjects import subject_of
 
@@ -52,16 +53,5 @@ def number(key: str) -> int:
     return int.from_bytes(blake2b(key.encode(), digest_size=8).digest()) >> 1
 
 
-def _lends(value: Any, run: Run) -> Iterator[str]:
-    if isinstance(value, list):
-        for item in value:
-            yield from _lends(item, run)
-    elif isinstance(value, dict):
-        literal = value.get("reference")
-        if isinstance(literal, str) and not literal.startswith("#"):
-            meant = run.meant(literal)[0]
-            if meant.partition("/")[0] in LENT:
-                yield meant
-        for item in value.values():
-            if isinstance(item, dict | list):
-                yield from _lends(item, run)
+def _lends(resource: Json, run: Run) -> Iterator[str]:
+    return (key for key in references_in(resource, run) if key.partition("/")[0] in LENT)

@@ -16,6 +16,7 @@ from terminology.filing import write_file
 from terminology.local import Local
 from terminology.published import published, published_urls
 from terminology.service import Expanding, Refused
+from tests.sole import Sole
 
 SMALL: Final = 100
 """The larger ones are asked about some of their codes."""
@@ -46,23 +47,6 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[tuple[Liste
     yield found
     for _, filed in found:
         filed.close()
-
-
-class One:
-    """A source of one code system."""
-
-    def __init__(self, concepts: Concepts) -> None:
-        self.concepts = concepts
-        self.resource = {**concepts.resource, "content": "not-present"}
-
-    async def find(self, type_: str, url: str, version: str) -> Json | None:
-        return self.resource if url == self.concepts.url else None
-
-    async def filed(self, code_system: Json) -> Concepts:
-        return self.concepts
-
-    async def maps(self, system: str, reverse: bool) -> list[Json]:
-        return []
 
 
 def some(concepts: Concepts) -> list[str]:
@@ -172,7 +156,14 @@ def test_an_index_of_words_finds_what_a_look_at_each_finds(
                 continue
             value_set = {"resourceType": "ValueSet", "compose": {"include": include}}
             found = [
-                asyncio.run(expand(Local(One(one)).work, value_set, "set", Expanding(filter=text)))
+                asyncio.run(
+                    expand(
+                        Local(Sole(one.resource, one)).work,
+                        value_set,
+                        "set",
+                        Expanding(filter=text),
+                    )
+                )
                 for one in pair
             ]
             assert found[0] == found[1], (pair[0].url, text)
@@ -195,7 +186,7 @@ def test_others_have_their_turn_while_many_codes_are_looked_at() -> None:
 
     async def both() -> None:
         beside = asyncio.create_task(other())
-        work = Local(One(Listed(system))).work
+        work = Local(Sole(system, Listed(system))).work
         found = await expand(work, value_set, "set", Expanding(filter="word"))
         assert found["total"] == len(found["contains"]) == 2_000
         beside.cancel()
