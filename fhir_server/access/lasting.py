@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final
 
 from fhir_server.access.session import Session
+from fhir_server.model.exchange import Response
 from fhir_server.model.problem import Gone
 from fhir_server.model.resource import Key
 
@@ -25,6 +26,13 @@ async def lasting(
             await judge()
             judged = time.monotonic()
         yield piece
+
+
+def standing(response: Response, session: Session) -> Response:
+    """What is streamed ends with the authorisation by which it was asked for."""
+    if not isinstance(response.body, bytes):
+        response.body = lasting(response.body, session.renewed)
+    return response
 
 
 def readable(session: Session, key: Key, version: int) -> Callable[[], Awaitable[object]]:
