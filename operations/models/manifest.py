@@ -80,7 +80,7 @@ class Compute(msgspec.Struct, frozen=True):
     part: tuple[Feature, ...]
 
 
-class Feature(msgspec.Struct, frozen=True):
+class Feature(msgspec.Struct, frozen=True, dict=True):
     """One input of a graph and where it comes from.
 
     ``absent``: the value when the record shows nothing (an assumption that is reported);
@@ -125,6 +125,11 @@ class Feature(msgspec.Struct, frozen=True):
     outside: Literal["refuse", "warn"] = "refuse"
     reference: Any = None
     group: str = ""
+
+    @cached_property
+    def pairs(self) -> tuple[CodePair, ...]:
+        """The codes, comparable, each once."""
+        return tuple(dict.fromkeys(map(comparable, self.codes)))
 
     @property
     def boolean(self) -> bool:

@@ -63,10 +63,10 @@ class Lane:
         self._shares: dict[str, Share] = {}
 
     @property
-    def crowded(self) -> bool:
-        """Has who asks now as many searches waiting as there may be?"""
+    def mine(self) -> int:
+        """Searches, running or waiting, of who asks now."""
         share = self._shares.get(asking.get())
-        return share is not None and len(share.waiting) >= self._most_waiting
+        return 0 if share is None else share.running + len(share.waiting)
 
     async def run(self, work: Callable[..., T], *arguments: Any, limited: bool = True) -> T:
         """``work`` in a thread, in its turn. ``limited`` False: it is never refused."""

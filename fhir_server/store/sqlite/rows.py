@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from time import thread_time
+from time import perf_counter, thread_time
 from typing import Any, Final, TypeAlias
 
 from fhir_server.model.problem import BadRequest
@@ -119,18 +119,24 @@ class Exceeded(Exception):
     """A search needs more work than it was given inline: it goes to a thread."""
 
 
+LOOK: Final = 500
+"""Work units between two looks at the clock, which costs as much as a row."""
+
+
 class Budget:
-    """Work units, about a microsecond each. ``limit`` None: no limit. ``seconds``: of CPU in
-    the thread that makes the budget.
+    """Work units, about a microsecond each. ``limit`` None: no limit. ``seconds``: that pass
+    while ``inline``, else of CPU in the thread that makes the budget.
 
     Raises Exceeded while ``inline``, else the problem that the client sees.
     """
 
-    __slots__ = ("_left", "_until", "inline")
+    __slots__ = ("_clock", "_left", "_look", "_until", "inline")
 
     def __init__(self, limit: int | None, *, inline: bool, seconds: float | None = None) -> None:
         self._left = limit
-        self._until = None if seconds is None else thread_time() + seconds
+        self._clock = perf_counter if inline else thread_time
+        self._until = None if seconds is None else self._clock() + seconds
+        self._look = 0 if limit is None else limit - LOOK
         self.inline = inline
 
     @property
@@ -141,7 +147,10 @@ class Budget:
         if self._left is None:
             return
         self._left -= units
-        if self._left < 0 or (self._until is not None and thread_time() > self._until):
+        if self._left >= self._look and self._left >= 0:
+            return
+        self._look = self._left - LOOK
+        if self._left < 0 or (self._until is not None and self._clock() > self._until):
             if self.inline:
                 raise Exceeded
             raise BadRequest(

@@ -8,6 +8,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,11 +41,14 @@ from fhir_server.store.sqlite.prepared import (
 )
 from fhir_server.store.sqlite.rows import COLUMNS, FETCH_ONE, Budget, Exceeded, Row, holds_rows
 from fhir_server.store.sqlite.text import ANEW, PIECE, Behind, holds_words
+from fhir_server.store.sqlite.turns import Turns
 from fhir_server.store.sqlite.view import View
 from fhir_server.store.sqlite.writer import Writer
 
 INLINE: Final = 20_000
 """Work units (about microseconds) of a search on the loop; a longer one goes to a thread."""
+INLINE_SECONDS: Final = 0.05
+"""Time on the loop after which it does, too: threads and other processes slow it down."""
 CROWDED: Final = 2_000
 """The same for who has many searches in threads already: it may still ask what is cheap."""
 THREADED: Final = 2_000_000
@@ -188,6 +192,7 @@ class SqliteStore:
         self._writer = writer
         self._reader = Reader(path)
         self._lane = lane or Lane()
+        self._turns = Turns()
         self._local = threading.local()
         self._slow: list[Reader] = []
         self._ledger = SqliteLedger(self._reader.connection, writer, now)
@@ -217,11 +222,14 @@ class SqliteStore:
                 scans=(plan.Scan(type_, plan.IdIn((id_,))),), after=None, includes=(), as_of=None
             ) if search.count:
                 return self._read(Key(type_, id_), search)
-        try:
-            most = CROWDED if self._lane.crowded else INLINE
-            return self._reader.run(search, Budget(most, inline=True))
-        except Exceeded:
-            return await self._lane.run(self._run_slowly, search)
+        waiting = self._lane.mine
+        if not waiting or not self._turns.remembers(search):
+            most = max(CROWDED, INLINE // max(1, waiting))
+            try:
+                return await self._turns.run(partial(self._run_inline, search, most))
+            except Exceeded:
+                self._turns.remember(search)
+        return await self._lane.run(self._run_slowly, search)
 
     async def _explained(self, search: Search, trace: Trace) -> Page:
         """As ``run``, slower by what is noted."""
@@ -242,6 +250,9 @@ class SqliteStore:
         row = self._reader.one(key)
         found = [] if row is None or row.columns[7] == "DELETE" else [row.stored()]
         return Page(found, total=None if search.total == "none" else len(found))
+
+    def _run_inline(self, search: Search, most: int) -> Page:
+        return self._reader.run(search, Budget(most, inline=True, seconds=INLINE_SECONDS))
 
     def _run_slowly(self, search: Search, trace: Trace | None = None) -> Page:
         return self._own_reader().run(
