@@ -76,7 +76,7 @@ def _check(criteria: Iterable[tuple[str, str]]) -> None:
 def newest(observations: Sequence[Stored], most: int) -> list[Stored]:
     """The ``most`` newest of each subject and code, newest first; ties are all kept."""
     rows = [(stored, loads(stored.body)) for stored in observations]
-    group_of = _groups([_labels(resource) for _, resource in rows])
+    group_of = grouped([labels(resource.get("code", {})) for _, resource in rows])
     dated = [(effective(resource), stored) for stored, resource in rows]
     groups: dict[tuple[str, int], list[int]] = {}
     for number in sorted(range(len(rows)), key=lambda n: -dated[n][0]):
@@ -89,17 +89,17 @@ def newest(observations: Sequence[Stored], most: int) -> list[Stored]:
     return [dated[n][1] for n in sorted(kept, key=lambda n: (-dated[n][0], n))]
 
 
-def _labels(resource: Json) -> list[Label]:
-    concept = resource.get("code", {})
+def labels(concept: Json) -> list[Label]:
+    """The names of a CodeableConcept."""
     found: list[Label] = [*codings(concept)]
     if not found and "text" in concept:
         found.append((concept["text"],))
     return found
 
 
-def _groups(labels: Sequence[Sequence[Label]]) -> list[int]:
+def grouped(named: Sequence[Sequence[Label]]) -> list[int]:
     """The group of each: what shares a label is one group, and transitively so."""
-    parent = list(range(len(labels)))
+    parent = list(range(len(named)))
 
     def root(number: int) -> int:
         while parent[number] != number:
@@ -107,7 +107,7 @@ def _groups(labels: Sequence[Sequence[Label]]) -> list[int]:
         return number
 
     first: dict[Label, int] = {}
-    for number, names in enumerate(labels):
+    for number, names in enumerate(named):
         for name in names:
             parent[root(number)] = root(first.setdefault(name, number))
-    return [root(number) for number in range(len(labels))]
+    return [root(number) for number in range(len(named))]

@@ -29,7 +29,8 @@ class Parameter:
 
     ``type``: a primitive or complex type, a resource type ("Resource": any), "value" for
     ``value[x]`` of any type, or "" for a parameter with ``parts``. "Literal": a Reference
-    that may stand in a URL, read as ``Type/id``; "Link": one that may also be a URL.
+    that may stand in a URL, read as ``Type/id``; "Link": one that may also be a URL; "Token": a
+    Coding that may, read as ``system|code``.
     """
 
     name: str
@@ -56,6 +57,7 @@ _PUBLISHED: Final = {
     "value": "Element",
     "Literal": "Reference",
     "Link": "Reference",
+    "Token": "Coding",
     "ViewDefinition": "Resource",
 }
 """Types of rows that FHIR calls otherwise."""
@@ -137,6 +139,17 @@ def _literal(text: str) -> str:
     return text
 
 
+def _token(text: str) -> str:
+    """A code, or a code of a system."""
+    system, _, code = text.rpartition("|")
+    if not system and not code:
+        raise ValueError("it is not system|code")
+    for part, type_ in ((system, "uri"), (code, "code")):
+        if part:
+            _text(type_)(part)
+    return text
+
+
 _REFERENCE: Final = re.compile(r"[A-Z][A-Za-z]{1,63}/[A-Za-z0-9\-.]{1,64}", re.ASCII)
 _INTEGER: Final = re.compile(r"0|-?[1-9][0-9]{0,9}", re.ASCII)
 _DECIMAL: Final = re.compile(
@@ -163,6 +176,7 @@ SIMPLE: Final[Mapping[str, Simple]] = {
     "Link": Simple(
         ("valueReference", "valueUri", "valueUrl", "valueCanonical", "valueString"), _text("uri")
     ),
+    "Token": Simple(("valueCoding",), _token),
     "id": Simple(("valueId", "valueCode", "valueString"), _text("id")),
     "code": Simple(("valueCode", "valueString", "valueId"), _text("code")),
     "string": Simple(("valueString", "valueCode", "valueId"), _text("string")),
@@ -309,6 +323,9 @@ def _from_simple(row: Parameter, simple: Simple, part: Json, members: list[str],
     value = part[members[0]]
     if members == ["valueReference"] and isinstance(value, dict):
         value = value.get("reference")
+    if members == ["valueCoding"] and isinstance(value, dict):
+        system = f"{value['system']}|" if "system" in value else ""
+        value = system + str(value.get("code", ""))
     if row.type == "boolean" and isinstance(value, bool):
         return value
     if row.type in NUMBERS and isinstance(value, int | Decimal) and not isinstance(value, bool):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .docref import docref
 from .everything import everything_operations
 from .lastn import lastn
 from .match import match
@@ -11,5 +12,6 @@ from .stats import stats
 
 
 def record_operations(sets: Searchsets, base: str) -> tuple[Operation, ...]:
-    """$everything, $match, $lastn and $stats; ``base``: the own base URL."""
-    return (*everything_operations(sets, base), match(sets), lastn(sets), stats(sets, base))
+    """$everything, $match, $lastn, $stats and $docref; ``base``: the own base URL."""
+    whole = everything_operations(sets, base)
+    return (*whole, match(sets), lastn(sets), stats(sets, base), docref(sets))

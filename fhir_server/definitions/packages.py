@@ -29,9 +29,11 @@ CANONICAL: Final = frozenset(
         "ConceptMap",
         "Questionnaire",
         "SearchParameter",
+        "CapabilityStatement",
     }
 )
-"""Types that are kept of a package: what validation, terminology and searches use."""
+"""Types that are kept of a package: what validation, terminology, searches and the server's own
+statement use."""
 CORE: Final = frozenset({"hl7.fhir.r4.core", "hl7.fhir.r4.expansions", "hl7.fhir.core"})
 """What the server has by itself."""
 MANIFEST: Final = "package.json"

@@ -7,15 +7,16 @@ a handler is in it, what has none is not.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from fhir_server.access.roles import UNCHANGED
 from fhir_server.access.session import Session
 from fhir_server.formats.json import dumps
 from fhir_server.interactions.answer import refuse_parameters
+from fhir_server.interactions.instantiates import fulfilled
 from fhir_server.interactions.patches import FORMATS
 from fhir_server.interactions.ports import Handler
 from fhir_server.interactions.terminology_capabilities import terminology_statement
@@ -78,6 +79,15 @@ Supported: TypeAlias = tuple[tuple[str, tuple[str, ...]], ...]
 """Type -> profiles of installed packages."""
 
 
+class Guided(Protocol):
+    """What installed packages add to the statement."""
+
+    async def supported(self) -> Supported: ...
+
+    async def required(self) -> tuple[bytes, ...]:
+        """Statements of what servers SHALL do, as JSON."""
+
+
 @dataclass(frozen=True, slots=True)
 class OperationName:
     """An operation as the statement lists it; ``types`` empty: of the system."""
@@ -86,6 +96,8 @@ class OperationName:
     definition: str
     types: frozenset[str]
     system: bool
+    documentation: str = ""
+    """What it does here, where its definition is a guide's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,16 +116,17 @@ class Abilities:
     engine: str = ""
     """What finds the candidates of ``_text`` and ``_content`` beside the store, if anything."""
     profiles: Supported = ()
+    required: tuple[bytes, ...] = ()
+    """Statements of guides that may be fulfilled."""
 
 
-def capabilities(
-    abilities: Callable[[], Abilities], supported: Callable[[], Awaitable[Supported]]
-) -> Handler:
-    """The handler; the bytes are made once per base URL, set of parameters and of profiles."""
+def capabilities(abilities: Callable[[], Abilities], guided: Guided) -> Handler:
+    """The handler; the bytes are made once per base URL, set of parameters and of packages."""
 
     @cache
-    def body(base: str, revision: int, profiles: Supported) -> bytes:
-        return dumps(statement(replace(abilities(), profiles=profiles), base))
+    def body(base: str, revision: int, profiles: Supported, required: tuple[bytes, ...]) -> bytes:
+        found = replace(abilities(), profiles=profiles, required=required)
+        return dumps(statement(found, base))
 
     @cache
     def terminology(base: str) -> bytes:
@@ -129,8 +142,8 @@ def capabilities(
         if modes - {"full"}:
             text = f"mode: {min(modes)[:40]!r} is not supported, only one of full and terminology"
             raise BadRequest(text, code="not-supported")
-        profiles = await supported()
-        return Response(200, body(request.base, abilities().schema.revision, profiles))
+        added = await guided.supported(), await guided.required()
+        return Response(200, body(request.base, abilities().schema.revision, *added))
 
     return capabilities_
 
@@ -139,7 +152,7 @@ def statement(abilities: Abilities, base: str) -> Json:
     """The CapabilityStatement of a base URL."""
     types = sorted(abilities.schema.types)
     including = _includes(abilities.schema, types)
-    return {
+    made: Json = {
         "resourceType": "CapabilityStatement",
         "url": f"{base}/metadata",
         "version": abilities.version,
@@ -147,7 +160,7 @@ def statement(abilities: Abilities, base: str) -> Json:
         "status": "active",
         "date": abilities.started,
         "kind": "instance",
-        **_instantiates(abilities.operations),
+        "instantiates": [],
         "software": {"name": "vEHR", "version": abilities.version},
         "implementation": {"description": "FHIR R4 server of this domain", "url": base},
         "fhirVersion": "4.0.1",
@@ -164,16 +177,18 @@ def statement(abilities: Abilities, base: str) -> Json:
             }
         ],
     }
+    own = _own_guides(abilities.operations)
+    made["instantiates"] = sorted({*own, *fulfilled(abilities.required, made)})
+    return {name: value for name, value in made.items() if value != []}
 
 
-def _instantiates(operations: Iterable[OperationName]) -> Json:
-    """The guides whose operations there are."""
-    found = [
+def _own_guides(operations: Iterable[OperationName]) -> list[str]:
+    """The guides whose operations there are, installed or not."""
+    return [
         statement_
         for place, statement_ in GUIDES.items()
         if any(operation.definition.startswith(place) for operation in operations)
     ]
-    return {"instantiates": found} if found else {}
 
 
 def _across(abilities: Abilities) -> Json:
@@ -272,7 +287,14 @@ def _includes(schema: SearchSchema, types: list[str]) -> dict[str, tuple[list[st
 
 
 def _operations(operations: list[OperationName]) -> Json:
-    rows = [{"name": o.code, "definition": o.definition} for o in operations]
+    rows = [
+        {
+            "name": o.code,
+            "definition": o.definition,
+            **({"documentation": o.documentation} if o.documentation else {}),
+        }
+        for o in operations
+    ]
     return {"operation": rows} if rows else {}
 
 
@@ -284,6 +306,7 @@ def named(operations: Operations, base: str) -> list[OperationName]:
             definition=row.canonical or f"{base}/OperationDefinition/{row.id or row.code}",
             types=frozenset(row.types if row.levels - {"system"} else ()),
             system="system" in row.levels,
+            documentation=row.description if row.canonical else "",
         )
         for row in operations.rows
     ]

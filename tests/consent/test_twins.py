@@ -77,6 +77,8 @@ ASKED = {
     "L25": "Patient/p1/$everything",
     "L25 type": "Patient/p1/$everything?_type=Observation",
     "L26": "Observation/$lastn?patient=p1&max=9",
+    "L26 documents": "DocumentReference/$docref?patient=p1",
+    "L26 all documents": "DocumentReference/$docref?patient=p1&start=1900",
     "L35": "Observation/_history",
     "L35 system": "_history",
     "L37": "DiagnosticReport/v1",

@@ -109,12 +109,14 @@ WRONG = {
     "integer": ("1.0", "+1", "01", "2147483648", "-2147483649", "", "１"),
     "unsignedInt": ("-1", "2147483648", "1e2"),
     "positiveInt": ("0", "-1"),
+    "Token": ("", "|", " ", "a b|c", "a|b  c", "\t|"),
     "decimal": ("", ".5", "1.", "NaN", "01", "1e9999", "0x1"),
 }
 RIGHT = {
     "boolean": "true",
     "Literal": "Patient/a-1",
     "Link": "http://x/Library/a|1",
+    "Token": "http://x|a-1",
     "id": "a-1.B",
     "code": "a b",
     "string": " a b",

@@ -9,6 +9,8 @@ import pytest
 from tests.serving import Server
 from tests.smart.flow import FHIR, FORM, App, Json, bearer, tokens_for
 
+NOTES = "http://example.org/document-category"
+
 
 @pytest.fixture
 def app(clinic: Server) -> Json:
@@ -58,3 +60,31 @@ def test_j03_forms_of_references_and_tokens(clinic: Server, app: Json) -> None:
 def test_j04_references_resolve(clinic: Server, app: Json) -> None:
     found = clinic.get("Observation?_include=Observation:subject", headers=app).json()
     assert ids(found) == ["a", "laboratory-a", "vital-signs-a"]
+
+
+def test_j01_docref(clinic: Server) -> None:
+    """The documents of the patient in context, of the kind that is granted."""
+    for id_ in ("a", "b"):
+        for category in ("clinical-note", "letter"):
+            document = {
+                "resourceType": "DocumentReference",
+                "id": f"{category}-{id_}",
+                "status": "current",
+                "type": {"text": category},
+                "category": [{"coding": [{"system": NOTES, "code": category}]}],
+                "subject": {"reference": f"Patient/{id_}"},
+                "content": [{"attachment": {"url": "urn:x"}}],
+            }
+            place = f"DocumentReference/{category}-{id_}"
+            system = clinic.bearer("system/*.cruds")
+            assert clinic.put(place, document, headers=system).status_code == 201
+    granted = f"patient/DocumentReference.rs?category={NOTES}|clinical-note"
+    some = bearer(tokens_for(App(clinic), f"launch/patient patient/Patient.r {granted}"))
+    whole = bearer(tokens_for(App(clinic), "launch/patient patient/*.rs"))
+    other = bearer(tokens_for(App(clinic), "launch/patient patient/Observation.rs"))
+    place = "DocumentReference/$docref?patient"
+    assert ids(clinic.get(f"{place}=a", headers=whole).json()) == ["clinical-note-a", "letter-a"]
+    assert ids(clinic.get(f"{place}=a", headers=some).json()) == ["clinical-note-a"]
+    assert ids(clinic.get(f"{place}=b", headers=whole).json()) == []
+    assert clinic.get(f"{place}=a", headers=other).status_code == 403
+    assert clinic.get(f"{place}=a").status_code == 401

@@ -18,7 +18,7 @@ from fhir_server.access.conformance.policy import ProfilePolicy
 from fhir_server.definitions.guide import own, own_maps
 from fhir_server.definitions.structures import Archive, structure
 from fhir_server.fhirpath.node import root
-from fhir_server.formats.json import loads
+from fhir_server.formats.json import dumps, loads
 from fhir_server.model.exchange import Json
 from fhir_server.model.problem import Issue, Unprocessable
 from fhir_server.search.plan import (
@@ -46,6 +46,7 @@ MAX_STORED: Final = 5000
 MAX_ANSWERS: Final = 20_000
 """About codes and value sets, kept of one epoch."""
 STRUCTURE: Final = "StructureDefinition"
+STATEMENT: Final = "CapabilityStatement"
 
 Resolve = Callable[[str], Awaitable[Json | None]]
 """A resource by a reference; None where there is none that may be seen."""
@@ -141,6 +142,17 @@ class World:
                     found.setdefault(one["type"], set()).add(url)
         return tuple((type_, tuple(sorted(urls))) for type_, urls in sorted(found.items()))
 
+    @cached_property
+    def required(self) -> tuple[bytes, ...]:
+        """The statements of packages of what servers SHALL do, as JSON."""
+        found = [
+            archive.find(STATEMENT, url) or {}
+            for archive in self._installed
+            for type_, url in archive.urls()
+            if type_ == STATEMENT
+        ]
+        return tuple(dumps(one) for one in found if one.get("kind") == "requirements")
+
     async def answer(self, question: Question, source: Source) -> Any:
         if question.kind in ("value-set", "code"):
             if question not in self.answers:
@@ -218,6 +230,11 @@ class Conformance:
         """Type -> urls of the profiles on it that installed packages bring."""
         world = await self.current()
         return await asyncio.to_thread(lambda: world.supported)
+
+    async def required(self) -> tuple[bytes, ...]:
+        """What installed packages say that servers SHALL do: CapabilityStatements as JSON."""
+        world = await self.current()
+        return await asyncio.to_thread(lambda: world.required)
 
     async def maps(self, system: str, *, reverse: bool) -> list[Json]:
         """ConceptMaps of the packages."""

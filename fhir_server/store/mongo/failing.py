@@ -21,12 +21,23 @@ class Uncertain(Unavailable):
 
 
 @contextmanager
+def searching() -> Iterator[None]:
+    """``answering`` what a client has worded: if it takes too long it asks for too much."""
+    with answering():
+        try:
+            yield
+        except ExecutionTimeout:
+            raise too_costly() from None
+
+
+@contextmanager
 def answering() -> Iterator[None]:
-    """Turns every failure of the database into a Problem."""
+    """Turns every failure of the database into a Problem. What takes too long here was not
+    worded by a client, so the database is too slow at present."""
     try:
         yield
-    except ExecutionTimeout:
-        raise too_costly() from None
+    except ExecutionTimeout as error:
+        raise Unavailable("the database is too slow at present", headers=RETRY) from error
     except OperationFailure as error:
         if error.code == 2 and "hint" in str(error):
             text = "an index that the server needs is missing in MongoDB: start the server again"

@@ -26,7 +26,7 @@ from fhir_server.store.base import (
 from fhir_server.store.mongo import history, search
 from fhir_server.store.mongo.documents import VERSION, Document, Row, indexed, name, wanted
 from fhir_server.store.mongo.erasing import formerly, scrub
-from fhir_server.store.mongo.failing import SNAPSHOT_GONE, answering
+from fhir_server.store.mongo.failing import SNAPSHOT_GONE, answering, searching
 from fhir_server.store.mongo.ledger import MongoLedger
 from fhir_server.store.mongo.lines import Lines
 from fhir_server.store.mongo.loading import Loader
@@ -82,7 +82,7 @@ class MongoStore:
         async def read(line: Line) -> T:
             return await work(Snapshot(lines, line))
 
-        with answering():
+        with searching():
             try:
                 return await lines.read(read)
             except OperationFailure as error:
