@@ -278,7 +278,8 @@ class Thresholds(msgspec.Struct, frozen=True):
 
 
 class Card(msgspec.Struct, frozen=True):
-    """The model card: what the model is for, for whom, how good, and its limits."""
+    """The model card: what the model is for, for whom, how good, and its limits. ``data_years``:
+    first and last year of the data that a model was trained on."""
 
     name: str
     version: str
@@ -296,6 +297,7 @@ class Card(msgspec.Struct, frozen=True):
     outcome: tuple[Outcome, ...] = ()
     alert: Alert | None = None
     monitoring: Thresholds = Thresholds()
+    data_years: tuple[int, int] | None = None
 
 
 class Golden(msgspec.Struct, frozen=True):

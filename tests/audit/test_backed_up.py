@@ -13,6 +13,7 @@ from fhir_server.access.audit.verify import Report, verify
 from fhir_server.access.commit import committing
 from fhir_server.app import opened
 from fhir_server.cli.archives import take_backup, use_backup
+from fhir_server.cli.doctor import examined
 from fhir_server.store import archive
 from fhir_server.store.ledger import LedgerWrite
 from tests.audit.trail import Clinic, entries, files
@@ -73,7 +74,7 @@ def test_lines_ahead_of_the_copy_would_be_faults(
 
 
 def test_what_is_done_to_a_restored_trail_is_found(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data, new = tmp_path / "data", tmp_path / "new"
     backed_up(data, tmp_path / "backup", monkeypatch, later=0)
@@ -87,6 +88,9 @@ def test_what_is_done_to_a_restored_trail_is_found(
     whole = path.read_bytes()
     path.write_bytes(whole.replace(b'"status":201', b'"status":200', 1))
     assert any("was changed" in fault for fault in report(new).faults)
+    assert asyncio.run(examined(settings(new), full=False, scrub=False))
+    assert not asyncio.run(examined(settings(new), full=False, scrub=True))
+    assert "FAIL  audit: chain" in capsys.readouterr().out
     path.write_bytes(b"".join(whole.splitlines(keepends=True)[:-1]))
     assert any("ends with number" in fault for fault in report(new).faults)
     path.unlink()
