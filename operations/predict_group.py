@@ -29,13 +29,14 @@ from fhir_server.model.resource import Key
 from .bulk.wanted import members_of
 from .models.answer import Answer, issue, requester_of
 from .models.asking import Asking, Found
+from .models.cohort import Cohort
 from .models.evidence import Moment
 from .models.inference import Inference
 from .models.keeping import Keeping
 from .models.publishing import publish
 from .models.registry import Registry
 from .models.requesting import Requesting, lacking
-from .models.session_record import IndexNames, SessionRecord
+from .models.session_record import IndexNames
 from .parameters import Arguments, Parameter
 from .predict import INPUTS, modes, moment_of
 from .registry import Invocation, Operation
@@ -43,7 +44,7 @@ from .registry import Invocation, Operation
 KIND: Final = "group-predict"
 FILE: Final = 250
 """Patients of one file."""
-TOGETHER: Final = 16
+TOGETHER: Final = 50
 """Patients at a time: while a graph runs for some, others are read."""
 _OF_A_GROUP: Final = ("model", "asOf", "missing", "store")
 
@@ -144,16 +145,16 @@ class _Run:
         for start in range(0, len(patients), TOGETHER):
             some = patients[start : start + TOGETHER]
             self._job.concerns(some)
-            lines += await asyncio.gather(*(self._line(asking, id_) for id_ in some))
+            cohort = Cohort(self._job.recorded, some, self._parts.index)
+            lines += await asyncio.gather(*(self._line(asking, id_, cohort) for id_ in some))
             await self._job.progress(before + len(lines), total, "patients")
         return lines
 
-    async def _line(self, asking: Asking, patient: str) -> Json:
+    async def _line(self, asking: Asking, patient: str, cohort: Cohort) -> Json:
         """The Bundle, or why there is none; the failure of one patient is that of no other."""
         session = self._job.recorded
         try:
-            reader = SessionRecord(session, patient, self._parts.index)
-            found = await asking.about(reader, self._moment)
+            found = await asking.about(cohort.record(patient), self._moment)
             return await self._answer(asking, found, patient, session)
         except Problem as problem:
             return failed(patient, list(problem.issues))

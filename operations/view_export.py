@@ -156,7 +156,7 @@ def _content(
 ) -> AsyncIterator[bytes]:
     view, wanted = source.read(definition), Wanted.of(request["wanted"])
     rows: AsyncIterator[list[Row]] = source.rows(view, wanted, session, again=again)
-    return table(format_, view, rows, header=request["header"])
+    return table(format_, view, rows, header=request["header"], live=again is not None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,15 +3,18 @@
 https://build.fhir.org/ig/FHIR/sql-on-fhir-v2/operations-run.html. ``ViewDefinition/$run`` and
 ``ViewDefinition/[id]/$run``, which is the view in ``Library/[id]``; for R4 the guide has
 ``$viewdefinition-run`` of the system, which is the same. Rows are streamed; a fault that is met
-after the first megabyte breaks the answer off.
+after the first megabyte breaks the answer off, and what may not be seen any more is left out of
+what follows.
 """
 
 from __future__ import annotations
 
 import base64
+import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
+from fhir_server.access.lasting import FRESH
 from fhir_server.access.session import Session
 from fhir_server.formats.json import dumps
 from fhir_server.model.exchange import Json, Request, Response
@@ -87,7 +90,7 @@ def _handler(source: Source) -> Handler:
         rows = await _rows(source, view, arguments, session)
         limit = arguments.one("_limit")
         rows = rows if limit is None else first(rows, limit)
-        content = table(format_, view, rows, header=arguments.one("header", True))
+        content = table(format_, view, rows, header=arguments.one("header", True), live=True)
         return await answer(content, format_, raw=call.request.raw)
 
     return run
@@ -103,7 +106,7 @@ async def _rows(
             raise BadRequest("resource: what is given is not narrowed by patient, group or _since")
         return of_given(view, given)
     wanted = await source.wanted(*narrowing(arguments), session)
-    return source.rows(view, wanted, session)
+    return source.rows(view, wanted, session, again=session.renewed)
 
 
 def format_of(arguments: Arguments, request: Request) -> Format:
@@ -151,17 +154,19 @@ async def first(rows: AsyncIterator[list[Row]], limit: int) -> AsyncIterator[lis
 
 
 async def table(
-    format_: Format, view: View, rows: AsyncIterator[list[Row]], *, header: bool
+    format_: Format, view: View, rows: AsyncIterator[list[Row]], *, header: bool, live: bool = False
 ) -> AsyncIterator[bytes]:
-    """The rows as bytes, in pieces of some thousand rows."""
+    """The rows as bytes, in pieces of some thousand rows. ``live``: to somebody who is waiting for
+    them: what was permitted a moment ago does not wait for more."""
     written = format_.table(view.columns, header)
     yield written.head()
     held: list[Row] = []
+    since = time.monotonic()
     async for some in rows:
         held += some
-        if len(held) >= GROUP:
+        if len(held) >= GROUP or (live and time.monotonic() - since > FRESH):
             yield written.rows(held)
-            held = []
+            held, since = [], time.monotonic()
     yield written.rows(held)
     yield written.tail()
 

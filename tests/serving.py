@@ -207,6 +207,11 @@ def served(
         runner.run(store.close())
 
 
+def settings(folder: Path) -> Settings:
+    """Of commands on what ``served("sqlite", folder)`` has left."""
+    return _settings(ONLY or "sqlite", folder)
+
+
 def _settings(backend: str, folder: Path, **settings: Any) -> Settings:
     kind = database(folder) if backend == "mongo" else f"{backend}:"
     return replace(Settings(store=kind, data=folder, research="off"), **settings)

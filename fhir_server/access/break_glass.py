@@ -96,6 +96,13 @@ class BreakGlass:
             raise BadRequest("the glass is broken for the one patient that the request names first")
         return found
 
+    async def holding(self, user: str, standing: Standing | None, patients: Iterable[str]) -> bool:
+        """Has this user the right still, and does an act hold for each of the patients?"""
+        if standing is None or not standing.rights.breaks_glass:
+            return False
+        rows = [await self._engine.store.ledger.get(KIND, f"{user}/{one}") for one in patients]
+        return all(map(self._holds, rows))
+
     def _holds(self, row: Row | None) -> bool:
         return row is not None and bool(row.value["until"] > self._engine.now())
 

@@ -22,6 +22,7 @@ from fhir_server.access.engine import Engine
 from fhir_server.access.parameters import NOTICED
 from fhir_server.access.patient_record import Gathering, Record
 from fhir_server.access.policy import BINARY
+from fhir_server.access.raising import PARTED
 from fhir_server.access.versions import versions_of
 from fhir_server.model.datatypes import format_instant
 from fhir_server.model.problem import Unavailable
@@ -142,6 +143,8 @@ class Erasing:
             rows += [entry.row(), replace(entry.row(), kind=DUE, key=LOG + entry.key)]
             if erasure.key.type == BINARY:
                 rows += await self._unnamed(erasure, stored.updated)
+            if erasure.versions is None:
+                rows.append(LedgerWrite(PARTED, str(erasure.key), None))
         if parameters is not None and any(e.key.type in NOTICED for e in erasures):
             rows.append(parameters.mark)
         rows += marks((e.key.type for e in erasures), erased=True)

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from fhir_server.access.engine import Engine
+from fhir_server.access.parting import was
 from fhir_server.access.policy import PermitAll, Policy
-from fhir_server.access.versions import living, visible
+from fhir_server.access.raising import labels_parted
+from fhir_server.access.versions import living
 from fhir_server.model.problem import Forbidden, NotFound
 from fhir_server.model.resource import Key, Stored
 from fhir_server.search.plan import TRUE, History, Predicate, both
@@ -85,7 +87,8 @@ class Exporting:
         if last is None or last.deleted:
             return False
         seen = both(self.policy.sees("s", gone.key.type), wanted)
-        return visible(self.engine, seen, last)
+        more = await labels_parted(self.engine, gone.key)
+        return was(self.engine, seen, last, more)
 
 
 FIRST_AGAIN: Final = 3

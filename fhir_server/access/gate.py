@@ -6,6 +6,7 @@ is looked up at every request, so that a revocation acts on the next one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
@@ -28,7 +29,7 @@ from fhir_server.access.policy import CompileFilter, PermitAll, Policy, ScopePol
 from fhir_server.access.principal import Principal
 from fhir_server.access.roles import Standing
 from fhir_server.access.scopes import parse_rights, parse_scopes
-from fhir_server.access.session import Session
+from fhir_server.access.session import Renew, Session
 from fhir_server.model.datatypes import FUTURE
 from fhir_server.model.problem import BadRequest, Forbidden, Problem, Unauthorized
 from fhir_server.store.asking import asking
@@ -42,7 +43,7 @@ class Grant:
     """What an access token stands for. ``revision`` changes whenever the grant does.
 
     ``epoch``: the policy epoch under which it was looked up (``consent/epoch``). ``standing``: of
-    the user; a user without one reaches nothing.
+    the user; a user without one reaches nothing. ``expires``: when the token does (epoch seconds).
     """
 
     id: str
@@ -53,6 +54,7 @@ class Grant:
     revision: int
     standing: Standing | None = None
     epoch: int = 0
+    expires: float = math.inf
 
 
 VerifyToken = Callable[[str], Awaitable[Grant | None]]
@@ -134,8 +136,23 @@ class Gate:
             return self._open
         grant = await self._recall(grant_id) if grant_id else None
         if grant is None:
-            raise Unauthorized("the authorisation of this work does not stand any more")
+            raise Unauthorized(ENDED)
         return await self._session(grant, purpose)
+
+    def _renewing(self, grant: Grant, purpose: str) -> Renew:
+        """For a request that is still being answered. A token that has run out meanwhile was
+        not taken away: who sees the domain whole goes on."""
+
+        async def renew() -> Session:
+            now = await self._recall(grant.id)
+            if now is not None:
+                return await self._session(now, purpose)
+            known = await self._session(grant, purpose)
+            if known.policy.whole and grant.expires <= self._engine.now() / 1e6:
+                return known
+            raise Unauthorized(ENDED)
+
+        return renew
 
     async def of(self, grant: Grant, purpose: str = "") -> Session:
         """The Session of a grant that was judged elsewhere; without a purpose for its usual one."""
@@ -148,7 +165,8 @@ class Gate:
         if known is None or known.until <= self._engine.now():
             if len(self._known) >= REMEMBERED:
                 self._known.clear()
-            known = self._known[key] = await self._judge(grant, self._principal(grant, purpose))
+            principal, renew = self._principal(grant, purpose), self._renewing(grant, purpose)
+            known = self._known[key] = await self._judge(grant, principal, renew)
         return known.session
 
     async def _breaking(self, grant: Grant, asked: Asked) -> Session:
@@ -161,7 +179,18 @@ class Gate:
             plain, scopes=only_reading(plain.scopes), standing=standing, purpose=BREAK_GLASS
         )
         await self._told(principal, grant, broken, asked)
-        return (await self._judge(grant, principal, broken)).session
+
+        async def renew() -> Session:
+            """While the act holds; none is begun by it."""
+            now = await self._recall(grant.id)
+            right = now is not None and await self._break_glass.holding(
+                grant.user, now.standing, broken
+            )
+            if now is None or not right:
+                raise Unauthorized(ENDED)
+            return (await self._judge(now, principal, renew, broken)).session
+
+        return (await self._judge(grant, principal, renew, broken)).session
 
     async def _told(
         self, principal: Principal, grant: Grant, broken: frozenset[str], asked: Asked
@@ -177,19 +206,23 @@ class Gate:
             decided(asked.recording, record)
 
     async def _judge(
-        self, grant: Grant, principal: Principal, broken: frozenset[str] = frozenset()
+        self,
+        grant: Grant,
+        principal: Principal,
+        renew: Renew,
+        broken: frozenset[str] = frozenset(),
     ) -> _Known:
         compartment = self._engine.definitions.compartment("Patient")
         policy = self._policy(principal, compartment, self._compile)
         if self._patients is None or (principal.system and principal.purpose in OPERATIONAL):
-            return _Known(Session(self._engine, principal, policy), FUTURE)
+            return _Known(Session(self._engine, principal, policy, None, renew), FUTURE)
         source, now = self._patients.source, self._engine.now()
         rules = await source.rules(grant.epoch)
         standing = principal.standing
         names = await source.names(standing.fhir_user) if standing is not None else frozenset()
         reader = Reader(names, *principal.is_for(), principal.purpose, now, broken)
         narrowed = ConsentPolicy(policy, reader, rules, self._patients.ties, _reached(principal))
-        return _Known(Session(self._engine, principal, narrowed), source.until(now))
+        return _Known(Session(self._engine, principal, narrowed, None, renew), source.until(now))
 
     def _principal(self, grant: Grant, purpose: str) -> Principal:
         try:
@@ -242,6 +275,7 @@ def system_session(engine: Engine, purpose: str) -> Session:
     return Session(engine, Principal(id=f"system:{purpose}", system=True), PermitAll())
 
 
+ENDED: Final = "the authorisation of this work does not stand any more"
 USUAL: Final = {"patient": OWN_REQUEST, "researcher": "HRESCH", "admin": "HOPERAT"}
 """What a role usually wants data for; others treat."""
 OPERATIONAL: Final = below(TREATMENT) | below("HPAYMT") | below("HOPERAT")

@@ -41,8 +41,12 @@ left, and nothing if there is none."""
 _LISTING: Final = frozenset({"id", "entry", "section", "mode", "orderedBy"})
 _CARRIERS: Final = frozenset({"Bundle.entry"})
 """What carries a resource goes with it."""
-_WORDS: Final = frozenset({"string", "markdown", "code", "id"})
+_WORDS: Final = frozenset({"string", "markdown", "code", "id", "base64Binary"})
 """Types that refer to nothing (``Reference.reference`` is looked at with its object)."""
+NAME: Final = re.compile(
+    r"(?:^|(?<=[/ ]))(?=([A-Z][A-Za-z]{2,40})/([A-Za-z0-9\-.]{1,64})(?![A-Za-z0-9\-.]))"
+)
+"""Before each name of a resource in a reference or URL, whichever server it means."""
 _UNTRUE: Final = frozenset({"Bundle.signature", "Provenance.signature", "Group.quantity"})
 """What would not be true of what is left of a resource."""
 
@@ -78,9 +82,10 @@ class Masking:
     def _key(self, type_: bytes, id_: bytes) -> Key | None:
         """Of a type of which something may be hidden."""
         name = type_.decode()
-        return Key(name, id_.decode()) if self._may_hide(name) else None
+        return Key(name, id_.decode()) if self.may_hide(name) else None
 
-    def _may_hide(self, type_: str) -> bool:
+    def may_hide(self, type_: str) -> bool:
+        """Is there, or may there be, something of the type that is hidden?"""
         return (
             type_ in self._engine.definitions.resource_types and self._policy.exists(type_) != TRUE
         )
@@ -163,6 +168,7 @@ class Strip:
         self._definitions = definitions
         self._gone = gone
         self._touched = False
+        self._within: set[int] = set()
 
     def resource(self, resource: Json, copies: Collection[str]) -> Json:
         """``copies``: ids of contained resources that go."""
@@ -189,6 +195,7 @@ class Strip:
         """What is left of an object; None: it cannot be without what goes."""
         known = self._definitions.members(path)
         found: Json = {}
+        self._within.update(map(id, node.get("contained", ())))
         for name, child in node.items():
             if name in ("meta", "text") and root:
                 found[name] = child
@@ -197,7 +204,7 @@ class Strip:
             below = ""
             if element is not None and type_ is not None:
                 below = path_below(element.path, element.content_reference, type_.code)
-            if below in _WORDS:
+            if below in _WORDS or name == "system" or (name == "url" and path == "Extension"):
                 found[name] = child
                 continue
             left = self._value(child, below)
@@ -223,10 +230,11 @@ class Strip:
         return self._object(child, path) if kind is dict else child
 
     def _object(self, node: Json, path: str) -> Json | None:
-        names = [node.get("reference"), node.get("url")]
+        names = [node.get("reference"), node.get("url") if path != "Extension" else None]
         if "resourceType" in node and path in ("", "Resource"):
             path = node["resourceType"]
-            names.append(f"{path}/{node.get('id')}")
+            if id(node) not in self._within:
+                names.append(f"{path}/{node.get('id')}")
         if any(type(name) is str and self._gone(name) for name in names):
             self._touched = True
             return None
@@ -236,6 +244,8 @@ class Strip:
         if not touched:
             return node
         if not found or (path in _CARRIERS and len(found) < len(node)):
+            return None
+        if path == "Extension" and found.keys() <= {"id", "url"}:
             return None
         return _wordless(found) if path in WHOLE else found
 

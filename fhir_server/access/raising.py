@@ -42,6 +42,8 @@ arose, what it is derived from, what it is about."""
 
 RISEN: Final = ("labels-risen", "epoch")
 """The row of the ledger that counts the writes that label something."""
+PARTED: Final = "labels-parted"
+"""Rows ``Type/id``: what was deleted bore beside what its body says."""
 REMEMBERED: Final = 65_536
 
 Item = tuple[Key, IndexValues]
@@ -99,7 +101,7 @@ async def _stored(engine: Engine, keys: Collection[Key]) -> dict[Key, frozenset[
     return found
 
 
-async def _looked_up(engine: Engine, keys: Iterable[Key]) -> dict[Key, frozenset[Code]]:
+async def _looked_up(engine: Engine, keys: Sequence[Key]) -> dict[Key, frozenset[Code]]:
     by: dict[str, list[str]] = {}
     for key in keys:
         by.setdefault(key.type, []).append(key.id)
@@ -107,7 +109,31 @@ async def _looked_up(engine: Engine, keys: Iterable[Key]) -> dict[Key, frozenset
     scans = tuple(Scan(type_, All((IdIn(tuple(ids)), labelled))) for type_, ids in by.items())
     most = sum(map(len, by.values()))
     page = await engine.store.run(Search(scans, count=most, total="none"))
-    return {match.key: _borne(engine, match) for match in page.matches}
+    found = {match.key: _borne(engine, match) for match in page.matches}
+    return found | await _gone(engine, keys)
+
+
+async def _gone(engine: Engine, keys: Sequence[Key]) -> dict[Key, frozenset[Code]]:
+    """The labels of what was deleted, as it was last: what comes of it has them still. All are
+    looked for, so that it makes no difference what is there (L53)."""
+    found = {}
+    for stored in await engine.store.current(keys):
+        if stored is None or not stored.deleted:
+            continue
+        before = await engine.store.version(stored.key, stored.version - 1)
+        if before is None or not before.body:
+            continue
+        labels = labels_of(engine.extract(loads(before.body)))
+        labels |= await labels_parted(engine, stored.key)
+        if labels:
+            found[stored.key] = labels
+    return found
+
+
+async def labels_parted(engine: Engine, key: Key) -> frozenset[Code]:
+    """What it bore, when it was deleted, beside what its body says."""
+    row = await engine.store.ledger.get(PARTED, str(key))
+    return frozenset(Code(*label) for label in row.value["labels"]) if row else frozenset()
 
 
 def _borne(engine: Engine, stored: Stored) -> frozenset[Code]:

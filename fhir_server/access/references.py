@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 from fhir_server.access.contents import nowhere, permitted
 from fhir_server.access.engine import Engine
+from fhir_server.access.masking import NAME, Masking, Strip
 from fhir_server.access.policy import BINARY, Policy
+from fhir_server.access.versions import living
 from fhir_server.formats.json import loads
 from fhir_server.model.exchange import Json
 from fhir_server.model.problem import Issue, Unprocessable
@@ -16,17 +17,27 @@ from fhir_server.model.resource import Key
 from fhir_server.search.extract import local_references
 from fhir_server.search.plan import All, IdIn, Scan, Search
 
-Placed: TypeAlias = tuple[Key, Json, str]
-"""What is to be written, and where problems are said to be (``Bundle.entry[3]`` or "")."""
+Placed: TypeAlias = tuple[Key, Json, str, bool]
+"""What is to be written, where problems are said to be (``Bundle.entry[3]`` or ""), and may there
+be a version of it already?"""
 
 
 async def check_references(engine: Engine, policy: Policy, written: Sequence[Placed]) -> None:
-    """Raises Unprocessable, the same for hidden and for unused ids."""
-    own = {key for key, _, _ in written}
+    """Raises Unprocessable, the same for hidden and for unused ids.
+
+    What the author sees in the current version already may stay: it is not hidden.
+    """
+    own = {key for key, *_ in written}
     issues: list[Issue] = []
-    for _, resource, place in written:
-        for key, path in _named(engine, resource):
-            if key in own or await _exists(engine, policy, key):
+    for written_as, resource, place, again in written:
+        named = [
+            (key, path)
+            for key, path in _named(engine, policy, resource)
+            if not (key in own or await _exists(engine, policy, key))
+        ]
+        known = await _seen(engine, policy, written_as) if named and again else frozenset()
+        for key, path in named:
+            if key in known:
                 continue
             text = f"the reference to {key} does not resolve"
             problem = Unprocessable([Issue("not-found", text, path)])
@@ -35,29 +46,46 @@ async def check_references(engine: Engine, policy: Policy, written: Sequence[Pla
         raise Unprocessable(issues)
 
 
-def _named(engine: Engine, resource: Json) -> Iterator[tuple[Key, str]]:
-    """What references lead to, and URLs (of attachments) that name a resource of this server."""
+async def _seen(engine: Engine, policy: Policy, key: Key) -> frozenset[Key]:
+    """What the author of a new version of this finds named in the current one."""
+    [current] = await engine.store.current([key])
+    if current is None or current.deleted or await living(engine, policy, "r", key) is None:
+        return frozenset()
+    [seen] = await Masking(engine, policy).masked((current,))
+    return frozenset(named for named, _ in _named(engine, policy, loads(seen.body)))
+
+
+def _named(engine: Engine, policy: Policy, resource: Json) -> Iterator[tuple[Key, str]]:
+    """What references lead to, and what else a mask would look at (``masking.Strip``): URLs that
+    end as the name of something that may be hidden, whichever server they mean."""
+    told: set[Key] = set()
     for type_, id_, path in local_references(resource):
+        told.add(Key(type_, id_))
         yield Key(type_, id_), path
-    for url, path in _urls(resource, resource["resourceType"]):
-        found = _LOCAL.fullmatch(url)
-        if found is not None and found[1] in engine.definitions.resource_types:
-            yield Key(found[1], found[2]), path
+    masking, texts = Masking(engine, policy), list[str]()
+
+    def note(text: str) -> bool:
+        texts.append(text)
+        return False
+
+    Strip(engine.definitions, note).resource(resource, ())
+    for text in dict.fromkeys(texts):
+        for found in NAME.finditer(text):
+            if masking.may_hide(found[1]) and (key := Key(found[1], found[2])) not in told:
+                told.add(key)
+                yield key, _place(resource, text, resource["resourceType"])
 
 
-def _urls(node: Json, path: str) -> Iterator[tuple[str, str]]:
+def _place(node: Json, text: str, path: str) -> str:
+    """Where the text stands; the path itself if it does not."""
     for name, child in node.items():
-        if name == "url" and type(child) is str:
-            yield child, f"{path}.url"
-        elif type(child) is dict:
-            yield from _urls(child, f"{path}.{name}")
-        elif type(child) is list:
-            for number, item in enumerate(child):
-                if type(item) is dict:
-                    yield from _urls(item, f"{path}.{name}[{number}]")
-
-
-_LOCAL: Final = re.compile(r"([A-Z][A-Za-z]{1,63})/([A-Za-z0-9\-.]{1,64})(?:/_history/\d+)?")
+        for number, item in enumerate(child) if type(child) is list else [(-1, child)]:
+            below = f"{path}.{name}" + (f"[{number}]" if number >= 0 else "")
+            if item == text:
+                return below
+            if type(item) is dict and (found := _place(item, text, below)) != below:
+                return found
+    return path
 
 
 async def _exists(engine: Engine, policy: Policy, key: Key) -> bool:

@@ -7,7 +7,7 @@ Hidden and absent look the same from here on.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import replace
 from typing import Literal
 
@@ -55,7 +55,8 @@ from fhir_server.store.ledger import LedgerWrite
 
 
 class Session:
-    """One principal's view of one face. ``recording``: of the request that it serves."""
+    """One principal's view of one face. ``recording``: of the request that it serves. ``renew``:
+    the gate's, for what goes on after the answer has begun."""
 
     def __init__(
         self,
@@ -63,15 +64,22 @@ class Session:
         principal: Principal,
         policy: Policy,
         recording: Recording | None = None,
+        renew: Renew | None = None,
     ) -> None:
         self.principal = principal
         self.policy = policy
         self._engine = engine
         self._recording = recording
+        self._renew = renew
 
     def recorded(self, recording: Recording) -> Session:
         """The same, for one request whose writes are recorded with it."""
-        return Session(self._engine, self.principal, self.policy, recording)
+        return Session(self._engine, self.principal, self.policy, recording, self._renew)
+
+    async def renewed(self) -> Session:
+        """As the gate would make it now; Unauthorized if it would not. Nothing is recorded by it:
+        the request has been."""
+        return self if self._renew is None else await self._renew()
 
     def recording(self, other: Session) -> Session:
         """``other``, whose writes are recorded with the request that this one serves."""
@@ -370,5 +378,7 @@ class Session:
     async def _sees(self, stored: Stored) -> bool:
         return await sees(self._engine, self.policy, "r", stored)
 
+
+Renew = Callable[[], Awaitable[Session]]
 
 _ACTIONS = {"c": "create", "r": "read", "u": "update", "d": "delete", "s": "search"}

@@ -10,7 +10,9 @@ from typing import Final, NamedTuple
 from fhir_server.access.contents import apart, nowhere, permitted
 from fhir_server.access.engine import Engine
 from fhir_server.access.judging import holds
+from fhir_server.access.parting import was_seen
 from fhir_server.access.policy import Policy
+from fhir_server.access.raising import labels_parted
 from fhir_server.access.restrict import restrict_scan
 from fhir_server.formats.json import loads
 from fhir_server.model.resource import Key, Stored
@@ -44,7 +46,8 @@ async def tombstone(engine: Engine, policy: Policy, letter: str, key: Key) -> St
     if policy.sees(letter, key.type) == TRUE:
         return latest
     before = await engine.store.version(key, latest.version - 1)
-    seen = before is not None and await sees(engine, policy, letter, before)
+    more = await labels_parted(engine, key)
+    seen = before is not None and await was_seen(engine, policy, letter, before, more)
     return latest if seen else None
 
 
@@ -62,9 +65,10 @@ async def trace_of(engine: Engine, policy: Policy, letter: str, key: Key) -> Las
     if policy.sees(letter, key.type) == TRUE:
         return LastTrace(latest if latest is not None and latest.deleted else None, None)
     before = await engine.store.version(key, latest.version - 1 if latest is not None else 0)
+    more = await labels_parted(engine, key)
     if latest is None or not latest.deleted:
         return LastTrace(None, latest)
-    seen = before is not None and await sees(engine, policy, letter, before)
+    seen = before is not None and await was_seen(engine, policy, letter, before, more)
     return LastTrace(latest) if seen else LastTrace(None, before)
 
 

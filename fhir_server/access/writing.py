@@ -28,6 +28,7 @@ from fhir_server.access.drafts import resource_of as resource_of
 from fhir_server.access.engine import Engine, is_large
 from fhir_server.access.judging import holds
 from fhir_server.access.parameters import TYPE as DEFINING
+from fhir_server.access.parting import parting
 from fhir_server.access.policy import BINARY, Policy, knows_all
 from fhir_server.access.principal import Principal
 from fhir_server.access.propagating import due, propagate
@@ -90,7 +91,11 @@ class Writing:
                 await asyncio.sleep(0)
         prepared = await self._labelled(prepared)
         if not self._policy.whole:
-            written = [(d.key, d.resource, d.place) for d in drafts if d.resource is not None]
+            written = [
+                (d.key, d.resource, d.place, d.method != "POST")
+                for d in drafts
+                if d.resource is not None
+            ]
             await check_references(self._engine, self._policy, written)
         if len(drafts) > 1 and any(draft.alone is not None for draft in drafts):
             require_alone(_coming(p.draft, p.values) for p in prepared if p.values is not None)
@@ -106,6 +111,7 @@ class Writing:
             rows = await self._naming(prepared, plans) if binary else []
             risen = rising(plans, current)
             rows += due(risen)
+            rows += await parting(self._engine, plans, current)
             if self._record is not None:
                 rows.append(self._record.row(changes, current, self._engine.now()))
             try:

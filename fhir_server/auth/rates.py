@@ -23,6 +23,10 @@ from fhir_server.model.problem import TooManyRequests
 MINUTE: Final = 60.0
 FILE: Final = "rates"
 """In the data directory: what the workers share."""
+AHEAD: Final = 64
+"""Such a part of an allowance is taken at once, so that the table, which is locked for that, is
+not asked for each request. It may come on top of a minute's requests, once in each process."""
+REMEMBERED: Final = 4096
 READS: Final = frozenset({"GET", "HEAD"})
 EXPORTS: Final = (b"$export", b"$viewdefinition-export")
 BREAK_GLASS: Final = "x-break-glass-reason"
@@ -55,6 +59,8 @@ class Rates:
         self._allowances = allowances
         self._clock = clock
         self._table = table or RateTable()
+        self._held: dict[str, int] = {}
+        """What was taken ahead of the requests that will spend it."""
 
     def spend(self, user: str, client: str, cost: int = 1) -> None:
         """One request. TooManyRequests when an allowance is used up."""
@@ -89,6 +95,25 @@ class Rates:
     def _spend(self, name: str, allowance: int, cost: int) -> None:
         if not allowance:
             return
+        held = self._held.get(name, 0)
+        if cost > held:
+            held = self._taken(name, allowance, cost) + held
+        self._held[name] = held - cost
+
+    def _taken(self, name: str, allowance: int, cost: int) -> int:
+        """From the table, ``cost`` and some more, or ``cost`` alone when that is all there is."""
+        if len(self._held) >= REMEMBERED:
+            self._held.clear()
+        ahead = cost + allowance // AHEAD
+        for some in (ahead, cost) if ahead > cost else (cost,):
+            wait = self._wait(name, allowance, some)
+            if wait <= 0:
+                return some
+        seconds = str(max(1, ceil(wait)))
+        raise TooManyRequests("too many requests; wait", headers={"Retry-After": seconds})
+
+    def _wait(self, name: str, allowance: int, cost: int) -> float:
+        """Seconds until there is so much; it is taken if it is there now."""
         each, now = MINUTE / allowance, self._clock()
         with self._table:
             known = self._table.get(name)
@@ -97,9 +122,8 @@ class Rates:
             whole = known + each * min(cost, allowance)
             if whole - now <= MINUTE + each / 2:
                 self._table.put(name, whole)
-                return
-        wait = str(max(1, ceil(whole - now - MINUTE)))
-        raise TooManyRequests("too many requests; wait", headers={"Retry-After": wait})
+                return 0.0
+        return whole - now - MINUTE
 
 
 def is_delicate(method: str, path: bytes) -> bool:

@@ -6,6 +6,7 @@ costs two point reads and a revocation acts on the next one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -163,6 +164,7 @@ class Tokens:
             revision=next(self._revisions),
             standing=standing,
             epoch=epoch,
+            expires=row.expires or math.inf,
         )
         return grant, until
 

@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from fhir_server.access.audit.verify import verify
 from fhir_server.access.contents import CONTENT, blob_of
 from fhir_server.access.ports import Damaged, Examination, Look, rewritten
 from fhir_server.app import Domain, opened
@@ -35,7 +36,10 @@ def doctor(
         bool, typer.Option("--full", help="Compare the whole index, not a sample.")
     ] = False,
     scrub: Annotated[
-        bool, typer.Option("--scrub", help="Open every body of every version and every blob.")
+        bool,
+        typer.Option(
+            "--scrub", help="Open every body of every version and every blob; verify the trail."
+        ),
     ] = False,
     rewrite: Annotated[
         bool,
@@ -123,6 +127,7 @@ async def remote(settings: Settings, *, scrub: bool) -> AsyncIterator[Look]:
             yield definitions(domain)
             if scrub:
                 yield await blobs(domain)
+                yield await trail(domain)
     except Problem as error:
         yield Look("database", False, str(error))
 
@@ -139,6 +144,7 @@ async def deep(
             yield look
         if scrub:
             yield await blobs(domain)
+            yield await trail(domain)
 
 
 SAMPLE: Final = 1_000
@@ -189,3 +195,10 @@ async def blobs(domain: Domain) -> Look:
         except Damaged as damaged:
             wrong.append(f"{type_}/{id_} version {version}: {damaged}")
     return Look("blobs", not wrong, "\n".join(wrong[:20]) or f"{len(rows):,} are sound")
+
+
+async def trail(domain: Domain) -> Look:
+    """The audit trail, as ``vehr audit verify`` sees it."""
+    report = await verify(domain.settings.data, domain.store.ledger)
+    text = f"{report.lines:,} lines in {report.chains:,} chains are as they were written"
+    return Look("audit", not report.faults, "\n".join(report.faults[:20]) or text)

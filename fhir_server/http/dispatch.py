@@ -17,6 +17,7 @@ import structlog
 
 from fhir_server.access.audit.log import AuditLog
 from fhir_server.access.gate import Gate
+from fhir_server.access.lasting import standing
 from fhir_server.access.session import Session
 from fhir_server.auth.rates import Rates
 from fhir_server.http.bodies import Bodies
@@ -244,7 +245,7 @@ class FhirBase:
         if later and route.interaction not in AT_ONCE and not session.at_once:
             url = _ascii(scope["raw_path"])[self._cut :]
             return await self._defer(Replayed(route.interaction, request, url), session)
-        response = await handler(request, session)
+        response = standing(await handler(request, session), session)
         if progress.seen is not None:
             progress.seen.answer = response
         if wanted == "xml" and not raw:

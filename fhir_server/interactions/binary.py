@@ -15,6 +15,7 @@ from typing import Final
 
 from fhir_server.access.contents import Content
 from fhir_server.access.drafts import Draft, Written
+from fhir_server.access.lasting import lasting, readable
 from fhir_server.access.ports import Guard
 from fhir_server.access.session import Session
 from fhir_server.access.writing import resource_of
@@ -137,8 +138,12 @@ async def shown(request: Request, session: Session, stored: Stored) -> Response:
         return Response(304, b"", version_headers(stored))
     content = await session.content(stored)
     if request.raw:
-        return await as_content(request, stored, content)
-    return of(stored) if content is None else await as_resource(stored, content)
+        response = await as_content(request, stored, content)
+    else:
+        response = of(stored) if content is None else await as_resource(stored, content)
+    if not isinstance(response.body, bytes):
+        response.body = lasting(response.body, readable(session, stored.key, stored.version))
+    return response
 
 
 async def as_content(request: Request, stored: Stored, content: Content | None) -> Response:

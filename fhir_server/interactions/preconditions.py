@@ -71,7 +71,7 @@ def not_modified(request: Request, stored: Stored) -> bool:
     try:
         moment = parsedate_to_datetime(since).timestamp()
     except (ValueError, OverflowError):
-        raise BadRequest("If-Modified-Since is not an HTTP date") from None
+        return False  # RFC 9110 13.1.3: what is no date is to be ignored
     return stored.updated // 1_000_000 <= moment
 
 

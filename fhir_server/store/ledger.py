@@ -50,7 +50,9 @@ class Ledger(Protocol):
     async def get(self, kind: str, key: str) -> Row | None: ...
 
     async def get_many(self, places: Sequence[tuple[str, str]]) -> list[Row | None]:
-        """Rows by kind and key, in one round trip to the database."""
+        """Rows by kind and key, in one round trip to the database. They are read with every
+        request, so their values may be shared: nobody changes them.
+        """
         ...
 
     async def cas(

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from fhir_server.access.lasting import FRESH
 from fhir_server.access.session import Session
 from fhir_server.jobs.files import JobFiles
 from fhir_server.jobs.model import Job, JobFile
@@ -28,9 +29,6 @@ from .walking import DELETED, ERRORS, PAGE, cohort, cut_of, deleted_lines, ndjso
 from .wanted import Exports, Wanted
 
 _ID: Final = b'"id":"'
-FRESH: Final = 0.5
-"""Seconds for which what was permitted is given out without a further look."""
-
 Judge = Callable[[str, str], Awaitable[Session]]
 """(grant, purpose of use) -> the Session, judged anew."""
 

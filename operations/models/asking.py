@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from fhir_server.model.problem import Issue, NotFound, Unavailable
 
-from .evidence import Moment, collect
+from .evidence import Moment, Wanted, gathered
 from .inference import Inference, Question, needed
 from .monitoring.watching import watched
 from .package import ModelPackage
@@ -32,6 +32,7 @@ class Asking:
     packages: Sequence[ModelPackage]
     wanted: Sequence[ModelPackage]
     asked: bool
+    _told: dict[Moment, Wanted] = field(default_factory=dict)
 
     @classmethod
     async def of(cls, registry: Registry, names: Sequence[str]) -> Asking:
@@ -52,7 +53,10 @@ class Asking:
 
     async def about(self, reader: RecordReader, moment: Moment) -> Found:
         """Raises NotFound, Gone; Unavailable if none of the models could be run."""
-        evidence = await collect(reader, self.wanted, moment)
+        if moment not in self._told:
+            self._told.clear()
+            self._told[moment] = Wanted.of(self.wanted, moment)
+        evidence = await gathered(reader, self._told[moment])
         question = Question(self.registry, evidence, moment, {}, self.asked)
         found = Found([])
         for package in self.packages:

@@ -21,6 +21,7 @@ from fhir_server.model.datatypes import format_instant
 from fhir_server.model.problem import Gone, NotFound, Problem, Unavailable
 from fhir_server.model.resource import Stored
 
+from .alerts.lapsing import lapse
 from .alerts.raising import RISK, Alerting, decided
 from .asking import Asking
 from .evidence import Moment
@@ -39,6 +40,8 @@ MOST: Final = 500
 """Changes that are looked at together."""
 POLL: Final = 0.5
 SECOND: Final = 1_000_000
+LAPSE: Final = 600 * SECOND
+"""Between two looks at the alerts that are active."""
 TRIES: Final = 5
 """Rounds in which a runtime that cannot be reached is tried; then the patient is passed over."""
 
@@ -64,6 +67,7 @@ class Automatic:
     feed: Feed
     quiet: float
     _tried: int = 0
+    _lapsed: int = 0
     _triggers: dict[str, tuple[ModelPackage, Triggers]] = field(default_factory=dict)
 
     async def run(self) -> None:
@@ -84,6 +88,7 @@ class Automatic:
         place = await self.feed.claim()
         if place is None:
             return False
+        await self._lapse()
         changes = await self.feed.read(place.seq, MOST)
         if not changes:
             return False
@@ -153,6 +158,17 @@ class Automatic:
             log.warning("automatic prediction failed", error=type(problem).__name__)
         self._tried = 0
         return True
+
+    async def _lapse(self) -> None:
+        """Now and then, the alerts that nothing supports any more."""
+        now = self.feed.engine.now()
+        if now - self._lapsed < LAPSE:
+            return
+        self._lapsed = now
+        try:
+            await lapse(self.models, self.session, self.index, self._alerting(format_instant(now)))
+        except Problem as problem:
+            log.warning("alerts were not looked at", error=str(problem))
 
     async def _drafted(self, patient: str, packages: Sequence[ModelPackage]) -> None:
         now = format_instant(self.feed.engine.now())

@@ -9,7 +9,7 @@ from calendar import monthrange
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Final, NamedTuple
 
 from fhir_server.model.datatypes import FUTURE, PAST, Span, parse_datetime
@@ -40,17 +40,22 @@ class Moment(NamedTuple):
 
     def back(self, duration: str) -> int:
         """Microseconds of the moment an ISO 8601 duration of one unit earlier."""
-        amount, unit = int(duration[1:-1]), duration[-1]
-        if unit in "YM":
-            months = self.day.year * 12 + self.day.month - 1 - amount * (12 if unit == "Y" else 1)
-            year, month = divmod(max(months, 12), 12)
-            last = monthrange(year, month + 1)[1]
-            shifted = date(year, month + 1, min(self.day.day, last))
-            return self.micros - (self.day - shifted).days * DAY
-        return self.micros - amount * (7 if unit == "W" else 1) * DAY
+        return self.micros - _days(self.day, duration) * DAY
 
 
 DAY = 86_400_000_000
+
+
+@lru_cache(maxsize=4096)
+def _days(day: date, duration: str) -> int:
+    """Of a duration that ends on this day."""
+    amount, unit = int(duration[1:-1]), duration[-1]
+    if unit in "YM":
+        months = day.year * 12 + day.month - 1 - amount * (12 if unit == "Y" else 1)
+        year, month = divmod(max(months, 12), 12)
+        last = monthrange(year, month + 1)[1]
+        return (day - date(year, month + 1, min(day.day, last))).days
+    return amount * (7 if unit == "W" else 1)
 
 
 class Observed(NamedTuple):
@@ -76,6 +81,8 @@ class Evidence:
     medication_codes: dict[str, Json]
     further: Mapping[str, list[Item] | None] = field(default_factory=dict)
     """What features of the kind "fhirpath" are read from, by type."""
+    looked: dict[object, list[Observed]] = field(default_factory=dict)
+    """What was found of the observations, by what was looked for: several models ask the same."""
 
     @cached_property
     def observed(self) -> Mapping[CodePair, list[Observed]]:
@@ -110,40 +117,61 @@ def _observed(item: Item) -> Iterator[Observed]:
             yield Observed(item, part, place, span, text, order)
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is looked for in a record: told once for all patients of a call. ``groups``: codes that
+    mean the same, and the moment before which one value is enough."""
+
+    groups: Mapping[tuple[CodePair, ...], int]
+    conditions: bool
+    medications: bool
+    further: tuple[str, ...]
+
+    @classmethod
+    def of(cls, packages: Iterable[ModelPackage], moment: Moment) -> Wanted:
+        """One look per resource type for all models together: the newest of each code; of those
+        that are aggregated back to the look-back."""
+        groups: dict[tuple[CodePair, ...], int] = {}
+        kinds, types, judged = set[str](), set[str](), False
+        for package in packages:
+            judged = judged or bool(package.features.exclusion or package.features.indication)
+            for feature in every(package.features.feature):
+                kinds.add(feature.kind)
+                if feature.codes:
+                    until = _until(feature, moment)
+                    groups[feature.codes] = min(until, groups.get(feature.codes, until))
+                elif feature.kind == "fhirpath":
+                    types.add(feature.resource)
+        return cls(
+            groups,
+            judged or "condition" in kinds,
+            "medication" in kinds,
+            tuple(sorted(types - {"Patient"})),
+        )
+
+
 async def collect(
     reader: RecordReader, packages: Iterable[ModelPackage], moment: Moment
 ) -> Evidence:
-    """One look per resource type for all models together."""
-    features = [f for package in packages for f in every(package.features.feature)]
-    exclusions = any(p.features.exclusion or p.features.indication for p in packages)
-    kinds = {f.kind for f in features}
+    """What the record has of what these models want."""
+    return await gathered(reader, Wanted.of(packages, moment))
+
+
+async def gathered(reader: RecordReader, wanted: Wanted) -> Evidence:
+    """Raises NotFound or Gone where there is no such patient."""
     patient = await reader.patient()
-    observations = await _observations(reader, features, moment)
-    conditions = await reader.conditions() if "condition" in kinds or exclusions else []
-    medications = await reader.medications() if "medication" in kinds else []
+    observations = await reader.observations(wanted.groups) if wanted.groups else []
+    if observations is not None:
+        observations = list({item.reference or id(item): item for item in observations}.values())
+    conditions = await reader.conditions() if wanted.conditions else []
+    medications = await reader.medications() if wanted.medications else []
     codes = {}
     for item in medications or ():
         code = await _medication_code(reader, item.resource)
         if code is not None:
             codes[item.reference] = code
-    types = {f.resource for f in features if f.kind == "fhirpath" and not f.codes} - {"Patient"}
-    further = {type_: await reader.whole(type_) for type_ in sorted(types)}
+    further = {type_: await reader.whole(type_) for type_ in wanted.further}
     return Evidence(patient, observations, conditions, medications, codes, further)
-
-
-async def _observations(
-    reader: RecordReader, features: Iterable[Feature], moment: Moment
-) -> list[Item] | None:
-    """The newest of each code; of those that are aggregated back to the look-back."""
-    groups: dict[tuple[CodePair, ...], int] = {}
-    for feature in features:
-        if feature.codes:
-            until = _until(feature, moment)
-            groups[feature.codes] = min(until, groups.get(feature.codes, until))
-    items = await reader.observations(groups) if groups else []
-    if items is None:
-        return None
-    return list({item.reference or id(item): item for item in items}.values())
 
 
 def _until(feature: Feature, moment: Moment) -> int:

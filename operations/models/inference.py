@@ -25,6 +25,9 @@ from .package import ModelPackage
 from .record import Item
 from .registry import Registry
 
+RECENT = 10
+"""Years for which data are not called old."""
+
 
 @dataclass(frozen=True, slots=True)
 class Inference:
@@ -141,7 +144,7 @@ async def looked_up(package: ModelPackage, question: Question) -> Inference:
             rows.append(judged if isinstance(judged, Row) else found)
     if not (gaps or question.asked or package.features.indication) and _groundless(rows):
         gaps.append(Gap(None, "business-rule", "the visible record shows none of its findings"))
-    cautions = () if gaps else tuple(gap.reason for gap in missing)
+    cautions = () if gaps else (*_dated(package, question.moment), *(g.reason for g in missing))
     return Inference(
         package,
         question.evidence.patient,
@@ -227,6 +230,17 @@ def _unindicated(package: ModelPackage, scene: Scene, overrides: Overrides) -> I
             shown = find_condition(scene, indication.concept, indication.when) is not None
         if not shown:
             yield Gap(None, "business-rule", indication.reason)
+
+
+def _dated(package: ModelPackage, moment: Moment) -> Iterable[str]:
+    """That the data of the model are old."""
+    years = package.card.data_years
+    if years is not None and moment.day.year - years[1] > RECENT:
+        past = moment.day.year - years[1]
+        yield (
+            f"{package.card.title}: made from data of {years[0]} to {years[1]}, the last of them "
+            f"{past} years before; risks and treatment have changed since"
+        )
 
 
 def _groundless(rows: Iterable[Row]) -> bool:

@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Final, Literal, TypeAlias
 
 from fhir_server.model.datatypes import format_instant, parse_datetime
 from fhir_server.model.exchange import Json
 from fhir_server.search.values import fold
 
-from .casing import comparable
 from .evidence import Evidence, Moment, Observed, codings, matches, when
 from .manifest import Concept, Feature
 from .record import Item
@@ -28,6 +28,7 @@ ORDERED: Final = frozenset(
     {"order", "original-order", "reflex-order", "filler-order", "instance-order", ""}
 )
 ANSWERS: Final = ("valueBoolean", "valueCodeableConcept", "valueQuantity")
+MOST_LOOKED: Final = 1024
 DOSED: Final = ("authoredOn", "effectiveDateTime", "effectivePeriod")
 
 Origin: TypeAlias = Literal["record", "override", "derived", "computed", "assumed"]
@@ -90,6 +91,7 @@ def age(feature: Feature, scene: Scene) -> Row | Gap:
     )
 
 
+@lru_cache(maxsize=4096)
 def years_between(birth: str, day: date) -> tuple[int, int]:
     """The greatest and the least number of completed years that a birthDate leaves open."""
     first, last = _days(birth)
@@ -177,16 +179,22 @@ def _in_use(period: Json | None, moment: Moment) -> bool:
 
 def recorded(feature: Feature, scene: Scene) -> list[Observed]:
     """What the record shows within the look-back; newest first, undated ones last."""
-    earliest = scene.moment.back(feature.lookback)
-    found: dict[int, Observed] = {}
-    for pair in dict.fromkeys(map(comparable, feature.codes)):
-        for one in scene.evidence.observed.get(pair, ()):
-            if one.span and not (earliest <= one.span.hi and one.span.lo <= scene.moment.micros):
-                continue
-            first = found.setdefault(id(one.item.resource), one)
-            if one.place < first.place:
-                found[id(one.item.resource)] = one
-    return sorted(found.values(), key=lambda one: one.order, reverse=True)
+    moment, looked = scene.moment, scene.evidence.looked
+    key = (feature.codes, feature.lookback, moment)
+    if key not in looked:
+        found: dict[int, Observed] = {}
+        earliest = moment.back(feature.lookback)
+        for pair in feature.pairs:
+            for one in scene.evidence.observed.get(pair, ()):
+                if one.span and not (earliest <= one.span.hi and one.span.lo <= moment.micros):
+                    continue
+                first = found.setdefault(id(one.item.resource), one)
+                if one.place < first.place:
+                    found[id(one.item.resource)] = one
+        if len(looked) > MOST_LOOKED:  # one record, at very many moments
+            looked.clear()
+        looked[key] = sorted(found.values(), key=lambda one: one.order, reverse=True)
+    return looked[key]
 
 
 def nothing(feature: Feature, scene: Scene) -> Gap:

@@ -80,7 +80,7 @@ class Compute(msgspec.Struct, frozen=True):
     part: tuple[Feature, ...]
 
 
-class Feature(msgspec.Struct, frozen=True):
+class Feature(msgspec.Struct, frozen=True, dict=True):
     """One input of a graph and where it comes from.
 
     ``absent``: the value when the record shows nothing (an assumption that is reported);
@@ -125,6 +125,11 @@ class Feature(msgspec.Struct, frozen=True):
     outside: Literal["refuse", "warn"] = "refuse"
     reference: Any = None
     group: str = ""
+
+    @cached_property
+    def pairs(self) -> tuple[CodePair, ...]:
+        """The codes, comparable, each once."""
+        return tuple(dict.fromkeys(map(comparable, self.codes)))
 
     @property
     def boolean(self) -> bool:
@@ -273,7 +278,8 @@ class Thresholds(msgspec.Struct, frozen=True):
 
 
 class Card(msgspec.Struct, frozen=True):
-    """The model card: what the model is for, for whom, how good, and its limits."""
+    """The model card: what the model is for, for whom, how good, and its limits. ``data_years``:
+    first and last year of the data that a model was trained on."""
 
     name: str
     version: str
@@ -291,6 +297,7 @@ class Card(msgspec.Struct, frozen=True):
     outcome: tuple[Outcome, ...] = ()
     alert: Alert | None = None
     monitoring: Thresholds = Thresholds()
+    data_years: tuple[int, int] | None = None
 
 
 class Golden(msgspec.Struct, frozen=True):

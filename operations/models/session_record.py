@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence, Set
 from dataclasses import replace
-from typing import Final, TypeAlias
+from functools import lru_cache
+from typing import Final, NamedTuple, TypeAlias
 
 from fhir_server.access.session import Session
 from fhir_server.formats.json import loads
@@ -59,11 +60,10 @@ class SessionRecord:
         For many codes the newest of any code come first: most records are read whole by it,
         and to test each observation for each code costs more.
         """
-        waiting = [
-            (tuple(dict.fromkeys(map(comparable, group))), until) for group, until in groups.items()
-        ]
+        alike = _alike(tuple(groups))
+        waiting = list(zip(alike.groups, groups.values(), strict=True))
         found: dict[str, Item] = {}
-        codes = {pair for group, _ in waiting for pair in group}
+        codes = alike.codes
         count = FIRST if len(codes) <= MANY else SOME
         while waiting:
             page = await self._page(
@@ -89,7 +89,7 @@ class SessionRecord:
         if count == SOME:
             return ()
         names = self._index("Observation", "combo-code")
-        return (Any(tuple(bears(n, pair) for group in groups for pair in group for n in names)),)
+        return (_bearing(names, tuple(groups)),)
 
     async def conditions(self) -> list[Item] | None:
         return await self.whole("Condition")
@@ -132,6 +132,24 @@ class SessionRecord:
             enough = len(items) >= count
             search = replace(search, after=page.next) if page.next and not enough else None
         return items, page.next is not None
+
+
+class _Alike(NamedTuple):
+    """Codes as they are compared, in their groups and together."""
+
+    groups: tuple[tuple[CodePair, ...], ...]
+    codes: frozenset[CodePair]
+
+
+@lru_cache(maxsize=256)
+def _alike(groups: tuple[tuple[CodePair, ...], ...]) -> _Alike:
+    found = tuple(tuple(dict.fromkeys(map(comparable, group))) for group in groups)
+    return _Alike(found, frozenset(pair for group in found for pair in group))
+
+
+@lru_cache(maxsize=256)
+def _bearing(names: tuple[str, ...], groups: tuple[tuple[CodePair, ...], ...]) -> Any:
+    return Any(tuple(bears(n, pair) for group in groups for pair in group for n in names))
 
 
 def _item(key: Key, resource: Json) -> Item:

@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from fhir_server.access.lasting import FRESH
 from fhir_server.access.session import Session
 from fhir_server.formats.json import loads
 from fhir_server.model.exchange import Json
@@ -31,10 +33,6 @@ TURN: Final = 25
 """Resources after which others get a turn on the loop."""
 LIBRARY: Final = "Library"
 MEDIA: Final = frozenset({"application/json", "application/fhir+json"})
-
-Judged = Callable[[str, tuple[str, ...]], Awaitable[Sequence[Stored]]]
-"""(type, ids) -> what of it may be seen, as it was."""
-
 
 Again = Callable[[], Awaitable[Session]]
 """The Session as it is now."""
@@ -96,10 +94,9 @@ class Source:
         )
 
     async def pages(
-        self, view: View, wanted: Wanted, session: Session, *, again: Again | None = None
+        self, view: View, wanted: Wanted, session: Session
     ) -> AsyncIterator[Sequence[Stored]]:
-        """The resources of a view, in the order of a search. ``again``: only those that may be
-        seen now as well as at that point, judged anew for each page."""
+        """The resources of a view, in the order of a search."""
         session.allow("s", view.resource)
         if wanted.patients is not None and view.resource not in self.exports.types("Patient"):
             text = f"{view.resource} belongs to no patient: patient and group do not narrow it"
@@ -107,26 +104,42 @@ class Source:
         asked = replace(wanted, types=(view.resource,))
         for scan in await self.exports.scans(asked, wanted.patients):
             async for found in _walk(scan, wanted.as_of, session):
-                if again is not None:
-                    session = await again()
-                    ids = tuple(stored.key.id for stored in found)
-                    found = await permitted(session, view.resource, ids, wanted.as_of)
                 yield found
 
     async def rows(
         self, view: View, wanted: Wanted, session: Session, *, again: Again | None = None
     ) -> AsyncIterator[list[Row]]:
+        """``again``: only of what may be seen now as well as at that point, judged anew for each
+        page and whenever a moment has passed."""
         rows = Rows(view)
-        async for found in self.pages(view, wanted, session, again=again):
-            for start in range(0, len(found), TURN):
-                some = [
-                    row
-                    for stored in found[start : start + TURN]
-                    for row in rows.of(loads(stored.body))
-                ]
-                if some:
-                    yield some
-                await asyncio.sleep(0)
+        async for found in self.pages(view, wanted, session):
+            left = found
+            while left:
+                began = time.monotonic()
+                if again is not None:
+                    left = await _still(left, session, await again(), wanted.as_of)
+                given = 0
+                for start in range(0, len(left), TURN):
+                    if start and again is not None and time.monotonic() - began > FRESH:
+                        break
+                    given = start + TURN
+                    some = [
+                        row for stored in left[start:given] for row in rows.of(loads(stored.body))
+                    ]
+                    if some:
+                        yield some
+                    await asyncio.sleep(0)
+                left = left[given:]
+
+
+async def _still(
+    found: Sequence[Stored], session: Session, now: Session, as_of: int
+) -> Sequence[Stored]:
+    """Those of one type, which ``session`` found, that may be seen now."""
+    if now.policy.whole or (now.policy is session.policy and await now.position() == as_of):
+        return found
+    ids = tuple(stored.key.id for stored in found)
+    return await permitted(now, found[0].key.type, ids, as_of)
 
 
 async def _walk(scan: Scan, as_of: int, session: Session) -> AsyncIterator[Sequence[Stored]]:

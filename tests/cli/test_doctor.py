@@ -77,7 +77,7 @@ def test_all_is_well(settings: Settings, capsys: pytest.CaptureFixture[str]) -> 
     names = [line[6:].partition(":")[0] for line in said.splitlines() if line.startswith("ok  ")]
     assert names == [
         "directory", "disk", "schema", "integrity", "counters", "bodies", "definitions",
-        "index", "blobs",
+        "index", "blobs", "audit",
     ]  # fmt: skip
     assert "122 versions are sound" in said
 

@@ -42,7 +42,7 @@ def test_l70_no_generated_write_tells(backend: str, tmp_path: Path) -> None:
 MUTANTS: dict[str, tuple[types.ModuleType, str, str]] = {
     "hidden is known": (writing, "return living and found", "return living"),
     "references not checked": (references, "    if issues:", "    if False:"),
-    "urls not checked": (references, "in _urls(resource, resource", "in () and (resource"),
+    "urls not checked": (references, "if masking.may_hide", "if False and masking.may_hide"),
     "hidden members tell": (
         unmasking,
         "set(engine.extract(masked).patients)",

@@ -76,6 +76,7 @@ def same(twin: Twin, id_: str, method: str, url: str, body: Any = None, **header
     def about(name: str) -> list[str]:
         filled = _filled(body, name)
         made = work(twin, method, url.replace("ID", name), filled, **headers)
+        made = [line.replace(f"/{name}'", "/ID'") for line in made]
         return [line.replace(f"'{name}'", "ID").replace("'h3'", "'-'") for line in made]
 
     hidden, unused = about(id_), about(UNUSED)

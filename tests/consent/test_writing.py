@@ -146,3 +146,67 @@ def test_a_string_that_names_the_hidden_is_no_reference(
         assert written[0] == 200 and written[2].count(named) >= 2, written
         answers.append((written, twin.ask("GET", f"Observation?code:text={named}")))
     assert answers[0] == answers[1]
+
+
+NAMING = (
+    ("url", "https://other.example/fhir/Observation/{}"),
+    ("url", "http://127.0.0.1:8080/fhir/Observation/{}/_history/1"),
+    ("uri", "Observation/{}"),
+    ("uri", "https://other.example/of/Observation/{}?a=1"),
+    ("canonical", "https://other.example/Observation/{}|1"),
+)
+
+
+@pytest.mark.parametrize(("kind", "text"), NAMING)
+def test_l49_a_url_that_ends_as_a_hidden_name_is_refused_like_any(
+    pair: tuple[Twin, Twin], kind: str, text: str
+) -> None:
+    """A mask takes it, whichever server it means: else its author could tell by its going."""
+    member = f"value{kind.capitalize()}"
+    told = []
+    for twin in pair:
+        seen = twin.server.get("Observation/v2", headers=twin.doctor).json()
+        for id_ in ("h1", "u1", "v3"):
+            named = {"url": "http://example.org/named", member: text.format(id_)}
+            asked = twin.ask("PUT", "Observation/v2", {**seen, "extension": [named]})
+            told.append((asked[0], asked[2].replace(id_, "*") if id_ != "v3" else ""))
+    assert told[:2] == [told[0]] * 2 and told[:3] == told[3:]
+    assert [status for status, _ in told[:3]] == [422, 422, 200], told
+    assert f"Observation.extension[0].{member}" in told[0][1]
+
+
+def test_what_the_current_version_names_already_may_stay(pair: tuple[Twin, Twin]) -> None:
+    """What a system has written ahead, or of another server, is no bar to who writes later."""
+    urls = ("https://other.example/fhir/Observation/u1", "https://other.example/Observation/h1")
+    for twin in pair:
+        seen = whole(twin, "Observation/v2")
+        ahead = [{"url": "http://example.org/named", "valueUri": url} for url in urls]
+        twin.put({**seen, "extension": ahead[: 2 if twin.full else 1]})
+        shown = twin.server.get("Observation/v2", headers=twin.doctor).json()
+        assert shown["extension"] == ahead[:1]
+        answer = twin.server.put("Observation/v2", shown | {"language": "en"}, headers=twin.doctor)
+        assert answer.status_code == 200, answer.text
+        hidden = twin.ask("PUT", "Observation/h1", {**shown, "id": "h1"})
+        assert hidden[0] == 422
+
+
+@pytest.mark.parametrize("of", ["system", "extension", "data"])
+def test_what_can_name_no_resource_is_not_looked_at(pair: tuple[Twin, Twin], of: str) -> None:
+    url = "https://other.example/Observation/u1"
+    said: dict[str, Json] = {
+        "system": {"identifier": [{"system": url, "value": "1"}]},
+        "extension": {"extension": [{"url": url, "valueString": "x /Observation/h1"}]},
+        "data": {
+            "contained": [{"resourceType": "Observation", "id": "h1", "status": "final"}],
+            "hasMember": [to("#h1")],
+            "note": [{"text": "Observation/h1"}],
+        },
+    }
+    if of == "data":
+        said["data"]["contained"][0] |= {"code": {"text": "x"}, "subject": to("Patient/p1")}
+    told = []
+    for twin in pair:
+        seen = twin.server.get("Observation/v2", headers=twin.doctor).json()
+        told.append(twin.ask("PUT", "Observation/v2", seen | said[of]))
+        told[-1] += (twin.ask("GET", "Observation/v2"),)
+    assert told[0] == told[1] and told[0][0] == 200, told

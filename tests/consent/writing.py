@@ -28,6 +28,12 @@ NAMES: Final = (
     *("Encounter/e1", "DocumentReference/h3", "Patient/p1", "Patient/p2", "Observation/u1"),
 )
 """What a written resource may refer to."""
+ELSEWHERE: Final = (
+    *("https://other.example/fhir/Observation/h1", "https://other.example/fhir/Observation/u1"),
+    *("http://127.0.0.1:8080/fhir/Condition/h2", "http://127.0.0.1:8080/fhir/Condition/u1"),
+    *("https://other.example/fhir/Observation/v2", "https://other.example/x/Binary/b3?a=1"),
+)
+"""The same by URLs of this server and of another."""
 WORDED: Final = ("text", "quantity", "section", "signature")
 """What goes wherever a mask takes anything: its author, from whom something is hidden, does not see
 again what was written there. That tells, and is a known limit (ARCHITECTURE.md, 72)."""
@@ -94,7 +100,7 @@ class Writer(Generator):
                 made[name] = copy.deepcopy(seen[name])
 
     def _change(self, made: Json) -> None:
-        match self.rng.randrange(6):
+        match self.rng.randrange(7):
             case 0:
                 made["language"] = self._of(["en", "uk"])
             case 1:
@@ -110,12 +116,15 @@ class Writer(Generator):
             case 3:
                 found = [*_references(made)]
                 if found:
-                    self.rng.choice(found)["reference"] = self._of(NAMES)
+                    self.rng.choice(found)["reference"] = self._of(NAMES + ELSEWHERE)
             case 4:
                 if made["resourceType"] in SHARED:
                     return
                 label = {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode"}
                 made["meta"] = {"security": [label | {"code": self._of(["TBOO", "HIV"])}]}
+            case 5:
+                named = {"url": "http://example.org/named", "valueUri": self._of(NAMES + ELSEWHERE)}
+                made["extension"] = [named]
             case _:
                 made.pop("encounter", None)
 

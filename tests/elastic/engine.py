@@ -152,8 +152,9 @@ class Index:
 
 class Engine:
     """``asked``: (method, path) of every request. ``named``: how many names it has given.
-    ``fault``: what it does instead of its
-    work. ``secret``: what the header Authorization must be, if anything."""
+    ``fault``: what it does instead of its work. ``says``: what it answers instead (status, media
+    type, body) where the path ends so. ``largest``: bytes of a body that it takes. ``secret``:
+    what the header Authorization must be, if anything."""
 
     def __init__(self) -> None:
         self.indices: dict[str, Index] = {}
@@ -162,6 +163,8 @@ class Engine:
         self.named = 0
         self.wrong: list[str] = []
         self.fault = ""
+        self.says: dict[str, tuple[int, str, bytes]] = {}
+        self.largest = 1 << 30
         self.secret = ""
         self.lock = threading.RLock()
         self.url = ""
@@ -331,15 +334,28 @@ class Handler(BaseHTTPRequestHandler):
         if engine.fault in ("silent", "cut"):
             self.close_connection = True
             return
-        status, body = engine.answer(self.command, self.path, self.headers, raw)
-        content = json.dumps(body).encode()
+        status, media, content = self._answer(engine, raw)
         self.send_response(status)
         if engine.fault != "another product":
             self.send_header("X-Elastic-Product", "Elasticsearch")
-        self.send_header("Content-Type", MEDIA)
+        self.send_header("Content-Type", media)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
+        if engine.fault == "trickling":
+            for byte in content:
+                self.wfile.write(bytes((byte,)))
+                if self.server.stopping.wait(0.05):
+                    return
         self.wfile.write(content)
+
+    def _answer(self, engine: Engine, raw: bytes) -> tuple[int, str, bytes]:
+        last = urlsplit(self.path).path.rpartition("/")[2]
+        if last in engine.says:
+            return engine.says[last]
+        if len(raw) > engine.largest:
+            return 413, "text/html", b"<html>413 Request Entity Too Large</html>"
+        status, body = engine.answer(self.command, self.path, self.headers, raw)
+        return status, MEDIA, json.dumps(body).encode()
 
     do_GET = do_PUT = do_POST = do_DELETE = _serve
 

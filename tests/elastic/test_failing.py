@@ -14,13 +14,13 @@ import pytest
 from fhir_server.config import Settings, SettingsError, read
 from fhir_server.model.problem import BadRequest, Unavailable
 from fhir_server.search.plan import Scan, Search
-from fhir_server.store.elastic import cluster, searching
+from fhir_server.store.elastic import cluster, follower, searching
 from fhir_server.store.elastic.cluster import Breaker, connect
 from fhir_server.store.elastic.opening import over, secret
 from fhir_server.store.memory import MemoryStore
 from fhir_server.store.opening import rebuild_search
 from tests.elastic.building import Told
-from tests.elastic.engine import Engine, started
+from tests.elastic.engine import MEDIA, Engine, started
 from tests.elastic.test_following import follow, say, search, searched
 from tests.serving import Server, issue, served
 from tests.store.building import Bench
@@ -42,6 +42,185 @@ def test_never_an_empty_answer(bench: Bench, engine: Engine, fault: str) -> None
     engine.fault = ""
     searched(bench)._cluster._breaker.succeeded()
     assert len(bench.found(search())) == 2
+
+
+HTML = "text/html"
+GOOD = b'{"timed_out": false, "_shards": {"failed": 0}, "hits": {"hits": %s}}'
+HIT = b'{"_id": "Condition/%s", "_version": 1, "sort": [%d, "Condition/%s"]}'
+SEARCHES = {
+    "a page of a proxy": (200, HTML, b"<html>Welcome</html>"),
+    "nothing": (200, MEDIA, b""),
+    "cut off": (200, MEDIA, b'{"hits": {"hits": ['),
+    "no object": (200, MEDIA, b"[]"),
+    "no members": (200, MEDIA, b"{}"),
+    "no shards": (200, MEDIA, b'{"timed_out": false, "hits": {"hits": []}}'),
+    "no hits": (200, MEDIA, b'{"timed_out": false, "_shards": {"failed": 0}}'),
+    "null hits": (200, MEDIA, GOOD % b"null"),
+    "hits without names": (200, MEDIA, GOOD % b'[{"_version": 1, "sort": [1, "x"]}]'),
+    "hits of another index": (
+        200,
+        MEDIA,
+        GOOD % b'[{"_id": "17", "_version": 1, "sort": [1, "17"]}]',
+    ),
+    "hits without versions": (
+        200,
+        MEDIA,
+        GOOD % b'[{"_id": "Condition/a", "sort": [1, "Condition/a"]}]',
+    ),
+    "hits without places": (200, MEDIA, GOOD % b'[{"_id": "Condition/a", "_version": 1}]'),
+    "hits out of order": (
+        200,
+        MEDIA,
+        GOOD % b"[%s, %s]" % (HIT % (b"a", 1, b"a"), HIT % (b"b", 2, b"b")),
+    ),
+    "a shard failed": (200, MEDIA, b'{"timed_out": false, "_shards": {"failed": 1}, "hits": 1}'),
+    "time was over": (200, MEDIA, b'{"timed_out": true, "_shards": {"failed": 0}, "hits": 1}'),
+    "moved": (301, HTML, b""),
+    "no such page": (404, HTML, b"<html>404</html>"),
+    "no such page, said in JSON": (404, MEDIA, b'{"error": "no handler found for uri"}'),
+    "too large": (413, HTML, b"<html>413</html>"),
+    "too many requests": (429, MEDIA, b'{"error": {"type": "circuit_breaking_exception"}}'),
+    "no shard": (503, MEDIA, b'{"error": {"root_cause": ["?"], "type": "no_shard_available"}}'),
+    "a gateway": (502, HTML, b"<html>Bad Gateway</html>"),
+    "closed": (400, MEDIA, b'{"error": {"root_cause": [{"type": "index_closed_exception"}]}}'),
+    "another mapping": (400, MEDIA, b'{"error": {"type": "query_shard_exception"}}'),
+    "an older release": (406, MEDIA, b'{"error": "Content-Type header is not supported"}'),
+}
+
+
+@pytest.mark.parametrize("said", SEARCHES.values(), ids=SEARCHES)
+def test_no_answer_but_its_own_is_believed(
+    bench: Bench, engine: Engine, said: tuple[int, str, bytes]
+) -> None:
+    say(bench, "a", "bone")
+    follow(bench)
+    engine.says["_search"] = said
+    with pytest.raises(Unavailable) as caught:
+        bench.found(search())
+    assert int(caught.value.headers["Retry-After"]) > 0
+    assert len(engine.indices) == 1
+    engine.says.clear()
+    searched(bench)._cluster._breaker.succeeded()
+    assert bench.found(search()) == ["Condition/a"]
+
+
+WRITES = {
+    "a page of a proxy": (200, HTML, b"<html>Welcome</html>"),
+    "no members": (200, MEDIA, b"{}"),
+    "fewer answers": (200, MEDIA, b'{"errors": false, "items": []}'),
+    "an item without a status": (200, MEDIA, b'{"errors": true, "items": [{"index": {}}]}'),
+    "no item": (200, MEDIA, b'{"errors": true, "items": [null]}'),
+    "an item that waits": (
+        200,
+        MEDIA,
+        b'{"errors": true, "items": [{"index": {"status": 429, "error": {"type": "rejected"}}}]}',
+    ),
+    "no such page": (404, HTML, b"<html>404</html>"),
+    "a document that is too large": (413, HTML, b"<html>413</html>"),
+    "read only": (
+        403,
+        MEDIA,
+        b'{"error": {"root_cause": [{"type": "cluster_block_exception"}]}}',
+    ),
+}
+
+
+@pytest.mark.parametrize("said", WRITES.values(), ids=WRITES)
+def test_only_what_is_written_counts_as_followed(
+    bench: Bench, engine: Engine, said: tuple[int, str, bytes]
+) -> None:
+    say(bench, "a", "bone")
+    follow(bench)
+    say(bench, "b", "bone")
+    engine.says["_bulk"] = said
+    with pytest.raises(Unavailable):
+        follow(bench)
+    assert bench.do(searched(bench).follower.states.read()).state.seq == 1
+    engine.says.clear()
+    searched(bench)._cluster._breaker.succeeded()
+    assert len(bench.found(search())) == 2
+
+
+@pytest.mark.parametrize("body", [b'{"_shards": {"failed": 1}}', b"{}"])
+def test_what_is_not_seen_everywhere_is_not_followed(
+    bench: Bench, engine: Engine, body: bytes
+) -> None:
+    say(bench, "a", "bone")
+    follow(bench)
+    say(bench, "b", "bone")
+    engine.says["_refresh"] = 200, MEDIA, body
+    with pytest.raises(Unavailable):
+        follow(bench)
+    assert bench.do(searched(bench).follower.states.read()).state.seq == 1
+    assert len(bench.found(search())) == 2
+
+
+def test_what_is_left_in_the_files_of_a_shard_is_not_gone(bench: Bench, engine: Engine) -> None:
+    say(bench, "a", "bone")
+    follow(bench)
+    engine.says["_forcemerge"] = 200, MEDIA, b'{"_shards": {"failed": 1}}'
+    assert not bench.do(bench.store.scrub())
+    engine.says.clear()
+    assert bench.do(bench.store.scrub())
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        (200, MEDIA, b'{"acknowledged": false, "index": "x"}'),
+        (404, HTML, b"<html>404</html>"),
+        (404, MEDIA, b'{"error": {"type": "index_not_found_exception"}}'),
+        (400, MEDIA, b'{"error": {"root_cause": [{"type": "mapper_parsing_exception"}]}}'),
+    ],
+)
+def test_an_index_that_is_not_made(
+    bench: Bench, engine: Engine, said: tuple[int, str, bytes]
+) -> None:
+    say(bench, "a", "bone")
+    with mock.patch("fhir_server.store.elastic.follower.new_name", lambda: "vehr-x"):
+        engine.says["vehr-x-1"] = said
+        with pytest.raises(Unavailable):
+            bench.found(search())
+        engine.says.clear()
+    searched(bench)._cluster._breaker.succeeded()
+    assert bench.found(search()) == ["Condition/a"]
+
+
+def test_a_piece_that_is_too_large_is_written_in_parts(bench: Bench, engine: Engine) -> None:
+    """What stands before the engine may take less than it does."""
+    for number in range(9):
+        say(bench, str(number), "bone " + "x" * 1000)
+    engine.largest = 1200
+    follow(bench)
+    assert engine.asked.count(("PUT", "/{index}/_bulk")) > 3
+    assert len(bench.found(search())) == 9
+
+
+def test_an_answer_that_never_ends(bench: Bench, engine: Engine) -> None:
+    say(bench, "a", "bone")
+    follow(bench)
+    engine.fault = "trickling"
+    with pytest.raises(Unavailable, match="does not answer"):
+        bench.do(searched(bench)._cluster.ask(lambda client: client.info(), 0.2))
+
+
+def test_the_follower_lives_on(bench: Bench, engine: Engine) -> None:
+    """Whatever it is answered, it tries again."""
+    store = searched(bench)
+    engine.says["_bulk"] = 404, MEDIA, b'{"error": {"type": "index_not_found_exception"}}'
+
+    async def told() -> None:
+        async with store.following(), asyncio.timeout(60):
+            while engine.asked.count(("PUT", "/{index}")) < 3:
+                await asyncio.sleep(0.01)
+            engine.says.clear()
+            while not (state := (await store.follower.states.read()).state) or not state.seq:
+                await asyncio.sleep(0.01)
+
+    say(bench, "a", "bone")
+    with mock.patch.multiple(follower, QUIET=0.0, AGAIN=0.0):
+        bench.do(told())
+    assert bench.found(search()) == ["Condition/a"]
 
 
 def test_nobody_waits_for_an_engine_that_says_nothing(bench: Bench, engine: Engine) -> None:

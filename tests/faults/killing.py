@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.faults.check import check
 from tests.faults.load import Load
-from tests.faults.running import ROOT, clean_environ, free_port
+from tests.faults.running import ROOT, clean_environ, files, free_port
 
 START_SECONDS = 600
 
@@ -89,6 +89,64 @@ async def launched(folder: Path, **environ: str) -> AsyncIterator[Launcher]:
         yield launcher
     finally:
         await launcher.end()
+
+
+class Workers:
+    """Several processes of one launcher, on one socket and one data directory."""
+
+    def __init__(self, launcher: Launcher, folder: Path) -> None:
+        self._launcher = launcher
+        self._lock = str(folder / "writer.lock")
+        self.pids: list[int] = []
+
+    async def add(self) -> None:
+        self.pids.append(await self._launcher.start())
+
+    def writer(self) -> int | None:
+        """The one that holds the lock of the writer; None while there is none."""
+        return next((pid for pid in self.pids if self._lock in files(pid)), None)
+
+    async def kill(self, pid: int) -> None:
+        os.kill(pid, signal.SIGKILL)
+        self.pids.remove(pid)
+        await gone(pid)
+
+
+@asynccontextmanager
+async def working(folder: Path, count: int) -> AsyncIterator[tuple[str, Workers]]:
+    """Base URL and processes, which are killed at the end."""
+    async with launched(folder) as launcher:
+        workers = Workers(launcher, folder)
+        for _ in range(count):
+            await workers.add()
+        try:
+            yield launcher.base, workers
+        finally:
+            for pid in (*workers.pids,):
+                await workers.kill(pid)
+
+
+async def kill_among(folder: Path, kills: int, seed: int, clients: int = 6) -> dict[str, int]:
+    """``kills`` times one of three processes under load, half of the times the writer; the
+    others acknowledge more before it is started again. Then the check of everything.
+    """
+    chance, writers = random.Random(seed), 0
+    async with working(folder, 3) as (base, workers):
+        load = Load(base, clients, seed)
+        for _ in range(kills):
+            await asyncio.sleep(chance.uniform(0.01, 0.3))
+            writer, other = workers.writer(), chance.choice(workers.pids)
+            victim = writer if writer is not None and chance.random() < 0.5 else other
+            writers += victim == writer
+            await workers.kill(victim)
+            before = len(load.told.ok)
+            async with asyncio.timeout(120):
+                while len(load.told.ok) == before:
+                    await asyncio.sleep(0.01)
+            await workers.add()
+        told = await load.stop()
+    assert set(told.statuses) <= {200, 201, 204, 503}, told.statuses
+    return await check(folder, told) | {"kills": kills, "writers": writers}
 
 
 async def kill_at_random(folder: Path, kills: int, seed: int, clients: int = 6) -> dict[str, int]:

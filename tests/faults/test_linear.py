@@ -8,6 +8,7 @@ import asyncio
 import json
 import os
 import signal
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import httpx
@@ -20,14 +21,16 @@ from tests.faults.running import Running, running
 pytestmark = pytest.mark.slow
 
 
-async def registers(server: Running, seconds: float, kills: int, seed: int) -> dict[str, int]:
-    made, stop = Registers(server.base, 3, seed), asyncio.Event()
+Kill = Callable[[], Awaitable[None]]
+"""Kills the writer, if there is one."""
+
+
+async def registers(base: str, seconds: float, kills: int, seed: int, kill: Kill) -> dict[str, int]:
+    made, stop = Registers(base, 3, seed), asyncio.Event()
     clients = [asyncio.create_task(made.client(number, stop)) for number in range(8)]
     for _ in range(kills):
         await asyncio.sleep(seconds / (kills + 1))
-        writer = server.writer()
-        if writer is not None:
-            os.kill(writer, signal.SIGKILL)
+        await kill()
     await asyncio.sleep(seconds / (kills + 1))
     stop.set()
     await asyncio.gather(*clients)
@@ -36,7 +39,13 @@ async def registers(server: Running, seconds: float, kills: int, seed: int) -> d
 
 def test_r08_registers(tmp_path: Path) -> None:
     with running(tmp_path / "d", "--open", "--workers", "3") as server:
-        found = asyncio.run(registers(server, 4, kills=1, seed=8))
+
+        async def kill() -> None:
+            writer = server.writer()
+            if writer is not None:
+                os.kill(writer, signal.SIGKILL)
+
+        found = asyncio.run(registers(server.base, 4, kills=1, seed=8, kill=kill))
     assert found["versions"] > 20, found
 
 

@@ -100,6 +100,20 @@ def test_processes_count_together(tmp_path: Path) -> None:
     assert spent(third, "ann", 100) == 60
 
 
+def test_a_large_allowance_is_kept_although_it_is_taken_ahead(tmp_path: Path) -> None:
+    """In one process to the request; in several no more than what each may hold comes on top."""
+    clock, path = Clock(), tmp_path / "rates"
+    assert spent(Rates(Allowances(6000, 0, 0), clock), "ann", 7000) == 6000
+    two = [Rates(Allowances(6000, 0, 0), clock, RateTable(path)) for _ in range(2)]
+    assert sum(spent(two[n % 2], "ann", 1) for n in range(7000)) == 6000
+    clock.now += 60
+    assert sum(spent(two[n % 2], "ann", 1) for n in range(7000)) == 6000
+    clock.now += 60
+    assert spent(two[0], "ann", 1) == 1
+    clock.now += 60
+    assert 6000 <= sum(spent(two[n % 2], "ann", 1) for n in range(8000)) <= 6000 + 2 * 6000 // 64
+
+
 ADDS = """
 import sys
 from pathlib import Path

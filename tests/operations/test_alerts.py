@@ -9,6 +9,9 @@ from predicting import SNOMED, Chart
 from test_automatic import Hospital
 
 from fhir_server.model.datatypes import format_instant
+from fhir_server.model.problem import NotFound, Problem, Unavailable
+from operations.models.package import ModelPackage
+from operations.models.registry import Registry
 
 pytestmark = pytest.mark.usefixtures("each_store")
 
@@ -150,6 +153,104 @@ def test_a_signed_alert_is_never_written_over() -> None:
     found = {one["id"]: one for one in ward.alerts()}
     assert found[risk["id"]]["status"] == "final" and len(found) == 2
     assert {f["id"]: f["status"] for f in ward.flags()}[risk["id"]] == "inactive"
+
+
+def _states(ward: Ward) -> list[tuple[str, str]]:
+    """Of each flag, and of the draft beside it."""
+    risks = {one["id"]: one["status"] for one in ward.alerts()}
+    return [(flag["status"], risks[flag["id"]]) for flag in ward.flags()]
+
+
+def test_the_flag_ends_when_values_are_in_order_and_goes_on_when_they_are_not() -> None:
+    """The draft still waits for somebody to have looked."""
+    ward = _ward()
+    ward.observe(rate=25, pulse=115)
+    (first,) = ward.flags()
+    ward.clock += HOUR
+    ward.observe()
+    (flag,) = ward.flags()
+    assert flag["period"]["end"] > flag["period"]["start"] == first["period"]["start"]
+    assert _states(ward) == [("inactive", "preliminary")]
+    ward.world.session.validate(flag)
+    ward.clock += HOUR
+    ward.observe(rate=25, pulse=115)  # within the refractory period: nobody has decided
+    (again,) = ward.flags()
+    assert again["id"] == flag["id"] and again["period"] == first["period"]
+    assert _states(ward) == [("active", "preliminary")]
+
+
+def test_what_comes_back_long_after_it_ended_is_another_alert() -> None:
+    ward = _ward()
+    ward.observe(rate=25, pulse=115)
+    ward.observe()
+    ward.clock += 9 * HOUR
+    ward.observe(rate=25, pulse=115)
+    assert _states(ward) == [("inactive", "preliminary"), ("active", "preliminary")]
+
+
+def test_an_alert_that_nothing_is_left_to_rest_on_ends_by_the_clock() -> None:
+    ward = _ward()
+    ward.observe(rate=25, pulse=115)
+    ward.clock += 23 * HOUR
+    ward.rounds()
+    assert _states(ward) == [("active", "preliminary")]
+    ward.clock += 2 * HOUR
+    ward.rounds()
+    assert _states(ward) == [("inactive", "preliminary")]
+
+
+def test_values_that_are_only_in_part_too_old_end_nothing() -> None:
+    ward = _ward()
+    ward.observe(rate=25, pulse=115)
+    ward.clock += 25 * HOUR
+    ward.put({**_oxygen(ward), "id": "oxygen"})
+    ward.rounds()
+    assert _states(ward) == [("active", "preliminary")]
+
+
+def test_a_value_that_cannot_be_used_ends_nothing() -> None:
+    ward = _ward()
+    ward.observe(rate=25, pulse=115)
+    absurd = Chart().measure("8310-5", 98.6, "Cel", format_instant(ward.clock))
+    ward.put({**absurd, "id": "absurd"})
+    ward.rounds()
+    assert _states(ward) == [("active", "preliminary")]
+
+
+@pytest.mark.parametrize(("raised", "state"), [(NotFound, "inactive"), (Unavailable, "active")])
+def test_the_alert_of_a_retired_model_ends_but_not_of_one_that_cannot_be_run(
+    monkeypatch: pytest.MonkeyPatch, raised: type[Problem], state: str
+) -> None:
+    ward = _ward()
+    ward.observe(rate=25, pulse=115)
+
+    async def champion(*_: object) -> ModelPackage:
+        raise raised("not now")
+
+    monkeypatch.setattr(Registry, "champion", champion)
+    ward.clock += HOUR
+    ward.rounds()
+    assert _states(ward) == [(state, "preliminary")]
+
+
+def test_the_alert_of_who_died_ends() -> None:
+    ward = _ward()
+    ward.observe(rate=25, pulse=115)
+    died = {"deceasedDateTime": format_instant(ward.clock)}
+    ward.put({**Chart().patient, **died})
+    ward.clock += HOUR
+    ward.rounds()
+    assert _states(ward) == [("inactive", "preliminary")]
+
+
+def test_a_decision_after_it_ended_by_itself_is_quiet_as_any() -> None:
+    ward = _ward()
+    ward.observe(rate=25, pulse=115)
+    ward.observe()
+    ward.decide("final")
+    ward.clock += HOUR
+    ward.observe(rate=25, pulse=115)
+    assert _states(ward) == [("inactive", "final")]
 
 
 def test_each_patient_has_alerts_of_his_own() -> None:

@@ -158,3 +158,16 @@ def test_breast_cancer_of_men_and_with_metastases_is_refused() -> None:
         r for r in unknown.resources if "44648-4" not in json.dumps(r, default=str)
     ]
     assert "grade" in told(unknown, BREAST)
+
+
+@pytest.mark.parametrize(("year", "told_of"), [("2024", False), ("2025", True)])
+def test_that_the_data_of_a_model_are_old_is_told_with_its_answer(year: str, told_of: bool) -> None:
+    """Of 1997 to 2014; from ten years on nothing is called of today."""
+    at = f"{year}-06-01T12:00:00Z"
+    chart = liver()
+    chart.measure("39156-5", 31, "kg/m2", f"{year}-05-01")
+    bundle = predict(chart.resources, parameters(model="stroke-5y", asOf=at))
+    (found,) = of_type(bundle, "RiskAssessment")
+    issues = [one["issue"] for one in of_type(bundle, "OperationOutcome")]
+    text = "made from data of 1997 to 2014"
+    assert (text in json.dumps(issues)) is (text in json.dumps(found["note"])) is told_of

@@ -408,6 +408,35 @@ def test_totals(backend: Bench) -> None:
     assert backend.page(search).total == plan.TOTAL_LIMIT
 
 
+@pytest.mark.parametrize(
+    ("where", "true"),
+    [
+        (plan.TRUE, 40),
+        (plan.TokenIs("code", "s", "c"), 20),
+        (plan.All((plan.TokenIs("code", "s", "c"), plan.DateIs("date", "ge", 0, 1))), 20),
+        (
+            plan.All(
+                (plan.TokenIs("code", "s", "c"), plan.Not(plan.StringIs("note", "one", "exact")))
+            ),
+            10,
+        ),
+        (plan.IdIn(tuple(map(str, range(7)))), 7),
+        (plan.FALSE, 0),
+    ],
+)
+def test_an_estimate_is_about_right(
+    backend: Bench, monkeypatch: pytest.MonkeyPatch, where: plan.Predicate, true: int
+) -> None:
+    monkeypatch.setattr(plan, "TOTAL_LIMIT", 3)
+    for n in range(40):
+        coded = [TokenValue("code", "s", "c")] if n % 2 else []
+        note = StringValue("note", "one" if n % 4 == 1 else "two")
+        at = DateValue("date", 0, n)
+        backend.put(f"Thing/{n}", *coded, note, at, date=n)
+    page = backend.page(Search((Scan("Thing", where),), count=1, total="estimate"))
+    assert page.total == true
+
+
 def test_as_of(backend: Bench) -> None:
     backend.put("Patient/p", StringValue("family", "Old"))
     at = backend.put("Observation/a", to("subject", "Patient/p"), date=1)

@@ -7,6 +7,7 @@ official one. Its version 8 speaks to servers 8 and 9.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -33,11 +34,22 @@ RETRY: Final = {"Retry-After": "5"}
 ASKS_TOO_MUCH: Final = ("too_many_clauses", "too_many_nested_clauses", "too_long_http_line")
 """Beginnings of what it says of a query that is larger than it takes."""
 
+GONE: Final = "index_not_found_exception"
+"""What it says of an index that is not there; any other 404 is somebody else's."""
+UNREADABLE: Final = (LookupError, TypeError, ValueError, AttributeError)
+"""What reading an answer raises that is not what was asked for."""
+
 Work = Callable[[AsyncElasticsearch], Awaitable[Any]]
+Read = Callable[[Any], Any]
+"""What is taken from the body of an answer; raises one of ``UNREADABLE``."""
 
 
 class Missing(Exception):
     """The index is not there."""
+
+
+class Large(Unavailable):
+    """The request is larger than it, or what stands before it, takes."""
 
 
 class Breaker:
@@ -67,20 +79,26 @@ class Cluster:
         self._client = client
         self._breaker = breaker or Breaker()
 
-    async def ask(self, work: Work, seconds: float = SECONDS) -> Any:
-        """The body of an answer. Raises Unavailable, Missing, or BadRequest (too-costly)."""
+    async def ask(self, work: Work, seconds: float = SECONDS, read: Read = dict) -> Any:
+        """What ``read`` finds in an answer, all of which came in time. Raises Unavailable (also
+        Large), Missing, or BadRequest (too-costly)."""
         if self._breaker.open:
             raise Unavailable("the search engine does not answer", headers=RETRY)
         try:
-            answer = await work(self._client.options(request_timeout=seconds))
+            async with asyncio.timeout(seconds):
+                answer = await work(self._client.options(request_timeout=seconds))
         except UnsupportedProductError as error:
             raise self._failed("the search engine is not an Elasticsearch") from error
-        except TransportError as error:
+        except (TransportError, TimeoutError) as error:
             raise self._failed("the search engine does not answer") from error
         except ApiError as error:
             raise self._refused(error) from error
+        try:
+            found = read(answer.body)
+        except UNREADABLE as error:
+            raise self._failed("the search engine answers what it should not") from error
         self._breaker.succeeded()
-        return answer.body
+        return found
 
     def _failed(self, text: str) -> Unavailable:
         self._breaker.failed()
@@ -91,14 +109,15 @@ class Cluster:
         if status >= 500 or status == 429:
             return self._failed(f"the search engine cannot answer: {reason or status}")
         self._breaker.succeeded()
-        if status == 404:
+        if status == 404 and reason == GONE:
             return Missing(reason)
         if reason.startswith(ASKS_TOO_MUCH):
             return BadRequest("the text search asks for too much", code="too-costly")
         if status in (401, 403):
             reason = "the credentials of this server"
         log.error("the search engine refuses", status=status, reason=reason)
-        return Unavailable(f"the search engine refuses {reason or status}", headers=RETRY)
+        kind = Large if status == 413 else Unavailable
+        return kind(f"the search engine refuses {reason or status}", headers=RETRY)
 
     async def trouble(self) -> str | None:
         """Why it does not serve, for the operator."""
@@ -114,11 +133,12 @@ class Cluster:
 
 def _reason(body: Any) -> str:
     """The kind of error, never its text: that may hold what was searched for."""
-    error = body.get("error") if isinstance(body, dict) else None
-    if isinstance(error, dict):
+    try:
+        error = body["error"]
         causes = error.get("root_cause") or [error]
         return str(causes[0].get("type") or error.get("type") or "")
-    return ""
+    except UNREADABLE:
+        return ""
 
 
 def connect(url: str, secret: str = "", ca: Path | None = None) -> Cluster:

@@ -313,7 +313,7 @@ class Follower:
             try:
                 if not await self.follow():
                     self._wanted.set()
-            except Problem as problem:
+            except (Problem, Missing) as problem:
                 log.warning("the search index does not follow", error=str(problem))
                 await asyncio.sleep(AGAIN)
                 self._wanted.set()

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 from typing import Any, Final
 
 import structlog
@@ -13,7 +16,16 @@ from fhir_server.model.exchange import Json
 from fhir_server.model.problem import Unavailable
 from fhir_server.model.resource import Key
 from fhir_server.search.plan import TOTAL_LIMIT
-from fhir_server.store.elastic.cluster import RETRY, SECONDS, Cluster, Missing, Work
+from fhir_server.store.elastic.cluster import (
+    GONE,
+    RETRY,
+    SECONDS,
+    Cluster,
+    Large,
+    Missing,
+    Read,
+    Work,
+)
 from fhir_server.store.elastic.documents import mapping
 
 log = structlog.get_logger("vehr")
@@ -68,9 +80,9 @@ class Index:
         self._cluster = cluster
         self.name = name
 
-    async def _ask(self, work: Work, seconds: float = SECONDS) -> Any:
+    async def _ask(self, work: Work, read: Read, seconds: float = SECONDS) -> Any:
         try:
-            return await self._cluster.ask(work, seconds)
+            return await self._cluster.ask(work, seconds, read)
         except Missing:
             raise Missing(self.name) from None
 
@@ -80,34 +92,48 @@ class Index:
 
     async def create(self, dimensions: int | None = None) -> None:
         made = mapping(dimensions)
-        await self._ask(
-            lambda client: client.indices.create(
-                index=self.concrete,
-                aliases={self.name: {}},
-                settings=made["settings"],
-                mappings=made["mappings"],
-            ),
-            SLOWLY,
-        )
+        try:
+            await self._ask(
+                lambda client: client.indices.create(
+                    index=self.concrete,
+                    aliases={self.name: {}},
+                    settings=made["settings"],
+                    mappings=made["mappings"],
+                ),
+                _acknowledged,
+                SLOWLY,
+            )
+        except Missing:  # of what is made now: somebody else answers
+            raise Unavailable("the search engine makes no index", headers=RETRY) from None
 
     async def write(self, changes: Sequence[Put | Remove], *, refresh: bool = False) -> None:
         """What is newer stays. ``refresh``: searches see it when this returns."""
-        if not changes:
-            if refresh:
-                await self.refresh()
-            return
-        lines = [line for change in changes for line in _lines(change)]
-        answer = await self._ask(
-            lambda client: client.bulk(
-                index=self.name, operations=lines, refresh=refresh, require_alias=True
-            ),
-            SLOWLY,
-        )
-        self._check(answer)
+        if changes:
+            await self._write(changes)
+        if refresh:
+            await self.refresh()
 
-    def _check(self, answer: Json) -> None:
+    async def _write(self, changes: Sequence[Put | Remove]) -> None:
+        """In requests as large as it takes."""
+        lines = [line for change in changes for line in _lines(change)]
+        try:
+            await self._ask(
+                lambda client: client.bulk(index=self.name, operations=lines, require_alias=True),
+                partial(self._check, len(changes)),
+                SLOWLY,
+            )
+        except Large:
+            if len(changes) == 1:
+                raise
+            half = len(changes) // 2
+            await self._write(changes[:half])
+            await self._write(changes[half:])
+
+    def _check(self, count: int, answer: Json) -> None:
         """Each is done, or something newer is there. Raises Unavailable."""
-        if not answer["errors"]:
+        if len(answer["items"]) != count:
+            raise ValueError("not an answer to each document")
+        if answer["errors"] is False:
             return
         for item in answer["items"]:
             (result,) = item.values()
@@ -115,14 +141,14 @@ class Index:
             if status in (200, 201, 409) or (status == 404 and "error" not in result):
                 continue
             kind = result.get("error", {}).get("type", "")
-            if kind == "index_not_found_exception":
+            if kind == GONE:
                 raise Missing(self.name)
             log.error("a document is refused", name=result.get("_id"), status=status, kind=kind)
             raise Unavailable("the search engine refuses a document", headers=RETRY)
 
     async def refresh(self) -> None:
         """What was written is seen by searches."""
-        await self._ask(lambda client: client.indices.refresh(index=self.name), SLOWLY)
+        await self._ask(lambda client: client.indices.refresh(index=self.name), _whole, SLOWLY)
 
     async def hits(
         self, query: Json, order: tuple[str, bool], after: tuple[Any, ...] | None
@@ -130,7 +156,7 @@ class Index:
         """Up to ``PAGE`` names behind ``after``. ``order``: (field, descending)."""
         field, descending = order
         sort = [{field: {"order": "desc" if descending else "asc"}}, {"name": {"order": "asc"}}]
-        answer = await self._ask(
+        found: list[Hit] = await self._ask(
             lambda client: client.search(
                 index=self.name,
                 query={"bool": {"filter": [query]}},
@@ -141,9 +167,10 @@ class Index:
                 source=False,
                 track_total_hits=False,
                 allow_partial_search_results=False,
-            )
+            ),
+            lambda answer: _ordered(_hits(answer, PAGE), descending=descending),
         )
-        return _hits(answer)
+        return found
 
     async def nearest(self, vector: Sequence[float], query: Json, k: int, most: int) -> list[Hit]:
         """The ``k`` nearest by cosine that ``query`` finds, of at most ``most`` per shard."""
@@ -154,7 +181,7 @@ class Index:
             "num_candidates": most,
             "filter": query,
         }
-        answer = await self._ask(
+        found: list[Hit] = await self._ask(
             lambda client: client.search(
                 index=self.name,
                 knn=knn,
@@ -164,16 +191,19 @@ class Index:
                 source=False,
                 track_total_hits=False,
                 allow_partial_search_results=False,
-            )
+            ),
+            lambda answer: _hits(answer, k),
         )
-        return _hits(answer)
+        return found
 
     async def drop(self) -> None:
         """The index goes, if it is there."""
-        await self._ask(
-            lambda client: client.indices.delete(index=self.concrete, ignore_unavailable=True),
-            SLOWLY,
-        )
+        with suppress(Missing):
+            await self._ask(
+                lambda client: client.indices.delete(index=self.concrete, ignore_unavailable=True),
+                _acknowledged,
+                SLOWLY,
+            )
 
     async def merge(self) -> None:
         """Leaves nothing in the files of what was removed."""
@@ -181,6 +211,7 @@ class Index:
             lambda client: client.indices.forcemerge(
                 index=self.name, only_expunge_deletes=True, flush=True
             ),
+            _whole,
             SLOWLY,
         )
 
@@ -194,12 +225,39 @@ def _lines(change: Put | Remove) -> Iterable[Json]:
             return ({"delete": {**about, "version_type": "external_gte"}},)
 
 
-def _hits(answer: Json) -> list[Hit]:
+def _acknowledged(answer: Json) -> None:
+    """Raises Unavailable if it is not done yet."""
+    if answer["acknowledged"] is not True:
+        raise Unavailable("the search engine has not done it in time", headers=RETRY)
+
+
+def _whole(answer: Json) -> None:
+    """Raises Unavailable unless it is done in every shard."""
+    if answer["_shards"]["failed"] != 0:
+        raise Unavailable("the search engine has not done it everywhere", headers=RETRY)
+
+
+def _hits(answer: Json, most: int) -> list[Hit]:
     """Raises Unavailable unless every shard has answered to the end."""
-    if answer["timed_out"] or answer["_shards"]["failed"]:
+    if answer["timed_out"] is not False or answer["_shards"]["failed"] != 0:
         raise Unavailable("the search engine has not looked everywhere", headers=RETRY)
-    found = []
-    for hit in answer["hits"]["hits"]:
-        type_, _, id_ = hit["_id"].partition("/")
-        found.append(Hit(Key(type_, id_), int(hit["_version"]), tuple(hit["sort"])))
+    found = [_hit(hit) for hit in answer["hits"]["hits"]]
+    if len(found) > most:
+        raise ValueError("more than was asked for")
+    return found
+
+
+def _hit(hit: Json) -> Hit:
+    type_, _, id_ = hit["_id"].partition("/")
+    place, name = hit["sort"]
+    if not id_ or name != hit["_id"]:
+        raise ValueError("not a name of this index")
+    return Hit(Key(type_, id_), int(hit["_version"]), (place, name))
+
+
+def _ordered(found: list[Hit], *, descending: bool) -> list[Hit]:
+    """The same, in the order that was asked for; else pages would leave something out."""
+    keys = [(-hit.place if descending else hit.place, str(hit.key)) for hit in found]
+    if any(later <= key for key, later in pairwise(keys)):
+        raise ValueError("not in order")
     return found

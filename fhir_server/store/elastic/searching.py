@@ -11,9 +11,9 @@ meanwhile (its version is not the one in the index) counts only where it is now.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, TypeVar
 
 from fhir_server.model.exchange import Json
 from fhir_server.model.problem import BadRequest, Unavailable
@@ -27,6 +27,8 @@ from fhir_server.store.elastic.follower import Follower, Read
 from fhir_server.store.elastic.index import PAGE, Hit, Index
 from fhir_server.store.elastic.names import Names
 from fhir_server.store.elastic.queries import Indexed, Query, behind, compiled
+
+T = TypeVar("T")
 
 LOOKED: Final = 50_000
 """Candidates of one search before it is refused as too costly."""
@@ -189,8 +191,12 @@ class Searcher:
 
     async def run(self, search: Search, trace: Trace | None = None) -> Page:
         """The page. Raises Unavailable when the index cannot be asked."""
+        return await self.asked(self._run(search, trace))
+
+    async def asked(self, work: Awaitable[T]) -> T:
+        """Where the index is not there any more, another is begun. Raises Unavailable."""
         try:
-            return await self._run(search, trace)
+            return await work
         except Missing as missing:
             await self._follower.lost(str(missing))
             text = "the search index was lost and is made anew"

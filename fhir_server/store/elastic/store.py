@@ -89,7 +89,12 @@ class SearchedStore:
         """What of a (restricted) scan resembles a text most, nearest first. What was written in
         the last seconds may not be known yet. Raises NotSupported without a model."""
         embedder = required(self._embedder)
-        return await nearest(self._store, await self._searcher.view(), embedder, scan, text, count)
+
+        async def found() -> list[Stored]:
+            view = await self._searcher.view()
+            return await nearest(self._store, view, embedder, scan, text, count)
+
+        return await self._searcher.asked(found())
 
     async def current(self, keys: Sequence[Key]) -> list[Stored | None]:
         return await self._store.current(keys)

@@ -9,7 +9,6 @@ from typing import Final
 from pymongo.errors import ExecutionTimeout, OperationFailure, PyMongoError
 
 from fhir_server.model.problem import Unavailable
-from fhir_server.store.mongo.tables import too_costly
 
 SNAPSHOT_GONE: Final = frozenset({239, 246})
 """SnapshotTooOld, SnapshotUnavailable: look again at a newer one."""
@@ -22,11 +21,12 @@ class Uncertain(Unavailable):
 
 @contextmanager
 def answering() -> Iterator[None]:
-    """Turns every failure of the database into a Problem."""
+    """Turns every failure of the database into a Problem. That what looks at few documents takes
+    too long is no fault of who has asked."""
     try:
         yield
-    except ExecutionTimeout:
-        raise too_costly() from None
+    except ExecutionTimeout as error:
+        raise Unavailable("the database is too slow at present", headers=RETRY) from error
     except OperationFailure as error:
         if error.code == 2 and "hint" in str(error):
             text = "an index that the server needs is missing in MongoDB: start the server again"

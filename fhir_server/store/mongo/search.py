@@ -10,6 +10,7 @@ from fhir_server.search.plan import Cursor, Scan, Search, SortKey
 from fhir_server.store.base import Guard, Page
 from fhir_server.store.memory import part_of, too_many_included
 from fhir_server.store.mongo.documents import Row
+from fhir_server.store.mongo.estimating import estimate
 from fhir_server.store.mongo.roads import BY_DATE, By, Order
 from fhir_server.store.mongo.tables import place
 from fhir_server.store.mongo.view import View
@@ -121,7 +122,11 @@ async def _total(view: View, search: Search, known: int | None) -> int | None:
         return None
     limit = None if search.total == "exact" else plan.TOTAL_LIMIT + 1
     total = await _count(view, search.scans, limit) if known is None else known
-    return None if limit is not None and total >= limit else total
+    if limit is None or total < limit:
+        return total
+    if search.total != "estimate":
+        return None
+    return max(total, sum([await estimate(view, scan) for scan in search.scans]))
 
 
 async def _count(view: View, scans: tuple[Scan, ...], limit: int | None) -> int:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from pymongo import AsyncMongoClient, UpdateOne
-from pymongo.errors import OperationFailure
+from pymongo.errors import ExecutionTimeout, OperationFailure
 
 from fhir_server.model.problem import Unavailable
 from fhir_server.model.resource import Key, Stored
@@ -33,7 +33,7 @@ from fhir_server.store.mongo.loading import Loader
 from fhir_server.store.mongo.presence import Presence
 from fhir_server.store.mongo.schema import Database, tables, wrong_indexes
 from fhir_server.store.mongo.sessions import Plain, Session, Snapshot, all_found, one_found
-from fhir_server.store.mongo.tables import Tables, live
+from fhir_server.store.mongo.tables import Tables, live, too_costly
 from fhir_server.store.mongo.view import View
 from fhir_server.store.mongo.wire import Line
 from fhir_server.store.mongo.writer import Writer
@@ -100,7 +100,12 @@ class MongoStore:
         async def page(session: Session) -> Page:
             view = View(self._tables, session)
             view.trace = trace
-            return await search.run(view, wanted)
+            try:
+                return await search.run(view, wanted)
+            except ExecutionTimeout:
+                if view.bounded:
+                    raise
+                raise too_costly() from None
 
         began = time.perf_counter_ns()
         found = await self._snapshot(page)

@@ -54,13 +54,14 @@ class View:
         self._open: set[tuple[str, Join]] = set()
         self._containing: dict[tuple[str, str], bool] = {}
         self._looked = 0
-        self._at: int | None = None
+        self.at: int | None = None
+        self.bounded = True  # each command so far looks at few documents
         self._overlay: list[Row] = []
         self.trace: Trace | None = None
 
     async def as_of(self, at: int) -> None:
         """Looks at the versions that were current at this position of the feed."""
-        self._at = at
+        self.at = at
         behind = {"e": {"$gt": at}, "q": {"$lte": at}}
         command = {"find": "version", "filter": behind, "projection": OLD, "hint": "e"}
         found = await all_found(self._session, {**command, "limit": CHANGED + 1})
@@ -79,8 +80,8 @@ class View:
         self, scans: Sequence[Scan], order: Order, want: int | None = None
     ) -> list[Row]:
         """What scans of different types find together, in this order, at most ``want``."""
-        scans = [await self._narrowed(scan) for scan in scans]
-        roads = {scan.type: await self._road(scan, order) for scan in scans}
+        scans = [await self.narrowed(scan) for scan in scans]
+        roads = {scan.type: await self.road(scan, order) for scan in scans}
         joint = joined(roads) if not self._overlay else list(map(alone, roads, roads.values()))
         rows: list[Row] = []
         for some in joint:
@@ -93,16 +94,16 @@ class View:
 
     async def _passing(self, joint: Joint, order: Order, want: int | None) -> list[Row]:
         rows: list[Row] = []
-        async with aclosing(self._candidates(joint.road, order, want)) as batches:
+        async with aclosing(self.candidates(joint.road, order, want)) as batches:
             async for batch in batches:
                 for type_, road in joint.roads.items() if joint.road.residual else ():
-                    await self._join(type_, road.residual, batch)
+                    await self.join(type_, road.residual, batch)
                 rows += [row for row in batch if self._passes(joint.roads[row.key.type], row)]
                 if want is not None and len(rows) >= want:
                     break
         return rows
 
-    async def _narrowed(self, scan: Scan) -> Scan:
+    async def narrowed(self, scan: Scan) -> Scan:
         return Scan(scan.type, await narrowed(scan.where, scan.type, self._contains))
 
     async def _contains(self, type_: str, inner: str) -> bool:
@@ -111,17 +112,17 @@ class View:
         if known is None:
             key = self._tables.keys.containing(type_, inner)
             old = any(c.type == inner for row in self._overlay for c in row.values.contained)
-            known = old or bool(await self._counted({"k": key}, "k_d_n", 1))
+            known = old or bool(await self.counted({"k": key}, "k_d_n", 1))
             self._containing[type_, inner] = known
         return known
 
     async def _overlaid(self, scan: Scan, order: Order) -> list[Row]:
         older = [r for r in self._overlay if r.key.type == scan.type]
         older = [r for r in older if order.passed(place(order, r))]
-        await self._join(scan.type, [scan.where], older)
+        await self.join(scan.type, [scan.where], older)
         return [r for r in older if self.holds(scan.where, r)]
 
-    async def _road(self, scan: Scan, order: Order) -> Road:
+    async def road(self, scan: Scan, order: Order) -> Road:
         await self._resolved(scan)
         tables = self._tables
         filters = Filters(tables.keys, scan.type, self._joined)
@@ -135,27 +136,29 @@ class View:
         return road
 
     async def _length(self, way: Way) -> int:
-        return await self._counted(way.query, way.index, FEW)
+        return await self.counted(way.query, way.index, FEW)
 
-    async def _counted(self, query: Document, index: str, limit: int | None) -> int:
+    async def counted(self, query: Document, index: str, limit: int | None) -> int:
         stages: list[Document] = [{"$match": query}]
         if limit is not None:
             stages.append({"$limit": limit})
+        self.bounded &= limit is not None
         stages.append({"$count": "n"})
         command = {"aggregate": "resource", "pipeline": stages, "cursor": {}, "hint": index}
         return next((int(d["n"]) for d in await all_found(self._session, command)), 0)
 
-    async def _candidates(
+    async def candidates(
         self, road: Road, order: Order, want: int | None
     ) -> AsyncGenerator[list[Row], None]:
         """What the filter lets pass, in batches."""
-        more = [] if self._at is None else [{"q": {"$lte": self._at}}]
+        more = [] if self.at is None else [{"q": {"$lte": self.at}}]
         query = road.filter(*order.condition(), *more)
         command: Document = {"find": "resource", "filter": query, "projection": VERSION}
         command |= {"sort": dict(order.sort()), "hint": road.way.index}
         whole = want is not None and not road.residual and not self._overlay
         if whole:
             command["limit"] = want
+        self.bounded &= road.few or (whole and not road.tests)
         # One more than is asked for, so that the last batch is known to be it.
         few = max(want or BATCH, 1) if whole else min(max(want or BATCH, 1), BATCH)
         command["batchSize"] = few + 1
@@ -181,13 +184,14 @@ class View:
 
     async def count(self, scan: Scan, limit: int | None) -> int:
         """How many a scan finds, counted up to ``limit``."""
-        if scan.where == plan.TRUE and self._at is None:
+        if scan.where == plan.TRUE and self.at is None:
             return (await live(self._session)).get(scan.type, 0)
-        scan = await self._narrowed(scan)
-        road = await self._road(scan, BY_DATE)
-        if road.residual or self._at is not None:
+        scan = await self.narrowed(scan)
+        road = await self.road(scan, BY_DATE)
+        if road.residual or self.at is not None:
             return len(await self.find(scan, BY_DATE, limit))
-        return await self._counted(road.filter(), road.way.index, limit)
+        self.bounded &= road.few or not road.tests
+        return await self.counted(road.filter(), road.way.index, limit)
 
     # --- joins ----------------------------------------------------------------------
 
@@ -244,7 +248,7 @@ class View:
             return {name(row.key): None for row in bearing}
         return {f"{type_}/{r.id}": None for r in mine if r.type == type_}
 
-    async def _join(self, type_: str, parts: Iterable[Predicate], rows: list[Row]) -> None:
+    async def join(self, type_: str, parts: Iterable[Predicate], rows: list[Row]) -> None:
         """Answers the joins that were too large to be found at once, for these rows."""
         inner = {node for part in parts for _, node in asked(part)}
         for node in dict.fromkeys((*(n for part in parts for n in joins(part)), *inner)):
@@ -313,7 +317,7 @@ class View:
 
     async def worth_following(self, includes: tuple[plan.Include, ...]) -> tuple[plan.Include, ...]:
         """Without those from types of which there is nothing: ``*`` names hundreds."""
-        if self._at is not None or len(includes) < 2:
+        if self.at is not None or len(includes) < 2:
             return includes
         held = await live(self._session)
         return tuple(include for include in includes if held.get(include.source.type))
@@ -390,7 +394,7 @@ class View:
         some = [row for row in rows if row.key.type == scan.type]
         if scan.where == plan.TRUE or not some:
             return some
-        scan = await self._narrowed(scan)
+        scan = await self.narrowed(scan)
         await self._resolved(scan)
-        await self._join(scan.type, [scan.where], some)
+        await self.join(scan.type, [scan.where], some)
         return [row for row in some if self.holds(scan.where, row)]

@@ -21,7 +21,7 @@ from typing import Final, NamedTuple, TypeAlias, TypeVar
 from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 from pymongo.write_concern import WriteConcern
 
-from fhir_server.model.problem import Unavailable
+from fhir_server.model.problem import Problem, Unavailable
 from fhir_server.store.base import Change, ChangeSet, Committed, Erased, EraseSet, Stale
 from fhir_server.store.mongo.documents import Document, made
 from fhir_server.store.mongo.erasing import Erasing
@@ -113,19 +113,22 @@ class Writer:
         return group
 
     async def _settle(self, group: list[Waiting]) -> None:
-        """Answers each set of a group; if the group fails, each is tried by itself."""
+        """Answers each set of a group; if the group fails, its halves are tried."""
         try:
             with answering():
                 results = await self._commit([waiting.prepared for waiting in group])
         except Exception as problem:
             if len(group) > 1 and not isinstance(problem, Uncertain):
-                for waiting in group:
-                    await self._settle([waiting])
+                half = len(group) // 2
+                try:
+                    await self._settle(group[:half])
+                finally:  # whatever becomes of some, nobody waits in vain
+                    await self._settle(group[half:])
                 return
-            if not isinstance(problem, Unavailable | Stale):
-                _answer(group, [problem] * len(group))
+            _answer(group, [problem] * len(group))
+            if not isinstance(problem, Problem | Stale):
                 raise
-            results = [problem] * len(group)
+            return
         _answer(group, results)
 
     async def _commit(self, group: Sequence[PreparedSet]) -> list[Committed | Exception]:

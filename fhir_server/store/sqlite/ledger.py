@@ -11,7 +11,7 @@ import msgspec
 from fhir_server.store.base import Stale
 from fhir_server.store.ledger import LedgerWrite, Row, Value
 from fhir_server.store.sqlite.prepared import PreparedSet
-from fhir_server.store.sqlite.writer import Result, Writer
+from fhir_server.store.sqlite.writer import KeptRow, Result, Writer
 
 KEPT: Final = 10_000
 """Rows that are remembered: an access token is looked up with every request."""
@@ -48,21 +48,27 @@ class SqliteLedger:
         return await self._write(LedgerWrite(kind, key, value, expect=0, expires=expires))
 
     async def get(self, kind: str, key: str) -> Row | None:
-        kept, place = self._writer.kept, (kind, key)
+        found = self._found((kind, key))
+        return None if found is None else _row(found.columns)
+
+    async def get_many(self, places: Sequence[tuple[str, str]]) -> list[Row | None]:
+        found = map(self._found, places)
+        return [None if one is None else one.row for one in found]
+
+    def _found(self, place: tuple[str, str]) -> KeptRow | None:
+        kept = self._writer.kept
         if kept is not None and place in kept:
             found = kept[place]
         else:
-            found = self._connection.execute(_GET, place).fetchone()
+            columns = self._connection.execute(_GET, place).fetchone()
+            found = None if columns is None else KeptRow(columns, _row(columns))
             if kept is not None:
                 if len(kept) >= KEPT:
                     kept.clear()
                 kept[place] = found
-        if found is None or (found[4] is not None and found[4] <= self._now()):
+        if found is None or (found.row.expires is not None and found.row.expires <= self._now()):
             return None
-        return _row(found)
-
-    async def get_many(self, places: Sequence[tuple[str, str]]) -> list[Row | None]:
-        return [await self.get(kind, key) for kind, key in places]
+        return found
 
     async def cas(
         self, kind: str, key: str, value: Value | None, revision: int, expires: float | None = None

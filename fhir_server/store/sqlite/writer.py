@@ -20,6 +20,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from fhir_server.model.problem import Problem, Unavailable
 from fhir_server.store.base import Committed, Stale
+from fhir_server.store.ledger import Row
 from fhir_server.store.sqlite import dictionaries, schema, wal
 from fhir_server.store.sqlite.erasing import scrub, takes_long
 from fhir_server.store.sqlite.follower import Follower
@@ -61,7 +62,14 @@ class Result(NamedTuple):
     followed: int = 0
 
 
-Kept = dict[tuple[str, str], tuple[Any, ...] | None]
+class KeptRow(NamedTuple):
+    """A ledger row as its columns, and as it was read."""
+
+    columns: tuple[Any, ...]
+    row: Row
+
+
+Kept = dict[tuple[str, str], KeptRow | None]
 """Ledger rows by kind and key, as they are committed; None: there is no such row."""
 
 

@@ -4,6 +4,10 @@
 https://hl7.org/fhir/R4/flag.html, /riskassessment.html. One alert of a model is open for a patient
 at a time; it is raised in place if the output rises. After a decision there is none again within
 the refractory period of the card, unless the output is higher than it was.
+
+The Flag says what is so now: it ends by itself when the model says less than the card's ``at``,
+when it is not for the patient any more, or when no observation within its look-back is left to rest
+on. The draft stays, for somebody to have looked; what comes back meanwhile is the same alert again.
 """
 
 from __future__ import annotations
@@ -63,6 +67,13 @@ class _Former:
         return awaited and self.flag[1].get("status") == "active"
 
     @property
+    def over(self) -> int | None:
+        """Since when, if nobody has decided and it ended by itself (microseconds)."""
+        awaited = self.risk is not None and self.risk[1].get("status") == "preliminary"
+        end = self.flag[1]["period"].get("end")
+        return parse_datetime(end).lo if awaited and not self.open and end else None
+
+    @property
     def begun(self) -> int:
         return parse_datetime(self.flag[1]["period"]["start"]).lo
 
@@ -85,21 +96,23 @@ class Alerting:
     requester: Json
 
     async def tell(self, inference: Inference) -> Key | None:
-        """The alert that was made or raised; None where there is nothing to tell. Conflict: others
-        write it all the time."""
+        """The alert that was made, raised or ended; None where there is nothing to tell. Conflict:
+        others write it all the time."""
         alert = inference.package.card.alert
-        if alert is None or inference.gaps:
+        if alert is None:
             return None
+        if inference.gaps:
+            return await self._end(inference) if _unsupported(inference) else None
         value = Decimal(repr(inference.outputs[alert.output]))
         if value < alert.at:
-            return None
+            return await self._end(inference)
         for _ in range(ATTEMPTS):
             scan = self._scan(inference)
             guard = await self.session.find(scan, MOST)
             former = await self._former(scan)
             if former is not None and not self._again(former, value, alert):
                 return None
-            open_ = former if former is not None and former.open else None
+            open_ = former if former is not None and self._same(former, alert) else None
             key = Key(RISK, open_.flag[0].key.id if open_ else self.session.new_id())
             flag = self._flag(inference, value, key.id, open_)
             risk = self._risk(inference, key.id)
@@ -122,16 +135,37 @@ class Alerting:
         """The Flags of alerts that were decided about."""
         for id_ in ids:
             found = await self._current(Key(FLAG, id_))
-            if found is None or found[1].get("status") != "active":
+            if found is not None and found[1].get("status") == "active":
+                await self._over(*found)
+
+    async def _end(self, inference: Inference) -> Key | None:
+        """The Flag of what is not so any more; None where there is none."""
+        for _ in range(ATTEMPTS):
+            former = await self._former(self._scan(inference))
+            if former is None or former.flag[1].get("status") != "active":
+                return None
+            try:
+                await self._over(*former.flag)
+            except (Stale, PreconditionFailed):
                 continue
-            stored, flag = found
-            period = {**flag.get("period", {}), "end": self.now}
-            over = {**flag, "status": "inactive", "period": period}
-            await self.session.write([Draft("PUT", stored.key, over, _match(stored.version))])
+            return former.flag[0].key
+        raise Conflict("this alert is being changed by others")
+
+    async def _over(self, stored: Stored, flag: Json) -> None:
+        period = {**flag.get("period", {}), "end": self.now}
+        over = {**flag, "status": "inactive", "period": period}
+        await self.session.write([Draft("PUT", stored.key, over, _match(stored.version))])
+
+    def _same(self, former: _Former, alert: Alert) -> bool:
+        """Is what is told now that alert, going on?"""
+        over = former.over
+        if over is None:
+            return former.open
+        return parse_datetime(self.now).lo - over < alert.refractory * HOUR
 
     def _again(self, former: _Former, value: Decimal, alert: Alert) -> bool:
         """Is there more to tell than was told?"""
-        if value > former.value:
+        if value > former.value or former.over is not None:
             return True
         quiet = parse_datetime(self.now).lo - former.begun < alert.refractory * HOUR
         return not (former.open or quiet)
@@ -190,7 +224,7 @@ class Alerting:
     def _flag(self, inference: Inference, value: Decimal, id_: str, open_: _Former | None) -> Json:
         """What a ward sees until somebody has decided."""
         package, output = inference.package, _output(inference)
-        begun = open_.flag[1]["period"] if open_ else {"start": self.now}
+        begun = {"start": open_.flag[1]["period"]["start"] if open_ else self.now}
         told = inference.level(output, value) or f"{output.title} {value:g}"
         return {
             "resourceType": FLAG,
@@ -210,6 +244,19 @@ class Alerting:
     def _beside(self, inference: Inference, place: str) -> Draft:
         made = drafts.provenance(inference, place, self.now, self.requester)
         return Draft("POST", Key("Provenance", self.session.new_id()), made)
+
+
+def _unsupported(inference: Inference) -> bool:
+    """Is the model not for the patient, or is there nothing left that it could rest on? A value
+    that it cannot use ends nothing."""
+    if any(gap.code == "business-rule" for gap in inference.gaps):
+        return True
+    observed = any(
+        item.resource["resourceType"] == "Observation"
+        for row in inference.rows
+        for item in row.items
+    )
+    return not observed and all(gap.code == "required" for gap in inference.gaps)
 
 
 def _match(version: int) -> str | None:

@@ -55,6 +55,7 @@ def card_of(spec: Spec, report: Mapping[str, Any] | None) -> str:
             "intended_use": spec.intended_use,
             "population": spec.population,
             "training_data": _data(report) if report else "-",
+            **({"data_years": list(spec.data_years)} if spec.data_years else {}),
             "licence": spec.licence,
             "limits": list(spec.limits),
             "source": {

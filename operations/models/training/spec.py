@@ -109,7 +109,8 @@ class Gate(msgspec.Struct, frozen=True):
 
 class Spec(msgspec.Struct, frozen=True):
     """``features``: as in ``features.toml``, without outputs; ``data``: the SHA-256 of the data set
-    that it must be, to make a model again. ``index`` and ``split`` are of rows from the record."""
+    that it must be, to make a model again; ``data_years``: its first and last year. ``index`` and
+    ``split`` are of rows from the record."""
 
     name: str
     version: str
@@ -127,6 +128,7 @@ class Spec(msgspec.Struct, frozen=True):
     split: Split = Split("")
     cohort: Cohort | None = None
     data: str = ""
+    data_years: tuple[int, int] | None = None
 
 
 def read_spec(text: str) -> Spec:
