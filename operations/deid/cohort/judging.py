@@ -80,6 +80,9 @@ class Cohort:
             shown.suppressed = demographics.suppressed
         people = census.years()
         shown.people = len(people)
+        if self.together is not None and len(people) < declared.k:
+            self.together.close()
+            self.together = None  # Nothing is shown of them but that it is there.
         if self.together is not None:
             shown.codes = await codes.shown(census.codes(), declared.k, parents, alone=False)
             await self.together.settle(shown.codes, sorted(people))

@@ -329,7 +329,8 @@ def test_together_keeps_the_spread_of_a_persons_values() -> None:
 
 def test_together_fewer_than_k_show_nothing() -> None:
     made = shown([*patients("1961", "1961"), observed(0, "5"), observed(1, "5")], TOGETHER)
-    assert len(made) == 2 and not any({"birthDate", "gender"} & set(one) for one in made)
+    assert not any({"birthDate", "gender", "effectiveDateTime"} & set(one) for one in made)
+    assert not any("value" in one.get("valueQuantity", {}) for one in made)
 
 
 def test_together_no_link_but_to_the_patient_stays() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -106,6 +107,49 @@ def kinds_apart() -> Deidentifier:
     return Deidentifier(replace(profile, cohort=cohort), load())
 
 
+HERE = Path(__file__).parents[3]
+PAGE = HERE / "ig" / "pagecontent" / "deidentification.md"
+MARKS = ("<!-- linkage -->\n", "<!-- /linkage -->")
+COLUMNS = {
+    "`safe-harbor`": "safe-harbor",
+    "each kind": "safe-harbor, each kind",
+    "rules": "safe-harbor, rules alone",
+    "`limited`": "limited",
+    "`research`": "research",
+}
+
+
+def table() -> str:
+    """Of the page, from the rows of PROVEN.md."""
+    text = (HERE / "PROVEN.md").read_text(encoding="utf-8")
+    told: dict[str, dict[str, str]] = {}
+    for code, right, before in re.findall(
+        r"^\| linkage (.+?) \|.*\| right: (.*?); in the original: (.*?) \|", text, re.MULTILINE
+    ):
+        told[code] = dict(re.findall(r"([a-z][a-z, ]*?) ([\d.]+)%", right))
+        told["original"] = dict(re.findall(r"([a-z][a-z, ]*?) ([\d.]+)%", before))
+    lines = [f"| what is known | original | {' | '.join(COLUMNS)} |", "|---" * 7 + "|"]
+    for name, rate in told["original"].items():
+        rates = [rate, *(told[code][name] for code in COLUMNS.values())]
+        lines.append(f"| {name} | {' | '.join(f'{one} %' for one in rates)} |")
+    return "\n".join(lines) + "\n"
+
+
+def page() -> tuple[str, str, str]:
+    """What is before the table, the table, what is behind it."""
+    before, mark, rest = PAGE.read_text(encoding="utf-8").partition(MARKS[0])
+    told, end, after = rest.partition(MARKS[1])
+    return before + mark, told, end + after
+
+
+def test_the_page_tells_what_was_measured() -> None:
+    _, told, _ = page()
+    assert told == table()
+    harbor = re.findall(r"^\| ([a-z, ]+) \| [\d.]+ % \| ([\d.]+) %", told, re.MULTILINE)
+    rates = {name: float(rate) for name, rate in harbor if "guessing" not in name}
+    assert len(rates) >= 13 and max(rates.values()) <= 1.0
+
+
 @pytest.mark.prove
 def test_linkage(shared: Path, proven: Row) -> None:
     records = records_of(shared, scaled(246))
@@ -127,3 +171,5 @@ def test_linkage(shared: Path, proven: Row) -> None:
             f"{len(records)} patients",
             f"right: {told}; in the original: {before}",
         )
+    before, _, after = page()
+    PAGE.write_text(before + table() + after, encoding="utf-8")
