@@ -76,12 +76,7 @@ class _Serving:
             return _json({"name": name, "ready": False}, 503)
         if arguments.one("ready", False):
             return _json({"name": package.card.name, "ready": True})
-        versions = [
-            version.package.card.version
-            for version in self.models.versions.values()
-            if version.package.card.name == package.card.name
-        ]
-        return _json(metadata(package, sorted(versions)))
+        return _json(metadata(package, self.models.offered(package.card.name)))
 
     async def infer(self, arguments: Arguments, session: Session, call: Invocation) -> Response:
         """BadRequest: no inference request of this model. NotFound, Unavailable as ever."""

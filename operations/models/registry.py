@@ -174,6 +174,11 @@ class Registry:
         """The models that have a champion."""
         return sorted(self.champions)
 
+    def offered(self, name: str) -> list[str]:
+        """The versions of a model that may be asked for, in order."""
+        cards = [v.package.card for id_, v in self.versions.items() if id_ not in self.retired]
+        return sorted((card.version for card in cards if card.name == name), key=_order)
+
     async def champion(self, name: str) -> ModelPackage:
         """By name or alias, or one version as ``name|version``; its golden vectors have passed.
 

@@ -89,7 +89,9 @@ def test_the_life_of_versions_while_serving(server: Server) -> None:
     assert answered(server, "life") == "1.0.0"
     assert act(server, "life", "rollback", reason="again").status_code == 409
 
+    assert server.get("/v2/models/life").json()["versions"] == ["1.0.0", "1.1.0"]
     assert act(server, "life", "retire", version="1.1.0", reason="old").status_code == 200
+    assert server.get("/v2/models/life").json()["versions"] == ["1.0.0"]
     gone = server.get("Patient/p/$predict", params={"model": "life|1.1.0"})
     assert (gone.status_code, "retired" in gone.text) == (404, True)
     assert act(server, "life", "activate", version="1.1.0", reason="x").status_code == 404
