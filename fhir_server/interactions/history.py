@@ -50,7 +50,7 @@ def history(
         assert before is None or isinstance(before, int)
         plan = _plan(query, before, sizes, context())
         type_, id_ = (*request.path, None, None)[:2]
-        cut = part(subsets, (type_,) if type_ else every, query)
+        cut = session.noting(part(subsets, (type_,) if type_ else every, query))
         versions = await session.history(replace(plan, type=type_, id=id_))
         links = [("self", _link(request, place, query))]
         if versions.next is not None:
