@@ -161,7 +161,7 @@ async def table(
     written = format_.table(view.columns, header)
     yield written.head()
     held: list[Row] = []
-    since, most = time.monotonic(), FIRST if live else GROUP
+    since, most = time.monotonic(), min(FIRST, GROUP) if live else GROUP
     async for some in rows:
         held += some
         if len(held) >= most or (live and time.monotonic() - since > FRESH):
