@@ -1,11 +1,13 @@
 """``python -m bench``: the workloads on this server, or on any FHIR base.
 
     python -m bench                                   # starts vEHR and the echo itself
-    python -m bench --base URL [--token T]            # a rival under the same load
+    python -m bench --rival URL --rival-pid PID       # and puts the same load on another server
+    python -m bench --base URL [--token T]            # that server alone
     python -m bench --size 4 --json figures.json
 
 The table gives requests per second, CPU per unit of the server process, and the ratio of
-that CPU to the raw-ASGI echo and to the raw insert of the same run.
+that CPU to the raw-ASGI echo and to the raw insert of the same run; with a rival, how much more
+CPU that needs. Every request bears a token unless vEHR is measured ``--open``.
 """
 
 from __future__ import annotations
@@ -20,13 +22,16 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from bench import workloads
 from bench.baseline import raw_insert
 from bench.client import Connection
 from bench.workloads import Figure, Target
+
+Row: TypeAlias = dict[str, Any]
 
 
 def free_port() -> int:
@@ -94,27 +99,50 @@ async def run(target: Target, size: int) -> list[Figure]:
     return figures
 
 
-async def own(size: int, folder: Path) -> list[dict[str, Any]]:
-    """vEHR, the echo and the raw insert side by side."""
+async def own(size: int, folder: Path, *, open_: bool, rival: Target | None) -> list[Row]:
+    """vEHR, the echo and the raw insert side by side, and a rival after them."""
     echo = await echo_figure(5000 * size)
     resources, wall, cpu = raw_insert(folder)
     insert = Figure("raw insert, groups of 16", resources, wall, cpu)
     port = free_port()
-    command = [sys.executable, "-m", "fhir_server", "serve", "--open", "--port", str(port)]
+    command = [sys.executable, "-m", "fhir_server"]
     environment = {"VEHR_DATA": str(folder / "data")}
     environment["VEHR_BASE_URL"] = f"http://127.0.0.1:{port}"
-    with running(command, environment) as pid:
-        target = Target(f"http://127.0.0.1:{port}/fhir", pid=pid)
+    serve = [*command, "serve", *(["--open"] if open_ else []), "--port", str(port)]
+    with running(serve, environment) as pid:
         await ready(f"http://127.0.0.1:{port}", "/health")
-        figures = await run(target, size)
+        token = None if open_ else issued([*command, "token"], environment)
+        figures = await run(Target(f"http://127.0.0.1:{port}/fhir", token, pid), size)
     rows = [figure.row() for figure in (echo, insert, *figures)]
     for row in rows:
         row["to_echo"] = round(row["cpu_us_per_unit"] / rows[0]["cpu_us_per_unit"], 2)
         row["to_insert"] = round(row["cpu_us_per_unit"] / rows[1]["cpu_us_per_unit"], 2)
+    if rival is not None:
+        compare(rows, await run(rival, size))
     return rows
 
 
-def table(rows: list[dict[str, Any]]) -> str:
+def issued(command: list[str], environment: dict[str, str]) -> str:
+    """A token for the whole of the record."""
+    found = subprocess.run(
+        command, env={**os.environ, **environment}, capture_output=True, text=True, check=True
+    )
+    return found.stdout.split()[-1]
+
+
+def compare(rows: list[Row], rival: list[Figure]) -> None:
+    """Adds what the same workload is with a rival, and how many times our CPU that is."""
+    theirs = {figure.name: figure.row() for figure in rival}
+    for row in rows:
+        other = theirs.get(row["workload"], {})
+        row["rival_per_second"] = other.get("per_second", "")
+        row["rival_cpu_us"] = other.get("cpu_us_per_unit", "")
+        row["rival_to_us"] = (
+            round(other["cpu_us_per_unit"] / row["cpu_us_per_unit"], 1) if other else ""
+        )
+
+
+def table(rows: list[Row]) -> str:
     """Rows as aligned text."""
     names = list(rows[-1])
     cells = [names, *([str(row.get(name, "")) for name in names] for row in rows)]
@@ -130,18 +158,29 @@ def main() -> None:
     parser.add_argument("--base", help="FHIR base URL of a running server; default: start vEHR")
     parser.add_argument("--token", help="bearer token for --base")
     parser.add_argument("--pid", type=int, help="its server process here, for CPU figures")
+    parser.add_argument("--open", action="store_true", help="vEHR without tokens")
+    parser.add_argument("--rival", help="FHIR base URL of a server that gets the same load")
+    parser.add_argument("--rival-token", help="bearer token for --rival")
+    parser.add_argument("--rival-pid", type=int, help="its server process here")
+    parser.add_argument(
+        "--seconds", type=float, default=inf, help="most for each workload of another server"
+    )
     parser.add_argument("--size", type=int, default=1, help="multiplies every workload")
     parser.add_argument("--json", type=Path, help="write the rows as JSON too")
-    arguments = parser.parse_args()
-    if arguments.base:
-        target = Target(arguments.base.rstrip("/"), arguments.token, arguments.pid)
-        rows = [figure.row() for figure in asyncio.run(run(target, arguments.size))]
+    given = parser.parse_args()
+    if given.base:
+        target = Target(given.base.rstrip("/"), given.token, given.pid, given.seconds)
+        rows = [figure.row() for figure in asyncio.run(run(target, given.size))]
     else:
+        rival = None
+        if given.rival:
+            base = given.rival.rstrip("/")
+            rival = Target(base, given.rival_token, given.rival_pid, given.seconds)
         with tempfile.TemporaryDirectory() as folder:
-            rows = asyncio.run(own(arguments.size, Path(folder)))
+            rows = asyncio.run(own(given.size, Path(folder), open_=given.open, rival=rival))
     print(table(rows))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    if given.json:
+        given.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -77,17 +78,29 @@ Step = Callable[[Connection, int], Awaitable[None]]
 """One request of a workload: (connection, running number)."""
 
 
-async def drive(base: str, token: str | None, step: Step, total: int, clients: int) -> float:
-    """Run ``total`` steps over ``clients`` connections; wall seconds."""
-    numbers = iter(range(total))
+async def drive(
+    base: str,
+    token: str | None,
+    step: Step,
+    total: int,
+    clients: int,
+    seconds: float = inf,
+) -> tuple[int, float]:
+    """Run ``total`` steps, or as many as begin within ``seconds``, over ``clients`` connections;
+    how many, and wall seconds."""
+    numbers, done = iter(range(total)), 0
     connections = [Connection(base, token) for _ in range(clients)]
+    start = time.perf_counter()
 
     async def client(connection: Connection) -> None:
+        nonlocal done
         for number in numbers:
             await step(connection, number)
+            done += 1
+            if time.perf_counter() - start > seconds:
+                return
 
-    start = time.perf_counter()
     await asyncio.gather(*(client(connection) for connection in connections))
     wall = time.perf_counter() - start
     await asyncio.gather(*(connection.close() for connection in connections))
-    return wall
+    return done, wall

@@ -11,8 +11,6 @@ import argparse
 import asyncio
 import gc
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -20,15 +18,17 @@ from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from unittest import mock
 
 import uvloop
 
 from bench.baseline import echo
 from bench.data import bundles, demo, observation
+from bench.relay import relayed
 from fhir_server.app import Domain, assemble, serving
 from fhir_server.config import Settings
 from fhir_server.store.base import Store
+from fhir_server.store.mongo import sessions, wire
 from fhir_server.store.mongo.opening import open_store as open_mongo
 from fhir_server.store.sqlite.opening import open_store
 from fhir_server.workers.process import COLLECT
@@ -257,20 +257,14 @@ async def on_sqlite(batches: int, rounds: int) -> dict[str, float]:
 
 async def on_mongo(batches: int, rounds: int, wait: float) -> dict[str, float]:
     """Its server and the relay before it are processes of their own; ``wait``: milliseconds."""
-    url = urlsplit(new_url())
-    command = [sys.executable, "-m", "bench.relay", str(url.hostname), str(url.port)]
-    relay = subprocess.Popen([*command, "--wait", str(wait)], stdout=subprocess.PIPE)
-    try:
-        port = int((relay.stdout or sys.stdin.buffer).readline())
-        with TemporaryDirectory() as folder:
-            store = await open_mongo(
-                f"mongodb://127.0.0.1:{port}{url.path}?directConnection=true"
-                f"&socketTimeoutMS={PATIENCE * 1000}"
-            )
-            return await measured(store, Path(folder), batches, rounds)
-    finally:
-        relay.kill()
-        relay.wait()
+    with (
+        TemporaryDirectory() as folder,
+        relayed(new_url(), wait) as url,
+        mock.patch.object(sessions, "MILLISECONDS", PATIENCE * 1000),
+        mock.patch.object(wire, "PATIENCE", float(PATIENCE)),
+    ):
+        store = await open_mongo(f"{url}&socketTimeoutMS={PATIENCE * 1000}")
+        return await measured(store, Path(folder), batches, rounds)
 
 
 def main() -> None:

@@ -12,7 +12,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
+from urllib.parse import urlsplit
 
 from bson import decode, encode
 
@@ -90,6 +95,20 @@ async def run(relay: Relay) -> None:
     server = await asyncio.start_server(relay.serve, "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
+
+
+@contextmanager
+def relayed(url: str, wait: float) -> Iterator[str]:
+    """The URL of the same database behind a relay of a process of its own."""
+    parts = urlsplit(url)
+    command = [sys.executable, "-m", "bench.relay", str(parts.hostname), str(parts.port)]
+    relay = subprocess.Popen([*command, "--wait", str(wait)], stdout=subprocess.PIPE)
+    try:
+        port = int((relay.stdout or sys.stdin.buffer).readline())
+        yield f"mongodb://127.0.0.1:{port}{parts.path}?directConnection=true"
+    finally:
+        relay.kill()
+        relay.wait()
 
 
 def main() -> None:

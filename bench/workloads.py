@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,13 @@ from bench.data import bundles, demo, observation
 
 @dataclass(slots=True)
 class Target:
-    """A FHIR base under load. ``pid``: its server process on this machine, if there is one."""
+    """A FHIR base under load. ``pid``: its server process on this machine, if there is one.
+    ``seconds``: no workload begins a request after so long."""
 
     base: str
     token: str | None = None
     pid: int | None = None
+    seconds: float = inf
     patients: list[str] = field(default_factory=list)
     observations: list[str] = field(default_factory=list)
 
@@ -58,8 +61,8 @@ def _expect(answer: Answer, *statuses: int) -> Answer:
 async def measure(target: Target, name: str, step: Step, total: int, clients: int) -> Figure:
     """One workload under the clock of the wall and of the server process."""
     cpu = target.cpu()
-    wall = await drive(target.base, target.token, step, total, clients)
-    return Figure(name, total, wall, target.cpu() - cpu)
+    done, wall = await drive(target.base, target.token, step, total, clients, target.seconds)
+    return Figure(name, done, wall, target.cpu() - cpu)
 
 
 async def transaction(target: Target, repeat: int = 1) -> Figure:

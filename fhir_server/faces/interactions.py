@@ -84,7 +84,7 @@ def interactions(
     )
     conformance = face.engine.conformance
     assert conformance is not None
-    handlers["capabilities"] = capabilities(lambda: abilities, conformance)
+    handlers["capabilities"] = capabilities(lambda: abilities, conformance, subsets)
     if not open_:
         rules = rules_of(face.settings, face.path)
         handlers["smart-configuration"] = document(

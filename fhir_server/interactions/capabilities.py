@@ -9,16 +9,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, lru_cache
 from typing import Final, Protocol, TypeAlias
 
 from fhir_server.access.roles import UNCHANGED
 from fhir_server.access.session import Session
-from fhir_server.formats.json import dumps
+from fhir_server.formats.json import dumps, loads
 from fhir_server.interactions.answer import refuse_parameters
 from fhir_server.interactions.instantiates import fulfilled
 from fhir_server.interactions.patches import FORMATS
 from fhir_server.interactions.ports import Handler
+from fhir_server.interactions.subset import PARTS, Asked, Subsets, asked_for, part_of
 from fhir_server.interactions.terminology_capabilities import terminology_statement
 from fhir_server.model.exchange import Json, Request, Response
 from fhir_server.model.problem import BadRequest
@@ -26,6 +27,8 @@ from fhir_server.search.schema import SearchSchema
 from fhir_server.search.words import CONTENT, TEXT
 from operations.registry import Operations
 
+TYPE: Final = "CapabilityStatement"
+TERMINOLOGY: Final = "TerminologyCapabilities"
 # https://hl7.org/fhir/R4/valueset-type-restful-interaction.html
 ON_TYPE: Final = (
     "read",
@@ -120,7 +123,7 @@ class Abilities:
     """Statements of guides that may be fulfilled."""
 
 
-def capabilities(abilities: Callable[[], Abilities], guided: Guided) -> Handler:
+def capabilities(abilities: Callable[[], Abilities], guided: Guided, subsets: Subsets) -> Handler:
     """The handler; the bytes are made once per base URL, set of parameters and of packages."""
 
     @cache
@@ -134,16 +137,24 @@ def capabilities(abilities: Callable[[], Abilities], guided: Guided) -> Handler:
         codes = {operation.code for operation in found.operations}
         return dumps(terminology_statement(base, found.version, found.started, codes))
 
+    @lru_cache(maxsize=16)
+    def cut(whole: bytes, asked: Asked) -> bytes:
+        return dumps(part_of(subsets, asked, loads(whole)))
+
     async def capabilities_(request: Request, session: Session) -> Response:
-        refuse_parameters(request, "mode")
-        modes = {mode for _, mode in request.query}
+        refuse_parameters(request, "mode", *PARTS)
+        modes = {mode for name, mode in request.query if name == "mode"}
         if modes == {"terminology"}:
-            return Response(200, await asyncio.to_thread(terminology, request.base))
-        if modes - {"full"}:
+            type_, made = TERMINOLOGY, await asyncio.to_thread(terminology, request.base)
+        elif modes - {"full"}:
             text = f"mode: {min(modes)[:40]!r} is not supported, only one of full and terminology"
             raise BadRequest(text, code="not-supported")
-        added = await guided.supported(), await guided.required()
-        return Response(200, body(request.base, abilities().schema.revision, *added))
+        else:
+            added = await guided.supported(), await guided.required()
+            type_, made = TYPE, body(request.base, abilities().schema.revision, *added)
+        if len(request.query) > len(modes):
+            made = await asyncio.to_thread(cut, made, asked_for(subsets, (type_,), request.query))
+        return Response(200, made)
 
     return capabilities_
 
@@ -153,7 +164,7 @@ def statement(abilities: Abilities, base: str) -> Json:
     types = sorted(abilities.schema.types)
     including = _includes(abilities.schema, types)
     made: Json = {
-        "resourceType": "CapabilityStatement",
+        "resourceType": TYPE,
         "url": f"{base}/metadata",
         "version": abilities.version,
         "name": "vEHR",

@@ -14,7 +14,7 @@ from fhir_server.interactions.cursors import PARAMETER, Cursors
 from fhir_server.interactions.ports import Handler
 from fhir_server.interactions.splice import bundle, entry
 from fhir_server.interactions.subset import Cut, Subsets, part
-from fhir_server.model.datatypes import format_instant, parse_instant, parse_search_date
+from fhir_server.model.datatypes import format_instant, parse_search_date
 from fhir_server.model.exchange import Json, Request, Response
 from fhir_server.model.problem import BadRequest
 from fhir_server.model.resource import Stored
@@ -51,8 +51,11 @@ def history(
         plan = _plan(query, before, sizes, context())
         type_, id_ = (*request.path, None, None)[:2]
         cut = session.noting(part(subsets, (type_,) if type_ else every, query))
-        versions = await session.history(replace(plan, type=type_, id=id_))
+        # _count=0 asks for the total alone, as in a search.
+        versions = await session.history(replace(plan, type=type_, id=id_, count=plan.count or 1))
         links = [("self", _link(request, place, query))]
+        if plan.count == 0:
+            versions = replace(versions, entries=(), next=None)
         if versions.next is not None:
             sealed = cursors.seal(session.principal, place, query, (versions.next,))
             links.append(("next", f"{request.base}/{place}?{PARAMETER}={sealed}"))
@@ -76,7 +79,7 @@ def _plan(
             case "_count" if value.isascii() and value.isdigit() and len(value) < 10:
                 count = min(int(value), sizes.greatest)
             case "_since":
-                since = _instant(value)
+                since = _begin(value, context)
             case "_at":
                 at = _period(value, context)
             case "_count":
@@ -85,8 +88,6 @@ def _plan(
                 pass  # of the answer's form
             case _:
                 raise BadRequest(f"the parameter {name[:80]!r} is not supported here")
-    if count < 1:
-        raise BadRequest("_count is not above 0")
     return History(since=since, at=at, count=count, before=before)
 
 
@@ -98,11 +99,12 @@ def _period(value: str, context: Context) -> tuple[int, int]:
         raise BadRequest("_at is not a date or time") from None
 
 
-def _instant(value: str) -> int:
+def _begin(value: str, context: Context) -> int:
+    """``_since``: an instant; of a date, as people write it, the beginning."""
     try:
-        return parse_instant(value)
+        return parse_search_date(value, context.zone)[0]
     except ValueError:
-        raise BadRequest("_since is not an instant") from None
+        raise BadRequest("_since is not an instant or a date") from None
 
 
 def _link(request: Request, place: str, query: tuple[tuple[str, str], ...]) -> str:

@@ -107,13 +107,18 @@ class Subsets:
 
 def subset(subsets: Subsets, summary: str, elements: tuple[str, ...]) -> Cut | None:
     """What ``_summary`` or ``_elements`` make of a stored resource; None: nothing."""
-    if elements:
-        cut = subsets.elements(elements)
-    elif summary in ("true", "text", "data"):
-        cut = subsets.cut(summary)
-    else:
+    cut = _cutting(subsets, summary, elements)
+    if cut is None:
         return None
     return lambda stored: stored._replace(body=dumps(cut(loads(stored.body))))
+
+
+def _cutting(
+    subsets: Subsets, summary: str, elements: tuple[str, ...]
+) -> Callable[[Json], Json] | None:
+    if elements:
+        return subsets.elements(elements)
+    return subsets.cut(summary) if summary in ("true", "text", "data") else None
 
 
 def subset_of_included(subsets: Subsets, summary: str, elements: tuple[str, ...]) -> Cut | None:
@@ -131,11 +136,20 @@ def subset_of_included(subsets: Subsets, summary: str, elements: tuple[str, ...]
 PARTS: Final = ("_summary", "_elements")
 
 
+Asked: TypeAlias = tuple[str, tuple[str, ...]]
+"""``_summary`` and the names of ``_elements``."""
+
+
 def part(subsets: Subsets, types: tuple[str, ...], query: Sequence[tuple[str, str]]) -> Cut | None:
     """``_summary`` or ``_elements`` of a query outside of search; None: the whole resources.
 
     https://hl7.org/fhir/R4/http.html#parameters. ``types``: of which ``_elements`` may be.
     """
+    return subset(subsets, *asked_for(subsets, types, query))
+
+
+def asked_for(subsets: Subsets, types: tuple[str, ...], query: Sequence[tuple[str, str]]) -> Asked:
+    """What a query outside of search asks for. Raises BadRequest."""
     pairs = [(name, value) for name, value in query if name in PARTS]
     asked = dict(pairs)
     if len(asked) < len(pairs) or (len(asked) > 1 and asked["_summary"] != "false"):
@@ -144,7 +158,13 @@ def part(subsets: Subsets, types: tuple[str, ...], query: Sequence[tuple[str, st
     subsets.cut(summary)
     elements = asked.get("_elements")
     names = () if elements is None else element_names(subsets.definitions, types, elements)
-    return subset(subsets, summary, names)
+    return summary, tuple(names)
+
+
+def part_of(subsets: Subsets, asked: Asked, resource: Json) -> Json:
+    """That of a resource that is not stored."""
+    cut = _cutting(subsets, *asked)
+    return resource if cut is None else cut(resource)
 
 
 def _kept(value: Json, tree: Tree) -> Json:

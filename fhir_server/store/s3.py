@@ -24,6 +24,7 @@ from typing import IO, Any, Final, NamedTuple, TypeVar
 import structlog
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 from botocore.session import get_session
 
 from fhir_server.config_values import Bucket
@@ -61,6 +62,8 @@ LIMITS: Final = Config(
 NOT_OFFERED: Final = frozenset({"NotImplemented", "MethodNotAllowed", "501", "405"})
 OWNER: Final = "owner"
 """Below the prefix: the object that names the database whose contents these are."""
+FAILURES: Final = (BotoCoreError, ClientError, ResponseParserError, KeyError)
+"""Also of an answer that is not an object store's, or lacks what it should have."""
 MISSING: Final = frozenset({"404", "NoSuchKey", "NoSuchUpload"})
 
 
@@ -203,7 +206,7 @@ class S3Blobs:
                 sent = self._client.upload_part(**upload, PartNumber=number, Body=file.read(PART))
                 parts.append({"PartNumber": number, "ETag": sent["ETag"]})
             self._client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
-        except (BotoCoreError, ClientError):
+        except FAILURES:
             if self._arrived(named, size):
                 return  # it was completed, and the answer was lost
             self._abort(upload)
@@ -212,14 +215,14 @@ class S3Blobs:
     def _arrived(self, named: dict[str, Any], size: int) -> bool:
         try:
             return bool(self._client.head_object(**named)["ContentLength"] == size)
-        except (BotoCoreError, ClientError):
+        except FAILURES:
             return False
 
     def _abort(self, upload: dict[str, Any]) -> None:
         """What this leaves, the sweep finds."""
         try:
             self._client.abort_multipart_upload(**upload)
-        except (BotoCoreError, ClientError) as error:
+        except FAILURES as error:
             log.warning("an upload is left for the sweep", error=str(error))
 
     def _fetch(self, copy: Copy, file: IO[bytes]) -> bool:
@@ -284,7 +287,7 @@ class S3Blobs:
         loop = asyncio.get_running_loop()
         try:
             done = await loop.run_in_executor(self._threads, work, *given)
-        except (BotoCoreError, ClientError) as error:
+        except FAILURES as error:
             self._breaker.failed()
             log.error("the object store failed", error=str(error))
             raise _unavailable(self._breaker.wait) from error

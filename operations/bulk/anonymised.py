@@ -88,7 +88,8 @@ class Anonymised:
     async def counted(self, parents: Parents = no_parents) -> str:
         """After all of it. What follows from it, as a digest. ``parents``: of codes."""
         assert self.cohort is not None
-        return (await self.cohort.settle(parents)).digest()
+        await self.cohort.settle(parents)
+        return self.cohort.digest()
 
     def close(self) -> None:
         if self.cohort is not None:
@@ -101,7 +102,7 @@ class Anonymised:
 
     def as_set(self) -> Json | None:
         """For the manifest: what was asked of the whole set, without counts."""
-        return None if self.cohort is None else extension(self.cohort.shown)
+        return None if self.cohort is None else extension(self.cohort)
 
     def _run(self) -> Run:
         return self.work.run(DrawnCodes(bytes.fromhex(self.secret)), relative=True)
@@ -116,14 +117,18 @@ class Anonymised:
         made: list[bytes] = []
         for start in range(0, len(resources), SLICE):
             some = resources[start : start + SLICE]
-            made += [dumps(self._made(one, run)) for one in some]
+            for one in some:
+                shown = self._made(one, run)
+                if shown is not None:
+                    made.append(dumps(shown))
+                    self.ids.append(one["id"])
             await asyncio.sleep(0)
         await self.work.settle(run)
         self.tally.absorb(run.tally)
-        self.ids += [stored.key.id for stored in found]
         return b"\n".join(made) + b"\n" if made else b""
 
-    def _made(self, resource: Json, run: Run) -> Json:
+    def _made(self, resource: Json, run: Run) -> Json | None:
+        """None: it is not shown."""
         made = self.work.profile.resource(resource, run)
         return made if self.cohort is None else self.cohort.show(resource, made, run)
 
@@ -136,7 +141,7 @@ class Anonymised:
     def report(self, resources: int) -> bytes:
         made = report(self.work.profile.profile, self.tally, resources, review=False)
         if self.cohort is not None:
-            made["parameter"].append(told(self.cohort.shown))
+            made["parameter"].append(told(self.cohort))
         return dumps(made) + b"\n"
 
     def named(self, key: Key) -> str | None:

@@ -105,7 +105,7 @@ def export_body(exports: Exports, lines: int = LINES) -> Body:
             gone = deleted_lines(exports, wanted, group, job.session, rewrite)
             deleted = await _written(job, DELETED, gone)
         if rewrite is not None:
-            await job.write(REPORT, rewrite.report(state.done))
+            await job.write(REPORT, rewrite.report(sum(lines for _, _, lines in state.files)))
         if wanted.ignored:
             errors = await _written(job, ERRORS, _issues(wanted.ignored))
         answer = {"moment": state.moment, "files": state.files, "counts": [deleted, errors]}
@@ -198,12 +198,14 @@ class _File:
             return replace(self.state, scan=self.state.scan + 1, after=None)
         name, before = self.state.name(scan.type), self.state.done
         await self.job.write(name, self._bytes(scan, first))
+        lines = self.state.done - before
         if self.rewrite is not None:
+            lines = len(self.rewrite.ids)
             beside = self.rewrite.beside()
             if not self.job.session.policy.whole:
                 await self.job.write(aside(name), beside)
             self.state = replace(self.state, tally=tuple(self.rewrite.tally.to_json()))
-        files = (*self.state.files, (scan.type, name, self.state.done - before))
+        files = (*self.state.files, *([(scan.type, name, lines)] if lines else ()))
         step = self.state.scan + (self.state.after is None)
         self.state = replace(self.state, files=files, scan=step)
         await self.job.checkpoint(self.state.to_json())

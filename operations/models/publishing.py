@@ -51,6 +51,7 @@ def device(package: ModelPackage, *, retired: bool = False, signer: str = "") ->
             *({"text": f"Limit: {limit}"} for limit in card.limits),
             {"text": f"Training data: {card.training_data}"},
             *({"text": f"{m.name}: {m.value} ({m.source})"} for m in card.metric),
+            {"text": f"Licence: {card.licence}"},
             {"text": f"Source: {card.source.citation}"},
         ],
     }

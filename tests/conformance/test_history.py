@@ -76,6 +76,11 @@ def test_c24_since_and_at(server: Server, level: str) -> None:
     first, second, third, fourth = [e["response"]["lastModified"] for e in reversed(entries)]
     assert len(tags(server.get(f"{url}?_since={third}").json())) == 2
     assert tags(server.get(f"{url}?_since=2999-01-01T00:00:00Z").json()) == []
+    assert tags(server.get(f"{url}?_since=2999").json()) == []
+    assert len(tags(server.get(f"{url}?_since=2001-01-01").json())) == 4
+    counted = server.get(f"{url}?_count=0").json()
+    assert (counted["total"], counted.get("entry")) == (4, None)
+    assert [link["relation"] for link in counted["link"]] == ["self"]
     versions = {first: 1, second: 2, third: 3, fourth: 4}
     for instant, version in versions.items():
         body = server.get(f"{url}?_at={instant}").json()
@@ -92,8 +97,8 @@ def test_c24_since_and_at(server: Server, level: str) -> None:
     [
         "_since=yesterday",
         "_at=x",
-        "_count=0",
         "_count=-1",
+        "_since=2024-13",
         "_sort=date",
         "_at=2020&_at=2021",
         "_summary=count",

@@ -437,6 +437,16 @@ def test_c19_conditions_of_urls(server: Server, url: str) -> None:
 def test_c21_statement(server: Server) -> None:
     statement = server.get("metadata").json()
     assert server.get("metadata?mode=full").json() == statement
+    for query in ("_summary=true", "_summary=data", "_elements=software,format", "_summary=text"):
+        cut = server.get(f"metadata?{query}").json()
+        assert cut["meta"]["tag"][0]["code"] == "SUBSETTED" and cut["fhirVersion"] == "4.0.1"
+        assert ("software" in cut) == ("text" not in query)
+        assert ("url" in cut) == ("_summary" in query and "text" not in query)
+    assert server.get("metadata?_summary=false").json() == statement
+    cut = server.get("metadata?mode=terminology&_summary=true").json()
+    assert cut["resourceType"] == "TerminologyCapabilities"
+    for query in ("_summary=count", "_summary=x", "_elements=nothing", "_sort=x"):
+        assert server.get(f"metadata?{query}").status_code == 400, query
     codes = server.get("metadata?mode=terminology").json()
     assert codes["resourceType"] == "TerminologyCapabilities" and len(codes["codeSystem"]) > 700
     assert codes["expansion"]["paging"] and codes["closure"] == {"translation": False}

@@ -24,9 +24,8 @@ from fhir_server.jobs.queue import Queue
 from fhir_server.jobs.request import Replayed, asked
 from fhir_server.jobs.runner import Runner
 from fhir_server.model.exchange import Request
-from fhir_server.store.sqlite.opening import open_store
 from fhir_server.validation.validate import Validator
-from tests.serving import BACKENDS, BASE, Json, Server, issue, served
+from tests.serving import BACKENDS, BASE, STORES, Json, Server, issue, served
 
 PATIENT = {"resourceType": "Patient", "name": [{"family": "Doe"}]}
 ASYNC = {"prefer": "respond-async"}
@@ -251,7 +250,7 @@ def test_a_job_outlives_the_server(tmp_path: Path) -> None:
     """Accepted, then the server is gone; the next one runs it."""
 
     async def accepted() -> str:
-        store = await open_store(tmp_path, "serve")
+        store = await STORES["sqlite"](tmp_path)
         queue = Queue(store.ledger, JobFiles(tmp_path / "jobs"), micros)
         request = Request("POST", ("Patient",), body=dict(PATIENT), base=BASE)
         work = asked(Replayed("create", request, "Patient"), SESSION, "")
@@ -260,7 +259,7 @@ def test_a_job_outlives_the_server(tmp_path: Path) -> None:
         return job.url
 
     url = asyncio.run(accepted())
-    with served("sqlite", tmp_path, store="sqlite:", data=tmp_path) as server:
+    with served("sqlite", tmp_path, data=tmp_path) as server:
         assert entry(server, url)["response"]["status"] == "201 Created"
         assert server.get("Patient").json()["total"] == 1
         assert list((tmp_path / "jobs").iterdir())

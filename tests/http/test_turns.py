@@ -14,10 +14,10 @@ import pytest
 from fhir_server.access.writing import PAUSE
 from fhir_server.http import dispatch
 from fhir_server.http.bodies import Bodies
+from fhir_server.store.mongo import writer
 from fhir_server.store.sqlite import prepared
-from fhir_server.store.sqlite.prepared import SLICE
 from fhir_server.validation.validate import Validator
-from tests.serving import served
+from tests.serving import ONLY, served
 
 ENTRIES = 300
 
@@ -56,7 +56,8 @@ def test_a_large_transaction_is_cut_into_turns(
         return resource(self, header, data)
 
     monkeypatch.setattr(Validator, "check", counted("validate", Validator.check))
-    monkeypatch.setattr(prepared, "prepare_change", counted("prepare", prepared.prepare_change))
+    where, name = (writer, "made") if ONLY == "mongo" else (prepared, "prepare_change")
+    monkeypatch.setattr(where, name, counted("prepare", getattr(where, name)))
     monkeypatch.setattr(Bodies, "resource", parsed)
     with served("sqlite", tmp_path) as server:
 
@@ -67,6 +68,6 @@ def test_a_large_transaction_is_cut_into_turns(
         assert server.post("", _bundle()).status_code == 200
         ticking.cancel()
     assert parsers and threading.get_ident() not in parsers
-    for name, most in (("validate", PAUSE), ("prepare", SLICE)):
+    for name, most in (("validate", PAUSE), ("prepare", where.SLICE)):
         assert done[name].total() >= ENTRIES
         assert max(done[name].values()) <= most, name

@@ -9,6 +9,7 @@ from tests.serving import Server
 
 VIEWS = "http://sql-on-fhir.org/OperationDefinition/"
 BULK = "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/"
+US_CORE = "http://hl7.org/fhir/us/core/OperationDefinition/"
 
 
 def test_every_definition_in_metadata_can_be_read(server: Server) -> None:
@@ -18,8 +19,9 @@ def test_every_definition_in_metadata_can_be_read(server: Server) -> None:
         for place in (statement, *statement["resource"])
         for operation in place.get("operation", ())
     }
-    elsewhere = {url for url in named if url.startswith((BULK, VIEWS))}
+    elsewhere = {url for url in named if url.startswith((BULK, VIEWS, US_CORE))}
     assert elsewhere == {
+        US_CORE + "docref",
         *(BULK + name for name in ("export", "patient-export", "group-export")),
         *(VIEWS + name for name in ("$viewdefinition-run", "$viewdefinition-export")),
     }

@@ -19,11 +19,13 @@ from cryptography.x509.oid import NameOID
 from pymongo import AsyncMongoClient
 from pymongo.errors import AutoReconnect, NetworkTimeout, NotPrimaryError, OperationFailure
 
+from bench.relay import message
 from fhir_server.config import Settings
 from fhir_server.model.problem import Unavailable
 from fhir_server.model.resource import Key
 from fhir_server.search.plan import Scan, Search
 from fhir_server.store.base import Change, ChangeSet
+from fhir_server.store.mongo import lines as connections
 from fhir_server.store.mongo import wire
 from fhir_server.store.mongo.lines import Lines
 from fhir_server.store.mongo.opening import database_name, open_store, require_transactions
@@ -256,6 +258,74 @@ def test_a_server_that_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(AutoReconnect):
             await line.send({"ping": 1, "$db": "admin"})
         server.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_server_that_falls_silent() -> None:
+    """One timer looks after all commands of a connection, and gives each its whole time."""
+    answer = Line()._message({"ok": 1.0}, ())
+
+    async def scenario() -> None:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            for _ in range(3):
+                await message(reader)
+                writer.write(answer)
+            await reader.read()
+            writer.close()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        _, line = await asyncio.get_running_loop().create_connection(Line, "127.0.0.1", port)
+        watches = set()
+        for _ in range(3):
+            assert await line.send({"ping": 1, "$db": "admin"}) == {"ok": 1.0}
+            watches.add(line._watch)
+        assert len(watches) == 1
+        last = asyncio.create_task(line.send({"ping": 1, "$db": "admin"}))
+        await asyncio.sleep(0)
+        line._look()  # the timer of the first: this one has just been asked
+        assert not line.lost and line._watch not in watches
+        line._asked -= wire.PATIENCE
+        line._look()
+        with pytest.raises(NetworkTimeout):
+            await last
+        assert line.lost
+        server.close()
+
+    asyncio.run(scenario())
+
+
+def test_more_at_once_than_there_are_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They take turns; who goes away meanwhile, waiting or served, takes no place with him."""
+    monkeypatch.setattr(connections, "MOST", 2)
+
+    async def scenario() -> None:
+        url = new_url()
+        client: AsyncMongoClient[Any] = AsyncMongoClient(url)
+        lines = Lines.of(client, url, database_name(url))
+        busy, most = 0, 0
+
+        async def work(line: Line) -> None:
+            nonlocal busy, most
+            busy += 1
+            most = max(most, busy)
+            try:
+                await asyncio.sleep(0.002)
+            finally:
+                busy -= 1
+
+        for _ in range(5):
+            tasks = [asyncio.create_task(lines.use(work)) for _ in range(12)]
+            for n, task in enumerate(tasks):
+                if n % 3 == 0:
+                    task.cancel()
+                if n % 4 == 0:
+                    await asyncio.sleep(0.001)
+            await asyncio.gather(*tasks, return_exceptions=True)
+        assert (most, lines._used, len(lines._waiting)) == (2, 0, 0)
+        await lines.close()
+        await client.close()
 
     asyncio.run(scenario())
 

@@ -11,7 +11,6 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from fhir_server.search.plan import TRUE, History, Scan, Search
 from fhir_server.store import places
 from fhir_server.store.base import Store
 from fhir_server.store.blobs import LocalBlobs
+from fhir_server.store.mongo.moving import MongoTarget
 from fhir_server.store.mongo.opening import open_store as open_mongo
 from fhir_server.store.moving import Moved, MoveError
 from fhir_server.store.sqlite.moving import SqliteTarget
@@ -407,35 +407,53 @@ Change = dict[str, Any]
 
 
 @pytest.fixture(params=["drop", "body", "order", "row"])
-def mutant(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A target that does not do what it should."""
-    add, rows = SqliteTarget.add, SqliteTarget.add_rows
+def mutant(request: pytest.FixtureRequest) -> str:
+    """What a target does not do as it should."""
+    return str(request.param)
 
-    async def wrong(self: SqliteTarget, versions: list[Any], mark: Any) -> None:
+
+def broken(monkeypatch: pytest.MonkeyPatch, target: Any, mutant: str) -> None:
+    add, rows = target.add, target.add_rows
+
+    async def wrong(self: Any, versions: list[Any], mark: Any) -> None:
         one = versions[1]
         change: Change = {
             "body": {"raw": one.raw.replace(b"Ann", b"Eve")},
             "order": {"rid": one.rid + 1000},
-        }.get(request.param, {})
+        }.get(mutant, {})
         versions = [versions[0], one._replace(**change), *versions[2:]]
-        if request.param == "drop":
+        if mutant == "drop":
             del versions[1]
         await add(self, versions, mark)
 
-    async def fewer(self: SqliteTarget, batch: list[Any]) -> None:
+    async def fewer(self: Any, batch: list[Any]) -> None:
         await rows(self, batch[1:])
 
-    if request.param == "row":
-        monkeypatch.setattr(SqliteTarget, "add_rows", fewer)
+    if mutant == "row":
+        monkeypatch.setattr(target, "add_rows", fewer)
     else:
-        monkeypatch.setattr(SqliteTarget, "add", wrong)
-    yield
+        monkeypatch.setattr(target, "add", wrong)
 
 
-def test_what_differs_is_found(source: Path, tmp_path: Path, mutant: None) -> None:
+def test_what_differs_is_found(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mutant: str
+) -> None:
+    broken(monkeypatch, SqliteTarget, mutant)
     with pytest.raises(MoveError, match="differs"):
         copy(f"sqlite:{source}", f"sqlite:{tmp_path / 'new'}", tmp_path)
     assert not (tmp_path / "new").exists()
+
+
+def test_what_differs_on_mongodb_is_found(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mutant: str
+) -> None:
+    """And no server serves it."""
+    url = new_url()
+    broken(monkeypatch, MongoTarget, mutant)
+    with pytest.raises(MoveError, match="differs"):
+        copy(f"sqlite:{source}", url, tmp_path, (None, tmp_path / "blobs"))
+    with pytest.raises(Unavailable, match="has not ended"):
+        asyncio.run(open_mongo(url))
 
 
 # --- the command ------------------------------------------------------------------------

@@ -8,9 +8,11 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -390,6 +392,53 @@ def test_a_missing_bucket_or_credentials_are_503(
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     with pytest.raises(Unavailable):
         asyncio.run(S3Blobs(bucket, tmp_path).put(stream(b"x")))
+
+
+REFUSAL = "<?xml version='1.0'?><Error><Code>{}</Code><Message>x</Message></Error>"
+STRANGERS = {
+    "a page of a proxy": (200, "<html>Welcome<br></html>"),
+    "another document": (200, "<?xml version='1.0'?><Nothing/>"),
+    "expired": (400, REFUSAL.format("ExpiredToken")),
+    "wrong secret": (403, REFUSAL.format("SignatureDoesNotMatch")),
+    "wrong clock": (403, REFUSAL.format("RequestTimeTooSkewed")),
+    "a page that refuses": (403, "<html>Forbidden</html>"),
+}
+
+
+@pytest.mark.parametrize(("status", "text"), STRANGERS.values(), ids=STRANGERS)
+def test_whatever_is_answered_is_503(
+    bucket: Bucket, tmp_path: Path, status: int, text: str
+) -> None:
+    class Stranger(BaseHTTPRequestHandler):
+        def _answer(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        do_GET = do_PUT = do_POST = do_DELETE = _answer
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Says nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Stranger)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        blobs = S3Blobs(
+            replace(bucket, endpoint=f"http://127.0.0.1:{server.server_port}"), tmp_path
+        )
+        with pytest.raises(Unavailable) as caught:
+            asyncio.run(blobs.put(stream(b"x" * (PART + 1))))
+        assert int(caught.value.headers["Retry-After"]) > 0
+        if "Nothing" not in text:
+            with pytest.raises(Unavailable):
+                asyncio.run(blobs.names())
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 def test_credentials_from_a_file(

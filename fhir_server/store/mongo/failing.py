@@ -9,7 +9,6 @@ from typing import Final
 from pymongo.errors import ExecutionTimeout, OperationFailure, PyMongoError
 
 from fhir_server.model.problem import Unavailable
-from fhir_server.store.mongo.tables import too_costly
 
 SNAPSHOT_GONE: Final = frozenset({239, 246})
 """SnapshotTooOld, SnapshotUnavailable: look again at a newer one."""
@@ -21,19 +20,9 @@ class Uncertain(Unavailable):
 
 
 @contextmanager
-def searching() -> Iterator[None]:
-    """``answering`` what a client has worded: if it takes too long it asks for too much."""
-    with answering():
-        try:
-            yield
-        except ExecutionTimeout:
-            raise too_costly() from None
-
-
-@contextmanager
 def answering() -> Iterator[None]:
-    """Turns every failure of the database into a Problem. What takes too long here was not
-    worded by a client, so the database is too slow at present."""
+    """Turns every failure of the database into a Problem. That what looks at few documents takes
+    too long is no fault of who has asked."""
     try:
         yield
     except ExecutionTimeout as error:

@@ -71,4 +71,5 @@ def _together(roads: Mapping[str, Road]) -> Joint:
     if "y" in first.way.query:
         query["y"] = {"$in": list(roads)}
     parts = tuple(part for road in roads.values() for part in road.way.parts)
-    return Joint(Road(Way(first.way.index, query, parts), first.tests), roads)
+    few = all(road.few for road in roads.values())
+    return Joint(Road(Way(first.way.index, query, parts), first.tests, few=few), roads)

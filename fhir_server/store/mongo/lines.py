@@ -8,6 +8,7 @@ import asyncio
 import platform
 import random
 import ssl
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
@@ -19,7 +20,7 @@ from pymongo.uri_parser import parse_uri
 from fhir_server.model.problem import Unavailable
 from fhir_server.store.mongo.authentication import Credentials, authenticate, credentials
 from fhir_server.store.mongo.documents import Document
-from fhir_server.store.mongo.wire import Line
+from fhir_server.store.mongo.wire import Line, Part
 
 T = TypeVar("T")
 
@@ -69,7 +70,8 @@ class Lines:
         self._who = who
         self._tls = tls
         self._free: list[Line] = []
-        self._places = asyncio.Semaphore(MOST)
+        self._used = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
         self._time: Document | None = None
         self._newest = Timestamp(0, 0)
 
@@ -91,21 +93,53 @@ class Lines:
         except AutoReconnect:
             return await self.use(work)
 
+    async def ask(self, command: Document, *parts: Part) -> Document:
+        """``read`` of a single command."""
+        try:
+            return await self.use(lambda line: line.send(command, *parts))
+        except AutoReconnect:
+            return await self.use(lambda line: line.send(command, *parts))
+
     async def use(self, work: Callable[[Line], Awaitable[T]]) -> T:
         """``work`` with a connection of its own."""
-        async with self._places:
+        if self._used >= MOST:
+            await self._place()
+        else:
+            self._used += 1
+        line = None
+        try:
             line = self._free.pop() if self._free else None
             if line is None or line.lost:
                 line = await self._connected()
-            try:
-                return await work(line)
-            except NotPrimaryError:
-                self._forget()
+            return await work(line)
+        except NotPrimaryError:
+            self._forget()
+            if line is not None:
                 line.close()
-                raise
-            finally:
-                if not line.lost:
-                    self._free.append(line)
+            raise
+        finally:
+            if line is not None and not line.lost:
+                self._free.append(line)
+            self._leave()
+
+    async def _place(self) -> None:
+        """Waits until another gives up its place, which is then ours."""
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if not turn.cancelled():
+                self._leave()
+            raise
+
+    def _leave(self) -> None:
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._used -= 1
 
     def _forget(self) -> None:
         for line in self._free:

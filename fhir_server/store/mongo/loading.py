@@ -14,7 +14,7 @@ from typing import TypeAlias
 from pymongo.errors import PyMongoError
 
 from fhir_server.store.mongo.documents import Document
-from fhir_server.store.mongo.sessions import Session, all_found
+from fhir_server.store.mongo.sessions import Session, all_found, one_found
 
 Found: TypeAlias = asyncio.Future[Document | None]
 
@@ -81,6 +81,9 @@ class Loader:
             found.set_result(there.get(id_))
 
     async def _read(self, ids: list[str]) -> dict[str, Document]:
-        wanted = {"_id": ids[0] if len(ids) == 1 else {"$in": ids}}
+        if len(ids) == 1:
+            one = await one_found(self._session, {**self._find, "filter": {"_id": ids[0]}})
+            return {} if one is None else {ids[0]: one}
+        wanted = {"_id": {"$in": ids}}
         there = await all_found(self._session, {**self._find, "filter": wanted})
         return {document["_id"]: document for document in there}

@@ -70,13 +70,15 @@ class Way:
 @dataclass(slots=True)
 class Road:
     """How to evaluate one scan. ``residual``: to be looked up in the values of what the filter
-    lets pass. ``texts``: ids that each result bears as text, or a hash collided."""
+    lets pass. ``texts``: ids that each result bears as text, or a hash collided. ``few``: it is
+    known that the way yields less than ``FEW``."""
 
     way: Way
     tests: list[Document]
     residual: list[Predicate] = field(default_factory=list)
     texts: list[tuple[bytes, ...]] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
+    few: bool = False
 
     def filter(self, *more: Document) -> Document:
         """The whole filter."""
@@ -157,7 +159,8 @@ class Planner:
                 texts += _texts(part)
             if test.query is not None and part not in way.parts:
                 tests.append(test.query)
-        return Road(way, _merged(tests), residual, texts, notes)
+        few = way.index == "_id_" or any(p in way.parts and n < FEW for p, n in notes)
+        return Road(way, _merged(tests), residual, texts, notes, few)
 
     def _named(self) -> Way | None:
         """By ids, if the scan names them."""

@@ -49,7 +49,7 @@ class Plain:
         if _looks(command):
             command["readConcern"] = {"level": "majority"}
         command["$db"] = self._lines.database
-        return await self._lines.read(lambda line: line.send(command, *parts))
+        return await self._lines.ask(command, *parts)
 
 
 class Snapshot:

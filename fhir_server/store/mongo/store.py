@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from pymongo import AsyncMongoClient, UpdateOne
-from pymongo.errors import OperationFailure
+from pymongo.errors import ExecutionTimeout, OperationFailure
 
 from fhir_server.model.problem import Unavailable
 from fhir_server.model.resource import Key, Stored
@@ -26,14 +26,14 @@ from fhir_server.store.base import (
 from fhir_server.store.mongo import history, search
 from fhir_server.store.mongo.documents import VERSION, Document, Row, indexed, name, wanted
 from fhir_server.store.mongo.erasing import formerly, scrub
-from fhir_server.store.mongo.failing import SNAPSHOT_GONE, answering, searching
+from fhir_server.store.mongo.failing import SNAPSHOT_GONE, answering
 from fhir_server.store.mongo.ledger import MongoLedger
 from fhir_server.store.mongo.lines import Lines
 from fhir_server.store.mongo.loading import Loader
 from fhir_server.store.mongo.presence import Presence
 from fhir_server.store.mongo.schema import Database, tables, wrong_indexes
 from fhir_server.store.mongo.sessions import Plain, Session, Snapshot, all_found, one_found
-from fhir_server.store.mongo.tables import Tables, live
+from fhir_server.store.mongo.tables import Tables, live, too_costly
 from fhir_server.store.mongo.view import View
 from fhir_server.store.mongo.wire import Line
 from fhir_server.store.mongo.writer import Writer
@@ -82,7 +82,7 @@ class MongoStore:
         async def read(line: Line) -> T:
             return await work(Snapshot(lines, line))
 
-        with searching():
+        with answering():
             try:
                 return await lines.read(read)
             except OperationFailure as error:
@@ -100,7 +100,12 @@ class MongoStore:
         async def page(session: Session) -> Page:
             view = View(self._tables, session)
             view.trace = trace
-            return await search.run(view, wanted)
+            try:
+                return await search.run(view, wanted)
+            except ExecutionTimeout:
+                if view.bounded:
+                    raise
+                raise too_costly() from None
 
         began = time.perf_counter_ns()
         found = await self._snapshot(page)

@@ -55,6 +55,7 @@ class View:
         self._containing: dict[tuple[str, str], bool] = {}
         self._looked = 0
         self.at: int | None = None
+        self.bounded = True  # each command so far looks at few documents
         self._overlay: list[Row] = []
         self.trace: Trace | None = None
 
@@ -141,6 +142,7 @@ class View:
         stages: list[Document] = [{"$match": query}]
         if limit is not None:
             stages.append({"$limit": limit})
+        self.bounded &= limit is not None
         stages.append({"$count": "n"})
         command = {"aggregate": "resource", "pipeline": stages, "cursor": {}, "hint": index}
         return next((int(d["n"]) for d in await all_found(self._session, command)), 0)
@@ -156,6 +158,7 @@ class View:
         whole = want is not None and not road.residual and not self._overlay
         if whole:
             command["limit"] = want
+        self.bounded &= road.few or (whole and not road.tests)
         # One more than is asked for, so that the last batch is known to be it.
         few = max(want or BATCH, 1) if whole else min(max(want or BATCH, 1), BATCH)
         command["batchSize"] = few + 1
@@ -187,6 +190,7 @@ class View:
         road = await self.road(scan, BY_DATE)
         if road.residual or self.at is not None:
             return len(await self.find(scan, BY_DATE, limit))
+        self.bounded &= road.few or not road.tests
         return await self.counted(road.filter(), road.way.index, limit)
 
     # --- joins ----------------------------------------------------------------------

@@ -53,6 +53,8 @@ class Line(asyncio.Protocol):
         self._buffer = bytearray()
         self._answer: asyncio.Future[bytes] | None = None
         self._number = 0
+        self._asked = 0.0
+        self._watch: asyncio.TimerHandle | None = None
 
     # --- asyncio --------------------------------------------------------------------
 
@@ -74,6 +76,8 @@ class Line(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost = True
+        if self._watch is not None:
+            self._watch.cancel()
         answer, self._answer = self._answer, None
         if answer is not None and not answer.done():
             answer.set_exception(AutoReconnect("the connection is lost"))
@@ -101,21 +105,30 @@ class Line(asyncio.Protocol):
             raise RuntimeError("one command at a time")
         loop = asyncio.get_running_loop()
         answer = self._answer = loop.create_future()
+        self._asked = loop.time()
         self._transport.write(self._message(command, parts))
-        limit = loop.call_later(PATIENCE, self._too_long, answer)
+        if self._watch is None:
+            self._watch = loop.call_later(PATIENCE, self._look)
         try:
             message = await answer
         except asyncio.CancelledError:
             self.close()
             raise
-        finally:
-            limit.cancel()
         reply: Document = decode(memoryview(message)[21:])
         return reply if _well(reply) else _failed(reply)
 
-    def _too_long(self, answer: asyncio.Future[bytes]) -> None:
-        if not answer.done():
-            answer.set_exception(NetworkTimeout("the server does not answer"))
+    def _look(self) -> None:
+        """Has it answered in time? One timer looks after many commands."""
+        self._watch = None
+        answer = self._answer
+        if answer is None or answer.done():
+            return
+        loop = asyncio.get_running_loop()
+        left = self._asked + PATIENCE - loop.time()
+        if left > 0:
+            self._watch = loop.call_later(left, self._look)
+            return
+        answer.set_exception(NetworkTimeout("the server does not answer"))
         self.close()
 
     def _message(self, command: Document, parts: Sequence[Part]) -> bytes:

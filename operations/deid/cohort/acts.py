@@ -51,6 +51,9 @@ class Noting:
     def series(self, value: Json) -> Json:
         return value
 
+    def reference(self, value: Json) -> Json | None:
+        return value
+
 
 def measurable(value: Number) -> bool:
     """Can it be put in order with others without loss?"""
@@ -96,3 +99,6 @@ class Showing:
         if not self.by.declared.values:
             return value
         return {name: part for name, part in value.items() if name != "data"}
+
+    def reference(self, value: Json) -> Json | None:
+        return value

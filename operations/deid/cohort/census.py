@@ -16,7 +16,7 @@ from .acts import Noting
 from .shown import HIDDEN, Cell, Class, Groups, Shown
 from .sizes import kept, noted
 from .standing import Standing
-from .walk import Number
+from .wholes import places
 
 Parents: TypeAlias = Callable[[str, str], Awaitable[str | None]]
 """(system, code) -> the code above it in the same system, None if nobody knows one."""
@@ -210,11 +210,3 @@ class _Growing:
         mean = sum(value for value, _ in values) / len(values)
         mean = min(max(mean, values[0][0]), values[-1][0])
         self._groups.add(values[0][0], mean, max(places_ for _, places_ in values))
-
-
-def places(value: Number) -> int:
-    """Decimal places, as it is written."""
-    if isinstance(value, int):
-        return 0
-    exponent = value.as_tuple().exponent
-    return max(-exponent, 0) if isinstance(exponent, int) else 0

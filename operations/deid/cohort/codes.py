@@ -23,9 +23,13 @@ def above(system: str, code: str) -> str | None:
 
 
 async def shown(
-    paths: Iterable[tuple[str, dict[str, set[int]]]], k: int, parents: Parents
+    paths: Iterable[tuple[str, dict[str, set[int]]]],
+    k: int,
+    parents: Parents,
+    alone: bool = True,
 ) -> dict[tuple[str, str], str | None]:
-    """``paths``: path -> system|code -> people. -> what each code is shown as."""
+    """``paths``: path -> system|code -> people. -> what each code is shown as. ``alone``: codes
+    are all that hides people, so what is hidden has to be of k too."""
     found: dict[tuple[str, str], str | None] = {}
     known: dict[str, str | None] = {}
 
@@ -45,7 +49,8 @@ async def shown(
             if not higher:
                 break
             told |= higher
-        stay = kept(_people(told, groups, k), k)
+        people = _people(told, groups, k)
+        stay = kept(people, k) if alone else {one for one in people if len(people[one]) >= k}
         found |= {(path, key): one if one in stay else None for key, one in told.items()}
     return found
 

@@ -5,7 +5,8 @@
 URL), with a ``kind``: date, postal-code or category, and what it is ``worth`` to who works with the
 data (1 to 100). ``suppress``: the share of patients whose
 ``quasi`` may go so that those of the others can stay. ``dates``, ``codes``, ``values``: false
-leaves these as the rules have left them.
+leaves these as the rules have left them. ``together``: true: the k people look alike in all of it
+together, whole records (``together.py``).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from operations.deid.reach import HIERARCHIES, MOST
 
 KINDS: Final = ("date", "postal-code", "category")
 MOST_K: Final = 1000
-_FIELDS: Final = frozenset({"k", "quasi", "suppress", "dates", "codes", "values"})
+_FIELDS: Final = frozenset({"k", "quasi", "suppress", "dates", "codes", "values", "together"})
 _SHARE: Final = Fraction(1, 20)
 
 
@@ -49,6 +50,7 @@ class Declared:
     dates: bool = True
     codes: bool = True
     values: bool = True
+    together: bool = False
 
 
 def declared(given: Any, findings: list[str]) -> Declared | None:
@@ -71,7 +73,10 @@ def declared(given: Any, findings: list[str]) -> Declared | None:
         findings.append("cohort.suppress: a share, 0 to 1")
         share = 0
     flags = {name: given.get(name, True) for name in ("dates", "codes", "values")}
+    flags["together"] = given.get("together", False)
     findings += [f"cohort.{n}: true or false" for n, v in flags.items() if not isinstance(v, bool)]
+    if flags["together"] is True and not all(flags.values()):
+        findings.append("cohort.together: is of dates, codes and values")
     quasi = given.get("quasi", [])
     if not isinstance(quasi, list):
         findings.append("cohort.quasi: a list")

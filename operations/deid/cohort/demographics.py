@@ -145,11 +145,16 @@ def shown_in(patient: Json, row: Row, by: Shown) -> Json:
     quasi = by.declared.quasi
     if not quasi:
         return patient
-    told: Sequence[str] = (NOTHING,) * len(quasi)
+    told: Row = (NOTHING,) * len(quasi)
     if by.rows is not None:
         told = generalised(row, quasi, by.levels)
         if told in by.rows:
             told = (NOTHING,) * len(quasi)
+    return put(patient, quasi, row, told)
+
+
+def put(patient: Json, quasi: Sequence[Quasi], row: Row, told: Row) -> Json:
+    """The Patient, who says ``row``, saying ``told`` instead."""
     out = dict(patient)
     for one, before, after in zip(quasi, row, told, strict=True):
         if after != before:

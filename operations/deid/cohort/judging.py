@@ -18,6 +18,7 @@ from .declared import Declared
 from .demographics import Row, row_of, settled, shown_in
 from .shown import Shown
 from .standing import Standing, standing
+from .together import Together
 from .walk import Walker, about
 from .years import parts
 
@@ -44,9 +45,18 @@ class Cohort:
         self._elements = Elements(load())
         self._walker = Walker(self._elements)
         self._apart = [one.path for one in declared.quasi if one.kind == "date"]
+        self.together = Together(declared, self._walker) if declared.together else None
 
     def close(self) -> None:
         self._census.close()
+        if self.together is not None:
+            self.together.close()
+
+    def digest(self) -> str:
+        """The same where the same would be shown of the same."""
+        if self.together is None:
+            return self.shown.digest()
+        return self.shown.digest() + self.together.digest()
 
     def note(self, source: Json, made: Json, run: Run) -> None:
         """``source``: as it is stored; ``made``: as the rules leave it."""
@@ -56,6 +66,8 @@ class Cohort:
             self._walker.resource(rest, said)
             row = row_of(made, self.declared.quasi) if _is_patient(made) else None
             self._census.note(whose, self._about(rest), said, row)
+            if self.together is not None and whose.owner is not None:
+                self.together.note(source, made, whose.owner, run)
 
     async def settle(self, parents: Parents = no_parents) -> Shown:
         """What may be shown. ``parents``: of codes, as far as somebody knows them."""
@@ -68,6 +80,13 @@ class Cohort:
             shown.suppressed = demographics.suppressed
         people = census.years()
         shown.people = len(people)
+        if self.together is not None and len(people) < declared.k:
+            self.together.close()
+            self.together = None  # Nothing is shown of them but that it is there.
+        if self.together is not None:
+            shown.codes = await codes.shown(census.codes(), declared.k, parents, alone=False)
+            await self.together.settle(shown.codes, sorted(people))
+            return shown
         if demographics is None:
             shown.suppressed = len(people)
         made, of = await asyncio.to_thread(parts, people, declared.k)
@@ -80,11 +99,14 @@ class Cohort:
             shown.numbers = await asyncio.to_thread(census.numbers, shown)
         return shown
 
-    def show(self, source: Json, made: Json, run: Run) -> Json:
-        """The resource as it may be shown."""
+    def show(self, source: Json, made: Json, run: Run) -> Json | None:
+        """The resource as it may be shown; None: not at all."""
         whose = standing(source, run, self._elements)
         if not whose.judged:
             return made
+        if self.together is not None:
+            out = self.together.show(source, made, whose.owner, run)
+            return out if out is None or out == made else _labelled(out)
         rest = self._rest(made)
         said = Noting()
         self._walker.resource(rest, said)

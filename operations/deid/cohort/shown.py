@@ -44,10 +44,15 @@ class Groups:
     def of(self, value: Decimal | int) -> Decimal:
         """What stands for it."""
         at = max(bisect_right(self._lows, float(value)) - 1, 0)
-        return Decimal(f"{self._means[at]:.{self._places[at]}f}")
+        return rounded(self._means[at], self._places[at])
 
     def tell(self) -> bytes:
         return self._lows.tobytes() + self._means.tobytes()
+
+
+def rounded(mean: float, places: int) -> Decimal:
+    """With no more places than values have."""
+    return Decimal(f"{mean:.{min(places, 12)}f}")
 
 
 @dataclass(slots=True)

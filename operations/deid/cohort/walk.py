@@ -20,7 +20,7 @@ AMOUNTS: Final = frozenset({"Quantity", "Age", "Count", "Distance", "Duration", 
 NUMBERS: Final = frozenset({"decimal", "integer", "unsignedInt"})
 PRINCIPAL: Final = ("code", "vaccineCode", "medicationCodeableConcept", "type", "class", "category")
 """What a resource, or a part of one, is about: the first of these that it has."""
-_LEFT: Final = frozenset({"meta", "Reference", "Identifier", "Narrative"})
+_LEFT: Final = frozenset({"meta", "Identifier", "Narrative"})
 
 Number: TypeAlias = Decimal | int
 
@@ -43,6 +43,9 @@ class Act(Protocol):
 
     def series(self, value: Json) -> Json:
         """SampledData."""
+
+    def reference(self, value: Json) -> Json | None:
+        """A Reference."""
 
 
 Walk: TypeAlias = Callable[[Json, str, Act], Json]
@@ -113,6 +116,8 @@ class Walker:
             return _number(path, field.required, whole=field.type != "decimal")
         if field.type == "SampledData":
             return _series
+        if field.type == "Reference":
+            return _reference
         return _each(self._inside(type_, field.content)) if field.content else None
 
     def _inside(self, type_: str, content: str) -> Walk:
@@ -239,3 +244,9 @@ def _number(path: str, required: bool, *, whole: bool) -> _Step:
 
 def _series(value: Any, _near: str, act: Act, _where: str) -> Any:
     return act.series(value) if isinstance(value, dict) else value
+
+
+def _reference(value: Any, _near: str, act: Act, _where: str) -> Any:
+    if isinstance(value, list):
+        return [act.reference(one) or masked() for one in value]
+    return act.reference(value) or masked()

@@ -9,7 +9,8 @@ is right, over all persons. What is known:
 - ``the rarest diagnosis``: the one that fewest people in the data have;
 - ``a value``: one measurement with its code and day;
 - ``birth date and sex``, and ``birth date, sex, place, race``;
-- ``the whole record``: every date, diagnosis and value, of which the most have to fit.
+- ``the whole record``: every date, diagnosis and value, of which the most have to fit;
+- ``how often what``: how many resources of each type with each code and year there are.
 
 The careful intruder knows besides how the data are made: that a hidden date may be any, that a
 code may be shown as one above it, that a value is shown as one nearby, that dates may all have
@@ -20,8 +21,9 @@ the rarest diagnosis, one value with its day, and the dates of all contacts.
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
@@ -45,6 +47,7 @@ class Facts:
     dates: frozenset[str]
     diagnoses: frozenset[str]
     values: frozenset[Value]
+    often: Counter[tuple[str, str, str]] = field(default_factory=Counter)
 
 
 def facts(resources: Sequence[Json]) -> Facts:
@@ -56,7 +59,15 @@ def facts(resources: Sequence[Json]) -> Facts:
         frozenset(date for one in resources for date in dated(one)),
         frozenset(c for one in resources for c in diagnosed(one)),
         frozenset(value for one in resources for value in measured(one)),
+        Counter(counted(one) for one in resources),
     )
+
+
+def counted(one: Json) -> tuple[str, str, str]:
+    """A resource by its type, its code and the year of its date."""
+    [code, *_] = [c["code"] for c in codes(one)] or [""]
+    [year, *_] = [one[name][:4] for name in DATES if name in one] or [""]
+    return one["resourceType"], code, year
 
 
 def birth(patient: Json) -> tuple[str, str]:
@@ -248,6 +259,12 @@ def by_all(known: Facts, shown: Sequence[Facts], _: random.Random) -> list[int]:
     return [n for n, found in enumerate(scores) if found == max(scores)]
 
 
+def by_how_often(known: Facts, shown: Sequence[Facts], _: random.Random) -> list[int]:
+    """Most of what is shown of one has to be in what is known, and the other way round."""
+    scores = [2 * (known.often & one.often).total() - one.often.total() for one in shown]
+    return [n for n, found in enumerate(scores) if found == max(scores)]
+
+
 SINGLE: dict[str, Attack] = {
     "a date": by_a_date,
     "all dates": by_all_dates,
@@ -265,7 +282,10 @@ ATTACKS: dict[str, Attack] = SINGLE | {
     "intervals of all dates": by_intervals,
     "combined": combined,
     "the whole record": by_all,
+    "how often what": by_how_often,
 }
+GUESSED = ("combined", "the whole record", "how often what")
+"""Attacks after which who is left with several guesses."""
 
 
 def success(original: Sequence[Facts], shown: Sequence[Facts]) -> dict[str, float]:
@@ -273,6 +293,9 @@ def success(original: Sequence[Facts], shown: Sequence[Facts]) -> dict[str, floa
     rates: dict[str, float] = {}
     for name, attack in ATTACKS.items():
         chance = random.Random(name)
-        right = sum(attack(known, shown, chance) == [n] for n, known in enumerate(original))
-        rates[name] = right / len(original)
+        found = [attack(known, shown, chance) for known in original]
+        rates[name] = sum(one == [n] for n, one in enumerate(found)) / len(original)
+        if name in GUESSED:
+            guesses = sum(1 / len(one) for n, one in enumerate(found) if n in one)
+            rates[f"{name}, guessing"] = guesses / len(original)
     return rates

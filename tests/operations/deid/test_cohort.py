@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from decimal import Decimal
 from fractions import Fraction
@@ -16,6 +16,7 @@ from operations.deid.cohort import codes
 from operations.deid.cohort.declared import Declared, Quasi, declared
 from operations.deid.cohort.demographics import RANGE
 from operations.deid.cohort.judging import Cohort
+from operations.deid.cohort.likeness import likeness
 from operations.deid.cohort.sizes import kept
 from operations.deid.cohort.telling import extension, told
 from operations.deid.cohort.years import parts
@@ -30,7 +31,7 @@ ASKED = Declared(3, QUASI)
 
 def shown(resources: Sequence[Json], asked: Declared = ASKED, **parents: str) -> list[Json]:
     """As they are shown where the rules change nothing."""
-    cohort, run = Cohort(asked), Run(2026)
+    cohort, run = Cohort(asked), Run(2026, codes=lambda key: key.partition("/")[2])
 
     async def parent(_system: str, code: str) -> str | None:
         return parents.get(code)
@@ -40,7 +41,7 @@ def shown(resources: Sequence[Json], asked: Declared = ASKED, **parents: str) ->
     asyncio.run(cohort.settle(parent))
     made = [cohort.show(one, one, run) for one in resources]
     cohort.close()
-    return made
+    return [one for one in made if one is not None]
 
 
 def patients(*births: str, gender: str = "female") -> list[Json]:
@@ -245,8 +246,8 @@ def test_what_is_told_holds_no_value() -> None:
     cohort, run = Cohort(ASKED), Run(2026)
     for one in [*patients("1961", "1962", "1963"), *(observed(n, "7.125") for n in range(3))]:
         cohort.note(one, one, run)
-    result = asyncio.run(cohort.settle())
-    text = str(told(result)) + str(extension(result))
+    asyncio.run(cohort.settle())
+    text = str(told(cohort)) + str(extension(cohort))
     assert "k" in text and "birthDate: 5 years" in text
     assert not any(word in text for word in ("1961", "7.125", LOINC, "Patient/"))
     assert len({cohort.shown.digest() for _ in range(2)}) == 1
@@ -261,6 +262,7 @@ def test_what_is_told_holds_no_value() -> None:
         ({"k": True}, "cohort.k"),
         ({"k": 5, "size": 2}, "knows no size"),
         ({"k": 5, "dates": "no"}, "cohort.dates"),
+        ({"k": 5, "dates": False, "together": True}, "cohort.together"),
         ({"k": 5, "suppress": 2}, "cohort.suppress"),
         ({"k": 5, "quasi": {}}, "a list"),
         ({"k": 5, "quasi": [{"path": "gender", "kind": "x"}]}, "quasi 0"),
@@ -280,3 +282,68 @@ def test_a_cohort_that_means_nothing_does_not_load(given: Any, fault: str) -> No
 def test_icd_is_above_what_begins_with_it() -> None:
     assert codes.above(ICD, "E11.65") == "E11.6" and codes.above(ICD, "E11.6") == "E11"
     assert codes.above(ICD, "E11") is None and codes.above(LOINC, "1234-5") is None
+
+
+TOGETHER = Declared(3, (QUASI[0], Quasi("gender", "category", worth=8)), together=True)
+
+
+def likeness_of(made: Sequence[Json]) -> dict[str, list[str]]:
+    """Of each patient everything that is shown, without ids."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for one in made:
+        whose = one.get("subject", {}).get("reference", f"Patient/{one['id']}").split("/")[1]
+        bare = {name: value for name, value in one.items() if name not in ("id", "subject")}
+        found[whose].append(repr(sorted(bare.items())))
+    return {whose: sorted(texts) for whose, texts in found.items()}
+
+
+def test_together_everybody_is_like_k_minus_one_others_in_everything() -> None:
+    everybody = patients(*["1961", "1964", "1967", "1970", "1990", "1995", "1999", "1999"])
+    for one in everybody[1::2]:
+        one["gender"] = "male"
+    found = [observed(n, f"{n}.5", str(2020 + n % 2)) for n in range(8)]
+    found += [observed(n, f"{n}.25", "2019", "other") for n in range(0, 8, 2)]
+    found += [observed(n, f"{n}.75", "2018", "other") for n in range(0, 8, 2)]
+    found += [ill(n, "A00") for n in range(0, 8, 2)] + [ill(3, "B00")]
+    made = shown([*everybody, *found], TOGETHER)
+    of = likeness_of(made)
+    sizes = Counter(map(tuple, of.values()))
+    assert len(of) == 8 and min(sizes.values()) >= 3, sizes
+    values = [one["valueQuantity"]["value"] for one in made if "valueQuantity" in one]
+    assert len(values) == 16 and {"2018", "2019", "2020", "2021"} <= {
+        one.get("effectiveDateTime") for one in made
+    }
+    assert "A00" in map(code_of, (one for one in made if "code" in one))
+    assert "B00" not in str(made)
+
+
+def test_together_keeps_the_spread_of_a_persons_values() -> None:
+    """The least of each person become one mean, the greatest another."""
+    found = [observed(n, f"{v}{n}", str(v)) for n in range(3) for v in (10, 20)]
+    for one in found:
+        one["effectiveDateTime"] = "2020"
+    made = shown([*patients(*["1961"] * 3), *found], TOGETHER)[3:]
+    values = sorted(str(one["valueQuantity"]["value"]) for one in made)
+    assert values == ["101"] * 3 + ["201"] * 3
+
+
+def test_together_fewer_than_k_show_nothing() -> None:
+    made = shown([*patients("1961", "1961"), observed(0, "5"), observed(1, "5")], TOGETHER)
+    assert not any({"birthDate", "gender", "effectiveDateTime"} & set(one) for one in made)
+    assert not any("value" in one.get("valueQuantity", {}) for one in made)
+
+
+def test_together_no_link_but_to_the_patient_stays() -> None:
+    found = [observed(n, "5") for n in range(3)]
+    for n, one in enumerate(found):
+        one["encounter"] = {"reference": f"Encounter/e{n}"}
+    made = shown([*patients(*["1961"] * 3), *found], TOGETHER)[3:]
+    assert len(made) == 3 and not any("Encounter" in str(one) for one in made)
+    assert {one["subject"]["reference"] for one in made} == {f"Patient/p{n}" for n in range(3)}
+
+
+def test_blocks_of_many_people() -> None:
+    people = [1 << (n % 7) | 1 << (7 + n % 3) for n in range(1300)]
+    of = likeness(people, 5)
+    assert min(Counter(of).values()) >= 5 and max(Counter(of).values()) < 10
+    assert likeness([1, 1], 5) == [-1, -1]

@@ -276,4 +276,6 @@ def test_a_set_is_judged_as_a_whole_and_its_order_tells_nothing(tmp_path: Path) 
     born = [row.get("birthDate", str(row.get("_birthDate"))) for row in found["Patient"]]
     assert min(born.count(one) for one in born) >= 5
     kinds = [row["code"]["coding"][0]["code"] for row in found["Condition"]]
-    assert sorted(kinds) == ["kind"] * 6 + ["often"] * 6
+    assert len(kinds) >= 5 and set(kinds) <= {"kind", "often"}
+    assert min(kinds.count(kind) for kind in kinds) >= 5
+    assert len(told["part"]) > 5 and "together" in cohort

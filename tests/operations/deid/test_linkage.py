@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -39,7 +40,7 @@ def released(profile: Deidentifier, records: Records) -> list[list[Json]]:
     asyncio.run(cohort.settle())
     shown = [[cohort.show(source, one, run) for source, one in pair] for pair in pairs]
     cohort.close()
-    return shown
+    return [[one for one in some if one is not None] for some in shown]
 
 
 def found(profile: Deidentifier, records: Records) -> dict[str, float]:
@@ -88,11 +89,65 @@ def test_a_day_leads_to_fewer(twelve: Records) -> None:
 def test_safe_harbor_hides_everybody_among_others(twelve: Records) -> None:
     """Without what it asks of sets the same people are found."""
     rates = found(of("safe-harbor"), twelve)
-    assert not any(rates[name] for name in SINGLE), rates
+    assert not any(rate for name, rate in rates.items() if "guessing" not in name), rates
+    assert max(rates.values()) <= 0.2
+    apart = found(kinds_apart(), twelve)
+    assert not any(apart[name] for name in SINGLE)
     alone = Deidentifier(replace(of("safe-harbor").profile, cohort=None), load())
     rates = found(alone, twelve)
     assert rates["all dates"] > 0.3 and rates["birth date and sex"] > 0.3
     assert rates["a value, with care"] > 0.1 and rates["the rarest diagnosis"] > 0.1
+
+
+def kinds_apart() -> Deidentifier:
+    """k alike in each kind of thing, not in all of them together."""
+    profile = of("safe-harbor").profile
+    assert profile.cohort is not None
+    cohort = replace(profile.cohort, together=False)
+    return Deidentifier(replace(profile, cohort=cohort), load())
+
+
+HERE = Path(__file__).parents[3]
+PAGE = HERE / "ig" / "pagecontent" / "deidentification.md"
+MARKS = ("<!-- linkage -->\n", "<!-- /linkage -->")
+COLUMNS = {
+    "`safe-harbor`": "safe-harbor",
+    "each kind": "safe-harbor, each kind",
+    "rules": "safe-harbor, rules alone",
+    "`limited`": "limited",
+    "`research`": "research",
+}
+
+
+def table() -> str:
+    """Of the page, from the rows of PROVEN.md."""
+    text = (HERE / "PROVEN.md").read_text(encoding="utf-8")
+    told: dict[str, dict[str, str]] = {}
+    for code, right, before in re.findall(
+        r"^\| linkage (.+?) \|.*\| right: (.*?); in the original: (.*?) \|", text, re.MULTILINE
+    ):
+        told[code] = dict(re.findall(r"([a-z][a-z, ]*?) ([\d.]+)%", right))
+        told["original"] = dict(re.findall(r"([a-z][a-z, ]*?) ([\d.]+)%", before))
+    lines = [f"| what is known | original | {' | '.join(COLUMNS)} |", "|---" * 7 + "|"]
+    for name, rate in told["original"].items():
+        rates = [rate, *(told[code][name] for code in COLUMNS.values())]
+        lines.append(f"| {name} | {' | '.join(f'{one} %' for one in rates)} |")
+    return "\n".join(lines) + "\n"
+
+
+def page() -> tuple[str, str, str]:
+    """What is before the table, the table, what is behind it."""
+    before, mark, rest = PAGE.read_text(encoding="utf-8").partition(MARKS[0])
+    told, end, after = rest.partition(MARKS[1])
+    return before + mark, told, end + after
+
+
+def test_the_page_tells_what_was_measured() -> None:
+    _, told, _ = page()
+    assert told == table()
+    harbor = re.findall(r"^\| ([a-z, ]+) \| [\d.]+ % \| ([\d.]+) %", told, re.MULTILINE)
+    rates = {name: float(rate) for name, rate in harbor if "guessing" not in name}
+    assert len(rates) >= 13 and max(rates.values()) <= 1.0
 
 
 @pytest.mark.prove
@@ -101,15 +156,20 @@ def test_linkage(shared: Path, proven: Row) -> None:
     original: list[Facts] = [facts(record) for record in records]
     plain = success(original, original)
     alone = Deidentifier(replace(of("safe-harbor").profile, cohort=None), load())
-    for code, profile in [*((one.profile.code, one) for one in profiles()), ("rules", alone)]:
+    others = {"safe-harbor, each kind": kinds_apart(), "safe-harbor, rules alone": alone}
+    for code, profile in ({one.profile.code: one for one in profiles()} | others).items():
         rates = found(profile, records)
         if code == "safe-harbor":
+            assert all(r <= 0.01 for name, r in rates.items() if "guessing" not in name), rates
+        if code == "safe-harbor, each kind":
             assert all(rates[name] <= 0.01 for name in SINGLE), rates
         told = ", ".join(f"{name} {rate:.1%}" for name, rate in rates.items())
         before = ", ".join(f"{name} {rate:.1%}" for name, rate in plain.items())
         proven(
-            f"linkage {code if code != 'rules' else 'safe-harbor, rules alone'}",
+            f"linkage {code}",
             "somebody who knows this of a person claims the only record that fits; clinosim",
             f"{len(records)} patients",
             f"right: {told}; in the original: {before}",
         )
+    before, _, after = page()
+    PAGE.write_text(before + table() + after, encoding="utf-8")

@@ -220,3 +220,14 @@ def test_the_device_names_the_version_and_its_limits() -> None:
     assert resource["version"] == [{"value": "1.0.0"}]
     assert package.sha256 in resource["identifier"][0]["value"]
     assert any("Limit:" in note["text"] for note in resource["note"])
+
+
+def test_the_device_tells_the_whole_card() -> None:
+    """To users, who do not see the DocumentReference."""
+    for folder in sorted(path.parent for path in SHIPPED.glob("*/card.toml")):
+        card = load(folder).card
+        told = "\n".join(note["text"] for note in device(load(folder))["note"])
+        metrics = (text for one in card.metric for text in (one.name, one.value, one.source))
+        whole = (card.intended_use, card.population, card.training_data, card.licence)
+        for text in (*whole, *card.limits, *metrics, card.source.citation):
+            assert text in told, folder.name
