@@ -169,6 +169,12 @@ class Approvals:
         """What a user let apps do, newest first."""
         return [one for one in await approvals_of(self._records) if one.held.user == user]
 
+    async def acts(self, approval: Approval) -> bool:
+        """May the app still do something? Its last access token may outlive the web session."""
+        if self._records.now() < approval.used + ACCESS_SECONDS:
+            return True
+        return not approval.session or await self._sessions.lives(approval.session)
+
     async def end_session(self, id_: str) -> None:
         """End a web session and what was to last no longer than it."""
         lasting = await ending_with(self._records, (id_,))

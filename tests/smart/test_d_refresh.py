@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from urllib.parse import urlencode
 
+import pytest
+
 from fhir_server.auth.administration import Administration
 from tests.serving import Server
 from tests.smart.flow import (
@@ -206,3 +208,16 @@ def test_d10_one_click_on_the_page_of_apps(clinic: Server) -> None:
     assert after.status_code == 200 and "No app has access" in after.text
     assert not works(clinic, tokens)
     assert app.refresh(tokens["refresh_token"]).status_code == 400
+
+
+@pytest.mark.parametrize("more", ["", " online_access"])
+def test_d10_an_app_is_listed_as_long_as_its_token_lasts(clinic: Server, more: str) -> None:
+    """The web session in which it was allowed has ended, unused; its access token has not."""
+    tokens = tokens_for(App(clinic), f"launch/patient patient/*.rs{more}")
+    later(clinic, 16 * 60)
+    assert clinic.get("Patient/a", headers=bearer(tokens)).status_code == 200
+    browser = Browser(clinic)
+    page = browser.sign_in(browser.get("apps"), "doc")
+    (approval,) = forms(page)[-1].values("approval")
+    browser.submit(page, ("approval", approval))
+    assert clinic.get("Patient/a", headers=bearer(tokens)).status_code == 401

@@ -24,7 +24,7 @@ async def apps(server: Server, ask: Ask) -> Reply:
     names = {c.id: c.name for c in await server.record.charts(tuple(sorted(wanted)))}
     rows = []
     for approval in approvals:
-        if approval.session and not await server.sessions.lives(approval.session):
+        if not await server.approvals.acts(approval):
             continue
         client = await server.identities.clients.find(approval.held.client)
         offers = server.negotiation.offers(approval.held.scope.split())
