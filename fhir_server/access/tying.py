@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Final
@@ -16,6 +17,8 @@ from fhir_server.search.values import IndexValues
 APART: Final = frozenset({"AuditEvent", "Binary", "Consent", PROVENANCE})
 """What tells of them is not part of the record of a patient, or has rules of its own
 (``consent/policy``)."""
+TURN: Final = 25
+"""Targets that are read before others get a turn on the loop."""
 WORN: Final = "Device"
 """Outside of the compartment, though it names its patient (``roles.ABOUT``)."""
 
@@ -59,12 +62,14 @@ def _is_direct(one: Prepared) -> bool:
 
 async def _stored(engine: Engine, keys: Collection[Key]) -> dict[Key, tuple[str, ...]]:
     wanted = [key for key in sorted(keys) if key.type not in APART]
-    found = await engine.store.current(wanted) if wanted else []
-    return {
-        stored.key: patients_of(stored.key, engine.extract(loads(stored.body)))
-        for stored in found
-        if stored is not None and not stored.deleted
-    }
+    known: dict[Key, tuple[str, ...]] = {}
+    for start in range(0, len(wanted), TURN):
+        for stored in await engine.store.current(wanted[start : start + TURN]):
+            if stored is not None and not stored.deleted:
+                values = engine.extract(loads(stored.body))
+                known[stored.key] = patients_of(stored.key, values)
+        await asyncio.sleep(0)
+    return known
 
 
 def _tied(engine: Engine, one: Prepared, about: Sequence[tuple[str, ...]]) -> Prepared:

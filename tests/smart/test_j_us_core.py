@@ -183,3 +183,22 @@ def test_j04_what_a_consent_may_keep_is_not_told_by_its_provenance(clinic: Serve
     assert ids(clinic.get("Provenance", headers=doctor).json()) == []
     assert set(before) <= set(ids(clinic.get("Provenance", headers=patient).json()))
     assert "lab" in before
+
+
+def test_j04_a_provenance_of_much(clinic: Server) -> None:
+    """Of more than is looked up at a time; what does not belong to the record is found among it."""
+    system = clinic.bearer("system/*.cruds")
+    row = clinic.get("Observation/laboratory-a", headers=system).json()
+    entries = [
+        {
+            "resource": row | {"id": f"m{i}"},
+            "request": {"method": "PUT", "url": f"Observation/m{i}"},
+        }
+        for i in range(60)
+    ]
+    batch = {"resourceType": "Bundle", "type": "batch", "entry": entries}
+    assert clinic.post("", batch, headers=system).status_code == 200
+    targets = [f"Observation/m{i}" for i in range(60)]
+    for id_, more in (("much", []), ("more", ["Observation/laboratory-c"])):
+        answer = clinic.put(f"Provenance/{id_}", source(id_, *targets, *more), headers=system)
+        assert ("extension" in answer.json()) is (id_ == "much")
