@@ -340,6 +340,10 @@ class Settings(LimitSettings):
         )
 
 
+EITHER: Final = (("VEHR_SEARCH_SECRET", "VEHR_SEARCH_SECRET_FILE"),)
+"""Settings that say the same: one of them may be set."""
+
+
 def read(environ: Mapping[str, str] = os.environ) -> Settings:
     """The settings of this process; SettingsError names the first bad variable."""
     rows = {row.metadata["env"]: row for row in fields(Settings)}
@@ -351,6 +355,9 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
             values[row.name] = _parse(row, environ[name])
         elif not name.startswith(TESTS):
             raise SettingsError(f"{name} is not a setting of this server")
+    for one, other in EITHER:
+        if one in environ and other in environ:
+            raise SettingsError(f"{one} and {other} are both set: which is meant is not known")
     return Settings(**values)
 
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from fhir_server.access.ceremony import CONSENT, PROVENANCE
+from fhir_server.access.ceremony import CONSENT
 from fhir_server.access.drafts import Draft
 from fhir_server.access.ports import Guard, Stale
 from fhir_server.access.session import Session
+from fhir_server.access.ties import PROVENANCE
 from fhir_server.access.writing import resource_of
 from fhir_server.model.datatypes import format_instant
 from fhir_server.model.exchange import Json

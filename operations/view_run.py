@@ -157,15 +157,18 @@ async def table(
     format_: Format, view: View, rows: AsyncIterator[list[Row]], *, header: bool, live: bool = False
 ) -> AsyncIterator[bytes]:
     """The rows as bytes, in pieces of some thousand rows. ``live``: to somebody who is waiting for
-    them: what was permitted a moment ago does not wait for more."""
+    them: pieces are small, and what was permitted a moment ago does not wait for more."""
     written = format_.table(view.columns, header)
     yield written.head()
     held: list[Row] = []
-    since = time.monotonic()
+    since, most = time.monotonic(), min(FIRST, GROUP) if live else GROUP
     async for some in rows:
         held += some
-        if len(held) >= GROUP or (live and time.monotonic() - since > FRESH):
-            yield written.rows(held)
+        if len(held) >= most or (live and time.monotonic() - since > FRESH):
+            piece = written.rows(held)
+            if live:
+                most = max(1, min(GROUP, len(held) * PIECE // (len(piece) or 1)))
+            yield piece
             held, since = [], time.monotonic()
     yield written.rows(held)
     yield written.tail()
@@ -173,6 +176,10 @@ async def table(
 
 GROUP: Final = 5_000
 """Rows of one piece (in Parquet a row group)."""
+FIRST: Final = 100
+"""Rows of the first piece of an answer that is streamed; how long they are is not known yet."""
+PIECE: Final = 1 << 18
+"""Bytes of its later ones, about: what has been made cannot be called back."""
 
 
 async def answer(content: AsyncIterator[bytes], format_: Format, *, raw: bool) -> Response:

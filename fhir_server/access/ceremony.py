@@ -11,11 +11,11 @@ from typing import Final
 from fhir_server.access.policy import Policy
 from fhir_server.access.principal import Principal
 from fhir_server.access.scopes import Scope
+from fhir_server.access.ties import PROVENANCE
 from fhir_server.model.problem import Forbidden, NotFound
 from fhir_server.search.plan import TRUE, InPatient, Predicate
 
 CONSENT: Final = "Consent"
-PROVENANCE: Final = "Provenance"
 
 
 class Ceremony:

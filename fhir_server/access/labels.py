@@ -31,6 +31,7 @@ from fhir_server.access.consent.codes import (
     Code,
     level,
 )
+from fhir_server.access.ties import PROVENANCE, tie
 from fhir_server.model.exchange import Json
 from fhir_server.model.problem import Unavailable
 from fhir_server.search.parameters.reference import target
@@ -216,6 +217,8 @@ def labelled(extract: Extract, label: Label, base: str = "") -> Extract:
         values.tokens += label(resource)
         if resource["resourceType"] in DERIVED:
             values.references += _derived(resource, base)
+        if resource["resourceType"] == PROVENANCE:
+            tie(resource, values)
         for inner, found in zip(resource.get("contained", ()), values.contained, strict=False):
             found.values.tokens.extend(label(inner))
             found.values.patients = found.values.patients or values.patients

@@ -14,6 +14,7 @@ from typing import Final, Protocol
 from fhir_server.access.principal import Principal
 from fhir_server.access.roles import ABOUT, AUDIT, REVIEWED, SHARED
 from fhir_server.access.scopes import ERASE, Context, Scope
+from fhir_server.access.ties import PROVENANCE, UNTIED
 from fhir_server.model.problem import BadRequest
 from fhir_server.search.plan import (
     FALSE,
@@ -206,7 +207,10 @@ class ScopePolicy:
         ]
         if self._opens(letter, type_):
             parts.append(IdIn((self._own_id,)))
-        return _either(parts)
+        found = _either(parts)
+        # To be read only: what tells whence another's entry came is not for users to write.
+        bound = type_ == PROVENANCE and letter not in "rs" and not self._principal.system
+        return both(found, UNTIED) if bound else found
 
     def _opens(self, letter: str, type_: str) -> bool:
         """The scope ``fhirUser`` opens the user's own resource, to read."""

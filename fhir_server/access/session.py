@@ -16,6 +16,7 @@ from fhir_server.access.audit.decisions import DecisionRecord, decided
 from fhir_server.access.audit.entry import Entry, Recording
 from fhir_server.access.audit.joined import Joining, concerns, traced
 from fhir_server.access.audit.narrowing import Narrow
+from fhir_server.access.audit.noting import Cut, context_noted, noted, noting
 from fhir_server.access.audit.writes import WriteRecord
 from fhir_server.access.ceremony import attesting, ceremony
 from fhir_server.access.conformance.epoch import changed
@@ -84,6 +85,14 @@ class Session:
     def recording(self, other: Session) -> Session:
         """``other``, whose writes are recorded with the request that this one serves."""
         return other if self._recording is None else other.recorded(self._recording)
+
+    def note(self, rows: Iterable[Stored]) -> None:
+        """Records with the request whom these are about: its answer does not say so itself."""
+        noted(self._recording, rows)
+
+    def noting(self, cut: Cut | None) -> Cut | None:
+        """The cut, of whose pieces that is recorded."""
+        return noting(self._recording, cut)
 
     def told(self, rule: str, patient: str, reason: str) -> None:
         """Records with the request why data of this patient was given out beyond policy."""
@@ -346,6 +355,7 @@ class Session:
     async def content(self, stored: Stored) -> Content | None:
         """The content in a blob of a version that this session has read; None without one."""
         blob = await blob_of(self._engine.store.ledger, stored.key, stored.version)
+        await context_noted(self._engine, self._recording, stored)
         return Content(needed(self._engine.blobs), blob, stored.key) if blob else None
 
     def validate(self, resource: Json) -> None:

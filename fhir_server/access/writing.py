@@ -34,6 +34,7 @@ from fhir_server.access.principal import Principal
 from fhir_server.access.propagating import due, propagate
 from fhir_server.access.raising import carried, inherited, raised, rising
 from fhir_server.access.references import check_references
+from fhir_server.access.tying import tied
 from fhir_server.access.unmasking import completed
 from fhir_server.formats.json import loads, same
 from fhir_server.model.problem import (
@@ -160,7 +161,8 @@ class Writing:
         return Prepared(draft, values, kept, blob, told)
 
     async def _labelled(self, prepared: list[Prepared]) -> list[Prepared]:
-        """With the labels that they should bear."""
+        """With the patients and the labels that they should bear."""
+        prepared = await tied(self._engine, prepared)
         items = [(p.draft.key, p.values) for p in prepared if p.values is not None]
         more = iter(await inherited(self._engine, items))
         return [p if p.values is None else raised(self._engine, p, next(more)) for p in prepared]

@@ -21,6 +21,8 @@ from .json import DEFAULT_LIMITS, Limits, check_sizes, number, number_text
 FHIR: Final = "http://hl7.org/fhir"
 XHTML: Final = "http://www.w3.org/1999/xhtml"
 
+ATTRIBUTES: Final = 32
+"""At most so many on one element: FHIR's have up to three, beside those that XML itself has."""
 _NUMBER: Final = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _NUMERIC: Final = frozenset({"decimal", "integer", "positiveInt", "unsignedInt"})
 _INLINE: Final = frozenset({"BackboneElement", "Element"})
@@ -182,6 +184,9 @@ class _Reader:
             frame.content["resourceType"] = name
         else:
             frame = self._child(name, self._stack[-1].path)
+        if len(attributes) > ATTRIBUTES:
+            text = f"element {name[:64]} has more than {ATTRIBUTES} attributes"
+            raise BadRequest(text, code="structure")
         for key, text in attributes.items():
             if key == "value" and (frame.primitive or frame.path is None):
                 frame.value = _value(text, frame.primitive)

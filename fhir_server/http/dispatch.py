@@ -247,7 +247,7 @@ class FhirBase:
             return await self._defer(Replayed(route.interaction, request, url), session)
         response = standing(await handler(request, session), session)
         if progress.seen is not None:
-            progress.seen.answer = response
+            progress.seen.answered(response)
         if wanted == "xml" and not raw:
             return await self._base.bodies.as_xml(response, indent=indent)
         return await self._base.bodies.prettified(response) if indent else response

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
+import msgspec
+
 from fhir_server.access.audit.entry import (
     FAILED,
     Decision,
@@ -46,14 +48,20 @@ LONGEST: Final = 2048
 
 @dataclass(slots=True)
 class Seen:
-    """What is known of a request so far. ``answer``: in JSON."""
+    """What is known of a request so far. ``said``: its answer in JSON, whatever is sent."""
 
     recording: Recording
     principal: Principal = NOBODY
     policy: Policy | None = None
     request: Request | None = None
     answer: Response | None = None
+    said: bytes = b""
     problem: Problem | None = None
+
+    def answered(self, answer: Response) -> None:
+        """Before it is put into another form."""
+        self.answer = answer
+        self.said = answer.body if isinstance(answer.body, bytes) else b""
 
     def by(self, session: Session) -> Session:
         """The Session with which it goes on."""
@@ -93,7 +101,23 @@ class Recorder:
             self._audit.write(line, seen.recording.later)
         except Unavailable as problem:
             return rendered(problem)
+        if not isinstance(answer.body, bytes):
+            answer.body = _followed(answer.body, seen.recording, line, self._audit)
         return answer
+
+
+async def _followed(
+    stream: AsyncIterator[bytes], recording: Recording, line: Entry, audit: AuditLog
+) -> AsyncIterator[bytes]:
+    """A stream, and a further line for the patients of what came after the first one."""
+    try:
+        async for chunk in stream:
+            yield chunk
+    finally:
+        more = recording.patients.difference(line.patients)
+        if more:
+            later = {"patients": ordered(more), "writes": (), "decisions": (), "at": micros()}
+            audit.write(msgspec.structs.replace(line, **later), [])
 
 
 def entry(seen: Seen, interaction: str, status: int, **about: Any) -> Entry:
@@ -107,8 +131,7 @@ def entry(seen: Seen, interaction: str, status: int, **about: Any) -> Entry:
         what = _what(request, interaction, seen.answer)
         if interaction.startswith("search") and request.method == "POST":
             form = clean(urlencode(request.query).encode())[:LONGEST]
-    if seen.answer is not None and isinstance(seen.answer.body, bytes):
-        patients |= named_in(seen.answer.body)
+    patients |= named_in(seen.said)
     if len(recording.what) == 1:
         what = recording.what[0]
     standing = principal.standing
@@ -201,7 +224,7 @@ def replayed(
                 seen.problem = ServerError()
                 write(500)
                 raise
-            seen.answer = answer
+            seen.answered(answer)
             if isinstance(answer.body, bytes):
                 write(answer.status)
             else:

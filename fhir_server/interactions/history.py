@@ -50,7 +50,7 @@ def history(
         assert before is None or isinstance(before, int)
         plan = _plan(query, before, sizes, context())
         type_, id_ = (*request.path, None, None)[:2]
-        cut = part(subsets, (type_,) if type_ else every, query)
+        cut = session.noting(part(subsets, (type_,) if type_ else every, query))
         # _count=0 asks for the total alone, as in a search.
         versions = await session.history(replace(plan, type=type_, id=id_, count=plan.count or 1))
         links = [("self", _link(request, place, query))]

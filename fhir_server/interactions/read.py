@@ -16,7 +16,7 @@ def read(subsets: Subsets) -> Handler:
 
     async def read_(request: Request, session: Session) -> Response:
         key = Key(*request.path)
-        cut = _cut(subsets, key.type, request) if request.query else None
+        cut = session.noting(_cut(subsets, key.type, request) if request.query else None)
         stored = await session.read(key)
         if not_modified(request, stored):
             return Response(304, b"", version_headers(stored))

@@ -181,8 +181,8 @@ def search(searching: Searching, subsets: Subsets) -> Handler:
         strict = preference(request, "handling") == "strict"
         parsed = await searching.parse(path, query, after, session, strict=strict)
         cuts = (
-            subset(subsets, parsed.summary, parsed.elements),
-            subset_of_included(subsets, parsed.summary, parsed.elements),
+            session.noting(subset(subsets, parsed.summary, parsed.elements)),
+            session.noting(subset_of_included(subsets, parsed.summary, parsed.elements)),
         )
         if parsed.alone is not None:
             if trace is not None:

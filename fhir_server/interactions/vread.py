@@ -20,7 +20,7 @@ def vread(subsets: Subsets) -> Handler:
     async def vread_(request: Request, session: Session) -> Response:
         refuse_parameters(request, *PARTS)
         type_, id_, version = request.path
-        cut = part(subsets, (type_,), request.query) if request.query else None
+        cut = session.noting(part(subsets, (type_,), request.query) if request.query else None)
         stored = await session.vread(Key(type_, id_), number(version))
         if not_modified(request, stored):
             return Response(304, b"", version_headers(stored))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -25,10 +25,12 @@ from fhir_server.model.resource import Stored
 from fhir_server.search.plan import IdIn, Scan, Search
 
 from .anonymised import REPORT, Anonymised, aside, without_counts
-from .walking import DELETED, ERRORS, PAGE, cohort, cut_of, deleted_lines, ndjson, slices
+from .walking import DELETED, ERRORS, PAGE, TURN, cohort, cut_of, deleted_lines, ndjson
 from .wanted import Exports, Wanted
 
 _ID: Final = b'"id":"'
+PIECE: Final = 1 << 18
+"""Bytes of resources after which a piece is full."""
 Judge = Callable[[str, str], Awaitable[Session]]
 """(grant, purpose of use) -> the Session, judged anew."""
 
@@ -109,7 +111,7 @@ class Delivery:
                 found = await permitted(judged, type_, left, wanted.as_of)
                 left = ()
                 given = 0
-                for some in slices(found, cut):
+                for some in pieces(found):
                     if given and time.monotonic() - began > FRESH:
                         left = tuple(one.key.id for one in found[given:])
                         break
@@ -164,6 +166,18 @@ async def permitted(session: Session, type_: str, ids: tuple[str, ...], as_of: i
     then = await session.search(Search(search.scans, count=len(ids), total="none", as_of=as_of))
     found = {stored.key.id: stored for stored in then.matches if stored.key in now}
     return [found[id_] for id_ in ids if id_ in found]
+
+
+def pieces(found: Sequence[Stored]) -> Iterator[Sequence[Stored]]:
+    """What leaves at once: what has been given out cannot be called back."""
+    start, size = 0, 0
+    for place, one in enumerate(found):
+        size += len(one.body)
+        if size > PIECE or place - start >= TURN:
+            yield found[start : place + 1]
+            start, size = place + 1, 0
+    if start < len(found):
+        yield found[start:]
 
 
 def id_of(line: bytes) -> str:

@@ -119,7 +119,8 @@ class SessionRecord:
         """Up to ``count`` newest resources of the patient, and whether there are more."""
         # The compartment also holds what the patient only performed or asserted for others.
         subjects = self._index(type_, "patient")
-        about = Any(tuple(ReferenceIs(name, "Patient", self._id) for name in subjects))
+        named = tuple(ReferenceIs(name, "Patient", self._id) for name in subjects)
+        about: Predicate = named[0] if len(named) == 1 else Any(named)
         scan = Scan(type_, All((InPatient((self._id,)), about, *parts)))
         search: Search | None = Search((scan,), count=min(count, NEXT), total="none")
         items: list[Item] = []

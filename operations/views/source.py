@@ -123,6 +123,7 @@ class Source:
                     if start and again is not None and time.monotonic() - began > FRESH:
                         break
                     given = start + TURN
+                    session.note(left[start:given])
                     some = [
                         row for stored in left[start:given] for row in rows.of(loads(stored.body))
                     ]

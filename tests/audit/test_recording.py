@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 from base64 import b64decode
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from operations import view_run
+from operations.views import source
 from tests.audit.trail import NAME, Clinic, entries, files, observation, patient
-from tests.serving import BASE, served
+from tests.serving import BASE, Json, served
 
 
 def test_a_read(clinic: Clinic) -> None:
@@ -236,3 +239,68 @@ def test_a_url_is_recorded_as_it_came(clinic: Clinic) -> None:
     line = clinic.last()
     assert b64decode(line["url"]) == b"/fhir/Observation?code=%C3%A4&patient=Patient%2Fp1"
     assert line["patients"] == ["p1"]
+
+
+VIEW: Json = {
+    "resourceType": "ViewDefinition",
+    "resource": "Observation",
+    "select": [{"column": [{"name": "id", "path": "id"}]}],
+}
+RUN: Json = {
+    "resourceType": "Parameters",
+    "parameter": [{"name": "viewResource", "resource": VIEW}],
+}
+
+
+def batch(url: str) -> Json:
+    entries = [{"request": {"method": "GET", "url": url}}]
+    return {"resourceType": "Bundle", "type": "batch", "entry": entries}
+
+
+@pytest.mark.parametrize(
+    ("url", "headers", "body"),
+    [
+        ("Observation/ID?_elements=value", {}, None),
+        ("Observation/ID?_summary=text", {}, None),
+        ("Observation/ID/_history/1?_elements=value", {}, None),
+        ("Observation/ID/_history?_elements=value", {}, None),
+        ("Observation?_id=ID&_elements=value", {}, None),
+        ("Observation?_id=ID", {"accept": "application/fhir+xml"}, None),
+        ("Observation?_id=ID&_pretty=true", {}, None),
+        ("Binary/BINARY", {"accept": "text/plain"}, None),
+        ("ViewDefinition/$run", {}, RUN),
+        ("", {}, batch("Observation?_id=ID&_elements=value")),
+    ],
+)
+def test_whose_data_it_is_does_not_depend_on_the_form(
+    clinic: Clinic, url: str, headers: dict[str, str], body: Json | None
+) -> None:
+    """Parts, other formats, rows and contents do not name the patient."""
+    raw = {"content-type": "text/plain", "x-security-context": f"Observation/{clinic.observation}"}
+    posted = {"headers": clinic.all | raw, "content": b"words"}
+    made = clinic.server.send("POST", "Binary", **posted)
+    binary = made.headers["location"].split("/_history")[0].rpartition("/")[2]
+    filled = json.loads(json.dumps([url, body]).replace("ID", clinic.observation))
+    place = filled[0].replace("BINARY", binary)
+    method = "GET" if body is None else "POST"
+    options: Json = {"headers": clinic.all | headers}
+    if body is not None:
+        options["json"] = filled[1]
+    answer = clinic.server.send(method, place, **options)
+    assert answer.status_code == 200, answer.text
+    assert clinic.last()["patients"] == [clinic.patient], answer.text
+
+
+def test_what_is_streamed_has_a_further_line(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(view_run, "WHOLE", 10)
+    monkeypatch.setattr(view_run, "GROUP", 1)
+    monkeypatch.setattr(source, "TURN", 1)
+    other = clinic.server.create(patient(), headers=clinic.all)["id"]
+    clinic.server.create(observation(other), headers=clinic.all)
+    answer = clinic.server.post("ViewDefinition/$run", RUN, headers=clinic.all)
+    assert len(answer.text.splitlines()) == 2
+    lines = [line for line in clinic.lines() if line["interaction"] == "operation"]
+    assert sorted(line["patients"] for line in lines) == sorted([[clinic.patient], [other]])
+    assert len({line["request"] for line in lines}) == 1

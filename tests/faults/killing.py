@@ -145,7 +145,7 @@ async def kill_among(folder: Path, kills: int, seed: int, clients: int = 6) -> d
                     await asyncio.sleep(0.01)
             await workers.add()
         told = await load.stop()
-    assert set(told.statuses) <= {200, 201, 204, 503}, told.statuses
+    assert set(told.statuses) <= {200, 201, 204, 503}, (told.statuses, told.failed)
     return await check(folder, told) | {"kills": kills, "writers": writers}
 
 

@@ -5,6 +5,7 @@ usage: python -m tests.faults.launcher FOLDER PORT
 Each line on stdin starts a server process; its pid is printed, then ``ready``. A line is
 empty, or "POINT COUNT": the process kills itself when it comes to that instant (``points.py``)
 for the COUNT-th time. When stdin ends, the launcher does; its servers end with it.
+What they say goes to ``FOLDER.log``.
 ``LAUNCHER_PRAGMAS``: what every connection that writes is told on top, separated by ;
 """
 
@@ -29,7 +30,9 @@ def serve(work: Work, parent: int, words: list[str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     if len(words) == 2:
         kill_at(words[0], int(words[1]))
-    run(work, lambda: print("ready", flush=True), parent)
+    with open(f"{work.settings.data}.log", "a", buffering=1) as log:
+        sys.stdout = log
+        run(work, lambda: print("ready", file=sys.__stdout__, flush=True), parent)
 
 
 def tell_connections(pragmas: str) -> None:

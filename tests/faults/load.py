@@ -22,7 +22,7 @@ Place = tuple[str, int]
 class Told:
     """``ok``: tag -> where it was stored, None where the answer did not say (transactions).
     ``unknown``: tags of requests without a clear answer. ``refused``: tags that were not taken.
-    ``deleted`` and ``perhaps_deleted``: ids.
+    ``deleted`` and ``perhaps_deleted``: ids. ``failed``: what was said with a 500.
     """
 
     ok: dict[str, Place | None] = field(default_factory=dict)
@@ -31,6 +31,7 @@ class Told:
     deleted: set[str] = field(default_factory=set)
     perhaps_deleted: set[str] = field(default_factory=set)
     statuses: dict[int, int] = field(default_factory=dict)
+    failed: list[bytes] = field(default_factory=list)
 
 
 def patient(tag: str, id_: str | None = None) -> dict[str, Any]:
@@ -129,6 +130,8 @@ class Client:
             await asyncio.sleep(0.01)
             return None
         self._told.statuses[answer.status] = self._told.statuses.get(answer.status, 0) + 1
+        if answer.status == 500:
+            self._told.failed.append(answer.body)
         if answer.headers.get("connection") == "close":
             await self._drop()
         if answer.status in (429, 503):

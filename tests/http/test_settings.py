@@ -42,3 +42,12 @@ def test_every_setting_is_in_the_table() -> None:
     table = settings_table()
     for row in fields(Settings):
         assert f"| `{row.metadata['env']}` |" in table and row.metadata["doc"] in table
+
+
+def test_what_is_said_twice_is_refused() -> None:
+    """Neither of two secrets is taken in silence."""
+    both = {"VEHR_SEARCH_SECRET": "hush", "VEHR_SEARCH_SECRET_FILE": "/run/secrets/search"}
+    with pytest.raises(SettingsError) as caught:
+        read(both)
+    text = str(caught.value)
+    assert all(name in text for name in both) and "\n" not in text and "hush" not in text

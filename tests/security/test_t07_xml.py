@@ -22,6 +22,10 @@ HOSTILE = {
     f'<Patient {NS}><id value="&l9;"/></Patient>',
     "deep": f"<Patient {NS}>" + "<extension>" * 100_000,
     "attributes": f"<Patient {NS}>" + "<id " + " ".join(f'a{n}="1"' for n in range(100_000)),
+    "attributes, closed": f"<Patient {NS}>"
+    + "<id "
+    + " ".join(f'a{n}="1"' for n in range(100_000))
+    + "/></Patient>",
     "not closed": f"<Patient {NS}><id",
     "two roots": f"<Patient {NS}/><Patient {NS}/>",
     "an undeclared entity": f'<Patient {NS}><id value="&nbsp;"/></Patient>',

@@ -10,6 +10,7 @@ from fhir_server.access.consent.policy import Ties
 from fhir_server.access.consent.source import Here, PolicySource
 from fhir_server.access.policy import CompileFilter
 from fhir_server.access.roles import ABOUT
+from fhir_server.access.ties import PROVENANCE, TIED
 from fhir_server.search.plan import Predicate
 from fhir_server.search.schema import SearchSchema
 from fhir_server.store.base import Store
@@ -30,7 +31,8 @@ def patients(store: Store, schema: SearchSchema, here: Here, scopes: CompileFilt
     compartment = schema.definitions.compartment("Patient")
 
     def params(type_: str) -> tuple[str, ...] | None:
-        return schema.of(type_).patient if type_ in compartment else None
+        found = schema.of(type_).patient if type_ in compartment else None
+        return (*found, TIED) if found is not None and type_ == PROVENANCE else found
 
     def named(type_: str, patient: str) -> Predicate:
         return scopes(type_, ((ABOUT[type_][0], f"Patient/{patient}"),))

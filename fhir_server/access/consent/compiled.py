@@ -31,6 +31,7 @@ from fhir_server.access.consent.domain import Implicit, implicit_purposes
 from fhir_server.access.consent.paths import concerns
 from fhir_server.access.consent.provisions import Consent, Datum, Provision
 from fhir_server.access.labels import LABEL
+from fhir_server.access.ties import PROVENANCE, UNTIED
 from fhir_server.search.plan import (
     FALSE,
     TRUE,
@@ -71,9 +72,11 @@ class Compiler:
         if patient in reader.acts_for:
             return _without(HELD | OF_MINORS)
         active = [c for c in rules.consents.get(patient, ()) if in_force(c, reader)]
-        if patient in reader.broken:
-            return self._of_broken(active)
-        return self._of_consents(active) if active else self.unrecorded()
+        broken = patient in reader.broken
+        if not active:
+            return self._of_broken(active) if broken else self.unrecorded()
+        said = self._of_broken(active) if broken else self._of_consents(active)
+        return every((said, UNTIED)) if self._type == PROVENANCE else said
 
     def unrecorded(self) -> Predicate:
         """What is permitted of those who have recorded nothing."""

@@ -28,6 +28,7 @@ from fhir_server.access.consent.codes import (
 from fhir_server.access.consent.domain import Implicit, fits, implicit_purposes
 from fhir_server.access.consent.provisions import Consent, Datum, Provision
 from fhir_server.access.consent.relating import Relating
+from fhir_server.access.ties import TIED
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,10 @@ def _of_patient(patient: str, facts: Facts, letter: str, reader: Reader, rules: 
         codes = {label.code for label in facts.labels if label.system == SENSITIVITY}
         return Decision(codes.isdisjoint(held), "own data")
     active = [c for c in rules.consents.get(patient, ()) if in_force(c, reader)]
+    if active and any(one.param == TIED for one in facts.references):
+        # It bears the labels of what it is about, but not its codes and dates.
+        used = tuple(f"{consent.id}/{consent.version}" for consent in active)
+        return Decision(False, "a consent may keep what it is about", used)
     if patient in reader.broken:
         return _of_broken(active, facts, letter, reader, rules)
     if not active:

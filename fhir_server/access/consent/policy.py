@@ -16,6 +16,7 @@ from fhir_server.access.labels import SHARED
 from fhir_server.access.policy import Policy
 from fhir_server.access.roles import ABOUT, AUDIT
 from fhir_server.access.roles import SHARED as SHARED_TYPES
+from fhir_server.access.ties import PROVENANCE
 from fhir_server.search.plan import (
     FALSE,
     TRUE,
@@ -27,7 +28,6 @@ from fhir_server.search.plan import (
     both,
 )
 
-PROVENANCE: Final = "Provenance"
 HIDDEN: Final = frozenset({AUDIT, "Consent"})
 """Types that tell by their shape what is withheld: only the patients themselves read theirs, and
 who audits the trail."""

@@ -11,6 +11,7 @@ from typing import Final
 
 from fhir_server.definitions.registry import Definitions
 from fhir_server.interactions.patches import fhirpath_patch, json_patch, xml_patch
+from fhir_server.interactions.patches.nesting import refuse_depth
 from fhir_server.model.exchange import Json
 from fhir_server.model.problem import BadRequest, Unprocessable
 
@@ -39,6 +40,7 @@ def patched(resource: Json, patch: Json, definitions: Definitions) -> Json:
     else:
         media, document = _document(patch)
         changed = FORMATS[media](resource, document, definitions)
+    refuse_depth(changed)
     _unchanged(resource, changed)
     return changed
 

@@ -12,12 +12,16 @@ from typing import Any, Final
 
 from fhir_server.definitions.fhirpath_model import DefinitionsModel
 from fhir_server.definitions.registry import Definitions
-from fhir_server.fhirpath import Context, FhirPathError, Node, compile
+from fhir_server.fhirpath import Budget, Context, FhirPathError, Node, compile
 from fhir_server.formats import json, xml
 from fhir_server.model.exchange import Json
 from fhir_server.model.problem import BadRequest, Unprocessable
 
 OPERATIONS: Final = 1000
+STEPS: Final = 50_000
+"""What the paths of one patch may cost together (evaluated on the event loop, about 1.5 us each);
+each operation has the same share, but not less than ``LEAST_STEPS``."""
+LEAST_STEPS: Final = 1_000
 
 
 def apply_json(resource: Json, document: bytes, definitions: Definitions) -> Json:
@@ -35,7 +39,8 @@ def apply(resource: Json, parameters: Json, definitions: Definitions) -> Json:
     operations = parameters.get("parameter") or []
     if len(operations) > OPERATIONS:
         raise BadRequest(f"more than {OPERATIONS} patch operations", code="too-costly")
-    patch = _Patch(copy.deepcopy(resource), definitions)
+    steps = max(STEPS // max(len(operations), 1), LEAST_STEPS)
+    patch = _Patch(copy.deepcopy(resource), definitions, steps)
     for index, operation in enumerate(operations):
         patch.operate(_Operation.parse(operation, f"Parameters.parameter[{index}]"))
     return patch.resource
@@ -81,10 +86,10 @@ class _Operation:
 class _Patch:
     """The resource while it is being changed."""
 
-    def __init__(self, resource: Json, definitions: Definitions) -> None:
+    def __init__(self, resource: Json, definitions: Definitions, steps: int) -> None:
         self.resource = resource
         self._definitions = definitions
-        self._context = Context(model=DefinitionsModel(definitions))
+        self._context = Context(DefinitionsModel(definitions), budget=Budget(steps=steps))
 
     def operate(self, operation: _Operation) -> None:
         kind = operation.text("type")

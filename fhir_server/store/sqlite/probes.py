@@ -24,6 +24,8 @@ from fhir_server.store.sqlite.keys import (
 
 MOST_LISTS: Final = 16
 """A leaf that reads more lists than this is not a probe."""
+SEVERAL: Final = 4
+"""Of more alternatives than these it is asked first which are there at all."""
 
 
 def conjuncts(predicate: plan.Predicate) -> list[plan.Predicate]:
@@ -53,6 +55,10 @@ class Looks(Protocol):
 
     def count(self, lists: Iterable[List], limit: int) -> int:
         """Length of the lists together, counted up to ``limit``."""
+        ...
+
+    def held(self, lists: Iterable[List]) -> list[List]:
+        """Those of whole lists that may have rows."""
         ...
 
     def led(self, type_: str, chain: plan.Chain) -> list[List] | None:
@@ -128,6 +134,8 @@ class Prober:
                 if system is None:
                     return self._spread(h)
                 return [whole((h, self._keys.system(system)))]
+            case plan.ReferenceIs(), plan.Any(parts) if len(parts) > SEVERAL:
+                return self._pairs(one, parts)
             case plan.ReferenceIs(), plan.Any(parts) if parts:
                 found: dict[List, None] = {}
                 for part in parts:
@@ -138,6 +146,20 @@ class Prober:
                 return list(found)
             case _:
                 return None
+
+    def _pairs(self, one: plan.ReferenceIs, parts: Iterable[plan.Predicate]) -> list[List] | None:
+        """The same of many codes; what nothing bears need not be paired."""
+        paired: list[List] = []
+        other: list[List] = []
+        for part in parts:
+            lists = self.pair(one, part)
+            if lists is not None:
+                paired += lists
+            elif _exact(part):
+                other += self.lists(part) or ()
+            else:
+                return None
+        return None if self._looks.held(other) else self._looks.held(dict.fromkeys(paired))
 
     def _spread(self, h: int) -> list[List] | None:
         systems = self._looks.systems(h)
@@ -174,6 +196,8 @@ class Prober:
                 return None if lists is None else posted(lists)
             case plan.Any((plan.Not(plan.TokenIs() as mark), plan.EachPatient())):
                 return self._unless(mark)
+            case plan.Any(parts) if len(parts) > SEVERAL and all(map(_exact, parts)):
+                return posted(self._looks.held(self._union(parts) or ()))
             case plan.Any(parts):
                 return self._joined(parts, " OR ", "0")
             case plan.Not(part):
@@ -233,6 +257,13 @@ class Prober:
             probes.append(probe)
         sql = word.join(p.sql for p in probes) or empty
         return Probe("".join(("(", sql, ")")), tuple(x for p in probes for x in p.params))
+
+
+def _exact(leaf: plan.Predicate) -> bool:
+    """Is it one whole list?"""
+    if type(leaf) is plan.Any:
+        return all(map(_exact, leaf.parts))
+    return type(leaf) is plan.TokenIs and bool(leaf.code) and leaf.system is not None
 
 
 def posted(lists: Sequence[List]) -> Probe:

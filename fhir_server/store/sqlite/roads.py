@@ -18,6 +18,7 @@ from fhir_server.search.plan import Predicate, Scan
 from fhir_server.search.values import CANONICAL, IndexValues
 from fhir_server.store.sqlite import inside, text
 from fhir_server.store.sqlite.keys import PAIRED, Keys, List, whole
+from fhir_server.store.sqlite.presence import Presence
 from fhir_server.store.sqlite.probes import MOST_LISTS, Probe, Prober, conjuncts
 from fhir_server.store.sqlite.ranges import Ranges
 from fhir_server.store.sqlite.rows import Budget
@@ -112,6 +113,8 @@ class Roads:
         self._joins = joins
         self._long = long
         self._ranges = Ranges(connection, keys, self.systems)
+        self.spanned = self._ranges.spanned
+        self.held = Presence(connection).held
         self._joined = JOINED if budget.inline else JOINED_SLOWLY
         self._budget = budget
         self.noted: list[tuple[Predicate, int, bool]] | None = None
@@ -130,9 +133,6 @@ class Roads:
             last = row[0]
             found.append(last)
         return None
-
-    def spanned(self, h: int) -> bool:
-        return self._ranges.spanned(h)
 
     def led(self, type_: str, chain: plan.Chain) -> list[List] | None:
         return self._chained(type_, chain, 2)
