@@ -33,7 +33,7 @@ from operations.models.runtime import Runtime
 from operations.parameters import decode
 from operations.predict import predict_operation
 from operations.registry import Invocation
-from tests.serving import STORES
+from tests.serving import ONLY, STORES
 
 NOW = "2026-06-01T12:00:00Z"
 LOINC = "http://loinc.org"
@@ -90,7 +90,8 @@ class World:
         self.store.searches.clear()
 
     def _open(self) -> Store:
-        folder = tempfile.mkdtemp(dir=self.folder) if self.folder else ""
+        # A folder of its own also where it names a database: no world sees another's resources.
+        folder = tempfile.mkdtemp(dir=self.folder) if self.folder or ONLY else ""
         store = Road.runner.run(STORES[self.backend](Path(folder)))
         if self.backend != "memory":
             World.opened[self] = store

@@ -19,13 +19,16 @@ Json = dict[str, Any]
 READ = frozenset({"Observation", "Condition", "MedicationRequest", "MedicationStatement"})
 
 
-def _synthea(shared: Path, count: int) -> Iterator[Json]:
+def synthea(shared: Path, count: int) -> Iterator[Json]:
     """Transaction Bundles, whose references are urn:uuid."""
-    with gzip.open(shared / "synthea" / "bundles-00.ndjson.gz", "rb") as lines:
-        for _, line in zip(range(count), lines, strict=False):
-            bundle = loads(line)
-            entries = [e for e in bundle["entry"] if _kept(e["resource"])]
-            yield {"resourceType": "Bundle", "type": "collection", "entry": _plain(entries)}
+    for path in sorted((shared / "synthea").glob("bundles-*.ndjson.gz")):
+        with gzip.open(path, "rb") as lines:
+            for line in lines:
+                if not count:
+                    return
+                count -= 1
+                entries = [e for e in loads(line)["entry"] if _kept(e["resource"])]
+                yield {"resourceType": "Bundle", "type": "collection", "entry": _plain(entries)}
 
 
 def _kept(resource: Json) -> bool:
@@ -36,7 +39,7 @@ def _plain(entries: list[Json]) -> list[Json]:
     return [{"fullUrl": e["fullUrl"], "resource": e["resource"]} for e in entries]
 
 
-def _clinosim(shared: Path, count: int) -> Iterator[list[Json]]:
+def clinosim(shared: Path, count: int) -> Iterator[list[Json]]:
     """The resources of one patient, the patient as ``p``."""
     folder = shared / "clinosim" / "us-p400-seed7"
     of: dict[str, list[Json]] = defaultdict(list)
@@ -54,14 +57,14 @@ def _clinosim(shared: Path, count: int) -> Iterator[list[Json]]:
     yield from list(of.values())[:count]
 
 
-def _last(resources: list[Json]) -> str:
+def last(resources: list[Json]) -> str:
     """The moment of the newest observation, so that what is due within a day is there."""
     dates = [r["effectiveDateTime"] for r in resources if "effectiveDateTime" in r]
     instants = sorted(d for d in dates if len(d) > 10)
     return instants[-1] if instants else "2026-01-01T00:00:00Z"
 
 
-def _accounted(bundle: Json, seen: Counter[str]) -> None:
+def accounted(bundle: Json, seen: Counter[str]) -> None:
     """Each model has a result or an issue that names it and says why."""
     results = of_type(bundle, "RiskAssessment") + of_type(bundle, "Observation")
     found = Counter(r["method"]["coding"][0]["code"] for r in results)
@@ -77,20 +80,20 @@ def _accounted(bundle: Json, seen: Counter[str]) -> None:
 
 
 @pytest.mark.slow
-def test_synthea(shared: Path) -> None:
+def testsynthea(shared: Path) -> None:
     empty = World([])
     seen: Counter[str] = Counter()
-    for bundle in _synthea(shared, 75):
-        moment = _last([e["resource"] for e in bundle["entry"]])
+    for bundle in synthea(shared, 75):
+        moment = last([e["resource"] for e in bundle["entry"]])
         asked = parameters(data=bundle, asOf=moment)
-        _accounted(predict([], asked, level="type", world=empty), seen)
+        accounted(predict([], asked, level="type", world=empty), seen)
     assert seen.keys() >= {"ckd-epi-2021", "framingham-bmi", "prevent", "charlson", "fib-4"}, seen
 
 
 @pytest.mark.slow
 def test_clinosim_from_the_store(shared: Path) -> None:
     seen: Counter[str] = Counter()
-    for resources in _clinosim(shared, 40):
+    for resources in clinosim(shared, 40):
         world = World(resources)
-        _accounted(predict([], parameters(asOf=_last(resources)), world=world), seen)
+        accounted(predict([], parameters(asOf=last(resources)), world=world), seen)
     assert seen.keys() >= {"ckd-epi-2021", "framingham-bmi", "news2", "qsofa", "charlson"}, seen

@@ -57,25 +57,30 @@ WRITES = 400
 """Requests on one pair of servers that writes use up."""
 
 
-def test_l70_writes_are_answered_as_by_the_twin(tmp_path: Path, proven: Row) -> None:
-    batches = Batches("L70 writes", scaled(100_000), WRITES)
+WRITTEN = {"memory": 100_000, "sqlite": 20_000, "mongo": 4_000}
+
+
+@pytest.mark.parametrize("backend", WRITTEN)
+def test_l70_writes_are_answered_as_by_the_twin(backend: str, tmp_path: Path, proven: Row) -> None:
+    name = "L70 writes" if backend == "memory" else f"L70 writes {backend}"
+    batches = Batches(name, scaled(WRITTEN[backend]), WRITES)
     for first, often in batches.todo():
-        with numbered("memory", tmp_path / str(first)) as pair:
+        with numbered(backend, tmp_path / str(first)) as pair:
             found, seen, done = differing(pair, often, 20_000 + first)
         assert found == []
         assert 401 not in seen, "without a token nothing is proved"
         counts = Counter({str(status): many for status, many in seen.items()})
         batches.finished(first, counts + Counter(accepted=done))
         rmtree(tmp_path / str(first), ignore_errors=True)
-        _tell_writes(batches, proven)
-    _tell_writes(batches, proven)
+        _tell_writes(name, batches, proven)
+    _tell_writes(name, batches, proven)
 
 
-def _tell_writes(batches: Batches, proven: Row) -> None:
+def _tell_writes(name: str, batches: Batches, proven: Row) -> None:
     statuses = batches.total()
     accepted = statuses.pop("accepted", 0)
     proven(
-        "L70 writes",
+        name,
         "generated reads and writes (PUT, PATCH, DELETE, conditional, Bundles) of such a"
         " reader; then all that the reader sees, and the hidden things, are compared",
         f"{statuses.total():,} requests, {accepted:,} writes accepted",

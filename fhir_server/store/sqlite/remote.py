@@ -107,12 +107,18 @@ class RemoteWriter:
         return cls(*await asyncio.open_unix_connection(path))
 
     async def write(self, prepared: PreparedSet) -> Result:
+        if self._stream.is_closing() and not self.lost:
+            self._lose()  # the listener hears of it a little later
         if self.lost:
             raise Unavailable("the writer is gone", headers={"Retry-After": "1"})
         number = next(self._numbers)
+        try:
+            _send(self._stream, (number, to_wire(prepared)))
+        except RuntimeError:  # of uvloop, where the stream has been closed
+            self._lose()
+            raise Unavailable("the writer is gone", headers={"Retry-After": "1"}) from None
         done: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting[number] = done
-        _send(self._stream, (number, to_wire(prepared)))
         return await done
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
