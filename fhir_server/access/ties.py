@@ -2,8 +2,8 @@
 
 R4 has a Provenance in a patient's compartment only where the Patient itself is its target. Those of
 the rest of a record are tied to it by the element that R5 has for it, which the server writes as an
-extension: https://hl7.org/fhir/R5/provenance-definitions.html#Provenance.patient. It is kept in the
-body, so that history, copies and indexes made anew know it too.
+extension of ``meta``: https://hl7.org/fhir/R5/provenance-definitions.html#Provenance.patient.
+What a client wrote stays as it is; history, copies and indexes made anew know it too.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ UNTIED: Final[Predicate] = Not(Present(TIED, "reference"))
 
 def tie(provenance: Json, values: IndexValues) -> None:
     """Puts the index values into the compartment that the extension names."""
-    for extension in provenance.get("extension", ()):
+    for extension in provenance.get("meta", {}).get("extension", ()):
         if extension.get("url") != EXTENSION:
             continue
         type_, _, id_ = extension.get("valueReference", {}).get("reference", "").partition("/")
@@ -34,12 +34,13 @@ def tie(provenance: Json, values: IndexValues) -> None:
 
 def with_patient(provenance: Json, patient: str | None) -> Json:
     """With this extension and no other of its kind: what a client says is not believed."""
-    given = provenance.get("extension", [])
+    meta = provenance.get("meta", {})
+    given = meta.get("extension", [])
     kept = [one for one in given if not isinstance(one, dict) or one.get("url") != EXTENSION]
     if patient is not None:
         reference = {"reference": f"Patient/{patient}"}
         kept.append({"url": EXTENSION, "valueReference": reference})
     if kept == given:
         return provenance
-    rest = {name: value for name, value in provenance.items() if name != "extension"}
-    return {**rest, "extension": kept} if kept else rest
+    rest = {name: value for name, value in meta.items() if name != "extension"}
+    return {**provenance, "meta": {**rest, **({"extension": kept} if kept else {})}}

@@ -104,11 +104,9 @@ def test_hostile_documents_are_refused_at_once(name: str) -> None:
 
 def test_many_attributes_and_a_large_body() -> None:
     many = " ".join(f'a{n}="1"' for n in range(200_000))
-    start = time.perf_counter()
-    xml.loads(f'<Patient xmlns="http://hl7.org/fhir" {many}/>'.encode(), DEFINITIONS)
-    assert time.perf_counter() - start < 2
-    with pytest.raises(Problem):
-        xml.loads(b" " * 11_000_000, DEFINITIONS)
+    for large in (f'<Patient xmlns="http://hl7.org/fhir" {many}/>'.encode(), b" " * 11_000_000):
+        with pytest.raises(Problem):
+            xml.loads(large, DEFINITIONS)
 
 
 def test_unknown_content_is_kept_for_validation() -> None:

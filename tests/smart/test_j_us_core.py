@@ -130,23 +130,24 @@ def test_j04_revinclude_of_provenance(clinic: Server, app: Json) -> None:
 def test_j04_provenance_of_others_is_not_written(clinic: Server) -> None:
     """A client does not say whose it is, and users do not change whence a record came."""
     system = clinic.bearer("system/*.cruds")
-    forged = source("forged", "Observation/laboratory-c") | {
-        "extension": [{"url": EXTENSION, "valueReference": {"reference": "Patient/a"}}]
-    }
+    tie = [{"url": EXTENSION, "valueReference": {"reference": "Patient/a"}}]
+    forged = source("forged", "Observation/laboratory-c") | {"meta": {"extension": tie}}
+    forged |= {"extension": tie}
     assert clinic.put("Provenance/forged", forged, headers=system).status_code == 201
     own = source("own", "Observation/laboratory-a")
     assert clinic.put("Provenance/own", own, headers=system).status_code == 201
     every = bearer(tokens_for(App(clinic), "launch/patient patient/*.cruds"))
     assert clinic.get("Provenance/forged", headers=every).status_code == 404
     shown = clinic.get("Provenance/own", headers=every).json()
-    assert shown["extension"] == [{"url": EXTENSION, "valueReference": {"reference": "Patient/a"}}]
+    assert shown["meta"]["extension"] == tie
+    assert {**shown, "meta": None} == {**own, "meta": None}
     assert clinic.put("Provenance/own", shown | own, headers=every).status_code in (403, 404, 405)
     assert clinic.delete("Provenance/own", headers=every).status_code in (204, 403, 404)
     assert clinic.get("Provenance/own", headers=every).status_code == 200
     refused = clinic.post("Provenance", own, headers=every)
     assert refused.status_code in (403, 404, 422)
     moved = clinic.put("Provenance/own", source("own", "Observation/laboratory-c"), headers=system)
-    assert moved.json()["extension"][0]["valueReference"]["reference"] == "Patient/c"
+    assert moved.json()["meta"]["extension"][0]["valueReference"]["reference"] == "Patient/c"
     assert clinic.get("Provenance/own", headers=every).status_code == 404
 
 
@@ -201,4 +202,4 @@ def test_j04_a_provenance_of_much(clinic: Server) -> None:
     targets = [f"Observation/m{i}" for i in range(60)]
     for id_, more in (("much", []), ("more", ["Observation/laboratory-c"])):
         answer = clinic.put(f"Provenance/{id_}", source(id_, *targets, *more), headers=system)
-        assert ("extension" in answer.json()) is (id_ == "much")
+        assert ("extension" in answer.json()["meta"]) is (id_ == "much")
