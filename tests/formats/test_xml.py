@@ -96,10 +96,10 @@ HOSTILE = {
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_documents_are_refused_at_once(name: str) -> None:
     body = HOSTILE[name].encode("utf-16" if name == "utf-16" else "utf-8")
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(BadRequest):
         xml.loads(body, DEFINITIONS)
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 def test_many_attributes_and_a_large_body() -> None:
