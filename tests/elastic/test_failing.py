@@ -196,14 +196,6 @@ def test_a_piece_that_is_too_large_is_written_in_parts(bench: Bench, engine: Eng
     assert len(bench.found(search())) == 9
 
 
-def test_an_answer_that_never_ends(bench: Bench, engine: Engine) -> None:
-    say(bench, "a", "bone")
-    follow(bench)
-    engine.fault = "trickling"
-    with pytest.raises(Unavailable, match="does not answer"):
-        bench.do(searched(bench)._cluster.ask(lambda client: client.info(), 0.2))
-
-
 def test_the_follower_lives_on(bench: Bench, engine: Engine) -> None:
     """Whatever it is answered, it tries again."""
     store = searched(bench)
@@ -223,10 +215,14 @@ def test_the_follower_lives_on(bench: Bench, engine: Engine) -> None:
     assert bench.found(search()) == ["Condition/a"]
 
 
-def test_nobody_waits_for_an_engine_that_says_nothing(bench: Bench, engine: Engine) -> None:
+@pytest.mark.parametrize("fault", ["silent", "trickling"])
+def test_nobody_waits_for_an_engine_that_does_not_answer(
+    bench: Bench, engine: Engine, fault: str
+) -> None:
+    """It says nothing, or never ends."""
     say(bench, "a", "bone")
     follow(bench)
-    engine.fault = "silent"
+    engine.fault = fault
     with pytest.raises(Unavailable, match="does not answer"):
         bench.do(searched(bench)._cluster.ask(lambda client: client.info(), 0.2))
 

@@ -12,12 +12,12 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from fhir_server.model.problem import TooManyRequests
 from fhir_server.store.asking import asking
+from fhir_server.store.sqlite.turns import given
 
 THREADS: Final = 2
 MOST_WAITING: Final = 32
@@ -80,15 +80,7 @@ class Lane:
         turn: asyncio.Future[None] = loop.create_future()
         share.waiting.append(turn)
         self._give()
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.cancelled():
-                with suppress(ValueError):
-                    share.waiting.remove(turn)
-            else:
-                self._leave(share, 0.0)
-            raise
+        await given(turn, share.waiting, lambda: self._leave(share, 0.0))
         began = self._clock()
         running = loop.run_in_executor(self._threads, work, *arguments)
         # The thread works on when its client is gone: the place is free when it has ended.

@@ -22,6 +22,23 @@ REMEMBERED: Final = 256
 T = TypeVar("T")
 
 
+async def given(
+    turn: asyncio.Future[None], waiting: deque[asyncio.Future[None]], leave: Callable[[], None]
+) -> None:
+    """Waits for a turn. Who is cancelled stands in the queue no more; a turn that was given at
+    that very moment goes on to the next by ``leave``.
+    """
+    try:
+        await turn
+    except asyncio.CancelledError:
+        if turn.cancelled():
+            with suppress(ValueError):
+                waiting.remove(turn)
+        else:
+            leave()
+        raise
+
+
 class Turns:
     """For one event loop. ``clock``: seconds that only rise."""
 
@@ -58,15 +75,7 @@ class Turns:
     async def _turn(self) -> None:
         turn = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.cancelled():
-                with suppress(ValueError):
-                    self._waiting.remove(turn)
-            else:
-                self._leave()
-            raise
+        await given(turn, self._waiting, self._leave)
 
     def _leave(self) -> None:
         """What waits goes on when the loop has looked at what has arrived."""
