@@ -39,13 +39,18 @@ check: $(VENV)/dev
 	$(BIN)/mypy
 	$(if $(MEMORY),TMPDIR=$(MEMORY)) $(BIN)/python -m pytest -m "not slow and not prove" -k "not mongo" -n 2 --dist loadfile $(QUICK)
 
+# What fails beside ten thousand others runs once more by itself: both results are printed, and
+# what fails twice is red.
+ALONE := --last-failed --last-failed-no-failures none
 test: $(VENV)/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m "not prove" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "not prove" -n 2 --dist loadfile \
+	  || $(BIN)/python -m pytest -m "not prove" $(ALONE)
 	VEHR_TEST_BACKENDS=mongo $(BIN)/python -m pytest -m "not prove and not slow" -k mongo \
-	  -n 2 --dist loadfile $(ON_MONGODB)
+	  -n 2 --dist loadfile $(ON_MONGODB) \
+	  || VEHR_TEST_BACKENDS=mongo $(BIN)/python -m pytest $(ALONE)
 
 prove: $(VENV)/dev
 	$(BIN)/python -m pytest -m prove

@@ -104,7 +104,10 @@ class Queue:
         # The job comes before its slot: a slot always leads to a job that is or was there,
         # and a job without a slot was never acknowledged and expires unseen.
         await self._ledger.insert_unique(KIND, id_, encode(job), self._forget(job))
-        if not await self._take_slot(job):
+        # An end is seen before its slot is given back: only a slot of unfinished work counts.
+        if not await self._take_slot(job) and (
+            not await self._tidied(job.owner) or not await self._take_slot(job)
+        ):
             await self._drop(id_)
             if job.grant:
                 await self._mandates.release(job.grant)
@@ -219,7 +222,14 @@ class Queue:
             await self.tidy(job)
             return job
         self.wake.set()
-        return await self.end(id_, "cancelled") or job
+        if (ended := await self.end(id_, "cancelled")) is not None:
+            return ended
+        # A holder works on it, or somebody else ended it meanwhile and may still be tidying up:
+        # who is told that it is gone has its slot back.
+        now = await self.get(id_)
+        if now is None or now.ended:
+            await self.tidy(now or job)
+        return now or job
 
     async def tidy(self, job: Job) -> None:
         """After the end: a removed job leaves nothing, and last of all the slot is free."""
@@ -235,8 +245,11 @@ class Queue:
 
     async def unfinished(self) -> list[Job]:
         """Every job in a slot, oldest first; slots of ended jobs are given back."""
+        return sorted(await self._filled(""), key=lambda job: (job.created, job.id))
+
+    async def _filled(self, prefix: str) -> list[Job]:
         jobs: list[Job] = []
-        for row in await self._ledger.scan(SLOT):
+        for row in await self._ledger.scan(SLOT, prefix):
             job = await self.get(row.value["job"])
             if job is None:
                 await self._ledger.cas(SLOT, row.key, None, row.revision)
@@ -245,7 +258,11 @@ class Queue:
                 await self.tidy(job)
             else:
                 jobs.append(job)
-        return sorted(jobs, key=lambda job: (job.created, job.id))
+        return jobs
+
+    async def _tidied(self, owner: Owner) -> bool:
+        """Are slots of the owner free, after those of ended jobs were given back?"""
+        return len(await self._filled(_prefix(owner))) < self.rules.per_owner
 
     async def forget(self, ids: Collection[str]) -> int:
         """Stop and remove every job with a file that names one of these resource ids; how many."""

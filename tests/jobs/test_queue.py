@@ -8,8 +8,8 @@ import pytest
 
 from fhir_server.access.principal import Principal
 from fhir_server.access.scopes import Scope
-from fhir_server.jobs.model import Asked, Job, Owner, Progress, decode, encode
-from fhir_server.jobs.queue import SLOT
+from fhir_server.jobs.model import Asked, Job, Owner, Progress, State, decode, encode
+from fhir_server.jobs.queue import SLOT, Queue
 from fhir_server.model.problem import NotFound, TooManyRequests
 from tests.jobs.conftest import BASE, Shaky, World, session
 
@@ -53,6 +53,33 @@ async def test_the_end_of_a_job_frees_its_slot(world: World) -> None:
     assert claimed is not None and claimed.lease is not None
     await world.queue().end(claimed.id, "done", holder=claimed.lease.holder)
     await world.submit()
+
+
+async def test_what_has_ended_takes_no_slot(world: World) -> None:
+    """Its end is seen before its slot is given back."""
+    jobs = [await world.submit() for _ in range(world.rules.per_owner)]
+    queue, last = world.queue(), jobs[-1].id
+    await queue.change(last, lambda job: job.end("done", queue.now(), queue.now() + 1, None))
+    assert len(await world.ledger.scan(SLOT)) == world.rules.per_owner
+    await world.submit()
+
+
+class Overtaken(Queue):
+    """Somebody else always ends a job first and has not tidied up yet."""
+
+    async def end(self, id_: str, state: State, **_options: object) -> Job | None:
+        now = self.now()
+        await self.change(id_, lambda job: job.end(state, now, now + 1, None))
+        return None
+
+
+async def test_what_another_ends_meanwhile_is_cancelled_with_its_slot(world: World) -> None:
+    job = await world.submit()
+    queue = Overtaken(world.ledger, world.files, world.now, world.rules)
+    told = await queue.cancel(job.id, remove=True)
+    assert told is not None and told.ended
+    assert await world.ledger.scan(SLOT) == []
+    assert await queue.get(job.id) is None
 
 
 async def test_a_slot_left_by_a_crash_is_given_back(world: World) -> None:
