@@ -120,6 +120,7 @@ class _Taking:
                 if draft is not None:
                     drafts.append((number, draft))
         await self._store(drafts)
+        self._job.tell()
         await self._tell()
         self._state.line = waiting[-1][0]
         self._state.done += len(waiting)
@@ -147,7 +148,7 @@ class _Taking:
         if not drafts:
             return
         try:
-            await self._job.session.write([draft for _, draft in drafts])
+            await self._job.recorded.write([draft for _, draft in drafts])
         except Problem as problem:
             if len(drafts) == 1 and problem.status < 500:
                 self._fail(drafts[0][0], problem)
