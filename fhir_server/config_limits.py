@@ -125,7 +125,8 @@ class LimitSettings:
         metadata=of(
             "MAX_SLOW",
             as_positive,
-            "Slow searches of one principal that wait at a time; beyond: 429.",
+            "Slow searches of one principal that wait at a time (fewer where they could not all be "
+            "answered in time); beyond: 429.",
         ),
     )
     max_held: int = field(
