@@ -34,7 +34,7 @@ from fhir_server.access.principal import Principal
 from fhir_server.access.propagating import due, propagate
 from fhir_server.access.raising import carried, inherited, raised, rising
 from fhir_server.access.references import check_references
-from fhir_server.access.tying import tied
+from fhir_server.access.tying import tied, tied_later
 from fhir_server.access.unmasking import completed
 from fhir_server.formats.json import loads, same
 from fhir_server.model.problem import (
@@ -108,6 +108,7 @@ class Writing:
             changes = tuple([change for change in plans if isinstance(change, Change)])
             if not changes and not ledger:
                 return written_of(prepared, plans, ())
+            changes += tuple(await tied_later(self._engine, changes))
             rows = await self._naming(prepared, plans) if binary else []
             risen = rising(plans, current)
             rows += due(risen)
