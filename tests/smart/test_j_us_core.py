@@ -61,7 +61,7 @@ def test_j03_forms_of_references_and_tokens(clinic: Server, app: Json) -> None:
 
 
 def test_j03_what_spans_a_date_is_on_both_sides_of_it(clinic: Server, app: Json) -> None:
-    """`ge` asks what overlaps the time above, `lt` what overlaps the time below, so the two together
+    """`ge` asks what overlaps the time above, `lt` what overlaps the time below, so both together
     may count more than the whole: by the periods that span the date, and by nothing else.
     https://hl7.org/fhir/R4/search.html#prefix"""
     system = clinic.bearer("system/*.cruds")
