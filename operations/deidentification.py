@@ -42,8 +42,9 @@ def deidentification(places: Places, cleaner: TextCleaner | None = None) -> Deid
 
 @cache
 def _at(folder: Path, key_file: Path) -> Deidentification:
-    keys = KeyRing(key_file, time.time)
-    vault = Vault(folder / "vault.sqlite", keys.vault)
+    vault_file = folder / "vault.sqlite"
+    keys = KeyRing(key_file, time.time, vault_file)
+    vault = Vault(vault_file, keys.vault)
     return Deidentification(Shelf(folder / "profiles"), keys, vault)
 
 

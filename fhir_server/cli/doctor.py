@@ -23,6 +23,7 @@ from fhir_server.cli.settings import Data, lasting, settings_of
 from fhir_server.config import Settings, SettingsError
 from fhir_server.model.problem import Problem
 from fhir_server.model.resource import Key
+from operations.deidentification import deidentification
 
 LEAST_FREE: Final = 512 * 2**20
 """Bytes; a commit and its log must always find room."""
@@ -87,6 +88,17 @@ async def examined(settings: Settings, *, full: bool, scrub: bool) -> bool:
     return well
 
 
+def keys(settings: Settings) -> Look:
+    """Those of de-identification are where the vault needs them."""
+    deid = deidentification(settings)
+    try:
+        known = len(deid.keys.known())
+        deid.vault.check()
+    except Problem as problem:
+        return Look("keys", False, f"{deid.keys.path}: {problem}")
+    return Look("keys", True, f"{known:,} of de-identification" if known else "none yet")
+
+
 async def looks(settings: Settings, *, full: bool, scrub: bool, tell: Tell) -> AsyncIterator[Look]:
     """One after the other; what makes no sense after a failure is left out."""
     if settings.on_mongodb:
@@ -97,6 +109,7 @@ async def looks(settings: Settings, *, full: bool, scrub: bool, tell: Tell) -> A
     if not there.well:
         return
     yield disk(settings.data)
+    yield keys(settings)
     try:
         examination = Examination(settings.data)
     except sqlite3.Error as error:
@@ -125,6 +138,7 @@ async def remote(settings: Settings, *, scrub: bool) -> AsyncIterator[Look]:
             found, counts = await domain.store.trouble(), await domain.store.counts()
             yield Look("database", found is None, found or f"{sum(counts.values()):,} resources")
             yield definitions(domain)
+            yield keys(settings)
             if scrub:
                 yield await blobs(domain)
                 yield await trail(domain)

@@ -4,6 +4,10 @@ A project has numbered keys; the highest makes pseudonyms, shifts and noise, so 
 gets the same answer at every run until its key is rotated. Former keys stay, for who has to tell
 what an older answer was made with. The vault has a key of its own in the same file. Running
 servers see a changed file at once.
+
+A file that is lost is not made anew: what was made with its keys, the vault and the pseudonyms of
+a data bank, would be lost with it, and nobody would be told. Until it is brought back, whatever
+needs a key is refused.
 """
 
 from __future__ import annotations
@@ -17,16 +21,18 @@ import secrets
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from fhir_server.model.problem import BadRequest, Conflict, ServerError, Unprocessable
+from fhir_server.model.problem import BadRequest, Conflict, Unavailable, Unprocessable
 
 SIZE: Final = 32
 """Bytes of a key."""
 VAULT: Final = "vault"
 PROJECTS: Final = "projects"
+LOST: Final = "the file of keys is not where it was: it has to be brought back"
 _PROJECT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -53,11 +59,13 @@ class Known(NamedTuple):
 
 
 class KeyRing:
-    """``path``: the file, made with the first key. ``now``: epoch seconds."""
+    """``path``: the file, made with the first key. ``now``: epoch seconds. ``sealed``: a file that
+    is there only if keys were in use; without ``path`` beside it they are lost."""
 
-    def __init__(self, path: Path, now: Callable[[], float]) -> None:
+    def __init__(self, path: Path, now: Callable[[], float], sealed: Path | None = None) -> None:
         self.path = path
         self._now = now
+        self._sealed = sealed
         self._stamp: tuple[int, int] = (0, 0)
         self._ring: dict[str, Any] = {}
 
@@ -70,8 +78,14 @@ class KeyRing:
         return self._key(PROJECTS, name, version)
 
     def vault(self) -> bytes:
-        """The key of the vault, made when it is first asked for."""
-        if not self._read().get(VAULT):
+        """The key of the vault, made when it is first asked for, beside one of a project.
+        Unavailable: there is a vault, but not its key."""
+        known = self._read()
+        if not known.get(PROJECTS):
+            raise Unavailable(LOST)
+        if not known.get(VAULT):
+            if self._sealed is not None and self._sealed.exists():
+                raise Unavailable("the key of the vault is not in the file of keys")
             with self._changing() as ring:
                 if not ring.get(VAULT):
                     ring[VAULT] = {VAULT: [self._made()]}
@@ -79,15 +93,18 @@ class KeyRing:
 
     def known(self) -> list[Known]:
         """Every key of a project, by name, the newest first."""
-        found = self._read().get(PROJECTS, {})
         return [
             Known(name, len(rows) - n, row["created"], n == 0)
-            for name, rows in sorted(found.items())
+            for name, rows in sorted(self._read().get(PROJECTS, {}).items())
             for n, row in enumerate(reversed(rows))
         ]
 
+    def check(self) -> None:
+        """Raises Unavailable if the keys are lost."""
+        self._read()
+
     def add(self, name: str) -> int:
-        """A project's first key; its version. Conflict if it has one."""
+        """A first key; its version. Conflict: there is one; Unavailable: keys are lost."""
         if _PROJECT.fullmatch(name) is None:
             raise BadRequest("a project is named by letters, digits, . _ - (64 at most)")
         with self._changing() as ring:
@@ -120,37 +137,59 @@ class KeyRing:
         try:
             secret = b64decode(rows[number - 1]["secret"], validate=True)
         except (KeyError, TypeError, ValueError):
-            raise ServerError("the file of keys is damaged") from None
+            raise Unavailable("the file of keys is damaged") from None
         if len(secret) != SIZE:
-            raise ServerError("the file of keys is damaged")
+            raise Unavailable("the file of keys is damaged")
         return ProjectKey(name, number, secret)
 
     def _read(self) -> dict[str, Any]:
         try:
             found = self.path.stat()
         except FileNotFoundError:
+            if self._ring or (self._sealed is not None and self._sealed.exists()):
+                raise Unavailable(LOST) from None
             return {}
+        except OSError:
+            raise Unavailable("the file of keys cannot be read") from None
         stamp = (found.st_mtime_ns, found.st_ino)
         if stamp != self._stamp:
-            try:
-                self._ring = json.loads(self.path.read_text(encoding="utf-8"))
-            except ValueError:
-                raise ServerError("the file of keys is damaged") from None
+            self._ring = _opened(self.path)
             self._stamp = stamp
         return self._ring
 
     @contextmanager
     def _changing(self) -> Iterator[dict[str, Any]]:
-        """What is in the file, to be changed, with every other process waiting."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        beside = self.path.with_name(f"{self.path.name}.lock")
-        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT, 0o600), "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            self._stamp = (0, 0)
-            ring = self._read()
-            yield ring
-            _replace(self.path, ring)
-            self._stamp = (0, 0)
+        """What is in the file, to be changed, with every other process waiting. Unavailable: the
+        file cannot be written; nothing is changed then."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            beside = self.path.with_name(f"{self.path.name}.lock")
+            with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT, 0o600), "w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                self._stamp = (0, 0)
+                ring = deepcopy(self._read())
+                yield ring
+                _replace(self.path, ring)
+                self._stamp = (0, 0)
+        except OSError:
+            raise Unavailable("the file of keys cannot be written") from None
+
+
+def _opened(path: Path) -> dict[str, Any]:
+    """What a file holds, by kind and name. Raises Unavailable."""
+    try:
+        ring = json.loads(path.read_text(encoding="utf-8"))
+        kinds = [ring.get(kind, {}) for kind in (VAULT, PROJECTS)]
+        rows = [row for kind in kinds for one in kind.values() for row in one]
+        if not all(isinstance(row["created"], int) and row["secret"] for row in rows):
+            raise ValueError
+    except FileNotFoundError:
+        raise Unavailable(LOST) from None
+    except OSError:
+        raise Unavailable("the file of keys cannot be read") from None
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise Unavailable("the file of keys is damaged") from None
+    return dict(ring)
 
 
 def _replace(path: Path, ring: dict[str, Any]) -> None:

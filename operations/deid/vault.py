@@ -23,7 +23,7 @@ import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from fhir_server.model.problem import ServerError, Unavailable
+from fhir_server.model.problem import Unavailable
 from operations.deid.keys import ProjectKey
 
 NONCE: Final = 12
@@ -55,7 +55,7 @@ class Vault:
             await asyncio.to_thread(self._keep, project, issued, now)
 
     async def originals(self, project: str, pseudonyms: Sequence[str]) -> dict[str, Original]:
-        """Those that are known, by pseudonym. ServerError: something in it is damaged."""
+        """Those that are known, by pseudonym. Unavailable: something in it is damaged."""
         return await asyncio.to_thread(self._originals, project, pseudonyms)
 
     async def forget(self, originals: Collection[str]) -> int:
@@ -79,7 +79,7 @@ class Vault:
                 gone = [(n,) for n, body in rows if _original(cipher, n, body).key in originals]
                 store.executemany("DELETE FROM vault WHERE name = ?", gone)
         except (InvalidTag, msgspec.MsgspecError):
-            raise ServerError("the vault is damaged, or its key is another") from None
+            raise Unavailable("the vault is damaged, or its key is another") from None
         except (OSError, sqlite3.Error):
             raise Unavailable("the vault cannot be written") from None
         return len(gone)
@@ -111,7 +111,7 @@ class Vault:
                     if row is not None:
                         found[pseudonym] = _original(cipher, name, row[0])
         except (InvalidTag, msgspec.MsgspecError):
-            raise ServerError("the vault is damaged, or its key is another") from None
+            raise Unavailable("the vault is damaged, or its key is another") from None
         except (OSError, sqlite3.Error):
             raise Unavailable("the vault cannot be read") from None
         return found

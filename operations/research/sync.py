@@ -3,8 +3,9 @@
 A run goes patient by patient, so that memory is bounded by one record and a run that is killed
 goes on where it was. Who may be seen for research is asked anew in every run: who withdrew, was
 deleted or erased is erased in the bank, with all versions; of whom the consents have changed the
-record is erased and taken in anew, so that nothing of before stays in a history. Of all others
-only those are taken in again whose record has changed since the last run.
+record is erased and taken in anew, so that nothing of before stays in a history. All of that is
+erased before anybody is taken in, whose record might be one that cannot be. Of all others only
+those are taken in again whose record has changed since the last run.
 
 The ledger of the record remembers whom the bank holds, by the id in the record and without the
 pseudonym, which is computed from the project's key.
@@ -27,7 +28,7 @@ from fhir_server.access.session import Session
 from fhir_server.formats.json import loads
 from fhir_server.model.datatypes import format_instant
 from fhir_server.model.exchange import Json
-from fhir_server.model.problem import Conflict, NotFound, Problem
+from fhir_server.model.problem import Conflict, NotFound, Problem, Unavailable
 from fhir_server.model.resource import Key
 from fhir_server.search.plan import Scan, Search
 from operations.deid.assembly import Work
@@ -69,15 +70,25 @@ Tell = Callable[[int, int], None]
 
 async def sync(bank: Bank, *, full: bool = False, tell: Tell = lambda done, of: None) -> Outcome:
     """One run. ``full``: every patient is taken in anew. Unprocessable: there is no key, or a
-    record cannot be de-identified; what was done before that stays."""
-    if not any(known.project == bank.project for known in bank.deid.keys.known()):
-        bank.deid.keys.add(bank.project)
+    record cannot be de-identified; what was done before that stays. Unavailable: the keys are
+    lost by which patients are found in the bank, or a model cannot be run."""
+    await _require_key(bank)
     lease = Lease(bank.record)
     await lease.take()
     try:
         return await _Run(bank, await bank.reader(), lease, full=full).whole(tell)
     finally:
         await lease.leave()
+
+
+async def _require_key(bank: Bank) -> None:
+    """The first key of the bank's project is made by its first run. One of a bank that holds
+    somebody is lost, and another would find nobody there who withdraws."""
+    if any(known.project == bank.project for known in bank.deid.keys.known()):
+        return
+    if await bank.record.scan(HELD):
+        raise Unavailable(f"the key of the data bank ({bank.project}) is lost: bring it back")
+    bank.deid.keys.add(bank.project)
 
 
 async def every(
@@ -130,6 +141,10 @@ class _Run:
             tell(done, len(gone) + len(todo))
             await self._lease.renew()
             await self._out(id_, held[id_])
+        for id_ in todo:
+            if id_ in held and held[id_]["stamp"] != seen[id_]:
+                await self._lease.renew()
+                await self._erase(await self._keys(id_, held[id_]["key"]))
         for done, id_ in enumerate(todo, len(gone)):
             tell(done, len(gone) + len(todo))
             await self._lease.renew()
@@ -193,8 +208,6 @@ class _Run:
 
     async def _in(self, id_: str, stamp: str, held: Json | None) -> None:
         """One patient taken in, or again."""
-        if held is not None and held["stamp"] != stamp:
-            await self._erase(await self._keys(id_, held["key"]))
         run = self._work.run(relative=True)
         resources = [one async for one in self._record(id_)]
         if not resources:
