@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONHASHSEED ?= 0
+# Compiled modules are kept: a process that starts without them spends its first second compiling.
+export PYTHONDONTWRITEBYTECODE :=
 # Suites that run on MongoDB too, beside those that always do (store, conformance, faults).
 ON_MONGODB := tests/search tests/access tests/operations/record tests/operations/test_meta.py \
   tests/operations/test_reindex.py tests/operations/deid/test_anonymize_http.py \

@@ -12,11 +12,18 @@ from typing import Final
 
 from fhir_server.access.engine import Engine
 from fhir_server.access.labels import LABEL, tokens
-from fhir_server.access.raising import RISEN, inherited, inheriting, labels_of
+from fhir_server.access.raising import (
+    RISEN,
+    inherited,
+    inheriting,
+    labels_of,
+    parents,
+    risen_epoch,
+)
 from fhir_server.formats.json import loads
 from fhir_server.model.resource import Key, Stored
 from fhir_server.search.plan import Any, Predicate, ReferenceIs, Scan, Search
-from fhir_server.store.base import ChangeSet, Reindexed
+from fhir_server.store.base import Change, ChangeSet, Reindexed
 from fhir_server.store.ledger import LedgerWrite
 
 DUE: Final = "labels"
@@ -52,6 +59,24 @@ async def propagate(engine: Engine, keys: Sequence[Key]) -> None:
         seen.update(fresh)
     done = [LedgerWrite(DUE, str(key), None) for key in keys]
     await engine.store.apply(ChangeSet(ledger=(*done, LedgerWrite(*RISEN, {}))))
+
+
+async def caught_up(engine: Engine, epoch: int, changes: Iterable[object]) -> None:
+    """Labels what was written while something was labelled that it inherits from. ``epoch``: of
+    ``RISEN``, as it was known before the labels of what was written were looked up."""
+    below = [
+        change.key
+        for change in changes
+        if isinstance(change, Change)
+        and change.values is not None
+        and parents((change.key, change.values))
+    ]
+    if not below or await risen_epoch(engine) == epoch:
+        return
+    current = await engine.store.current(below)
+    rows = [one for one in current if one is not None and not one.deleted]
+    if fresh := await _relabel(engine, rows):
+        await propagate(engine, fresh)
 
 
 def _below(type_: str, keys: Iterable[Key]) -> Scan | None:

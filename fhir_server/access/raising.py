@@ -73,12 +73,19 @@ async def inherited(engine: Engine, items: Sequence[Item]) -> list[frozenset[Cod
         return [frozenset()] * len(items)
     known = {key: labels_of(values) for key, values in items}
     outside = {parent for keys in above for parent in keys if parent not in known}
-    known |= await _stored(engine, outside)
-    found: list[frozenset[Code]] = [frozenset()] * len(items)
+    known |= await borne(engine, outside)
+    return _handed_down(known, [key for key, _ in items], above)
+
+
+def _handed_down(
+    known: dict[Key, frozenset[Code]], keys: Sequence[Key], above: Sequence[Sequence[Key]]
+) -> list[frozenset[Code]]:
+    """What each of ``keys`` has from those above it; ``known`` is completed."""
+    found: list[frozenset[Code]] = [frozenset()] * len(keys)
     changed = True
     while changed:
         changed = False
-        for place, (key, _) in enumerate(items):
+        for place, key in enumerate(keys):
             gained = frozenset(c for parent in above[place] for c in known.get(parent, ()))
             if not gained <= found[place]:
                 found[place] |= gained
@@ -87,30 +94,54 @@ async def inherited(engine: Engine, items: Sequence[Item]) -> list[frozenset[Cod
     return found
 
 
-async def _stored(engine: Engine, keys: Collection[Key]) -> dict[Key, frozenset[Code]]:
-    """The labels of what is stored, of those that have any."""
+async def borne(engine: Engine, keys: Collection[Key]) -> dict[Key, frozenset[Code]]:
+    """The labels of what is stored, or was last, of those that have any: what its bytes say, what
+    rules find in it now, and what it inherits."""
     if not keys:
         return {}
-    row, known = await engine.store.ledger.get(*RISEN), engine.unlabelled
-    epoch = 0 if row is None else row.revision
+    epoch, known = await risen_epoch(engine), engine.unlabelled
     if epoch != known.epoch or len(known.keys) > REMEMBERED:
         known.epoch, known.keys = epoch, set()
-    unknown = [key for key in keys if key not in known.keys]
+    unlabelled = known.keys  # of this epoch: while we look, another may begin
+    unknown = [key for key in keys if key not in unlabelled]
     found = await _looked_up(engine, unknown) if unknown else {}
-    known.keys.update(key for key in unknown if key not in found)
+    unlabelled.update(key for key in unknown if key not in found)
     return found
 
 
+async def risen_epoch(engine: Engine) -> int:
+    """How many writes have labelled something."""
+    row = await engine.store.ledger.get(*RISEN)
+    return 0 if row is None else row.revision
+
+
 async def _looked_up(engine: Engine, keys: Sequence[Key]) -> dict[Key, frozenset[Code]]:
+    """Up to where labels come from: what is inherited may stand in the index alone."""
+    found: dict[Key, frozenset[Code]] = {}
+    above: dict[Key, list[Key]] = {}
+    seen, fresh = set(keys), list(keys)
+    while fresh:
+        found |= await _gone(engine, fresh)
+        for stored in await _labelled(engine, fresh):
+            values = engine.extract(loads(stored.body))
+            found[stored.key] = labels_of(values)
+            above[stored.key] = parents((stored.key, values))
+        fresh = list({parent for key in fresh for parent in above.get(key, ())} - seen)
+        seen.update(fresh)
+    _handed_down(found, [*above], [*above.values()])
+    unsaid = frozenset({Code(CONFIDENTIALITY, RESTRICTED)})
+    return {key: labels or unsaid for key, labels in found.items()}
+
+
+async def _labelled(engine: Engine, keys: Sequence[Key]) -> Sequence[Stored]:
+    """Those of which the index says that they have labels."""
     by: dict[str, list[str]] = {}
     for key in keys:
         by.setdefault(key.type, []).append(key.id)
     labelled = Present(LABEL, "token")
     scans = tuple(Scan(type_, All((IdIn(tuple(ids)), labelled))) for type_, ids in by.items())
     most = sum(map(len, by.values()))
-    page = await engine.store.run(Search(scans, count=most, total="none"))
-    found = {match.key: _borne(engine, match) for match in page.matches}
-    return found | await _gone(engine, keys)
+    return (await engine.store.run(Search(scans, count=most, total="none"))).matches
 
 
 async def _gone(engine: Engine, keys: Sequence[Key]) -> dict[Key, frozenset[Code]]:
@@ -136,12 +167,6 @@ async def labels_parted(engine: Engine, key: Key) -> frozenset[Code]:
     return frozenset(Code(*label) for label in row.value["labels"]) if row else frozenset()
 
 
-def _borne(engine: Engine, stored: Stored) -> frozenset[Code]:
-    """The labels of a version that the index says has some; R if they are only there."""
-    found = labels_of(engine.extract(loads(stored.body)))
-    return found or frozenset({Code(CONFIDENTIALITY, RESTRICTED)})
-
-
 def raised(engine: Engine, item: Prepared, more: frozenset[Code]) -> Prepared:
     """With the labels that it should bear in ``meta.security``."""
     assert item.values is not None and item.resource is not None
@@ -159,8 +184,16 @@ def raised(engine: Engine, item: Prepared, more: frozenset[Code]) -> Prepared:
     return replace(item, resource=resource, values=values)
 
 
+async def kept(engine: Engine, current: Iterable[Stored | None]) -> dict[Key, frozenset[Code]]:
+    """The labels of the versions before, which the next ones keep, of those that have any: also
+    what stands in the index alone, and what was borne by what is deleted."""
+    living = [one for one in current if one is not None]
+    found = await borne(engine, [one.key for one in living])
+    return found | {one.key: carried(one) | found.get(one.key, frozenset()) for one in living}
+
+
 def carried(current: Stored) -> frozenset[Code]:
-    """The labels of the version before, which the next one keeps."""
+    """The labels in the bytes of a version."""
     if current.deleted or b'"security":[' not in current.body:
         return frozenset()
     return own_labels(loads(current.body))

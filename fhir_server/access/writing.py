@@ -13,6 +13,7 @@ from typing import Final
 from fhir_server.access.alone import Coming, require_alone
 from fhir_server.access.audit.writes import WriteRecord
 from fhir_server.access.conformance.targets import Targets
+from fhir_server.access.consent.codes import Code
 from fhir_server.access.contents import (
     apart,
     blob_of,
@@ -31,10 +32,10 @@ from fhir_server.access.parameters import TYPE as DEFINING
 from fhir_server.access.parting import parting
 from fhir_server.access.policy import BINARY, Policy, knows_all
 from fhir_server.access.principal import Principal
-from fhir_server.access.propagating import due, propagate
-from fhir_server.access.raising import carried, inherited, raised, rising
+from fhir_server.access.propagating import caught_up, due, propagate
+from fhir_server.access.raising import inherited, kept, raised, rising
 from fhir_server.access.references import check_references
-from fhir_server.access.tying import tied
+from fhir_server.access.tying import tied, tied_later
 from fhir_server.access.unmasking import completed
 from fhir_server.formats.json import loads, same
 from fhir_server.model.problem import (
@@ -74,6 +75,7 @@ class Writing:
         self._policy = policy
         self._record = record
         self._new: set[Key] = set()
+        self._kept: dict[Key, frozenset[Code]] = {}
         self._revision = 0
 
     async def run(
@@ -89,7 +91,6 @@ class Writing:
             prepared.append(await self._prepare(draft))
             if turn % PAUSE == 0:
                 await asyncio.sleep(0)
-        prepared = await self._labelled(prepared)
         if not self._policy.whole:
             written = [
                 (d.key, d.resource, d.place, d.method != "POST")
@@ -97,6 +98,8 @@ class Writing:
                 if d.resource is not None
             ]
             await check_references(self._engine, self._policy, written)
+        labelled = self._engine.unlabelled.epoch
+        prepared = await self._labelled(prepared)
         if len(drafts) > 1 and any(draft.alone is not None for draft in drafts):
             require_alone(_coming(p.draft, p.values) for p in prepared if p.values is not None)
         guards = tuple([guard for draft in drafts for guard in draft.guards])
@@ -108,6 +111,7 @@ class Writing:
             changes = tuple([change for change in plans if isinstance(change, Change)])
             if not changes and not ledger:
                 return written_of(prepared, plans, ())
+            changes += tuple(await tied_later(self._engine, changes))
             rows = await self._naming(prepared, plans) if binary else []
             risen = rising(plans, current)
             rows += due(risen)
@@ -127,6 +131,7 @@ class Writing:
                 self._record.committed()
             if risen:
                 await propagate(self._engine, risen)
+            await caught_up(self._engine, labelled, changes)
             return written_of(prepared, plans, committed.seqs)
         raise Unavailable("the resource is being written by others", headers={"Retry-After": "1"})
 
@@ -196,6 +201,8 @@ class Writing:
         self, prepared: Sequence[Prepared], current: Sequence[Stored | None]
     ) -> list[Planned]:
         plans: list[Planned] = []
+        # Who may not know of everything is asked nothing of what is there before it is known.
+        self._kept = await kept(self._engine, current) if self._policy.whole else {}
         for turn, (item, now) in enumerate(zip(prepared, current, strict=True), 1):
             if now is None and self._is_plain(item.draft):
                 plans.append(self._build(item, None))
@@ -249,9 +256,10 @@ class Writing:
             if not (known.deleted or self._policy.whole):
                 item, seen = await completed(self._engine, self._policy, item, known)
             if not draft.lowers:
-                masked = sent is not item
-                item = raised(self._engine, item, carried(known))
-                sent = raised(self._engine, sent, carried(known)) if masked else item
+                floor = self._kept or await kept(self._engine, (known,))
+                masked, more = sent is not item, floor.get(known.key, frozenset())
+                item = raised(self._engine, item, more)
+                sent = raised(self._engine, sent, more) if masked else item
         await self._permit_result(item)
         change = self._build(item, current)
         # Who sees a part writes what that part is compared with: that nothing else is changed by

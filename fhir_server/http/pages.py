@@ -1,4 +1,4 @@
-"""What is not FHIR: health, metrics and the server's own documentation (FastAPI)."""
+"""What is not FHIR: health, metrics and the server's own documentation (Starlette)."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from html import escape
 from itertools import accumulate
 from typing import Final
 
-from fastapi import FastAPI
-from fastapi import Request as PageRequest
-from fastapi.responses import HTMLResponse, PlainTextResponse
-from fastapi.responses import Response as PageResponse
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
     generate_latest,
 )
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request as PageRequest
+from starlette.responses import HTMLResponse, PlainTextResponse
+from starlette.responses import Response as PageResponse
+from starlette.routing import Route
 
 from fhir_server.auth.routes import ENDPOINTS
 from fhir_server.formats.json import dumps
@@ -29,7 +31,13 @@ from fhir_server.http.models import URLS
 from fhir_server.http.openapi import OpenApi
 from fhir_server.http.respond import FHIR_JSON, rendered
 from fhir_server.http.routes import ROUTES
-from fhir_server.model.problem import Forbidden, NotFound, Problem, Unauthorized
+from fhir_server.model.problem import (
+    Forbidden,
+    MethodNotAllowed,
+    NotFound,
+    Problem,
+    Unauthorized,
+)
 
 BUCKETS: Final = (
     0.001,
@@ -100,35 +108,20 @@ def pages(
     settings: Sequence[tuple[str, ...]],
     metrics_token: str,
     openapi: OpenApi,
-) -> FastAPI:
+) -> Starlette:
     """The application for every prefix but the FHIR bases. ``trouble``: why writes are refused."""
-    app = FastAPI(title="vEHR", docs_url=None, redoc_url=None, openapi_url=None)
 
-    @app.exception_handler(Problem)
-    async def problem(_: PageRequest, error: Exception) -> PageResponse:
-        assert isinstance(error, Problem)
-        answer = rendered(error)
-        assert isinstance(answer.body, bytes)
-        return PageResponse(answer.body, answer.status, answer.headers, FHIR_JSON)
-
-    @app.exception_handler(404)
-    async def missing(request: PageRequest, _: Exception) -> PageResponse:
-        return await problem(request, NotFound("this URL is not known"))
-
-    @app.get("/health")
-    async def health() -> PlainTextResponse:
+    async def health(_: PageRequest) -> PlainTextResponse:
         if not await ready():
             return PlainTextResponse("not ready\n", 503)
         found = await trouble()
         return PlainTextResponse("ready\n" if found is None else f"degraded: {found}\n")
 
-    @app.get("/metrics")
     async def measures(request: PageRequest) -> PageResponse:
         require_watcher(request, metrics_token)
         return PageResponse(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
-    @app.get("/docs")
-    async def docs() -> HTMLResponse:
+    async def docs(_: PageRequest) -> HTMLResponse:
         policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
         return HTMLResponse(documentation(settings), headers={"content-security-policy": policy})
 
@@ -136,7 +129,6 @@ def pages(
     def described(type_: str | None) -> bytes:
         return dumps(openapi.document(type_))
 
-    @app.get("/docs/openapi.json")
     async def document(request: PageRequest) -> PageResponse:
         type_ = request.query_params.get("type")
         try:
@@ -145,7 +137,30 @@ def pages(
             raise NotFound("there is no such resource type") from None
         return PageResponse(content, media_type="application/json")
 
-    return app
+    routes = [
+        Route("/health", health),
+        Route("/metrics", measures),
+        Route("/docs", docs),
+        Route("/docs/openapi.json", document),
+    ]
+    return Starlette(routes=routes, exception_handlers={Problem: _problem, HTTPException: _wrong})
+
+
+async def _problem(_: PageRequest, error: Exception) -> PageResponse:
+    assert isinstance(error, Problem)
+    answer = rendered(error)
+    assert isinstance(answer.body, bytes)
+    return PageResponse(answer.body, answer.status, answer.headers, FHIR_JSON)
+
+
+async def _wrong(request: PageRequest, error: Exception) -> PageResponse:
+    """What no route answers: an unknown URL, or a known one by another method."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "GET")
+        refused = MethodNotAllowed("this URL is only read", headers={"Allow": allowed})
+        return await _problem(request, refused)
+    return await _problem(request, NotFound("this URL is not known"))
 
 
 def require_watcher(request: PageRequest, token: str) -> None:

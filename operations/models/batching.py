@@ -25,7 +25,14 @@ MOST_ROWS: Final = 4096
 
 
 class WorkerFailed(Exception):
-    """The worker crashed, hung or answered with an error; the text says which."""
+    """The worker crashed, hung or answered with an error; the text says which.
+
+    ``lost``: it was the worker's last call.
+    """
+
+    def __init__(self, text: str, lost: bool = False) -> None:
+        super().__init__(text)
+        self.lost = lost
 
 
 class Graph(Protocol):

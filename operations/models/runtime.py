@@ -3,8 +3,10 @@
 A worker (``worker.py``) is started when first needed, holds its sessions and is spoken to
 over pipes, so that a graph that crashes, hangs or eats memory costs its own call one 503 and
 nothing else. A late worker is ended and the next call starts another, but no more than
-``RESTARTS`` within ``PERIOD`` seconds. A package that fails ``FAILURES`` times within ``QUIET``
-seconds is refused at once for as long, so that it cannot keep the worker from the others.
+``RESTARTS`` within ``PERIOD`` seconds. A package that costs a worker ``FAILURES`` times within
+``QUIET`` seconds, oftener than it answers, is refused at once for as long, so that it cannot keep
+the worker from the others. What a worker answers with an error (NaN, too much memory, a wrong
+shape) has kept nobody waiting and costs its own call only.
 """
 
 from __future__ import annotations
@@ -92,10 +94,14 @@ class Runtime:
         """Outputs by name, as long as the inputs. Raises Unavailable (503)."""
         self._refuse_if_quiet(package)
         try:
-            return await self.batching.run(package, inputs)
+            outputs = await self.batching.run(package, inputs)
         except WorkerFailed as failure:
-            self._failures[package.sha256].append(self.clock())
+            if failure.lost:
+                self._failures[package.sha256].append(self.clock())
             raise Unavailable(f"Model {package.id}: {failure}") from None
+        if failures := self._failures.get(package.sha256):
+            failures.popleft()
+        return outputs
 
     @property
     def batching(self) -> Batching:
@@ -178,9 +184,9 @@ class Runtime:
         try:
             return await asyncio.wait_for(worker.call(request | {"seconds": seconds}), seconds)
         except TimeoutError:
-            raise WorkerFailed(f"no answer within {seconds:g} s") from None
+            raise WorkerFailed(f"no answer within {seconds:g} s", lost=True) from None
         except (EOFError, OSError, ValueError):
-            raise WorkerFailed("the worker process ended") from None
+            raise WorkerFailed("the worker process ended", lost=True) from None
 
     def _slots(self) -> asyncio.Queue[_Worker | None]:
         if self._idle is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ import pytest
 
 from fhir_server.access.consent.codes import CONFIDENTIALITY, SENSITIVITY, level
 from fhir_server.access.labels import LABEL, Labelling, own_labels, parse_rules, shipped_rules
+from fhir_server.store.base import ChangeSet, Committed
 from tests.consent.worlds import coded, to
-from tests.serving import BACKENDS, Server, served
+from tests.serving import BACKENDS, BASE, Server, served
 
 Json = dict[str, Any]
 ICD = "http://hl7.org/fhir/sid/icd-10"
@@ -64,7 +66,13 @@ def seen(server: Server, name: str) -> bool:
     return answer.status_code == 200
 
 
+def labels_in(resource: Json) -> set[str]:
+    return {label["code"] for label in resource.get("meta", {}).get("security", ())}
+
+
 PSYCHIATRY = {"reasonCode": [coded(ICD, "F32.1")]}
+FHIR_JSON = "application/fhir+json"
+JSON_PATCH = "application/json-patch+json"
 
 
 def test_a_code_labels_and_the_label_is_in_the_bytes(hospital: Server) -> None:
@@ -94,6 +102,70 @@ def test_it_inherits_in_whatever_order_they_come(hospital: Server) -> None:
     assert seen(hospital, "Observation/o")
     put(hospital, encounter(**PSYCHIATRY))
     assert not seen(hospital, "Observation/o") and not seen(hospital, "Observation/derived")
+
+
+DROPPING = {
+    "put": ("PUT", observation("o"), {}),
+    "patch": ("PATCH", [{"op": "remove", "path": "/encounter"}], {"content-type": JSON_PATCH}),
+}
+
+
+@pytest.mark.parametrize("how", DROPPING)
+def test_what_only_the_index_says_outlives_the_reference(hospital: Server, how: str) -> None:
+    put(hospital, observation("o", encounter=to("Encounter/e")))
+    put(hospital, encounter())
+    put(hospital, encounter(**PSYCHIATRY))
+    system = hospital.bearer("system/*.cruds")
+    assert "security" not in hospital.get("Observation/o", headers=system).json()["meta"]
+    method, body, headers = DROPPING[how]
+    url, content = "Observation/o", json.dumps(body)
+    sent = {"content-type": FHIR_JSON, **system, **headers}
+    answer = hospital.send(method, url, content=content, headers=sent)
+    assert answer.status_code == 200, answer.text
+    assert "encounter" not in answer.json()
+    assert labels_in(answer.json()) == {"PSY", "R"}
+    assert not seen(hospital, "Observation/o")
+    assert not seen(hospital, "Observation/o/_history/1")
+
+
+def test_what_is_written_again_after_its_deletion_keeps_its_labels(hospital: Server) -> None:
+    put(hospital, observation("o", encounter=to("Encounter/e")))
+    put(hospital, encounter(**PSYCHIATRY))
+    answer = hospital.delete("Observation/o", headers=hospital.bearer("system/*.cruds"))
+    assert answer.status_code in (200, 204), answer.text
+    assert labels_in(put(hospital, observation("o"))) == {"PSY", "R"}
+    assert not seen(hospital, "Observation/o")
+
+
+def test_what_is_written_while_the_label_comes_inherits_it(
+    hospital: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(hospital, encounter())
+    store, system = hospital.domain.store, hospital.bearer("system/*.cruds")
+    apply, during = store.apply, ["Observation/o"]
+
+    async def interrupted(changes: ChangeSet) -> Committed:
+        if [str(change.key) for change in changes.changes] == during:
+            during.clear()
+            async with hospital._client() as client:
+                body = encounter(**PSYCHIATRY)
+                answer = await client.put(f"{BASE}/Encounter/e", json=body, headers=system)
+                assert answer.status_code == 200, answer.text
+        return await apply(changes)
+
+    monkeypatch.setattr(store, "apply", interrupted)
+    put(hospital, observation("o", encounter=to("Encounter/e")))
+    assert not during and not seen(hospital, "Observation/o")
+
+
+def test_what_comes_of_it_inherits_the_very_label(hospital: Server) -> None:
+    put(hospital, observation("o", encounter=to("Encounter/e")))
+    put(hospital, observation("loop", derivedFrom=[to("Observation/o"), to("Observation/loop2")]))
+    put(hospital, observation("loop2", derivedFrom=[to("Observation/loop")]))
+    put(hospital, encounter(**PSYCHIATRY))
+    for above in ("o", "loop", "loop2"):
+        made = put(hospital, observation(f"of-{above}", derivedFrom=[to(f"Observation/{above}")]))
+        assert labels_in(made) == {"PSY", "R"}, above
 
 
 def test_l44_what_was_concluded_from_it_inherits(hospital: Server) -> None:

@@ -115,3 +115,11 @@ def test_a_request_that_takes_too_long(backend: str, tmp_path: Path) -> None:
         assert answer.status_code == 503 and issue(answer)["code"] == "timeout"
         server.domain.store.run = run  # type: ignore[method-assign]
         assert server.get("Patient").status_code == 200
+
+
+@pytest.mark.parametrize("url", ["/health", "/metrics", "/docs", "/docs/openapi.json"])
+def test_pages_are_only_read(server: Server, url: str) -> None:
+    answer = server.send("POST", url)
+    assert answer.status_code == 405 and "GET" in answer.headers["allow"]
+    assert issue(answer)["code"] == "not-supported"
+    assert server.send("HEAD", url).status_code == server.send("GET", url).status_code

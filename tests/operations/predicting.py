@@ -11,6 +11,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
+import pytest
+
 from fhir_server.access.drafts import Draft
 from fhir_server.access.engine import Engine
 from fhir_server.access.gate import system_session
@@ -20,6 +22,7 @@ from fhir_server.access.scopes import parse_scopes
 from fhir_server.access.session import Session
 from fhir_server.definitions.registry import load as load_definitions
 from fhir_server.model.datatypes import parse_instant
+from fhir_server.model.problem import Unprocessable
 from fhir_server.model.resource import Key
 from fhir_server.search.explain import Trace
 from fhir_server.search.extract import compile_extract
@@ -40,6 +43,7 @@ LOINC = "http://loinc.org"
 SNOMED = "http://snomed.info/sct"
 ATC = "http://www.whocc.no/atc"
 UCUM = "http://unitsofmeasure.org"
+READ_TYPES = ("Observation", "Condition", "MedicationRequest", "MedicationStatement")
 
 
 class CountingStore:
@@ -261,3 +265,44 @@ class Chart:
 def of_type(bundle: dict[str, Any], type_: str) -> list[dict[str, Any]]:
     found = [entry["resource"] for entry in bundle.get("entry", [])]
     return [resource for resource in found if resource["resourceType"] == type_]
+
+
+def complete(**who: Any) -> Chart:
+    """Everything that SCORE2 and PREVENT need."""
+    chart = Chart(**who)
+    chart.pressure(140)
+    chart.smoking("266919005")
+    chart.measure("2093-3", 5.5, "mmol/L")
+    chart.measure("2085-9", 1.3, "mmol/L")
+    chart.measure("39156-5", 24, "kg/m2")
+    chart.measure("62238-1", 88, "mL/min/{1.73_m2}")
+    return chart
+
+
+def risk_of(bundle: dict[str, Any]) -> float:
+    return float(of_type(bundle, "RiskAssessment")[0]["prediction"][0]["probabilityDecimal"])
+
+
+def feature_of(bundle: dict[str, Any], name: str) -> dict[str, Any]:
+    (risk,) = of_type(bundle, "RiskAssessment")
+    for extension in risk["extension"]:
+        parts = extension["extension"]
+        if parts[0]["valueCode"] == name:
+            return {part["url"]: part for part in parts}
+    raise AssertionError(name)
+
+
+def diagnostics(bundle: dict[str, Any]) -> str:
+    (outcome,) = of_type(bundle, "OperationOutcome")
+    return "\n".join(issue["diagnostics"] for issue in outcome["issue"])
+
+
+def refusal(chart: Chart, **values: Any) -> str:
+    with pytest.raises(Unprocessable) as caught:
+        predict(chart.resources, parameters(**({"model": "score2"} | values)))
+    return "\n".join(issue.diagnostics for issue in caught.value.issues)
+
+
+def models_of(bundle: dict[str, Any], type_: str) -> list[str]:
+    found = of_type(bundle, type_)
+    return sorted(resource["method"]["coding"][0]["code"] for resource in found)

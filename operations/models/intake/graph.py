@@ -3,8 +3,8 @@
 Protocol buffers are walked by their wire format
 (https://protobuf.dev/programming-guides/encoding/), so that nothing native meets the file
 before it is judged. Refused: data in other files, operators of other domains than ONNX's own,
-functions, training parts, tensors beyond what the file itself holds, loops without a small fixed
-number of rounds, deep nesting. Raises ``GraphError``.
+functions, training parts, tensors beyond what the file itself holds, loops (and loops in loops,
+together) without a small fixed number of rounds, deep nesting. Raises ``GraphError``.
 """
 
 from __future__ import annotations
@@ -68,6 +68,8 @@ class _Judging:
     nodes: int = 0
     tensors: int = 0
     elements: int = 0
+    rounds: int = 1
+    """Of the loops around."""
     constants: list[dict[str, int]] = field(default_factory=list)
     """Scalars of INT64 by name, of each graph around."""
 
@@ -105,10 +107,15 @@ class _Judging:
         operator = _text(found.get(Node.OP_TYPE, ()))
         inputs = [bytes(_message(name)).decode() for name in found.get(Node.INPUT, ())]
         outputs = [bytes(_message(name)).decode() for name in found.get(Node.OUTPUT, ())]
+        around = self.rounds
+        if operator == "Loop":
+            own = self._rounds(inputs)
+            if own < 0 or own * around > MOST_ROUNDS:
+                raise GraphError(f"model.onnx loops without a fixed limit of {MOST_ROUNDS} rounds")
+            self.rounds *= max(own, 1)
         for attribute in found.get(Node.ATTRIBUTE, ()):
             self.attribute(_message(attribute), depth, outputs if operator == "Constant" else [])
-        if operator == "Loop" and not 0 <= self._rounds(inputs) <= MOST_ROUNDS:
-            raise GraphError(f"model.onnx loops without a fixed limit of {MOST_ROUNDS} rounds")
+        self.rounds = around
 
     def _rounds(self, inputs: Sequence[str]) -> int:
         name = inputs[0] if inputs else ""

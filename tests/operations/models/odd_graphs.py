@@ -133,10 +133,18 @@ def deep(levels: int = 12) -> ModelProto:
     )
 
 
-def short_loop() -> ModelProto:
-    """A loop of three rounds."""
+def short_loop(*rounds: int) -> ModelProto:
+    """A loop of so many rounds, and within it the next."""
     model = hanging()
-    model.graph.initializer[0].CopyFrom(_constant("rounds", 3, np.int64))
+    outer = model.graph.node[0]
+    model.graph.initializer[0].CopyFrom(_constant("rounds", rounds[0], np.int64))
+    for depth, more in enumerate(rounds[1:]):
+        inner = hanging().graph.node[0]
+        inner.input[0], inner.input[2], inner.output[0] = f"rounds{depth}", "v", "v_out"
+        body = outer.attribute[0].g
+        body.node[1].CopyFrom(inner)
+        model.graph.initializer.append(_constant(f"rounds{depth}", more, np.int64))
+        outer = body.node[1]
     return model
 
 

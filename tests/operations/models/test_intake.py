@@ -124,6 +124,7 @@ BAD_GRAPHS: dict[str, tuple[ModelProto, str]] = {
     "overstated": (graphs.overstated(), "larger than its data"),
     "negative": (graphs.overstated(-1), "negative size"),
     "endless": (graphs.hanging(), "loops without a fixed limit"),
+    "endless together": (graphs.short_loop(3, 101, 101), "loops without a fixed limit"),
     "deep": (graphs.deep(), "nests graphs"),
 }
 
@@ -138,7 +139,8 @@ def test_a_hostile_graph_is_refused_before_it_is_loaded(name: str) -> None:
 def test_graphs_of_this_server_and_short_loops_pass() -> None:
     for path in SHIPPED.glob("*/model.onnx"):
         judge(path.read_bytes())
-    judge(graphs.short_loop().SerializeToString())
+    judge(graphs.short_loop(3).SerializeToString())
+    judge(graphs.short_loop(3, 33, 101).SerializeToString())
     judge(graphs.deep(3).SerializeToString())
 
 

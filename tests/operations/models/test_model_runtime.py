@@ -101,8 +101,9 @@ def test_a_killed_worker_is_replaced(tmp_path: Path) -> None:
 
     async def body(runtime: Runtime) -> None:
         await runtime.run(same, {"x": [1.0]})
-        os.kill(_pid(runtime), signal.SIGKILL)
-        await asyncio.sleep(0.1)
+        killed = runtime._idle._queue[0].process
+        killed.kill()
+        await asyncio.wait_for(killed.wait(), 60)
         assert (await runtime.run(same, {"x": [2.0]}))["y"] == [2.0]
         assert runtime.starts == 2
 
@@ -171,22 +172,52 @@ def test_memory_is_limited(tmp_path: Path) -> None:
     _with_runtime(body)
 
 
-def test_a_graph_that_keeps_failing_rests(tmp_path: Path) -> None:
-    log = Lone.of(tmp_path, "log", graphs.log())
+def test_a_graph_that_keeps_costing_workers_rests(tmp_path: Path) -> None:
+    hanging = Lone.of(tmp_path, "hanging", graphs.hanging())
     same = Lone.of(tmp_path, "same", graphs.identity())
     now = [0.0]
 
     async def body(runtime: Runtime) -> None:
         for _ in range(FAILURES):
-            with pytest.raises(Unavailable, match="not a finite number"):
-                await runtime.run(log, {"x": [-1.0]})
-        with pytest.raises(Unavailable, match="rests"):
-            await runtime.run(log, {"x": [1.0]})
+            runtime.limits = Limits(seconds=0.2)
+            with pytest.raises(Unavailable, match="no answer"):
+                await runtime.run(hanging, {"x": [1.0]})
+        runtime.limits = Limits(seconds=30.0)
+        with pytest.raises(Unavailable, match="rests") as refused:
+            await runtime.run(hanging, {"x": [1.0]})
+        assert refused.value.headers["Retry-After"] == str(int(QUIET))
         assert (await runtime.run(same, {"x": [2.0]}))["y"] == [2.0]
         now[0] = QUIET + 1
-        assert (await runtime.run(log, {"x": [1.0]}))["y"] == [0.0]
+        runtime.limits = Limits(seconds=0.2)
+        with pytest.raises(Unavailable, match="no answer"):
+            await runtime.run(hanging, {"x": [1.0]})
 
     _with_runtime(body, clock=lambda: now[0])
+
+
+def test_who_can_be_answered_is_answered_however_often_others_cannot(tmp_path: Path) -> None:
+    """A value for which the graph gives no number costs its own call, each time."""
+    log = Lone.of(tmp_path, "log", graphs.log())
+
+    async def body(runtime: Runtime) -> None:
+        for _ in range(2 * FAILURES):
+            with pytest.raises(Unavailable, match="not a finite number"):
+                await runtime.run(log, {"x": [-1.0]})
+        assert (await runtime.run(log, {"x": [1.0]}))["y"] == [0.0]
+        assert runtime.starts == 1
+
+    _with_runtime(body)
+
+
+def test_a_worker_that_is_lost_now_and_then_keeps_no_package_out(tmp_path: Path) -> None:
+    same = Lone.of(tmp_path, "same", graphs.identity())
+
+    async def body(runtime: Runtime) -> None:
+        for _ in range(2 * FAILURES):
+            runtime._failures[same.sha256].append(0.0)
+            assert (await runtime.run(same, {"x": [2.0]}))["y"] == [2.0]
+
+    _with_runtime(body, clock=lambda: 0.0)
 
 
 def test_close_ends_the_worker(tmp_path: Path) -> None:
