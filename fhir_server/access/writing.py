@@ -27,6 +27,7 @@ from fhir_server.access.denied import unseen
 from fhir_server.access.drafts import Draft, Planned, Prepared, Written, at, form_of, written_of
 from fhir_server.access.drafts import resource_of as resource_of
 from fhir_server.access.engine import Engine, is_large
+from fhir_server.access.hypothetical import refuse_hypothetical
 from fhir_server.access.judging import holds
 from fhir_server.access.parameters import TYPE as DEFINING
 from fhir_server.access.parting import parting
@@ -152,6 +153,7 @@ class Writing:
                 self._engine.validate(draft.resource)
             if draft.method == "PUT":
                 expect_whole(draft.resource)
+            refuse_hypothetical(draft.resource)
             told = await self._targets.told(draft.resource)
             if draft.key.type == DEFINING and self._engine.parameters is not None:
                 self._engine.parameters.check(draft.key, draft.resource)
