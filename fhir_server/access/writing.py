@@ -27,6 +27,7 @@ from fhir_server.access.denied import unseen
 from fhir_server.access.drafts import Draft, Planned, Prepared, Written, at, form_of, written_of
 from fhir_server.access.drafts import resource_of as resource_of
 from fhir_server.access.engine import Engine, is_large
+from fhir_server.access.hypothetical import refuse_hypothetical
 from fhir_server.access.judging import holds
 from fhir_server.access.parameters import TYPE as DEFINING
 from fhir_server.access.parting import parting
@@ -35,7 +36,7 @@ from fhir_server.access.principal import Principal
 from fhir_server.access.propagating import caught_up, due, propagate
 from fhir_server.access.raising import inherited, kept, raised, rising
 from fhir_server.access.references import check_references
-from fhir_server.access.tying import tied
+from fhir_server.access.tying import tied, tied_later
 from fhir_server.access.unmasking import completed
 from fhir_server.formats.json import loads, same
 from fhir_server.model.problem import (
@@ -111,6 +112,7 @@ class Writing:
             changes = tuple([change for change in plans if isinstance(change, Change)])
             if not changes and not ledger:
                 return written_of(prepared, plans, ())
+            changes += tuple(await tied_later(self._engine, changes))
             rows = await self._naming(prepared, plans) if binary else []
             risen = rising(plans, current)
             rows += due(risen)
@@ -151,6 +153,7 @@ class Writing:
                 self._engine.validate(draft.resource)
             if draft.method == "PUT":
                 expect_whole(draft.resource)
+            refuse_hypothetical(draft.resource)
             told = await self._targets.told(draft.resource)
             if draft.key.type == DEFINING and self._engine.parameters is not None:
                 self._engine.parameters.check(draft.key, draft.resource)

@@ -36,6 +36,7 @@ URLS: Final = (
     ModelUrl("POST", "", "model-push", "A version more, from an archive"),
     ModelUrl("POST", "train", "model-train", "Make a model from the record, as a job"),
     ModelUrl("GET", "{model}", "models", "One model with its card"),
+    ModelUrl("GET", "{model}/versions/{version}/card", "model-card", "The card of one version"),
     ModelUrl("GET", "{model}/monitor", "model-monitor", "How its versions do in use"),
     ModelUrl("POST", "{model}/activate", "model-activate", "Put a version behind an alias"),
     ModelUrl("POST", "{model}/rollback", "model-rollback", "Back to the version before"),
@@ -66,7 +67,7 @@ class ModelFace:
         """The request to the operation. Raises NotFound, MethodNotAllowed."""
         url, captured = found(URLS, scope)
         query = scope["query_string"]
-        if captured:
-            query = b"&".join(filter(None, [query, f"model={quote(captured['model'])}".encode()]))
+        named = [f"{name}={quote(value, safe='')}".encode() for name, value in captured.items()]
+        query = b"&".join(filter(None, [query, *named]))
         path = self._path + f"/${url.operation}".encode()
         return {**scope, "raw_path": path, "path": path.decode(), "query_string": query}

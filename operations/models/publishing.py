@@ -14,6 +14,7 @@ from fhir_server.access.drafts import Draft
 from fhir_server.access.principal import Principal
 from fhir_server.access.session import Session
 from fhir_server.definitions.guide import profile
+from fhir_server.formats.json import loads
 from fhir_server.model.exchange import Json
 from fhir_server.model.problem import Gone, NotFound
 from fhir_server.model.resource import Key
@@ -81,6 +82,15 @@ def card_document(package: ModelPackage) -> Json:
             }
         ],
     }
+
+
+async def stored_card(own: Session, id_: str) -> Json:
+    """The card of a version that this process has not loaded. ``own``: the server's session.
+    Raises NotFound."""
+    try:
+        return loads((await own.read(Key("DocumentReference", id_ + CARD))).body)
+    except (NotFound, Gone):
+        raise NotFound(f"Unknown version {id_!r}") from None
 
 
 def card_text(card: Card) -> str:
