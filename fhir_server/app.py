@@ -266,8 +266,12 @@ def expunging(domain: Domain, queue: Queue | None = None) -> Expunge:
 
 
 def job_queue(domain: Domain, folder: Path, ledger: Ledger | None = None) -> Queue:
-    kept = domain.settings.job_hours * 3600
-    rules = JobRules(per_owner=domain.settings.max_jobs, retention=kept)
+    settings = domain.settings
+    rules = JobRules(
+        lease=settings.job_lease_seconds,
+        per_owner=settings.max_jobs,
+        retention=settings.job_hours * 3600,
+    )
     own = domain.store.ledger if ledger is None else ledger
     return Queue(own, JobFiles(folder), domain.engine.now, rules, domain.tokens)
 
