@@ -211,7 +211,7 @@ def test_what_may_not_be(server: Server) -> None:
         (405, ask(server, "POST", "/mine", json=MINE)),
     ):
         assert answer.status_code == status and issue(answer), answer.text
-    assert names(server) == ["limited", "mine", "research", "safe-harbor"]
+    assert names(server) == ["limited", "research", "safe-harbor", "mine"]
 
 
 def test_for_administrators_alone(server: Server) -> None:
