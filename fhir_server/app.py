@@ -50,7 +50,7 @@ from fhir_server.http.dispatch import Meter
 from fhir_server.http.front import Front
 from fhir_server.http.inference import InferenceFace
 from fhir_server.http.middleware import Edge, edge_rules
-from fhir_server.http.models import ModelFace
+from fhir_server.http.models import DEID, DOCUMENTS, ModelFace
 from fhir_server.http.openapi import OpenApi
 from fhir_server.http.openapi_auth import SCHEMES, auth_paths
 from fhir_server.http.openapi_models import model_paths
@@ -350,6 +350,7 @@ async def serving(
             faces: dict[bytes, Asgi] = {
                 b"fhir": face,
                 b"models": ModelFace(face, FHIR),
+                b"deid": ModelFace(face, FHIR, DEID, DOCUMENTS),
                 b"v2": InferenceFace(face, FHIR, ready),
             }
             if not open_:

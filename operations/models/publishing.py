@@ -112,11 +112,18 @@ def decision(
     act: str, targets: Iterable[Key], principal: Principal, reason: str, recorded: str
 ) -> Json:
     """Who decided what about a version, and why. ``act``: a verb; ``recorded``: instant."""
+    return decided(f"model {act}", targets, principal, reason, recorded)
+
+
+def decided(
+    activity: str, targets: Iterable[Key], principal: Principal, reason: str, recorded: str
+) -> Json:
+    """The Provenance of what a person decided about something of the server's."""
     return {
         "resourceType": "Provenance",
         "target": [{"reference": str(key)} for key in targets],
         "recorded": recorded,
-        "activity": {"text": f"model {act}"},
+        "activity": {"text": activity},
         **({"reason": [{"text": reason}]} if reason else {}),
         "agent": [{"who": _who(principal)}],
     }
