@@ -30,7 +30,7 @@ from fhir_server.store.ledger import LedgerWrite
 DUE: Final = "labels"
 PAGE: Final = 200
 OWN_STEPS: Final = 2
-"""By which a write that labels moves the epoch of ``RISEN``: its commit, and what follows from it."""
+"""By which a write that labels moves the epoch of ``RISEN``: its commit, and what follows."""
 
 
 def due(keys: Iterable[Key]) -> tuple[LedgerWrite, ...]:
