@@ -1,8 +1,8 @@
 """The registry of models over FHIR: which there are, a version more, who answers to a name.
 
 ``$model-push`` takes an archive, ``$model-activate``, ``$model-rollback`` and ``$model-retire`` a
-reason; ``$models`` tells. What is decided is in the record: a Device and a DocumentReference for
-each version, a Provenance for each decision.
+reason; ``$models`` tells, and ``$model-card`` gives the card of one version. What is decided is in
+the record: a Device and a DocumentReference for each version, a Provenance for each decision.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import Final
 
 from fhir_server.access.session import Session
 from fhir_server.model.exchange import Json
-from fhir_server.model.problem import BadRequest
-from fhir_server.model.resource import Key
+from fhir_server.model.problem import BadRequest, NotFound
+from fhir_server.model.resource import ID_PATTERN, Key
 
 from .models.administration import Administration, By, allowed
-from .models.publishing import card_text
+from .models.publishing import CARD, card_document, card_text, stored_card
 from .models.registry import Registry
 from .models.shelf import content
 from .models.state import ALIASES, CHALLENGER, CHAMPION
@@ -49,6 +49,7 @@ def registry_operations(administration: Administration) -> tuple[Operation, ...]
     rows = _Rows(administration)
     return (
         _row("models", rows.listed, (Parameter("model", "code", "Only this one"),), _LIST),
+        _row("model-card", rows.card, (MODEL, VERSION), _CARD),
         _row("model-push", rows.push, _PUSH, NAMED, body="archive"),
         _row("model-activate", rows.activate, (MODEL, VERSION, WHICH, REASON), NAMED),
         _row("model-rollback", rows.rollback, (MODEL, WHICH, REASON), NAMED),
@@ -75,8 +76,11 @@ _LIST: Final = (
         ),
     ),
 )
+_CARD: Final = (Parameter("return", "DocumentReference", "The card, in Markdown", min=1),)
+_READING: Final = ("models", "model-card")
 _DOC: Final = {
     "models": "The models of this server, their versions and who answers to which name",
+    "model-card": "The card of one version, also of one that answers no more",
     "model-push": "Takes a model package in; it serves nobody until it is activated",
     "model-activate": "Puts a version behind an alias, while serving",
     "model-rollback": "Puts the version before behind an alias again",
@@ -84,6 +88,7 @@ _DOC: Final = {
 }
 _EXAMPLE: Final = {
     "models": "GET /fhir/$models",
+    "model-card": "GET /fhir/$model-card?model=score2&version=1.0.0",
     "model-push": "POST /fhir/$model-push",
     "model-activate": "POST /fhir/$model-activate?model=score2&version=1.0.0&reason=better",
     "model-rollback": "POST /fhir/$model-rollback?model=score2&reason=worse",
@@ -98,7 +103,7 @@ def _row(
     outputs: tuple[Parameter, ...],
     body: str = "",
 ) -> Operation:
-    changes = code != "models"
+    changes = code not in _READING
     return Operation(
         code=code,
         levels=frozenset({"system"}),
@@ -134,6 +139,17 @@ class _Rows:
         names = [name for name in all_names(self._registry) if not only or name == known]
         models = [{"name": "model", "part": _model(self._registry, name)} for name in names]
         return {"resourceType": "Parameters", **({"parameter": models} if models else {})}
+
+    async def card(self, arguments: Arguments, session: Session, _: Invocation) -> Json:
+        await self._registry.refresh()
+        asked, version = arguments.one("model"), arguments.one("version")
+        id_ = f"{self._registry.aliases.get(asked.lower(), asked)}-{version}"
+        loaded = self._registry.versions.get(id_)
+        if loaded is not None:
+            return card_document(loaded.package)
+        if ID_PATTERN.fullmatch(id_ + CARD) is None:
+            raise NotFound(f"Unknown version {id_!r}")
+        return await stored_card(self._administration.own, id_)
 
     async def push(self, arguments: Arguments, session: Session, _: Invocation) -> Json:
         allowed(session)

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, Final
 
+from fhir_server.access import hypothetical
 from fhir_server.definitions.guide import profile
 from fhir_server.model.exchange import Json
 
@@ -31,8 +32,8 @@ AI_LABEL: Final = {
     "display": "Artificial Intelligence asserted",
 }
 HYPOTHETICAL: Final = {
-    "system": f"{CANONICAL}:CodeSystem:result",
-    "code": "hypothetical",
+    "system": hypothetical.SYSTEM,
+    "code": hypothetical.CODE,
     "display": "Rests on values that were given, not recorded",
 }
 UNSIGNED: Final = "Draft made by a model; not part of the record until a clinician signs it."

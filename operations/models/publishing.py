@@ -14,6 +14,7 @@ from fhir_server.access.drafts import Draft
 from fhir_server.access.principal import Principal
 from fhir_server.access.session import Session
 from fhir_server.definitions.guide import profile
+from fhir_server.formats.json import loads
 from fhir_server.model.exchange import Json
 from fhir_server.model.problem import Gone, NotFound
 from fhir_server.model.resource import Key
@@ -83,6 +84,15 @@ def card_document(package: ModelPackage) -> Json:
     }
 
 
+async def stored_card(own: Session, id_: str) -> Json:
+    """The card of a version that this process has not loaded. ``own``: the server's session.
+    Raises NotFound."""
+    try:
+        return loads((await own.read(Key("DocumentReference", id_ + CARD))).body)
+    except (NotFound, Gone):
+        raise NotFound(f"Unknown version {id_!r}") from None
+
+
 def card_text(card: Card) -> str:
     """The card in Markdown."""
     lines = [
@@ -102,11 +112,18 @@ def decision(
     act: str, targets: Iterable[Key], principal: Principal, reason: str, recorded: str
 ) -> Json:
     """Who decided what about a version, and why. ``act``: a verb; ``recorded``: instant."""
+    return decided(f"model {act}", targets, principal, reason, recorded)
+
+
+def decided(
+    activity: str, targets: Iterable[Key], principal: Principal, reason: str, recorded: str
+) -> Json:
+    """The Provenance of what a person decided about something of the server's."""
     return {
         "resourceType": "Provenance",
         "target": [{"reference": str(key)} for key in targets],
         "recorded": recorded,
-        "activity": {"text": f"model {act}"},
+        "activity": {"text": activity},
         **({"reason": [{"text": reason}]} if reason else {}),
         "agent": [{"who": _who(principal)}],
     }

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from predicting import (
     Chart,
+    Road,
     World,
     complete,
     feature_of,
@@ -21,12 +22,14 @@ from predicting import (
     risk_of,
 )
 
+from fhir_server.access.drafts import Draft
 from fhir_server.model.problem import (
     BadRequest,
     NotFound,
     Problem,
     Unprocessable,
 )
+from fhir_server.model.resource import Key
 
 pytestmark = pytest.mark.usefixtures("each_store")
 
@@ -38,7 +41,7 @@ def full_world(each_store: None) -> World:
 
 
 def test_a_result_of_overrides_alone_is_sound_fhir() -> None:
-    """Nothing of the record is its basis: no empty arrays, and it can be stored."""
+    """Nothing of the record is its basis: no empty arrays."""
     bare = [{"resourceType": "Patient", "id": "p"}]
     world = World(bare)
     given: dict[str, dict[str, Any]] = {
@@ -169,6 +172,13 @@ def test_data_that_is_refused() -> None:
         predict([], query="model=score2", level="type")
 
 
+def _about(risk: dict[str, Any]) -> dict[str, Any]:
+    """A contained resource bears no labels, but may bear tags."""
+    inner = {**risk, "id": "r", "meta": {"tag": risk["meta"]["tag"]}}
+    holder = {"resourceType": "Basic", "code": {"text": "x"}, "subject": {"reference": "#r"}}
+    return {**holder, "contained": [inner]}
+
+
 def test_what_is_hypothetical_is_marked_and_never_stored() -> None:
     world, what_if = World(complete().resources), {"smoker": ("valueBoolean", True)}
     with pytest.raises(BadRequest, match="never stored"):
@@ -176,5 +186,11 @@ def test_what_is_hypothetical_is_marked_and_never_stored() -> None:
     bundle = predict([], parameters(model="score2", override=what_if), world=world)
     (risk,) = of_type(bundle, "RiskAssessment")
     assert [tag["code"] for tag in risk["meta"]["tag"]] == ["hypothetical"]
+    kept = {"resourceType": "Bundle", "type": "collection", "entry": [{"resource": risk}]}
+    for sent in (risk, kept, _about(risk)):
+        fresh = {name: value for name, value in sent.items() if name != "id"}
+        key = Key(sent["resourceType"], "sent-back")
+        with pytest.raises(Unprocessable, match="never stored"):
+            Road.runner.run(world.system.write([Draft("POST", key, fresh)]))
     (plain,) = of_type(predict([], parameters(model="score2"), world=world), "RiskAssessment")
     assert "tag" not in plain["meta"]

@@ -153,6 +153,25 @@ def test_the_record_tells_what_it_is_and_who_decided_why(server: Server) -> None
     assert any(a.get("altId") == "chief" or "chief" in str(a) for e in acts for a in e["agent"])
 
 
+def test_who_sees_a_result_reads_the_card_of_the_version_that_made_it(server: Server) -> None:
+    for version in ("1.0.0", "1.1.0"):
+        assert push(server, packages.zipped(packages.parts("carded", version))).status_code == 200
+        assert act(server, "carded", "activate", version=version, reason="x").status_code == 200
+    assert act(server, "carded", "retire", version="1.0.0", reason="old").status_code == 200
+    server.user("reader", "family-doctor", fhir_user="Practitioner/reader")
+    doctor = server.bearer("user/*.rs", user="reader")
+    for model, version in (("carded", "1.0.0"), ("carded", "1.1.0"), ("SCORE2-OP", "1.0.0")):
+        url = f"/models/{model}/versions/{version}/card"
+        card = server.send("GET", url, headers=doctor)
+        assert card.status_code == 200, card.text
+        text = base64.b64decode(card.json()["content"][0]["attachment"]["data"]).decode()
+        assert f" {version}\n\n## Intended use\n" in text
+        assert server.send("GET", url, headers={"authorization": ""}).status_code == 401
+    for unknown in ("carded/versions/9.9.9", "x/versions/1.0.0", "carded/versions/..%2F%26"):
+        missing = server.send("GET", f"/models/{unknown}/card", headers=doctor)
+        assert (missing.status_code, missing.json()["resourceType"]) == (404, "OperationOutcome")
+
+
 def test_versions_are_immutable(server: Server) -> None:
     archive = packages.zipped(packages.parts("fixed"))
     assert [push(server, archive).status_code for _ in range(2)] == [200, 200]
