@@ -125,7 +125,8 @@ class LimitSettings:
         metadata=of(
             "MAX_SLOW",
             as_positive,
-            "Slow searches of one principal that wait at a time; beyond: 429.",
+            "Slow searches of one principal that wait at a time (fewer where they could not all be "
+            "answered in time); beyond: 429.",
         ),
     )
     max_held: int = field(
@@ -169,6 +170,14 @@ class LimitSettings:
     )
     running_jobs: int = field(
         default=4, metadata=of("RUNNING_JOBS", as_positive, "Jobs that a worker runs at a time.")
+    )
+    job_lease_seconds: int = field(
+        default=30,
+        metadata=of(
+            "JOB_LEASE_SECONDS",
+            as_positive,
+            "Silence of a worker after which another goes on with its jobs.",
+        ),
     )
     job_hours: int = field(
         default=24,

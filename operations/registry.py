@@ -80,6 +80,12 @@ class Operation:
     foreign: tuple[str, ...] = ()
     """Resource types unknown to R4 that its inputs may hold; its handler judges those itself."""
 
+    @property
+    def asks(self) -> bool:
+        """Can it change nothing, however it is called? ``store``: keep the result."""
+        keeps = any(parameter.name == "store" for parameter in self.inputs)
+        return not (self.affects_state or self.asynchronous or keeps)
+
 
 class Operations:
     """The rows by code; two rows may share a code on different types. ``work``: bodies of the jobs

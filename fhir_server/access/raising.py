@@ -200,12 +200,14 @@ def carried(current: Stored) -> frozenset[Code]:
 
 
 def rising(plans: Iterable[object], current: Iterable[Stored | None]) -> list[Key]:
-    """The resources that changes label with what their current versions do not bear."""
+    """The resources that changes label with what their current versions do not bear. Nothing that
+    is stored can inherit from an id that the server has just made up."""
     return [
         change.key
         for change, now in zip(plans, current, strict=True)
         if isinstance(change, Change)
         and change.values is not None
+        and change.method != "POST"
         and (labels := labels_of(change.values))
         and (now is None or not labels <= carried(now))
     ]

@@ -33,10 +33,10 @@ from fhir_server.access.parameters import TYPE as DEFINING
 from fhir_server.access.parting import parting
 from fhir_server.access.policy import BINARY, Policy, knows_all
 from fhir_server.access.principal import Principal
-from fhir_server.access.propagating import caught_up, due, propagate
+from fhir_server.access.propagating import OWN_STEPS, caught_up, due, epoch_before, propagate
 from fhir_server.access.raising import inherited, kept, raised, rising
 from fhir_server.access.references import check_references
-from fhir_server.access.tying import tied
+from fhir_server.access.tying import tied, tied_later
 from fhir_server.access.unmasking import completed
 from fhir_server.formats.json import loads, same
 from fhir_server.model.problem import (
@@ -99,7 +99,7 @@ class Writing:
                 if d.resource is not None
             ]
             await check_references(self._engine, self._policy, written)
-        labelled = self._engine.unlabelled.epoch
+        epoch = await epoch_before(self._engine, prepared)
         prepared = await self._labelled(prepared)
         if len(drafts) > 1 and any(draft.alone is not None for draft in drafts):
             require_alone(_coming(p.draft, p.values) for p in prepared if p.values is not None)
@@ -112,6 +112,7 @@ class Writing:
             changes = tuple([change for change in plans if isinstance(change, Change)])
             if not changes and not ledger:
                 return written_of(prepared, plans, ())
+            changes += tuple(await tied_later(self._engine, changes))
             rows = await self._naming(prepared, plans) if binary else []
             risen = rising(plans, current)
             rows += due(risen)
@@ -131,7 +132,8 @@ class Writing:
                 self._record.committed()
             if risen:
                 await propagate(self._engine, risen)
-            await caught_up(self._engine, labelled, changes)
+                epoch = None if epoch is None else epoch + OWN_STEPS
+            await caught_up(self._engine, epoch, changes)
             return written_of(prepared, plans, committed.seqs)
         raise Unavailable("the resource is being written by others", headers={"Retry-After": "1"})
 

@@ -16,7 +16,7 @@ from fhir_server.interactions.create import create
 from fhir_server.interactions.delete import MOST, conditional_delete, delete
 from fhir_server.interactions.history import history
 from fhir_server.interactions.informed import informed
-from fhir_server.interactions.operation import operation
+from fhir_server.interactions.operation import asking, operation
 from fhir_server.interactions.patch import conditional_patch, patch
 from fhir_server.interactions.ports import Handler, Perform
 from fhir_server.interactions.published import document, published
@@ -65,7 +65,7 @@ def interactions(
         "search-compartment": search(searching, subsets),
         "transaction": submit(
             batch(perform, face.definitions, most),
-            transaction(perform, criteria, face.definitions, most, deletes),
+            transaction(perform, criteria, face.definitions, asking(rows), most, deletes),
         ),
         "operation": operation(rows, face.engine.now),
     }

@@ -11,11 +11,13 @@ from typing import Any
 from fhir_server.access.session import Session
 from fhir_server.definitions.registry import Definitions
 from fhir_server.interactions.entries import (
+    Entry,
     answered,
     entry_problems,
     failed,
     parse_entry,
     raw_entries,
+    refuse_form,
 )
 from fhir_server.interactions.links import Links
 from fhir_server.interactions.ports import Handler, Perform
@@ -44,16 +46,21 @@ def batch(perform: Perform, definitions: Definitions, most: int) -> Handler:
 
     async def one(index: int, raw: Any, request: Request, session: Session) -> bytes:
         try:
-            entry = parse_entry(index, raw)
-            carries = entry.method in ("POST", "PUT", "PATCH")
-            if carries and entry.resource is None and "$" not in entry.url:
-                raise BadRequest("a resource is needed", expression=entry.place)
-            if carries and entry.resource is not None and "$" not in entry.url:
+            entry = parse_entry(index, raw, request.base)
+            if entry.method in ("POST", "PUT", "PATCH") and not entry.operates:
                 with entry_problems(entry):
-                    unlinked.sites(entry.resource, None)
+                    _check(entry)
             call = entry.call(request.headers.get("prefer", "return=minimal"))
             return answered(await perform(call, request, session), request)
         except Problem as problem:
             return failed(problem)
+
+    def _check(entry: Entry) -> None:
+        if entry.searches:
+            refuse_form(entry)
+        elif entry.resource is None:
+            raise BadRequest("a resource is needed")
+        else:
+            unlinked.sites(entry.resource, None)
 
     return batch_

@@ -62,6 +62,16 @@ class Entry:
         """Does a search say which resource is meant?"""
         return len(self.path) == 1 and self.method in ("PUT", "PATCH", "DELETE")
 
+    @property
+    def operates(self) -> bool:
+        """Is it an operation?"""
+        return bool(self.path) and self.path[-1].startswith("$")
+
+    @property
+    def searches(self) -> bool:
+        """Is it a search by POST? Its parameters are those of its URL: an entry has no form."""
+        return self.method == "POST" and self.path[-1:] == ("_search",)
+
     def call(self, prefer: str | None) -> Call:
         headers = self.headers if prefer is None else {**self.headers, "prefer": prefer}
         return Call(self.method, self.url, headers, self.resource)
@@ -94,15 +104,15 @@ def raw_entries(bundle: Json, most: int) -> list[Any]:
     return entries
 
 
-def parse_entry(index: int, raw: Any) -> Entry:
-    """One entry; a Problem names its place."""
+def parse_entry(index: int, raw: Any, base: str = "") -> Entry:
+    """One entry; a Problem names its place. ``base``: its URL may also begin with that."""
     try:
-        return _parse(index, raw)
+        return _parse(index, raw, base)
     except Problem as problem:
         raise problem.under(f"Bundle.entry[{index}]") from None
 
 
-def _parse(index: int, raw: Any) -> Entry:
+def _parse(index: int, raw: Any, base: str) -> Entry:
     request = raw.get("request") if isinstance(raw, dict) else None
     if not isinstance(request, dict):
         raise BadRequest("an entry has a request with method and url", code="required")
@@ -111,7 +121,7 @@ def _parse(index: int, raw: Any) -> Entry:
     method = _string(request, "method", required=True)
     if method not in METHODS:
         raise BadRequest(f"unknown request.method {method[:20]!r}", code="value")
-    url = _string(request, "url", required=True)
+    url = _relative(_string(request, "url", required=True), base)
     path, _, query = url.partition("?")
     if "://" in path or path.startswith("/"):
         raise BadRequest("request.url is relative to the base", code="value")
@@ -132,6 +142,14 @@ def _parse(index: int, raw: Any) -> Entry:
         _string(raw, "fullUrl") or None,
         resource if isinstance(resource, dict) else None,
     )
+
+
+def _relative(url: str, base: str) -> str:
+    """A URL without what some clients write before it: the base itself, or its slash."""
+    path = url.partition("?")[0]
+    if base and (path == base or path.startswith(f"{base}/")):
+        url = url[len(base) :]
+    return url.removeprefix("/")
 
 
 def _known(members: Json, known: Any) -> None:
@@ -161,6 +179,12 @@ def _headers(request: Json) -> dict[str, str]:
         except ValueError:
             raise BadRequest("ifModifiedSince is not an instant", code="value") from None
     return headers
+
+
+def refuse_form(entry: Entry) -> None:
+    """The parameters of a search by POST stand in its URL, not in a resource."""
+    if entry.resource is not None:
+        raise BadRequest("the parameters of a search in a Bundle are in request.url")
 
 
 def status_line(status: int) -> str:

@@ -295,8 +295,8 @@ def _check(entry: Entry, definitions: Definitions) -> None:
     parts = 1 if entry.method == "POST" or entry.conditional else 2
     if entry.query and not entry.conditional:
         raise BadRequest("parameters do not go with this request")
-    if len(entry.path) == parts + 1 and entry.path[-1][:1] == "$":
-        raise NotSupported("operations in a transaction are not supported")
+    if entry.operates:
+        raise NotSupported("operations that change something are not supported in a transaction")
     if len(entry.path) != parts:
         raise BadRequest(f"not a URL for {entry.method}: {entry.url[:100]}", code="value")
     if entry.path[0] not in definitions.resource_types:

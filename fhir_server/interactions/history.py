@@ -43,7 +43,7 @@ def history(
 
     async def history_(request: Request, session: Session) -> Response:
         place = "/".join((*request.path, "_history"))
-        query, before = request.query, None
+        query, before = _counted(request.query), None
         if [name for name, _ in query] == [PARAMETER]:
             position = cursors.open(session.principal, place, query[0][1])
             query, before = position.query, position.after[0]
@@ -67,6 +67,13 @@ def history(
         return Response(200, bundle("history", entries, total=versions.total, links=links))
 
     return history_
+
+
+def _counted(query: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    """``_summary=count`` is another word for ``_count=0``, here as in a search."""
+    if ("_summary", "count") not in query:
+        return query
+    return (*(pair for pair in query if pair[0] not in ("_count", "_summary")), ("_count", "0"))
 
 
 def _plan(

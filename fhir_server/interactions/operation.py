@@ -51,6 +51,19 @@ def operation(operations: Operations, now: Callable[[], int]) -> Handler:
     return operation_
 
 
+def asking(operations: Operations) -> Callable[[Sequence[str]], bool]:
+    """Is the operation at a path one that cannot change anything?"""
+
+    def asks(path: Sequence[str]) -> bool:
+        *where, name = path
+        if len(where) >= len(LEVELS):
+            return False
+        row = operations.find(name[1:], LEVELS[len(where)], where[0] if where else "")
+        return row is not None and row.asks
+
+    return asks
+
+
 async def _judge(body: Json, foreign: Collection[str], session: Session) -> None:
     """A body as FHIR has it, but for resources of types that the operation judges itself."""
     if body.get("resourceType") not in foreign:

@@ -1,11 +1,13 @@
 """transaction: https://hl7.org/fhir/R4/http.html#trules
 
-All writes of the Bundle are one commit (``execution``); its reads come after it.
+All writes of the Bundle are one commit (``execution``); its reads come after it, among them
+searches by POST and operations that cannot change anything.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Final
 
 from fhir_server.access.session import Session
@@ -18,6 +20,7 @@ from fhir_server.interactions.entries import (
     failed,
     parse_entry,
     raw_entries,
+    refuse_form,
     status_line,
 )
 from fhir_server.interactions.execution import PAUSE, Result, execute
@@ -31,8 +34,17 @@ from fhir_server.model.problem import Problem
 WRITES: Final = frozenset({"DELETE", "POST", "PUT", "PATCH"})
 
 
+Asks = Callable[[tuple[str, ...]], bool]
+"""Is the operation at a path of the base one that cannot change anything?"""
+
+
 def transaction(
-    perform: Perform, criteria: Criteria, definitions: Definitions, most: int, deletes: int
+    perform: Perform,
+    criteria: Criteria,
+    definitions: Definitions,
+    asks: Asks,
+    most: int,
+    deletes: int,
 ) -> Handler:
     """The handler of transaction; ``most``: entries; ``deletes``: resources that one
     conditional delete may remove.
@@ -40,9 +52,9 @@ def transaction(
 
     async def transaction_(request: Request, session: Session) -> Response:
         assert request.body is not None
-        entries = await parsed(raw_entries(request.body, most))
-        writes = [entry for entry in entries if entry.method in WRITES]
-        reads = [entry for entry in entries if entry.method not in WRITES]
+        entries = await parsed(raw_entries(request.body, most), request.base)
+        writes = [entry for entry in entries if writing(entry)]
+        reads = [entry for entry in entries if not writing(entry)]
         await probe(reads, writes, request, session)
         results = await execute(writes, session, criteria, definitions, deletes=deletes)
         wanted = preference(request, "return")
@@ -55,6 +67,14 @@ def transaction(
             answers[entry.index] = await late(entry, request, session)
         shown = [answers[entry.index] for entry in entries]
         return Response(200, bundle("transaction-response", shown))
+
+    def writing(entry: Entry) -> bool:
+        if entry.searches:
+            with entry_problems(entry):
+                refuse_form(entry)
+            return False
+        asking = entry.method == "POST" and entry.operates and asks(entry.path)
+        return entry.method in WRITES and not asking
 
     async def probe(
         reads: list[Entry], writes: list[Entry], request: Request, session: Session
@@ -76,11 +96,11 @@ def transaction(
     return transaction_
 
 
-async def parsed(raws: list[Any]) -> list[Entry]:
+async def parsed(raws: list[Any], base: str) -> list[Entry]:
     """The entries, with a turn for other requests now and then."""
     entries = []
     for index, raw in enumerate(raws):
-        entries.append(parse_entry(index, raw))
+        entries.append(parse_entry(index, raw, base))
         if index % PAUSE == 0:
             await asyncio.sleep(0)
     return entries

@@ -128,7 +128,9 @@ class Resolver:
         match step:
             case Field(name):
                 for member, (element, type_) in self._members(at).items():
-                    if element.name == name:
+                    # Guides write valueDateTime too, as US Core 6.1 does, where FHIRPath says
+                    # value.ofType(dateTime).
+                    if name in (element.name, member):
                         yield from self._walk(
                             _below(element, type_),
                             rest,

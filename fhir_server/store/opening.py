@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
 
 from fhir_server.config import Settings
 from fhir_server.model.problem import BadRequest, Unavailable
@@ -16,6 +16,9 @@ from fhir_server.store.blobs import Blobs, LocalBlobs, MemoryBlobs
 from fhir_server.store.erase_log import Entry, EraseLog, EraseLogError
 from fhir_server.store.memory import MemoryStore
 from fhir_server.store.sqlite import opening as sqlite
+
+PATIENT: Final = 0.75
+"""Of the time of a request: what may pass while a search waits and runs."""
 
 
 def bank_settings(settings: Settings) -> Settings:
@@ -56,7 +59,12 @@ async def _open_store(settings: Settings, role: str) -> Store:
         return MemoryStore()
     if settings.on_mongodb:
         return await mongo_opener()(settings.store, _erased(settings))
-    return await sqlite.open_store(settings.data, role, most_slow=settings.max_slow)
+    return await sqlite.open_store(
+        settings.data,
+        role,
+        most_slow=settings.max_slow,
+        patience=PATIENT * settings.request_seconds,
+    )
 
 
 def _erased(settings: Settings) -> list[Entry]:

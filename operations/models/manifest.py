@@ -279,14 +279,24 @@ class Thresholds(msgspec.Struct, frozen=True):
     days: int = 30
 
 
+class Tags(msgspec.Struct, frozen=True):
+    """Of a model of free text: from which probability on a word is taken for a name, a place, and
+    which form of rows (``deid/text/tagging/features.py``) it reads."""
+
+    name: float
+    place: float
+    rows: int
+
+
 class Card(msgspec.Struct, frozen=True):
     """The model card: what the model is for, for whom, how good, and its limits. ``data_years``:
-    first and last year of the data that a model was trained on."""
+    first and last year of the data that a model was trained on. A "Tagging" finds names in free
+    text: it answers no ``$predict``, and has ``tags``."""
 
     name: str
     version: str
     title: str
-    result: Literal["RiskAssessment", "Observation"]
+    result: Literal["RiskAssessment", "Observation", "Tagging"]
     intended_use: str
     population: str
     training_data: str
@@ -300,6 +310,15 @@ class Card(msgspec.Struct, frozen=True):
     alert: Alert | None = None
     monitoring: Thresholds = Thresholds()
     data_years: tuple[int, int] | None = None
+    tags: Tags | None = None
+
+
+class GoldenText(msgspec.Struct, frozen=True):
+    """What a model of free text must answer to ``text``: probabilities of names, one per token."""
+
+    text: str
+    names: tuple[float, ...]
+    tolerance: float
 
 
 class Golden(msgspec.Struct, frozen=True):

@@ -92,6 +92,19 @@ def test_c24_since_and_at(server: Server, level: str) -> None:
     assert len(tags(server.get(f"{url}?_at=2999").json())) == 1
 
 
+@pytest.mark.parametrize("query", ["_count=0", "_summary=count", "_count=5&_summary=count"])
+@pytest.mark.parametrize("level", LEVELS)
+def test_c24_the_total_alone(server: Server, level: str, query: str) -> None:
+    id_ = server.create(PATIENT)["id"]
+    server.put(f"Patient/{id_}", PATIENT | {"id": id_, "active": True})
+    url = level.format(id=id_)
+    total = server.get(url).json()["total"]
+    shown = server.get(f"{url}?{query}").json()
+    assert shown["total"] == total and "entry" not in shown
+    assert [link["relation"] for link in shown["link"]] == ["self"]
+    assert server.get(shown["link"][0]["url"].removeprefix(f"{BASE}/")).json() == shown
+
+
 @pytest.mark.parametrize(
     "query",
     [
@@ -101,7 +114,7 @@ def test_c24_since_and_at(server: Server, level: str) -> None:
         "_since=2024-13",
         "_sort=date",
         "_at=2020&_at=2021",
-        "_summary=count",
+        "_count=1&_count=2",
     ],
 )
 @pytest.mark.parametrize("level", LEVELS)
@@ -168,7 +181,6 @@ def test_c23_parts_of_versions(server: Server, level: str) -> None:
         assert all("tag" not in resource["meta"] for resource in shown(query))
     for bad in (
         "_summary=some",
-        "_summary=count",
         "_elements=nothing",
         "_elements=",
         "_summary=true&_elements=name",

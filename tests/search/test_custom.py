@@ -115,6 +115,10 @@ def test_usable_once_a_reindex_has_covered_what_was_there(server: Server) -> Non
         ("uri", "Patient.identifier.system", {"identifier": [{"system": "urn:a"}]}, "urn:a"),
         ("quantity", f"Patient.extension.where(url='{EYES}').value",
          {"extension": [{"url": EYES, "valueQuantity": {"value": 5}}]}, "5"),
+        # As JSON names a choice, and no FHIRPath: US Core 6.1 has such a one.
+        ("date", f"Patient.extension.where(url = '{EYES}').valueDateTime",
+         {"extension": [{"url": EYES, "valueDateTime": "2020-05-05"}]}, "ge2020"),
+        ("number", "Patient.multipleBirthInteger", {"multipleBirthInteger": 3}, "gt2"),
         # Beyond the compiled subset:
         ("token", "iif(Patient.name.count() > 1, 'many', 'one')", {"name": [{}, {}]}, "many"),
         ("string", "Patient.name.given.first()", {"name": [{"given": ["Ada", "Eve"]}]}, "ada"),

@@ -60,6 +60,29 @@ def test_j03_forms_of_references_and_tokens(clinic: Server, app: Json) -> None:
         assert len(ids(answer)) == found
 
 
+def test_j03_what_spans_a_date_is_on_both_sides_of_it(clinic: Server, app: Json) -> None:
+    """`ge` asks what overlaps the time above, `lt` what overlaps the time below, so both together
+    may count more than the whole: by the periods that span the date, and by nothing else.
+    https://hl7.org/fhir/R4/search.html#prefix"""
+    system = clinic.bearer("system/*.cruds")
+    template = clinic.get("Encounter/e-a", headers=system).json()
+    periods = {"before": ("2020", "2021"), "across": ("2021", "2023"), "after": ("2023", "2024")}
+    for id_, (start, end) in periods.items():
+        row = template | {"id": id_, "period": {"start": f"{start}-03-03", "end": f"{end}-04-04"}}
+        assert clinic.put(f"Encounter/{id_}", row, headers=system).status_code == 201
+    for above, below in (("ge", "lt"), ("gt", "le")):
+        later, sooner = (
+            ids(clinic.get(f"Encounter?date={prefix}2022-05-05", headers=app).json())
+            for prefix in (above, below)
+        )
+        assert (later, sooner) == (["across", "after"], ["across", "before"])
+    started, ended = (
+        ids(clinic.get(f"Encounter?date={prefix}2022-05-05", headers=app).json())
+        for prefix in ("sa", "eb")
+    )
+    assert (started, ended) == (["after"], ["before"])
+
+
 def test_j04_references_resolve(clinic: Server, app: Json) -> None:
     found = clinic.get("Observation?_include=Observation:subject", headers=app).json()
     assert ids(found) == ["a", "laboratory-a", "vital-signs-a"]

@@ -41,6 +41,12 @@ class Work:
         """The oldest of somebody's."""
         self._gates[name].pop(0).set()
 
+    async def ask_and_end(self, name: str) -> str:
+        task = self.ask(name)
+        await asyncio.sleep(0)
+        self._gates[name].pop().set()
+        return await task
+
     async def settle(self, ready: Callable[[], bool]) -> None:
         async with asyncio.timeout(20):
             while not ready():
@@ -66,7 +72,7 @@ async def test_nobody_has_all_threads() -> None:
 
 async def test_who_has_used_the_least_goes_next() -> None:
     clock = [0.0]
-    lane = Lane(threads=1, clock=lambda: clock[0])
+    lane = Lane(patience=1000.0, threads=1, clock=lambda: clock[0])
     work = Work(lane)
     first = [work.ask("greedy") for _ in range(3)]
     await work.settle(lambda: work.begun == ["greedy"])
@@ -126,6 +132,64 @@ async def test_beyond_its_end_it_is_refused_for_one_and_not_for_others() -> None
     for _ in (*mine, unlimited):
         work.end("greedy")
     await asyncio.gather(*mine, unlimited, other)
+    lane.close()
+
+
+async def test_what_cannot_be_answered_in_time_is_refused_before_it_waits() -> None:
+    """One takes 3 s, so of 20 s there is room for four more behind who runs and who is spared."""
+    clock = [0.0]
+    lane = Lane(patience=20.0, clock=lambda: clock[0])
+    work = Work(lane)
+    asked = [work.ask("greedy") for _ in range(12)]
+    await work.settle(lambda: work.begun == ["greedy"])
+    other = work.ask("other")
+    spared = work.ask("greedy", limited=False)
+    await work.settle(lambda: len(work.begun) == 2)
+    work.end("other")
+    await other
+    clock[0] = 3.0
+    work.end("greedy")
+    await asked[0]
+    await work.settle(lambda: sum(task.done() for task in asked) == 7)
+    refused = [task.exception() for task in asked if task.done()][1:]
+    assert all(isinstance(error, TooManyRequests) for error in refused)
+    assert [task.done() for task in asked] == [True] + [False] * 5 + [True] * 6
+    with pytest.raises(TooManyRequests) as late:
+        await work.ask("greedy")
+    assert 3 <= int(late.value.headers["Retry-After"]) <= 15
+    work._gates["greedy"][5:] = [work._gates["greedy"][11]]
+    for _ in range(6):
+        work.end("greedy")
+    assert await asyncio.gather(*asked[1:6], spared) == ["greedy"] * 6
+    assert await work.ask_and_end("greedy") == "greedy"
+    clock[0] += 600.0  # what was usual then is forgotten
+    many = [work.ask("greedy") for _ in range(20)]
+    await asyncio.sleep(0.01)
+    assert not any(task.done() for task in many)
+    for _ in many:
+        work.end("greedy")
+    await asyncio.gather(*many)
+    assert not any(share.limited for share in lane._shares.values())
+    lane.close()
+
+
+async def test_who_goes_away_while_he_is_refused_gives_no_thread_back() -> None:
+    clock = [0.0]
+    lane = Lane(patience=5.0, threads=1, clock=lambda: clock[0])
+    work = Work(lane)
+    asked = [work.ask("one") for _ in range(3)]
+    await work.settle(lambda: work.begun == ["one"])
+    share = lane._shares["one"]
+    turn = share.waiting[-1]
+    turn.set_exception(TooManyRequests("refused"))
+    share.waiting.remove(turn)
+    asked[2].cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asked[2]
+    for _ in range(2):
+        work.end("one")
+    await asyncio.gather(*asked[:2])
+    assert lane._free == 1 and share.running == 0
     lane.close()
 
 

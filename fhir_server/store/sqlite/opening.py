@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from fhir_server.model.problem import Unavailable
-from fhir_server.store.sqlite.lane import MOST_WAITING, Lane
+from fhir_server.store.sqlite.lane import IN_TIME, MOST_WAITING, Lane
 from fhir_server.store.sqlite.prepared import PreparedSet
 from fhir_server.store.sqlite.remote import RemoteWriter, WriterService
 from fhir_server.store.sqlite.schema import FILE
@@ -178,12 +178,13 @@ async def open_store(
     role: str,
     now: Callable[[], float] = time.time,
     most_slow: int = MOST_WAITING,
+    patience: float = IN_TIME,
 ) -> OpenStore:
     """Opens, and creates, the database of a data directory.
 
     Raises Unavailable: a second server, a schema newer than this program, no writer.
     ``role``: one of ``ROLES``. ``now``: epoch seconds. ``most_slow``: slow searches of one
-    principal that wait at a time.
+    principal that wait at a time. ``patience``: seconds in which what waits is to be answered.
     """
     if role not in ROLES:
         raise ValueError(f"{role!r} is none of {ROLES}")
@@ -192,7 +193,7 @@ async def open_store(
     writer = ElectedWriter(folder, now)
     try:
         await writer.elect()
-        return OpenStore(folder, writer, server, now, Lane(most_slow))
+        return OpenStore(folder, writer, server, now, Lane(most_slow, patience))
     except BaseException as error:
         await writer.close()
         if server is not None:

@@ -26,7 +26,7 @@ async def given(
     turn: asyncio.Future[None], waiting: deque[asyncio.Future[None]], leave: Callable[[], None]
 ) -> None:
     """Waits for a turn. Who is cancelled stands in the queue no more; a turn that was given at
-    that very moment goes on to the next by ``leave``.
+    that very moment goes on to the next by ``leave``. A turn may also be refused.
     """
     try:
         await turn
@@ -34,7 +34,7 @@ async def given(
         if turn.cancelled():
             with suppress(ValueError):
                 waiting.remove(turn)
-        else:
+        elif turn.exception() is None:
             leave()
         raise
 
