@@ -111,7 +111,7 @@ class Writing:
             changes = tuple([change for change in plans if isinstance(change, Change)])
             if not changes and not ledger:
                 return written_of(prepared, plans, ())
-            changes += tuple(await tied_later(self._engine, changes))
+            changes += tuple(await tied_later(self._engine, plans, current))
             rows = await self._naming(prepared, plans) if binary else []
             risen = rising(plans, current)
             rows += due(risen)
