@@ -212,7 +212,7 @@ def predictions(domain: Domain, models: Models, queue: Queue) -> Predictions:
 def operations(domain: Domain, models: Models, predicting: Predictions, queue: Queue) -> Operations:
     """The operations of this server."""
     types = domain.definitions.resource_types
-    deid = deidentification(domain.settings, text_cleaner(models.registry.runtime))
+    deid = deidentification(domain.settings, text_cleaner(models.registry))
     exported = exports(domain.searching, deid)
     preview = Previewing(domain.engine, domain.patients, domain.identities.people.behind)
     relay = terminology_relay(domain.settings)

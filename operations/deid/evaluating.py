@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from operations.deid.text.assembly import text_cleaner
+from operations.deid.text.assembly import shipped, text_cleaner
 from operations.deid.text.corpora import read
 from operations.deid.text.evaluation import Document, Gold, Scores
 from operations.models.runtime import Limits, Runtime
@@ -20,7 +20,7 @@ async def evaluated(
     runtime = Runtime(Limits(seconds=60, start=60))
     started = time.perf_counter()
     try:
-        found = await text_cleaner(runtime).find([document.text for document in documents])
+        found = await text_cleaner(shipped(runtime)).find([document.text for document in documents])
     finally:
         await runtime.close()
     seconds = time.perf_counter() - started

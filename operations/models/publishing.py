@@ -26,6 +26,7 @@ from .registry import Registry
 CARD: Final = ".card"
 PACKAGE: Final = ".package"
 """What follows the id of a version in those of its DocumentReference and its Binary."""
+KINDS: Final = {"Tagging": "Model of free text"}
 SIGNATURE_URL: Final = "urn:vehr:fhir:StructureDefinition:model-signer"
 
 
@@ -43,7 +44,7 @@ def device(package: ModelPackage, *, retired: bool = False, signer: str = "") ->
         "status": "inactive" if retired else "active",
         "deviceName": [{"name": card.title, "type": "model-name"}],
         "modelNumber": card.name,
-        "type": {"text": "Prediction model"},
+        "type": {"text": KINDS.get(card.result, "Prediction model")},
         "version": [{"value": card.version}],
         "url": card.source.url,
         "note": [
