@@ -86,8 +86,10 @@ class Feature(msgspec.Struct, frozen=True, dict=True):
     ``absent``: the value when the record shows nothing (an assumption that is reported);
     None: required. ``plausible``: outside it the value is taken for an error;
     ``population``: outside it the model does not apply. ``inexact``: codes whose values are
-    used with ``caution``. ``above``: a recorded quantity over it means yes. ``otherwise``: the
-    choice for whatever no list names, and where nothing is recorded of a coded choice.
+    used with ``caution``. ``above``: a recorded quantity over it means yes. ``yes``, ``no``: the
+    value lists of answers; of a condition with ``codes`` the answers that say as much.
+    ``otherwise``: the choice for whatever no list names, and where nothing is recorded of a coded
+    choice.
     ``resource``, ``expression``: of the kind "fhirpath", whose value is a number where it has a
     ``unit``, a choice where it has ``choices``, else a boolean. ``outside``: what one outside of
     ``population`` does. ``reference``: the value that contributions are measured against; without
