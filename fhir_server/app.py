@@ -50,7 +50,7 @@ from fhir_server.http.dispatch import Meter
 from fhir_server.http.front import Front
 from fhir_server.http.inference import InferenceFace
 from fhir_server.http.middleware import Edge, edge_rules
-from fhir_server.http.models import ModelFace
+from fhir_server.http.models import DEID, DOCUMENTS, ModelFace
 from fhir_server.http.openapi import OpenApi
 from fhir_server.http.openapi_auth import SCHEMES, auth_paths
 from fhir_server.http.openapi_models import model_paths
@@ -212,7 +212,7 @@ def predictions(domain: Domain, models: Models, queue: Queue) -> Predictions:
 def operations(domain: Domain, models: Models, predicting: Predictions, queue: Queue) -> Operations:
     """The operations of this server."""
     types = domain.definitions.resource_types
-    deid = deidentification(domain.settings, text_cleaner(models.registry.runtime))
+    deid = deidentification(domain.settings, text_cleaner(models.registry))
     exported = exports(domain.searching, deid)
     preview = Previewing(domain.engine, domain.patients, domain.identities.people.behind)
     relay = terminology_relay(domain.settings)
@@ -266,8 +266,12 @@ def expunging(domain: Domain, queue: Queue | None = None) -> Expunge:
 
 
 def job_queue(domain: Domain, folder: Path, ledger: Ledger | None = None) -> Queue:
-    kept = domain.settings.job_hours * 3600
-    rules = JobRules(per_owner=domain.settings.max_jobs, retention=kept)
+    settings = domain.settings
+    rules = JobRules(
+        lease=settings.job_lease_seconds,
+        per_owner=settings.max_jobs,
+        retention=settings.job_hours * 3600,
+    )
     own = domain.store.ledger if ledger is None else ledger
     return Queue(own, JobFiles(folder), domain.engine.now, rules, domain.tokens)
 
@@ -346,6 +350,7 @@ async def serving(
             faces: dict[bytes, Asgi] = {
                 b"fhir": face,
                 b"models": ModelFace(face, FHIR),
+                b"deid": ModelFace(face, FHIR, DEID, DOCUMENTS),
                 b"v2": InferenceFace(face, FHIR, ready),
             }
             if not open_:

@@ -171,6 +171,14 @@ class LimitSettings:
     running_jobs: int = field(
         default=4, metadata=of("RUNNING_JOBS", as_positive, "Jobs that a worker runs at a time.")
     )
+    job_lease_seconds: int = field(
+        default=30,
+        metadata=of(
+            "JOB_LEASE_SECONDS",
+            as_positive,
+            "Silence of a worker after which another goes on with its jobs.",
+        ),
+    )
     job_hours: int = field(
         default=24,
         metadata=of("JOB_HOURS", as_positive, "How long ended jobs and their files stay."),

@@ -10,7 +10,7 @@ from base64 import b64decode
 from collections.abc import Iterable
 from datetime import UTC, datetime, tzinfo
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from fhir_server.access.session import Session
 from fhir_server.formats.json import loads
@@ -39,6 +39,9 @@ EVENTS: Final = 2
 """Of a request, mostly: its own, and that of the decision."""
 DECIDED: Final = "AuthZ-Consent"
 PERSON: Final = "IRCP"
+EXPORTED: Final = "$export"
+NAMED: Final = 12
+"""Kinds of data that are named one by one; more are the whole record."""
 INPUTS: Final = (
     Parameter("start", "date", "First day; default: as far back as there is"),
     Parameter("end", "date", "Last day; default: today"),
@@ -176,9 +179,22 @@ class Access:
     def what(self) -> str:
         found = [c.get("code", "") for c in self._event.get("subtype", [])]
         known = [code for code in found if code in self._words.acts]
+        if EXPORTED in known:
+            return self._exported()
         act = self._words.acts[known[-1]] if known else self._words.other
         kind = "" if known and known[-1][0] == "$" else self._kind()
         return f"{act}: {kind}" if kind else act
+
+    def _exported(self) -> str:
+        """A copy for another system, of what kinds of data; or one without names."""
+        words, queries = self._words, [e["query"] for e in self._event["entity"] if "query" in e]
+        asked = b64decode(queries[0]).decode("utf-8", "replace") if queries else ""
+        fields = {k: v for part in asked.split("\n\n")[1:] for k, v in parse_qsl(part)}
+        types = fields.get("_type", "").split(",")
+        kinds = dict.fromkeys(words.kinds.get(type_, type_) for type_ in types if type_)
+        told = ", ".join(kinds) if 0 < len(kinds) <= NAMED else words.record
+        act = "$anonymize" if "_anonymize" in fields else EXPORTED
+        return f"{words.acts[act]}: {told}"
 
     def _kind(self) -> str:
         """What kind of data it was about, as far as the request says."""

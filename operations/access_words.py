@@ -45,7 +45,7 @@ _ACTS: Final = """
     search-system transaction $everything $predict $anonymize $expunge $access-log $match
     login second-factor authorize token refresh launch revoke withdraw admin command-expunge
     command-token 110127 AuthZ-Consent $consent $consent-preview $consent-templates
-    $consent-history $reidentify"""
+    $consent-history $reidentify $export $import"""
 _KINDS: Final = """
     Patient Observation Condition MedicationRequest MedicationStatement MedicationAdministration
     AllergyIntolerance Immunization Procedure DiagnosticReport DocumentReference Binary Encounter
@@ -76,7 +76,8 @@ EN: Final = Words(
         ended the access of an app|changed who may come in|erased for good|
         gave an access token|emergency access|decision by your consents|
         decided who may see the data|looked who would see the data|looked what can be decided|
-        looked at the decisions|looked up whose data in a study is yours""",
+        looked at the decisions|looked up whose data in a study is yours|
+        took a copy to another system|added from files""",
     ),
     kinds=_table(
         _KINDS,
@@ -123,7 +124,8 @@ UK: Final = Words(
         припинення доступу застосунку|зміна прав доступу|остаточне стирання|
         видача ключа доступу|екстрений доступ|рішення за вашими згодами|
         рішення про доступ до даних|перевірка, хто побачив би дані|перегляд можливих рішень|
-        перегляд рішень|встановлення, чиї це дані в дослідженні""",
+        перегляд рішень|встановлення, чиї це дані в дослідженні|
+        копія до іншої системи|додавання з файлів""",
     ),
     kinds=_table(
         _KINDS,
@@ -171,7 +173,8 @@ RU: Final = Words(
         окончательное стирание|выдача ключа доступа|экстренный доступ|
         решение по вашим согласиям|
         решение о доступе к данным|проверка, кто увидел бы данные|просмотр возможных решений|
-        просмотр решений|установление, чьи это данные в исследовании""",
+        просмотр решений|установление, чьи это данные в исследовании|
+        копия в другую систему|добавление из файлов""",
     ),
     kinds=_table(
         _KINDS,

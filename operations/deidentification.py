@@ -17,6 +17,7 @@ from operations.deid.keys import KeyRing
 from operations.deid.shelf import Shelf
 from operations.deid.text.contract import TextCleaner
 from operations.deid.vault import Vault
+from operations.deid_profiles import profile_operations
 from operations.registry import Operation
 from operations.reidentify import reidentify_operation
 from operations.risk_report import risk_operation
@@ -51,10 +52,11 @@ def _at(folder: Path, key_file: Path) -> Deidentification:
 def deidentification_operations(
     deid: Deidentification, exports: Exports, queue: Queue, own: Session
 ) -> tuple[Operation, ...]:
-    """The rows. ``own``: the server's session for re-identification."""
+    """The rows. ``own``: the server's session for re-identification and profiles."""
     return (
         anonymize_group(exports, queue),
         anonymize_operation(deid),
+        *profile_operations(deid, own),
         reidentify_operation(deid, own),
         risk_operation(deid),
     )

@@ -93,7 +93,7 @@ def import_codes_body() -> Body:
             target = Path(folder, "concepts")
             found, count = await job.compute(built, asked["format"], source, wanted, target)
             await job.progress(1, 3, f"{count} concepts")
-            stored = await publish(job.session, found, target, count)
+            stored = await publish(job.recorded, found, target, count)
         await job.progress(3, 3, f"{count} concepts")
         place = {"reference": f"CodeSystem/{stored.key.id}"}
         parts = [

@@ -98,12 +98,12 @@ def risk_operation(deid: Deidentification) -> Operation:
         run = work.run() if work is not None else None
         rows: list[Row] = []
         sensitive: list[Hashable] = []
-        async for patient in _patients(session, where):
+        async for patient in patients_of(session, where):
             if work is not None and run is not None:
                 patient = work.profile.resource(patient, run)
-            rows.append(tuple(_value(e, patient) for e in asked.expressions))
+            rows.append(tuple(value_of(e, patient) for e in asked.expressions))
             if asked.sensitive is not None:
-                sensitive.append(_value(asked.sensitive, patient))
+                sensitive.append(value_of(asked.sensitive, patient))
         if not rows:
             return {
                 "resourceType": "Parameters",
@@ -157,7 +157,7 @@ def _expression(name: str, text: str) -> Expression:
         raise BadRequest(f"{name}: {text[:80]!r} is not FHIRPath", code="value") from None
 
 
-def _value(expression: Expression, patient: Json) -> Hashable:
+def value_of(expression: Expression, patient: Json) -> Hashable:
     try:
         found = expression.evaluate(patient)
     except FhirPathError:
@@ -173,7 +173,7 @@ async def _members(session: Session, group: str) -> list[Predicate]:
     return [IdIn(tuple(ids[start : start + TOGETHER])) for start in some]
 
 
-async def _patients(session: Session, where: Sequence[Predicate]) -> AsyncIterator[Json]:
+async def patients_of(session: Session, where: Sequence[Predicate]) -> AsyncIterator[Json]:
     session.allow("s", "Patient")
     for predicate in where:
         search: Search | None = Search((Scan("Patient", predicate),), count=TOGETHER, total="none")

@@ -24,6 +24,7 @@ from fhir_server.model.problem import BadRequest
 from operations.bulk.delivery import Judge
 from operations.bulk.wanted import Wanted
 
+from .export import url_of
 from .parameters import Arguments, Parameter
 from .registry import Handler, Invocation, Level, Operation
 from .view_run import FORMAT, GUIDE, NARROWING, VIEW, narrowing, refuse_source, table, view_of
@@ -96,6 +97,7 @@ def _handler(source: Source, queue: Queue) -> Handler:
             "tracking": arguments.one("clientTrackingId", ""),
             "wanted": wanted.to_json(),
             "started": call.now,
+            "url": url_of(call),
         }
         principal = session.principal
         job = Asked(
@@ -134,10 +136,13 @@ def view_export_body(source: Source) -> Body:
     async def run(job: JobContext) -> None:
         format_ = named_format(job.request["format"])
         done: list[str] = list((job.state or {}).get("done", []))
+        kinds = {source.read(definition).resource for _, definition in job.request["views"]}
+        job.asked = f"_type={','.join(sorted(kinds))}".encode()
         for name, definition in job.request["views"][len(done) :]:
             await job.progress(len(done), None, f"tables, now {name}")
-            content = _content(source, job.request, definition, format_, job.session)
+            content = _content(source, job.request, definition, format_, job.recorded)
             await job.write(f"{name}.{format_.name}", content, format_.media)
+            job.tell()
             done.append(name)
             await job.checkpoint({"done": done})
         job.answer({"ended": job.now()})

@@ -12,7 +12,7 @@ import sys
 from datetime import date
 from pathlib import Path
 
-from operations.deid.text.assembly import text_cleaner
+from operations.deid.text.assembly import shipped, text_cleaner
 from operations.deid.text.corpora import read
 from operations.deid.text.evaluation import Scores
 from operations.models.runtime import Limits, Runtime
@@ -25,7 +25,7 @@ async def scores(path: Path, step: int) -> tuple[int, Scores]:
     runtime = Runtime(Limits(seconds=120, start=120))
     documents = read(path)[::step]
     try:
-        found = await text_cleaner(runtime).find([document.text for document in documents])
+        found = await text_cleaner(shipped(runtime)).find([document.text for document in documents])
     finally:
         await runtime.close()
     result = Scores()

@@ -10,7 +10,7 @@ patient denies also then stays denied (``consent/decision.at_last``).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -47,7 +47,8 @@ _ID: Final = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request with that purpose, as far as it has been read. ``path``: captured segments."""
+    """A request with a purpose, as far as it has been read. ``path``: captured segments.
+    ``known``: is told whose it is, before anything is done for it; it may refuse."""
 
     method: str
     interaction: str
@@ -55,6 +56,7 @@ class Asked:
     query: tuple[tuple[str, str], ...]
     reason: str
     recording: Recording | None = None
+    known: Callable[[Principal], None] = lambda _: None
 
 
 class BreakGlass:

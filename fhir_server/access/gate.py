@@ -113,7 +113,7 @@ class Gate:
         """The Session of a request by its Authorization header; Unauthorized without one.
 
         ``purpose``: why the data is wanted, as its header says; empty: as the role has it.
-        ``asked``: the request, if its purpose may be to break the glass.
+        ``asked``: the request, if it states one, which may be to break the glass.
         """
         if self._open is not None:
             asking.set(OPEN.id)
@@ -124,8 +124,10 @@ class Gate:
         grant = await self._verify(token.strip())
         if grant is None:
             raise Unauthorized("the token is not valid", headers=INVALID_TOKEN)
-        if asked is not None and purpose_of_use(purpose) == BREAK_GLASS:
-            return await self._breaking(grant, asked)
+        if asked is not None:
+            asked.known(self._principal(grant, ""))
+            if purpose_of_use(purpose) == BREAK_GLASS:
+                return await self._breaking(grant, asked)
         return await self._session(grant, purpose)
 
     async def reopen(self, grant_id: str, purpose: str = "") -> Session:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
+from fhir_server.access.drafts import Draft
 from fhir_server.access.engine import Engine
 from fhir_server.access.labels import LABEL, tokens
 from fhir_server.access.raising import (
@@ -28,6 +29,8 @@ from fhir_server.store.ledger import LedgerWrite
 
 DUE: Final = "labels"
 PAGE: Final = 200
+OWN_STEPS: Final = 2
+"""By which a write that labels moves the epoch of ``RISEN``: its commit, and what follows."""
 
 
 def due(keys: Iterable[Key]) -> tuple[LedgerWrite, ...]:
@@ -61,9 +64,24 @@ async def propagate(engine: Engine, keys: Sequence[Key]) -> None:
     await engine.store.apply(ChangeSet(ledger=(*done, LedgerWrite(*RISEN, {}))))
 
 
-async def caught_up(engine: Engine, epoch: int, changes: Iterable[object]) -> None:
+async def epoch_before(
+    engine: Engine, drafts: Sequence[Draft], above: Iterable[Sequence[Key]]
+) -> int | None:
+    """The epoch of ``RISEN`` before labels are looked up; None if all is made by this write and
+    inherits from that alone: then nobody else can label what it inherits from. ``above``: what
+    that is."""
+    posted = {draft.key for draft in drafts if draft.method == "POST"}
+    if len(posted) == len(drafts) and all(map(posted.issuperset, above)):
+        return None
+    return await risen_epoch(engine)
+
+
+async def caught_up(engine: Engine, epoch: int | None, changes: Iterable[object]) -> None:
     """Labels what was written while something was labelled that it inherits from. ``epoch``: of
-    ``RISEN``, as it was known before the labels of what was written were looked up."""
+    ``RISEN`` before the labels of what was written were looked up, and what this write itself
+    added to it."""
+    if epoch is None:
+        return
     below = [
         change.key
         for change in changes

@@ -66,9 +66,13 @@ def parents(item: Item) -> list[Key]:
     return [Key(r.type, r.id) for r in values.references if r.param in params and r.id]
 
 
-async def inherited(engine: Engine, items: Sequence[Item]) -> list[frozenset[Code]]:
-    """What each inherits, from what is stored and from what is written with it."""
-    above = [parents(item) for item in items]
+async def inherited(
+    engine: Engine, items: Sequence[Item], above: Sequence[Sequence[Key]] | None = None
+) -> list[frozenset[Code]]:
+    """What each inherits, from what is stored and from what is written with it. ``above``: the
+    parents of each, where they are known."""
+    if above is None:
+        above = [parents(item) for item in items]
     if not any(above):
         return [frozenset()] * len(items)
     known = {key: labels_of(values) for key, values in items}
@@ -200,12 +204,14 @@ def carried(current: Stored) -> frozenset[Code]:
 
 
 def rising(plans: Iterable[object], current: Iterable[Stored | None]) -> list[Key]:
-    """The resources that changes label with what their current versions do not bear."""
+    """The resources that changes label with what their current versions do not bear. Nothing that
+    is stored can inherit from an id that the server has just made up."""
     return [
         change.key
         for change, now in zip(plans, current, strict=True)
         if isinstance(change, Change)
         and change.values is not None
+        and change.method != "POST"
         and (labels := labels_of(change.values))
         and (now is None or not labels <= carried(now))
     ]

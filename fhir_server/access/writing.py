@@ -33,8 +33,8 @@ from fhir_server.access.parameters import TYPE as DEFINING
 from fhir_server.access.parting import parting
 from fhir_server.access.policy import BINARY, Policy, knows_all
 from fhir_server.access.principal import Principal
-from fhir_server.access.propagating import caught_up, due, propagate
-from fhir_server.access.raising import inherited, kept, raised, rising
+from fhir_server.access.propagating import OWN_STEPS, caught_up, due, epoch_before, propagate
+from fhir_server.access.raising import inherited, kept, parents, raised, rising
 from fhir_server.access.references import check_references
 from fhir_server.access.tying import tied, tied_later
 from fhir_server.access.unmasking import completed
@@ -99,8 +99,7 @@ class Writing:
                 if d.resource is not None
             ]
             await check_references(self._engine, self._policy, written)
-        labelled = self._engine.unlabelled.epoch
-        prepared = await self._labelled(prepared)
+        prepared, epoch = await self._labelled(prepared)
         if len(drafts) > 1 and any(draft.alone is not None for draft in drafts):
             require_alone(_coming(p.draft, p.values) for p in prepared if p.values is not None)
         guards = tuple([guard for draft in drafts for guard in draft.guards])
@@ -112,7 +111,7 @@ class Writing:
             changes = tuple([change for change in plans if isinstance(change, Change)])
             if not changes and not ledger:
                 return written_of(prepared, plans, ())
-            changes += tuple(await tied_later(self._engine, changes))
+            changes += tuple(await tied_later(self._engine, plans, current))
             rows = await self._naming(prepared, plans) if binary else []
             risen = rising(plans, current)
             rows += due(risen)
@@ -132,7 +131,8 @@ class Writing:
                 self._record.committed()
             if risen:
                 await propagate(self._engine, risen)
-            await caught_up(self._engine, labelled, changes)
+                epoch = None if epoch is None else epoch + OWN_STEPS
+            await caught_up(self._engine, epoch, changes)
             return written_of(prepared, plans, committed.seqs)
         raise Unavailable("the resource is being written by others", headers={"Retry-After": "1"})
 
@@ -167,12 +167,16 @@ class Writing:
         values = await asyncio.to_thread(extract, whole) if large else extract(whole)
         return Prepared(draft, values, kept, blob, told)
 
-    async def _labelled(self, prepared: list[Prepared]) -> list[Prepared]:
-        """With the patients and the labels that they should bear."""
+    async def _labelled(self, prepared: list[Prepared]) -> tuple[list[Prepared], int | None]:
+        """With the patients and the labels that they should bear, and ``epoch_before``."""
         prepared = await tied(self._engine, prepared)
         items = [(p.draft.key, p.values) for p in prepared if p.values is not None]
-        more = iter(await inherited(self._engine, items))
-        return [p if p.values is None else raised(self._engine, p, next(more)) for p in prepared]
+        above = [parents(item) for item in items]
+        epoch = await epoch_before(self._engine, [p.draft for p in prepared], above)
+        more = iter(await inherited(self._engine, items, above))
+        return [
+            p if p.values is None else raised(self._engine, p, next(more)) for p in prepared
+        ], epoch
 
     def _parameters(self) -> int:
         parameters = self._engine.parameters

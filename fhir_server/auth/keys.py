@@ -121,7 +121,7 @@ def _new_secret() -> str:
 
 def _write_once(path: Path, ring: dict[str, Any]) -> None:
     """The first of several processes writes; the others use what it wrote."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     whole = _beside(path, ring)
     try:
         os.link(whole, path)

@@ -84,10 +84,15 @@ def fhir_base(
     work = {
         REQUEST: replay(replayed(handlers.__getitem__, audit), settings.json_limits()),
         REINDEX: reindex_body(Reindexing(face.engine)),
-        EXPORT: export_body(exported),
-        IMPORT_CODES: import_codes_body(),
-        IMPORT: import_body(settings.imports, settings.json_limits()),
-        **tables.work(),
-        **recorded_work(rows.work, audit),
+        **recorded_work(
+            {
+                EXPORT: export_body(exported),
+                IMPORT_CODES: import_codes_body(),
+                IMPORT: import_body(settings.imports, settings.json_limits()),
+                **tables.work(),
+                **rows.work,
+            },
+            audit,
+        ),
     }
     return base, Runner(queue, work, reopen, settings.running_jobs)

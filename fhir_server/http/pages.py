@@ -27,7 +27,7 @@ from starlette.routing import Route
 from fhir_server.auth.routes import ENDPOINTS
 from fhir_server.formats.json import dumps
 from fhir_server.http.inference import URLS as INFERENCE
-from fhir_server.http.models import URLS
+from fhir_server.http.models import DEID, URLS
 from fhir_server.http.openapi import OpenApi
 from fhir_server.http.respond import FHIR_JSON, rendered
 from fhir_server.http.routes import ROUTES
@@ -183,6 +183,7 @@ def documentation(settings: Sequence[tuple[str, ...]]) -> str:
     routes = [(r.method, f"/fhir/{r.pattern}", r.interaction, r.description) for r in ROUTES]
     routes += [(e.method, f"/auth/{e.path}", "login", e.description) for e in ENDPOINTS]
     routes += [(u.method, f"/models/{u.pattern}", u.operation, u.description) for u in URLS]
+    routes += [(u.method, f"/deid/{u.pattern}", u.operation, u.description) for u in DEID]
     routes += [(u.method, f"/v2/{u.pattern}", "inference", u.description) for u in INFERENCE]
     return (
         "<!doctype html><html lang=en><meta charset=utf-8><title>vEHR</title>"

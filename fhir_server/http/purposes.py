@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from fhir_server.access.break_glass import Asked
+from fhir_server.access.principal import Principal
+from fhir_server.auth.rates import Rates
 from fhir_server.http.middleware import HEADERS
 from fhir_server.http.recording import Seen
 from fhir_server.http.respond import Scope
@@ -17,9 +19,16 @@ REASON: Final = "x-break-glass-reason"
 
 
 def purposeful(
-    scope: Scope, route: Route | None, path: tuple[str, ...], seen: Seen | None
+    scope: Scope, route: Route | None, path: tuple[str, ...], seen: Seen | None, rates: Rates
 ) -> Asked:
-    """A request that states a purpose, before its body is read."""
+    """A request that states a purpose, before its body is read. What comes of that is recorded as
+    its user's, also a refusal, and nothing is done for it beyond the allowance (``rates``)."""
+
+    def known(principal: Principal) -> None:
+        if seen is not None:
+            seen.principal = principal
+        rates.request(principal, scope["method"], scope["raw_path"], scope[HEADERS])
+
     try:
         query = scope["query_string"].decode("ascii")
     except UnicodeDecodeError:
@@ -31,4 +40,5 @@ def purposeful(
         query=tuple(pairs(query)),
         reason=scope[HEADERS].get(REASON, ""),
         recording=seen.recording if seen is not None else None,
+        known=known,
     )

@@ -267,19 +267,61 @@ def recorded_work(work: Mapping[str, Body], audit: AuditLog | None) -> Mapping[s
 
 def _recorded(body: Body, audit: AuditLog) -> Body:
     async def run(job: JobContext) -> None:
-        session, status = job.session, 200
-        seen = Seen(audit.begin(job.job.id), session.principal, session.policy)
-        job.recording = seen.recording
+        told = _Told(job, audit)
+        job.recording, job.tell = told.seen.recording, told.so_far
+        status = 200
         try:
             await body(job)
         except Problem as problem:
-            seen.problem, status = problem, problem.status
+            told.seen.problem, status = problem, problem.status
             raise
         except BaseException:
-            seen.problem, status = ServerError(), 500
+            told.seen.problem, status = ServerError(), 500
             raise
         finally:
-            url = clean(urlsplit(job.request.get("url", "")).path.encode())[:LONGEST]
-            audit.write(entry(seen, "operation", status, method="POST", url=url, job=True))
+            told.ended(status)
 
     return run
+
+
+class _Told:
+    """What of a job is in the trail: each patient in one of its lines."""
+
+    def __init__(self, job: JobContext, audit: AuditLog) -> None:
+        self.seen = Seen(audit.begin(job.job.id), job.session.principal, job.session.policy)
+        self._job, self._audit = job, audit
+        self._patients: set[str] = set()
+        self._lines = 0
+
+    def so_far(self) -> None:
+        """A line of those who are in none yet, and of what was written since, if there are any."""
+        recording = self.seen.recording
+        recording.patients -= self._patients
+        if recording.patients or recording.writes:
+            self._line(200)
+
+    def ended(self, status: int) -> None:
+        """The rest, and how it ended."""
+        recording = self.seen.recording
+        recording.patients -= self._patients
+        if recording.patients or recording.writes or status != 200 or not self._lines:
+            self._line(status)
+
+    def _line(self, status: int) -> None:
+        job, recording = self._job, self.seen.recording
+        self.seen.policy = job.session.policy
+        about = {"method": "POST", "url": _kicked_off(job), "purpose": job.job.purpose}
+        line = entry(self.seen, "operation", status, job=True, **about)
+        self._audit.write(msgspec.structs.replace(line, form=clean(job.asked)[:LONGEST]))
+        self._lines += 1
+        self._patients |= recording.patients
+        recording.patients.clear()
+        recording.writes.clear()
+        recording.what.clear()
+        recording.decisions.clear()
+
+
+def _kicked_off(job: JobContext) -> bytes:
+    """Path and query of the request that began it."""
+    url = urlsplit(job.request.get("url", ""))
+    return clean(f"{url.path}?{url.query}".encode() if url.query else url.path.encode())[:LONGEST]

@@ -26,6 +26,10 @@ class LeaseLost(Exception):
     """The job belongs to another holder, or is gone: the body ends here."""
 
 
+def _nothing() -> None:
+    """Where nothing is recorded."""
+
+
 class JobContext:
     """The body's side of one claim of a job.
 
@@ -47,6 +51,11 @@ class JobContext:
         self._result: Json | None = job.result
         self.recording: Recording | None = None
         """Where what the body does is recorded, if anything is."""
+        self.asked: bytes = b""
+        """Parameters that the URL of the request does not say, for the record (``_type=...``)."""
+        self.tell: Callable[[], None] = _nothing
+        """Records now whom the body has read of since the last time, each once: a body that reads
+        of very many need not wait for its end."""
 
     @property
     def recorded(self) -> Session:

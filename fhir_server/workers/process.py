@@ -37,7 +37,7 @@ COLLECT: Final = (50_000, 20, 50)
 DRAIN_SECONDS: Final = 30
 """After which a process that was told to stop is ended."""
 BACKLOG: Final = 2048
-RENEWALS: Final = 300
+RENEWALS: Final = 50
 """Ticks between two looks at the certificate."""
 CHECKS: Final = 10
 """Ticks (of 100 ms) between two looks at the connections."""

@@ -14,7 +14,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -76,6 +76,7 @@ class Supervisor:
         """Why workers cannot serve that have said so and have not ended yet."""
         self._ready = 0
         self._leaving = False
+        self._at_once = False
 
     def run(self) -> None:
         """Serve until told to stop; every worker is gone when this returns. Raises GaveUp."""
@@ -90,8 +91,9 @@ class Supervisor:
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        def leave(*_: object) -> None:
+        def leave(number: int, _: object) -> None:
             self._leaving = True
+            self._at_once = self._at_once or number == signal.SIGINT
 
         before = {name: signal.signal(name, leave) for name in (signal.SIGTERM, signal.SIGINT)}
         try:
@@ -142,7 +144,11 @@ class Supervisor:
         for listening in self._work.sockets:
             listening.close()
         for worker in self._workers:
-            worker.process.terminate()
+            if self._at_once and self._ready >= self._count:
+                # Whose supervisor is gone leaves without staying ready for a while.
+                worker.line.close()
+            else:
+                worker.process.terminate()
         deadline = time.monotonic() + DRAIN_SECONDS
         for worker in self._workers:
             worker.process.join(max(0.0, deadline - time.monotonic()))
@@ -160,12 +166,17 @@ def _heard(worker: Worker) -> str | None:
         return None
 
 
+def _tell_ready(line: Connection) -> None:
+    with suppress(BrokenPipeError):  # nobody supervises any more: it leaves as soon as it serves
+        line.send(READY)
+
+
 def work_on(work: Work, lock: Inherited, line: Connection) -> None:
     """A worker. It keeps ``lock`` open for as long as it lives."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     forgive_output()
     try:
-        run(work, lambda: line.send(READY), line.fileno())
+        run(work, lambda: _tell_ready(line), line.fileno())
     except Problem as problem:
         line.send(str(problem))
         sys.exit(1)

@@ -93,7 +93,7 @@ class _Taking:
     async def whole(self, folder: Path | None) -> None:
         if len(self._state.stored) <= self._state.input:
             self._state.stored.append(0)
-        waiting: list[tuple[int, bytes]] = []
+        waiting: list[tuple[int, bytes | None]] = []
         number = 0
         content = await opened(self._url, folder, self._job.session)
         async for line in lines(content, self._limits.body):
@@ -107,7 +107,7 @@ class _Taking:
         if waiting:
             await self._step(waiting)
 
-    async def _step(self, waiting: list[tuple[int, bytes]]) -> None:
+    async def _step(self, waiting: list[tuple[int, bytes | None]]) -> None:
         """One commit, and what is known of it."""
         drafts: list[tuple[int, Draft]] = []
         seen: set[Key] = set()
@@ -120,14 +120,17 @@ class _Taking:
                 if draft is not None:
                     drafts.append((number, draft))
         await self._store(drafts)
+        self._job.tell()
         await self._tell()
         self._state.line = waiting[-1][0]
         self._state.done += len(waiting)
         await self._job.checkpoint(self._state.to_json())
         await self._job.progress(self._state.done, None, f"lines, now {self._type}")
 
-    def _draft(self, line: bytes, seen: set[Key]) -> Draft | None:
+    def _draft(self, line: bytes | None, seen: set[Key]) -> Draft | None:
         """None for an empty line. A Problem for what cannot be stored."""
+        if line is None:
+            raise Unprocessable(f"longer than {self._limits.body} bytes", code="too-long")
         if not line.strip():
             return None
         resource = loads(line, self._limits)
@@ -147,7 +150,7 @@ class _Taking:
         if not drafts:
             return
         try:
-            await self._job.session.write([draft for _, draft in drafts])
+            await self._job.recorded.write([draft for _, draft in drafts])
         except Problem as problem:
             if len(drafts) == 1 and problem.status < 500:
                 self._fail(drafts[0][0], problem)
@@ -232,32 +235,44 @@ async def _pieces(path: Path) -> AsyncIterator[bytes]:
         file.close()
 
 
-async def lines(content: AsyncIterator[bytes], longest: int) -> AsyncIterator[bytes]:
-    """Lines of NDJSON, also of one that is gzipped. Unprocessable: one is too long, or the
-    content is broken."""
-    rest = b""
+async def lines(content: AsyncIterator[bytes], longest: int) -> AsyncIterator[bytes | None]:
+    """Lines of NDJSON, also of one that is gzipped; None for one that is longer than ``longest``.
+    Unprocessable: the content is broken."""
+    rest, skipped = b"", False
+    async for piece in _unzipped(content):
+        *whole, rest = (rest + piece).split(b"\n")
+        for line in whole:
+            yield None if skipped or len(line) > longest else line
+            skipped = False
+        if len(rest) > longest:
+            rest, skipped = b"", True
+    if rest or skipped:
+        yield None if skipped else rest
+
+
+async def _unzipped(content: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """What begins as gzip is unpacked, all its members, as whoever appends leaves them, and
+    without zeros that fill a block."""
     stream: Any = None
     first = True
     async for piece in content:
         if first and piece[:2] == _GZIP:
-            stream = zlib.decompressobj(zlib.MAX_WBITS | 16)
+            stream = _gunzip()
         first = False
-        while piece:
-            plain = piece
-            if stream is not None:
-                try:
-                    plain = stream.decompress(piece, PIECE)
-                except zlib.error:
-                    raise Unprocessable("the content is not gzip") from None
-                piece = stream.unconsumed_tail
-            else:
-                piece = b""
-            *whole, rest = (rest + plain).split(b"\n")
-            for line in whole:
-                yield line
-            if len(rest) > longest:
-                raise Unprocessable(f"a line is longer than {longest} bytes", code="too-long")
+        if stream is None:
+            yield piece
+            continue
+        while piece := piece.lstrip(b"\0") if stream.eof else piece:
+            if stream.eof:
+                stream = _gunzip()
+            try:
+                yield stream.decompress(piece, PIECE)
+            except zlib.error:
+                raise Unprocessable("the content is not gzip") from None
+            piece = stream.unused_data if stream.eof else stream.unconsumed_tail
     if stream is not None and not stream.eof:
         raise Unprocessable("the content ends too early")
-    if rest:
-        yield rest
+
+
+def _gunzip() -> Any:
+    return zlib.decompressobj(zlib.MAX_WBITS | 16)

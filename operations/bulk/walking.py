@@ -85,6 +85,7 @@ def export_body(exports: Exports, lines: int = LINES) -> Body:
     async def run(job: JobContext) -> None:
         wanted = Wanted.of(job.request)
         state = State.of(job.state) if job.state else await _begun(job, wanted)
+        job.asked = wanted.asked()
         group = await cohort(wanted, job.session)
         scans = await exports.scans(wanted, group)
         cut = cut_of(exports, wanted)
@@ -249,7 +250,11 @@ class _File:
     async def _page(
         self, scan: Scan, after: Cursor | None
     ) -> tuple[Sequence[Stored], Cursor | None]:
-        return await page_of(self.job.session, scan, after, self.wanted.as_of)
+        """Whom it is about is in the audit trail before it is in a file."""
+        page = await page_of(self.job.session, scan, after, self.wanted.as_of)
+        self.job.recorded.note(page[0])
+        self.job.tell()
+        return page
 
 
 def slices(found: Sequence[Stored], cut: Cut | None) -> Iterator[Sequence[Stored]]:

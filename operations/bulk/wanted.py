@@ -102,6 +102,11 @@ class Wanted:
         values = {name: _tuples(value) for name, value in stored.items()}
         return cls(**values)  # type: ignore[arg-type]
 
+    def asked(self) -> bytes:
+        """What the audit trail tells of it: the kinds of data, and if it was without names."""
+        profile = f"&_anonymize={self.anonymize}" if self.anonymize else ""
+        return f"_type={','.join(self.types)}{profile}".encode()
+
     @property
     def updated(self) -> Predicate:
         """``_since``: strictly later, as finely as it is written."""

@@ -107,13 +107,18 @@ class Profile:
         return name in (self.code, self.url, self.canonical)
 
 
-def read(path: Path) -> Profile:
-    """The profile of one file. Raises ProfileError."""
+def read(path: Path, code: str = "") -> Profile:
+    """The profile of one file; ``code``: its name, if that of the file is another. Raises
+    ProfileError."""
+    return parse(code or path.stem, opened(code or path.stem, path.read_bytes()))
+
+
+def opened(code: str, body: bytes) -> Any:
+    """The JSON document of a file. Raises ProfileError."""
     try:
-        document = json.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)
-    except ValueError:
-        raise ProfileError(path.stem, ["not JSON"]) from None
-    return parse(path.stem, document)
+        return json.loads(body.decode(), parse_float=Decimal)
+    except (RecursionError, ValueError):
+        raise ProfileError(code, ["not JSON"]) from None
 
 
 def parse(code: str, document: Any) -> Profile:

@@ -15,7 +15,7 @@ from .intake.signing import Keys
 from .monitoring.monitor import Monitor
 from .monitoring.outcomes import Index
 from .monitoring.rounds import Rounds
-from .registry import SHIPPED, Registry
+from .registry import SHIPPED, TEXT, Registry
 from .runtime import Limits, Runtime
 from .shelf import Shelf
 from .state import ModelState
@@ -49,7 +49,7 @@ def models_of(settings: Settings, engine: Engine, index: Index) -> Models:
         memory=settings.model_memory,
         providers=settings.model_providers,
     )
-    roots = (SHIPPED, settings.models) if settings.models else (SHIPPED,)
+    roots = (SHIPPED, TEXT, *((settings.models,) if settings.models else ()))
     runtime = Runtime(limits, settings.model_workers)
     monitor = Monitor(engine.store.ledger, engine.now)
     registry = Registry.of(runtime, roots, shelf, _keys(settings.model_keys), monitor)

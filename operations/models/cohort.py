@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Final, TypeAlias
 
 from fhir_server.access.session import Session
-from fhir_server.formats.json import loads
+from fhir_server.formats.json import recalled
 from fhir_server.model.exchange import Json
 from fhir_server.model.problem import Problem
 from fhir_server.search.plan import All, Any, InPatient, ReferenceIs, Scan, Search
@@ -62,7 +62,7 @@ class Cohort:
             except Problem:
                 return None  # told to each patient for himself
             for stored in page.matches:
-                resource = loads(stored.body)
+                resource = recalled(stored.body)
                 whose = _patient_of(resource)
                 if whose not in shares:
                     return None

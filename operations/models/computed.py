@@ -152,6 +152,14 @@ def compute(feature: Feature, scene: Scene, gap: Gap) -> Row | Gap:
         if isinstance(found, Gap):
             reason = f"{gap.reason}, and cannot be computed: {part.name}: {found.reason}"
             return Gap(feature, found.code, reason)
+        bounds = part.plausible
+        if (
+            bounds
+            and isinstance(found.value, Decimal)
+            and not bounds[0] <= found.value <= bounds[1]
+        ):
+            what = f"{part.name} {_text(found)} is not plausible ({bounds[0]} to {bounds[1]})"
+            return Gap(feature, "value", f"{gap.reason}, and cannot be computed: {what}")
         rows.append(found)
     constants = {row.feature.name: row.value for row in rows}
     context = Context(constants=constants, budget=BUDGET)

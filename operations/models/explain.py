@@ -111,7 +111,7 @@ def _explained(feature: Feature, row: Row | None, gap: Gap | None) -> Explained:
 def _codes(feature: Feature, item: Item) -> tuple[str, ...]:
     parts = (item.resource, *item.resource.get("component", []))
     borne = [pair for part in parts for pair in codings(part.get("code"))]
-    if feature.codes:
+    if feature.codes and item.resource["resourceType"] == "Observation":
         own = set(map(comparable, feature.codes))
         borne = [pair for pair in borne if comparable(pair) in own]
     return tuple(f"{system}|{code}" for system, code in dict.fromkeys(borne))

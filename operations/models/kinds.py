@@ -237,15 +237,28 @@ def _answered(feature: Feature, scene: Scene, concept: Json | None) -> bool | No
 
 
 def condition(feature: Feature, scene: Scene) -> Row | Gap:
-    """True if a Condition of the value list is recorded."""
+    """True if a Condition of the value list is recorded, or an Observation says as much."""
     if scene.evidence.conditions is None:
         return Gap(feature, "forbidden", "Condition may not be searched")
+    if feature.codes and scene.evidence.observations is None:
+        return Gap(feature, "forbidden", "Observation may not be searched")
     item = find_condition(scene, feature.concept, feature.when)
     if item is None:
-        return assumed(feature, "no Condition of this kind is in the visible record")
+        missing = "no Condition of this kind is in the visible record"
+        return _said(feature, scene) or assumed(feature, missing)
     dated = when(item.resource, BEGUN)
     original = ("valueCodeableConcept", item.resource["code"])
     return Row(feature, True, items=(item,), original=original, date=dated[1] if dated else "")
+
+
+def _said(feature: Feature, scene: Scene) -> Row | None:
+    """By the newest Observation of its codes, if that means yes."""
+    for one in recorded(feature, scene)[:1] if feature.codes else ():
+        answer = one.part.get("valueCodeableConcept")
+        if matches(answer, scene.concepts[feature.yes]):
+            original = ("valueCodeableConcept", answer)
+            return Row(feature, True, items=(one.item,), original=original, date=one.text)
+    return None
 
 
 def find_condition(scene: Scene, concept: str, period: str) -> Item | None:

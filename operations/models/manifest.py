@@ -86,8 +86,10 @@ class Feature(msgspec.Struct, frozen=True, dict=True):
     ``absent``: the value when the record shows nothing (an assumption that is reported);
     None: required. ``plausible``: outside it the value is taken for an error;
     ``population``: outside it the model does not apply. ``inexact``: codes whose values are
-    used with ``caution``. ``above``: a recorded quantity over it means yes. ``otherwise``: the
-    choice for whatever no list names, and where nothing is recorded of a coded choice.
+    used with ``caution``. ``above``: a recorded quantity over it means yes. ``yes``, ``no``: the
+    value lists of answers; of a condition with ``codes`` the answers that say as much.
+    ``otherwise``: the choice for whatever no list names, and where nothing is recorded of a coded
+    choice.
     ``resource``, ``expression``: of the kind "fhirpath", whose value is a number where it has a
     ``unit``, a choice where it has ``choices``, else a boolean. ``outside``: what one outside of
     ``population`` does. ``reference``: the value that contributions are measured against; without
@@ -277,14 +279,24 @@ class Thresholds(msgspec.Struct, frozen=True):
     days: int = 30
 
 
+class Tags(msgspec.Struct, frozen=True):
+    """Of a model of free text: from which probability on a word is taken for a name, a place, and
+    which form of rows (``deid/text/tagging/features.py``) it reads."""
+
+    name: float
+    place: float
+    rows: int
+
+
 class Card(msgspec.Struct, frozen=True):
     """The model card: what the model is for, for whom, how good, and its limits. ``data_years``:
-    first and last year of the data that a model was trained on."""
+    first and last year of the data that a model was trained on. A "Tagging" finds names in free
+    text: it answers no ``$predict``, and has ``tags``."""
 
     name: str
     version: str
     title: str
-    result: Literal["RiskAssessment", "Observation"]
+    result: Literal["RiskAssessment", "Observation", "Tagging"]
     intended_use: str
     population: str
     training_data: str
@@ -298,6 +310,15 @@ class Card(msgspec.Struct, frozen=True):
     alert: Alert | None = None
     monitoring: Thresholds = Thresholds()
     data_years: tuple[int, int] | None = None
+    tags: Tags | None = None
+
+
+class GoldenText(msgspec.Struct, frozen=True):
+    """What a model of free text must answer to ``text``: probabilities of names, one per token."""
+
+    text: str
+    names: tuple[float, ...]
+    tolerance: float
 
 
 class Golden(msgspec.Struct, frozen=True):

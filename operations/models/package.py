@@ -21,12 +21,15 @@ import jsonschema
 import msgspec
 
 from fhir_server.fhirpath import FhirPathError, compile
+from operations.deid.text.tagging.features import ROWS
 
 from .intake.archive import NAMES
-from .manifest import Card, Concept, Feature, Features, Golden, every
+from .manifest import Card, Concept, Feature, Features, Golden, GoldenText, every
 from .monitoring.distributions import Reference
 
-PARTS: Final = ("model.onnx", "card.toml", "features.toml", "golden.json")
+PARTS: Final = ("model.onnx", "card.toml", "golden.json")
+FEATURES: Final = "features.toml"
+"""What every package has but one of free text, whose features are the program's own."""
 LARGEST_GRAPH: Final = 512 * 1024 * 1024
 
 T = TypeVar("T")
@@ -51,6 +54,8 @@ class ModelPackage:
     files: Mapping[str, str]
     concepts: Mapping[str, Concept]
     reference: Reference | None = None
+    text: GoldenText | None = None
+    """Of a "Tagging": its golden vector."""
 
     @property
     def id(self) -> str:
@@ -99,6 +104,10 @@ def of_parts(parts: Mapping[str, bytes], folder: Path) -> ModelPackage:
         if part not in parts:
             raise PackageError(f"{part} is missing")
     card = _manifest("card.toml", parts, Card)
+    if card.result == "Tagging":
+        return _of_text(card, parts, folder)
+    if FEATURES not in parts:
+        raise PackageError(f"{FEATURES} is missing")
     features = _manifest("features.toml", parts, Features)
     golden = _golden(parts["golden.json"])
     twice = sorted(set(features.concept) & set(shared_concepts()))
@@ -111,6 +120,17 @@ def of_parts(parts: Mapping[str, bytes], folder: Path) -> ModelPackage:
     _check_expressions(features)
     reference = _reference(parts)
     return ModelPackage(folder, card, features, golden, digests(parts), concepts, reference)
+
+
+def _of_text(card: Card, parts: Mapping[str, bytes], folder: Path) -> ModelPackage:
+    if card.tags is None or card.tags.rows != ROWS:
+        raise PackageError(f"card.toml: tags: it reads rows of another form than {ROWS}")
+    try:
+        golden = msgspec.json.decode(parts["golden.json"], type=GoldenText)
+    except msgspec.MsgspecError as error:
+        raise PackageError(f"golden.json: {error}") from error
+    none = Features((), ())
+    return ModelPackage(folder, card, none, (), digests(parts), {}, text=golden)
 
 
 def _reference(parts: Mapping[str, bytes]) -> Reference | None:

@@ -26,6 +26,7 @@ from .registry import Registry
 CARD: Final = ".card"
 PACKAGE: Final = ".package"
 """What follows the id of a version in those of its DocumentReference and its Binary."""
+KINDS: Final = {"Tagging": "Model of free text"}
 SIGNATURE_URL: Final = "urn:vehr:fhir:StructureDefinition:model-signer"
 
 
@@ -43,7 +44,7 @@ def device(package: ModelPackage, *, retired: bool = False, signer: str = "") ->
         "status": "inactive" if retired else "active",
         "deviceName": [{"name": card.title, "type": "model-name"}],
         "modelNumber": card.name,
-        "type": {"text": "Prediction model"},
+        "type": {"text": KINDS.get(card.result, "Prediction model")},
         "version": [{"value": card.version}],
         "url": card.source.url,
         "note": [
@@ -112,11 +113,18 @@ def decision(
     act: str, targets: Iterable[Key], principal: Principal, reason: str, recorded: str
 ) -> Json:
     """Who decided what about a version, and why. ``act``: a verb; ``recorded``: instant."""
+    return decided(f"model {act}", targets, principal, reason, recorded)
+
+
+def decided(
+    activity: str, targets: Iterable[Key], principal: Principal, reason: str, recorded: str
+) -> Json:
+    """The Provenance of what a person decided about something of the server's."""
     return {
         "resourceType": "Provenance",
         "target": [{"reference": str(key)} for key in targets],
         "recorded": recorded,
-        "activity": {"text": f"model {act}"},
+        "activity": {"text": activity},
         **({"reason": [{"text": reason}]} if reason else {}),
         "agent": [{"who": _who(principal)}],
     }

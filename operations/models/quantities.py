@@ -20,8 +20,9 @@ def quantity(feature: Feature, scene: Scene) -> Row | Gap:
     if scene.evidence.observations is None:
         return Gap(feature, "forbidden", "Observation may not be searched")
     if feature.aggregate == "newest":
-        for one in recorded(feature, scene):
-            return _measured(feature, one)
+        shown = recorded(feature, scene)
+        if shown:
+            return _contradicted(_measured(feature, shown[0]), shown)
     rows = _values(feature, scene)
     if isinstance(rows, Gap):
         return replace(rows, feature=feature)
@@ -44,6 +45,21 @@ def _values(feature: Feature, scene: Scene) -> list[Row] | Gap:
             rows.append(row)
         scene.measured[key] = rows
     return scene.measured[key]
+
+
+def _contradicted(row: Row | Gap, shown: list[Observed]) -> Row | Gap:
+    """Told, where the record has other values of the same time: what was reported last counts."""
+    if isinstance(row, Gap):
+        return row
+    others = [row.note] if row.note else []
+    for one in shown[1:]:
+        if one.span is None or one.order[0] != shown[0].order[0]:
+            break
+        other = _measured(row.feature, one)
+        if isinstance(other, Row) and other.value != row.value:
+            value = f"{other.value:.6g} {row.feature.told_unit}"
+            others.append(f"{row.feature.title}: {one.item.reference} of the same time is {value}")
+    return replace(row, note="; ".join(others))
 
 
 def _measured(feature: Feature, one: Observed) -> Row | Gap:

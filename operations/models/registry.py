@@ -24,12 +24,16 @@ from .package import ModelPackage, PackageError, load
 from .runtime import Runtime
 from .shelf import Shelf
 from .state import CHALLENGER, CHAMPION, Kept, Snapshot
+from .tagging import tagging_fault
 
 ANYBODY: Final = Keys()
 PAUSE: Final = 10.0
 """Seconds until a package that could not be read is tried again."""
 SHIPPED: Final = Path(__file__).resolve().parent
 """The folder of the models that come with the server."""
+TEXT: Final = SHIPPED.parent / "deid" / "text"
+"""That of the model of free text, which comes with the server too."""
+TAGGER: Final = "name-tagger"
 
 
 @dataclass(slots=True)
@@ -88,7 +92,7 @@ class Registry:
         has passed its gate."""
         try:
             package = load(folder)
-            if folder.parent != SHIPPED:
+            if folder.parent not in (SHIPPED, TEXT):
                 path = folder / SIGNATURE
                 self.keys.signer(package.files, path.read_text() if path.is_file() else "")
         except (PackageError, SignatureError) as error:
@@ -171,8 +175,8 @@ class Registry:
         return self._known
 
     def names(self) -> list[str]:
-        """The models that have a champion."""
-        return sorted(self.champions)
+        """The models of the record that have a champion."""
+        return sorted(name for name in self.champions if name != TAGGER)
 
     def offered(self, name: str) -> list[str]:
         """The versions of a model that may be asked for, in order."""
@@ -187,10 +191,19 @@ class Registry:
         await self.refresh()
         base, _, wanted = name.partition("|")
         known = self.aliases.get(base.lower(), base.lower())
-        if not wanted and known not in self.champions:
+        if known == TAGGER or (not wanted and known not in self.champions):
             self._stopped(known)
             raise NotFound(f"Unknown model {name!r}; known: {', '.join(self.names())}")
         return await self.verified(known, wanted or self.champions[known])
+
+    async def tagger(self) -> ModelPackage:
+        """The model of free text that is in use; its golden vector has passed. Raises
+        Unavailable: there is none, or it cannot be run now."""
+        await self.refresh()
+        try:
+            return await self.verified(TAGGER, self.champions.get(TAGGER, ""))
+        except NotFound:
+            raise Unavailable(f"no version of {TAGGER} is in use: nothing reads text") from None
 
     def _stopped(self, name: str) -> None:
         """Raises NotFound, with what to ask for, where only versions short of their gate are."""
@@ -264,6 +277,8 @@ class Registry:
 async def golden_fault(runtime: Runtime, package: ModelPackage) -> str:
     """Why the graph does not give what its golden vectors expect; "" if it does. Raises
     Unavailable if it cannot be run."""
+    if package.text is not None:
+        return await tagging_fault(runtime, package, package.text)
     vectors = package.golden
     try:
         inputs = {

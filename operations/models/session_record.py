@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple, TypeAlias
 
 from fhir_server.access.session import Session
-from fhir_server.formats.json import loads
+from fhir_server.formats.json import recalled
 from fhir_server.model.datatypes import FUTURE
 from fhir_server.model.exchange import Json
 from fhir_server.model.problem import Forbidden, Gone, NotFound
@@ -52,7 +52,7 @@ class SessionRecord:
     async def patient(self) -> Item:
         """Raises NotFound or Gone."""
         stored = await self._session.read(Key("Patient", self._id))
-        return _item(Key("Patient", self._id), loads(stored.body))
+        return _item(Key("Patient", self._id), recalled(stored.body))
 
     async def observations(self, groups: Groups) -> list[Item] | None:
         """One search for all codes; rare ones that its pages lack are looked for alone.
@@ -105,7 +105,7 @@ class SessionRecord:
         if not reference.startswith(MEDICATION) or not ID_PATTERN.fullmatch(id_):
             return None
         try:
-            return loads((await self._session.read(Key("Medication", id_))).body)
+            return recalled((await self._session.read(Key("Medication", id_))).body)
         except (NotFound, Gone, Forbidden):
             return None
 
@@ -129,7 +129,7 @@ class SessionRecord:
                 page = await self._session.search(search)
             except Forbidden:
                 return None
-            items += [_item(stored.key, loads(stored.body)) for stored in page.matches]
+            items += [_item(stored.key, recalled(stored.body)) for stored in page.matches]
             enough = len(items) >= count
             search = replace(search, after=page.next) if page.next and not enough else None
         return items, page.next is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from decimal import Decimal
 from typing import Any, Final
 
 from fhir_server.access.ports import Ledger
@@ -11,9 +12,11 @@ from fhir_server.model.exchange import Json
 from fhir_server.search.plan import Scan, Search
 from operations.parameters import Arguments, Parameter
 from operations.registry import Invocation, Operation
+from operations.risk_report import DEFAULT
 
 from .cleaning import REASONS
 from .counting import Blur
+from .exposure import SMALL, linkage
 from .sync import LINEAGE
 
 Read = Callable[[str, Sequence[tuple[str, str]]], Awaitable[Scan]]
@@ -21,6 +24,7 @@ Read = Callable[[str, Sequence[tuple[str, str]]], Awaitable[Scan]]
 Refuse = Callable[[Sequence[tuple[str, str]]], None]
 """Forbidden for search parameters that single people out."""
 
+UNMEASURED: Final[Mapping[str, Any]] = {"set": "none: this version was not measured", "rates": {}}
 RUNS: Final = 20
 """Runs that are told, the latest first."""
 
@@ -59,6 +63,23 @@ HELD: Final = (
         Parameter(name, "integer", f"How many have what {name} searches")
         for name in sorted({one for names in COMPLETE.values() for one in names} - {"code"})
     ),
+)
+FOUND: Final = (
+    Parameter("profile", "canonical", "By which the bank is de-identified", min=1),
+    Parameter("measured", "string", "Of what set the claims of this profile are known", min=1),
+    Parameter(
+        "claim",
+        "",
+        "Who knows one thing of a person and claims the only record that fits",
+        max=None,
+        parts=(
+            Parameter("known", "string", "What is known, to the day", min=1),
+            Parameter("rate", "decimal", "The share of people of whom that is right", min=1),
+        ),
+    ),
+    Parameter("quasi", "string", "Among what people of this bank are compared", max=None),
+    Parameter("average", "decimal", "The mean of 1 / (how many are alike in that)"),
+    Parameter("below", "decimal", f"The share of people with fewer than {SMALL} alike"),
 )
 """Parts of the answers. Of a type with a search parameter ``code`` that one comes again."""
 
@@ -142,7 +163,7 @@ def _run(told: Json, blur: Blur) -> Json:
 
 
 def data_quality(ledger: Ledger, read: Read, blur: Blur) -> Operation:
-    """What the last runs left out and why; how complete the bank is."""
+    """What the last run left out and why; how complete the bank is; who could be found again."""
 
     async def tell(arguments: Arguments, session: Session, call: Invocation) -> Json:
         parameters = [
@@ -151,6 +172,7 @@ def data_quality(ledger: Ledger, read: Read, blur: Blur) -> Operation:
         held = sorted(COMPLETE.keys() & await session.populated())
         readable = [type_ for type_ in held if session.policy.allows("s", type_)]
         parameters += [await _complete(type_, read, session, blur) for type_ in readable]
+        parameters += await _found_again(ledger)
         return {"resourceType": "Parameters", "parameter": parameters}
 
     return Operation(
@@ -162,13 +184,35 @@ def data_quality(ledger: Ledger, read: Read, blur: Blur) -> Operation:
         outputs=(
             Parameter("left-out", "", "What the last run left out", max=None, parts=LEFT),
             Parameter("type", "", "How complete a type is", max=None, parts=HELD),
+            Parameter("found-again", "", "How easily somebody is found again", parts=FOUND),
         ),
         scope="user/*.rs",
-        description="What was left out by the last run, and how complete the bank is",
+        description="What was left out by the last run, how complete the bank is, and how easily"
+        " somebody in it could be found again",
         example="GET $data-quality",
         handler=tell,
         needs=("Patient",),
     )
+
+
+async def _found_again(ledger: Ledger) -> list[Json]:
+    """By the profile of the last run, and in the bank as that has left it."""
+    rows = (await ledger.scan(LINEAGE))[-1:]
+    if not rows:
+        return []
+    profile, alike = rows[0].value["profile"], rows[0].value.get("exposure")
+    measured = linkage().get(profile, UNMEASURED)
+    parts: list[Json] = [
+        {"name": "profile", "valueCanonical": profile},
+        {"name": "measured", "valueString": measured["set"]},
+    ]
+    for known, rate in measured["rates"].items():
+        claim = [{"name": "known", "valueString": known}, {"name": "rate", "valueDecimal": rate}]
+        parts.append({"name": "claim", "part": claim})
+    if alike:
+        parts += [{"name": "quasi", "valueString": name} for name in DEFAULT]
+        parts += [{"name": name, "valueDecimal": Decimal(one)} for name, one in alike.items()]
+    return [{"name": "found-again", "part": parts}]
 
 
 def _left(told: Json, blur: Blur) -> list[Json]:

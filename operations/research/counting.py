@@ -1,13 +1,15 @@
 """Counts that tell nothing of a single person: small ones are withheld, others are blurred.
 
-A count below ``least`` is not told at all, zero neither. Any other gets noise of a few units, which
-the plan of the query determines by a secret of the bank: the same question has the same answer, so
-that asking again averages nothing out, and two questions that differ by one person differ by noise.
+A count below ``least`` is not told at all, zero neither. Any other gets noise of a few units, by a
+secret of the bank. One part of it depends on the question: the same one has the same answer, so
+that asking again averages nothing out, and two that differ by one person differ by noise. The other
+part depends on the count: what many questions that mean the same average to is not the count.
 """
 
 from __future__ import annotations
 
 import hmac
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,7 +17,10 @@ from fhir_server.model.exchange import Json
 from operations.deid.run import DATA_ABSENT_REASON
 
 SPREAD: Final = (-2, -1, -1, 0, 0, 1, 1, 2)
-"""What is added, each as likely."""
+"""What is added for the question, each as likely."""
+
+STICKY: Final = (-2, -1, 1, 2)
+"""What is added for the count, each as likely."""
 
 WITHHELD: Final[Json] = {"extension": [{"url": DATA_ABSENT_REASON, "valueCode": "masked"}]}
 
@@ -32,8 +37,11 @@ class Blur:
         form of its own."""
         if count < self.least:
             return None
-        digest = hmac.digest(self.secret, question.encode(), "sha256")
-        return max(self.least, count + SPREAD[digest[0] % len(SPREAD)])
+        asked = self._drawn(f"question {question}", SPREAD)
+        return max(self.least, count + asked + self._drawn(f"count {count}", STICKY))
+
+    def _drawn(self, of: str, noise: Sequence[int]) -> int:
+        return noise[hmac.digest(self.secret, of.encode(), "sha256")[0] % len(noise)]
 
     def shown(self, name: str, member: str, count: int, question: str) -> Json:
         """A parameter of an answer."""

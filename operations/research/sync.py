@@ -36,6 +36,7 @@ from operations.deid.subjects import subject_of
 
 from .bank import HELD, STATE, Bank, Lease
 from .cleaning import Quality, Sieve, valid
+from .exposure import exposure
 
 log = structlog.get_logger("vehr.research")
 
@@ -311,6 +312,7 @@ class _Run:
                 "held": held,
             },
             "quality": outcome.quality.to_json(),
+            "exposure": await exposure(bank.writer),
         }
         await bank.lineage.insert_unique(LINEAGE, f"{outcome.number:08d}", told)
         return outcome

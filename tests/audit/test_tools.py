@@ -229,6 +229,35 @@ def test_the_report_by_rest_and_by_command(ward: Clinic) -> None:
     assert "0 findings" in by_command(ward.data, "--until", "2020-01-01")
 
 
+def test_who_was_refused_the_glass_is_named(ward: Clinic) -> None:
+    """To who audits and to the patient, whatever the request was refused for."""
+    server, place = ward.server, f"Patient/{ward.patient}"
+    nurse = server.bearer("user/*.rs", user="nina", client="app")
+    mine = server.bearer("patient/*.rs", user="pat", patient=ward.patient)
+    glass, why = {"x-purpose-of-use": "BTG"}, {"x-break-glass-reason": "why"}
+    for method, given, status in (
+        ("GET", nurse | glass, 400),
+        ("DELETE", nurse | glass | why, 403),
+        ("GET", mine | glass | why, 403),
+        ("GET", nurse | {"x-purpose-of-use": "NONSENSE"}, 400),
+    ):
+        assert server.send(method, place, headers=given).status_code == status
+    lines = [line for line in ward.lines() if line["status"] in (400, 403)]
+    users = [(line["user"], line["role"], line["client"]) for line in lines]
+    assert users == [
+        ("nina", "nurse", "app"),
+        ("nina", "nurse", "app"),
+        ("pat", "patient", "test"),
+        ("nina", "nurse", "app"),
+    ]
+    entries = log_of(server, ward.patient, mine)[1]
+    tried = [one["who"] for one in entries if one.get("outcome") == "refused"]
+    assert tried == ["nina", "pat", "nina", "nina"]
+    told = by_command(ward.data)
+    rows = [row.split()[:3] for row in told.splitlines() if row.startswith("break-glass")]
+    assert rows == [["break-glass", "nina", "2"], ["break-glass", "pat", "1"]]
+
+
 def by_command(data: Path, *options: str) -> str:
     found = CliRunner().invoke(command, ["audit", "report", *options, "--data", str(data)])
     assert found.exit_code == 0, found.output

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest
 
 from fhir_server.access.consent.codes import CONFIDENTIALITY, SENSITIVITY, level
 from fhir_server.access.labels import LABEL, Labelling, own_labels, parse_rules, shipped_rules
-from fhir_server.store.base import ChangeSet, Committed
+from fhir_server.store.base import ChangeSet, Committed, Reindexed
 from tests.consent.worlds import coded, to
 from tests.serving import BACKENDS, BASE, Server, served
 
@@ -38,10 +38,10 @@ def put(server: Server, resource: Json) -> Json:
     return found
 
 
-def encounter(**more: Any) -> Json:
+def encounter(id_: str = "e", **more: Any) -> Json:
     return {
         "resourceType": "Encounter",
-        "id": "e",
+        "id": id_,
         "status": "finished",
         "class": {"code": "AMB"},
         "subject": to("Patient/p"),
@@ -137,15 +137,37 @@ def test_what_is_written_again_after_its_deletion_keeps_its_labels(hospital: Ser
     assert not seen(hospital, "Observation/o")
 
 
+def bundle_of(*entries: tuple[str, Json]) -> Json:
+    """A transaction of (method, resource)."""
+    wanted = []
+    for number, (method, resource) in enumerate(entries):
+        url = resource["resourceType"] + (f"/{resource['id']}" if method == "PUT" else "")
+        full = f"urn:uuid:00000000-0000-4000-8000-00000000000{number}"
+        request = {"method": method, "url": url}
+        wanted.append({"fullUrl": full, "request": request, "resource": resource})
+    return {"resourceType": "Bundle", "type": "transaction", "entry": wanted}
+
+
+CHILD = observation("o", encounter=to("Encounter/e"))
+WHILE = {
+    "put": bundle_of(("PUT", CHILD)),
+    "post": bundle_of(("POST", CHILD)),
+    "with a label of its own": bundle_of(
+        ("POST", CHILD), ("PUT", encounter("own", **PSYCHIATRY)), ("PUT", observation("n"))
+    ),
+}
+
+
+@pytest.mark.parametrize("how", WHILE)
 def test_what_is_written_while_the_label_comes_inherits_it(
-    hospital: Server, monkeypatch: pytest.MonkeyPatch
+    hospital: Server, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     put(hospital, encounter())
     store, system = hospital.domain.store, hospital.bearer("system/*.cruds")
-    apply, during = store.apply, ["Observation/o"]
+    apply, during = store.apply, ["Observation"]
 
     async def interrupted(changes: ChangeSet) -> Committed:
-        if [str(change.key) for change in changes.changes] == during:
+        if during and any(change.key.type == "Observation" for change in changes.changes):
             during.clear()
             async with hospital._client() as client:
                 body = encounter(**PSYCHIATRY)
@@ -154,8 +176,37 @@ def test_what_is_written_while_the_label_comes_inherits_it(
         return await apply(changes)
 
     monkeypatch.setattr(store, "apply", interrupted)
-    put(hospital, observation("o", encounter=to("Encounter/e")))
-    assert not during and not seen(hospital, "Observation/o")
+    answer = hospital.post("", WHILE[how], headers=system)
+    assert answer.status_code == 200, answer.text
+    [child, *_] = [entry["response"]["location"] for entry in answer.json()["entry"]]
+    assert not during and not seen(hospital, child.split("/_history")[0])
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+def test_what_is_labelled_with_all_that_inherits_is_not_read_again(
+    hospital: Server, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """Whoever loads a record pays for its labels once."""
+    store, again = hospital.domain.store, []
+    reindex = store.reindex
+
+    async def counted(items: Sequence[Reindexed]) -> int:
+        again.extend(items)
+        return await reindex(items)
+
+    monkeypatch.setattr(store, "reindex", counted)
+    place = "Encounter/e" if method == "PUT" else "urn:uuid:00000000-0000-4000-8000-000000000000"
+    child, free = (
+        observation("o", encounter=to(place)),
+        observation("n", encounter=to("Encounter/f")),
+    )
+    put(hospital, encounter("f"))
+    loaded = bundle_of((method, encounter(**PSYCHIATRY)), (method, child), (method, free))
+    answer = hospital.post("", loaded, headers=hospital.bearer("system/*.cruds"))
+    assert answer.status_code == 200, answer.text
+    _, *places = [e["response"]["location"].split("/_history")[0] for e in answer.json()["entry"]]
+    assert [seen(hospital, place) for place in places] == [False, True]
+    assert [str(one.key) for one in again] == ([] if method == "POST" else ["Observation/o"])
 
 
 def test_what_comes_of_it_inherits_the_very_label(hospital: Server) -> None:
@@ -193,15 +244,7 @@ def test_l44_what_was_concluded_from_it_inherits(hospital: Server) -> None:
 
 
 def test_within_one_transaction_too(hospital: Server) -> None:
-    entries = [observation("o", encounter=to("Encounter/e")), encounter(**PSYCHIATRY)]
-    bundle = {
-        "resourceType": "Bundle",
-        "type": "transaction",
-        "entry": [
-            {"request": {"method": "PUT", "url": f"{r['resourceType']}/{r['id']}"}, "resource": r}
-            for r in entries
-        ],
-    }
+    bundle = bundle_of(("PUT", CHILD), ("PUT", encounter(**PSYCHIATRY)))
     answer = hospital.post("", bundle, headers=hospital.bearer("system/*.cruds"))
     assert answer.status_code == 200, answer.text
     assert not seen(hospital, "Observation/o")

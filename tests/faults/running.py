@@ -139,7 +139,7 @@ def running(
     finally:
         pids = children(process.pid)
         if process.poll() is None:
-            process.terminate()
+            process.send_signal(signal.SIGINT)
             try:
                 process.wait(35)
             except subprocess.TimeoutExpired:

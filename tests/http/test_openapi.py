@@ -58,7 +58,8 @@ def test_every_route_is_described(server: Server) -> None:
 def test_the_faces_of_the_models_are_described(server: Server) -> None:
     """Each row of theirs, and each described one is answered by more than "not known"."""
     found = document(server)["paths"]
-    for root, urls in (("models", models.URLS), ("v2", inference.URLS)):
+    faces = ("models", models.URLS), ("deid", models.DEID), ("v2", inference.URLS)
+    for root, urls in faces:
         rows = {(url.method.lower(), f"/{root}/{url.pattern}".rstrip("/")) for url in urls}
         assert rows == {(m, p) for p in found if p.startswith(f"/{root}") for m in found[p]}
         for method, path in rows:

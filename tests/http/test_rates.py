@@ -195,8 +195,10 @@ def test_t20_delicate_acts_have_a_limit_of_their_own(limited: Server) -> None:
     ann = limited.bearer("user/*.cruds", user="ann", client="app")
     found = [limited.post("Consent", CONSENT, headers=ann).status_code for _ in range(5)]
     assert found == [403, 403, 403, 429, 429]
-    broken = {**ann, "x-break-glass-reason": "emergency"}
+    broken = {**ann, "x-break-glass-reason": "emergency", "x-purpose-of-use": "BTG"}
     assert limited.get("Patient/b", headers=broken).status_code == 429
+    ledger = limited.domain.store.ledger
+    assert not limited.run(ledger.scan("break-glass")), "nobody is told of what was not done"
     assert limited.get("Patient/a", headers=ann).status_code == 200
     entry = {"resource": CONSENT, "request": {"method": "POST", "url": "Consent"}}
     batch = {"resourceType": "Bundle", "type": "batch", "entry": [entry]}

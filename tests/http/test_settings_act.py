@@ -390,6 +390,10 @@ ACTS: dict[str, tuple[Any, Act]] = {
         1,
         elsewhere("tests/jobs/test_runner.py::test_width_is_respected_and_the_oldest_goes_first"),
     ),
+    "job_lease_seconds": (
+        5,
+        elsewhere("tests/workers/test_workers.py::test_jobs_of_a_killed_worker_end_exactly_once"),
+    ),
     "job_hours": (
         3,
         both(

@@ -125,6 +125,7 @@ def test_a_server_that_is_killed_goes_on_with_its_export(tmp_path: Path) -> None
     base = f"http://127.0.0.1:{port}/fhir"
     environment = os.environ | {
         "VEHR_BASE_URL": base.removesuffix("/fhir"),
+        "VEHR_JOB_LEASE_SECONDS": "5",
         "PYTHONPATH": str(HERE),
     }
     command = [sys.executable, "-m", "fhir_server", "serve", "--open", "--port", str(port)]

@@ -117,15 +117,16 @@ def test_lines_that_cannot_be_stored(server: Server) -> None:
         patient(2, gender="none"),
         patient(1),
     )
-    url = inbox(server, "mixed.ndjson", content + b"{broken\n\n" + ndjson(patient(3)))
+    content += b"{broken\n\n" + b"x" * 10_000_001 + b"\n" + ndjson(patient(3))
+    url = inbox(server, "mixed.ndjson", content)
     made = ended(server, kick(server, ("Patient", url))).json()
     assert made["output"][0]["count"] == 2 and count(server) == 2
     [error] = made["error"]
-    assert error["count"] == 5
+    assert error["count"] == 6
     told = server.get(error["url"], headers=server.bearer(ALL))
     places = [json.loads(line)["issue"][0]["diagnostics"] for line in told.text.splitlines()]
     assert [text.partition(":")[2].split(":")[0] for text in places] == [
-        f"mixed.ndjson line {number}" for number in (2, 3, 5, 6, 4)
+        f"mixed.ndjson line {number}" for number in (2, 3, 5, 6, 8, 4)
     ]
 
 
@@ -206,14 +207,14 @@ def test_it_goes_on_after_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_lines_of_any_pieces() -> None:
-    async def of(pieces: list[bytes], longest: int = 100) -> list[bytes]:
+    async def of(pieces: list[bytes], longest: int = 100) -> list[bytes | None]:
         async def content() -> AsyncIterator[bytes]:
             for piece in pieces:
                 yield piece
 
         return [line async for line in lines(content(), longest)]
 
-    def read(pieces: list[bytes], longest: int = 100) -> list[bytes]:
+    def read(pieces: list[bytes], longest: int = 100) -> list[bytes | None]:
         return asyncio.run(of(pieces, longest))
 
     whole = b"one\ntwo\n\nthree"
@@ -221,7 +222,13 @@ def test_lines_of_any_pieces() -> None:
     assert read([whole]) == read([whole[n : n + 1] for n in range(len(whole))]) == wanted
     packed = gzip.compress(whole)
     assert read([packed]) == read([packed[n : n + 2] for n in range(0, len(packed), 2)]) == wanted
-    for wrong in ([b"x" * 101], [packed[:-9]], [packed[:8] + b"broken" * 9]):
+    two = gzip.compress(b"one\ntw") + gzip.compress(b"o\n\nthree") + bytes(5)
+    assert read([two]) == read([two[n : n + 2] for n in range(0, len(two), 2)]) == wanted
+    long = b"one\n" + b"x" * 300 + b"\ntwo\n" + b"y" * 101
+    for size in (1, 64, 1000):
+        pieces = [long[n : n + size] for n in range(0, len(long), size)]
+        assert read(pieces) == [b"one", None, b"two", None]
+    for wrong in ([packed[:-9]], [packed[:8] + b"broken" * 9]):
         with pytest.raises(Unprocessable):
             read(wrong)
 

@@ -190,6 +190,12 @@ def test_lineage_and_quality_name_nobody(filled: Server) -> None:
     quality = ask(filled, "$data-quality")
     reasons = [part["part"][0].get("valueString") for part in quality.json()["parameter"]]
     assert "it was entered in error" in reasons
+    [again] = [one["part"] for one in quality.json()["parameter"] if one["name"] == "found-again"]
+    assert again[0] == parts["profile"]
+    claims = [one["part"] for one in again if one["name"] == "claim"]
+    rates = {known["valueString"]: rate["valueDecimal"] for known, rate in claims}
+    assert rates["a date"] == 0 and rates["intervals of all dates"] == 1 and len(rates) >= 13
+    assert [one["valueDecimal"] for one in again[-2:]] == [round(1 / 12, 6), 0]
     for text in (told.text, quality.text):
         assert "patient-" not in text and found(filled, "Patient")[0]["id"] not in text
 

@@ -12,7 +12,7 @@ from fhir_server.model.exchange import Json
 from fhir_server.model.problem import Forbidden, Unprocessable
 from fhir_server.store.opening import bank_settings
 from operations.research.cleaning import Quality, Sieve, valid
-from operations.research.counting import SPREAD, Blur
+from operations.research.counting import SPREAD, STICKY, Blur
 
 BLUR = Blur(b"secret", 10)
 
@@ -26,8 +26,15 @@ def test_small_counts_are_withheld() -> None:
 def test_the_same_question_has_the_same_answer() -> None:
     assert {BLUR.told(100, "q") for _ in range(20)} == {BLUR.told(100, "q")}
     told = {BLUR.told(100, f"q{n}") for n in range(200)}
-    assert told == {100 + noise for noise in SPREAD}
-    assert {Blur(bytes([n]), 10).told(100, "q") for n in range(50)} == told
+    [sticky] = {one for one in STICKY if told == {100 + noise + one for noise in SPREAD}}
+    others = {Blur(bytes([n]), 10).told(100, "q") for n in range(250)}
+    assert others == {100 + noise + one for noise in SPREAD for one in STICKY} and sticky
+
+
+def test_questions_that_mean_the_same_do_not_average_to_the_count() -> None:
+    for count in range(20, 60):
+        told = [BLUR.told(count, f"q{n}") or 0 for n in range(500)]
+        assert abs(sum(told) / len(told) - count) > 0.5
 
 
 def test_two_cohorts_that_differ_by_one() -> None:

@@ -116,6 +116,22 @@ def test_keys(vehr: Vehr) -> None:
     assert (vehr.data / FILE).stat().st_mode & 0o777 == 0o600
 
 
+def test_t24_what_is_kept_is_its_owners_alone(tmp_path: Path) -> None:
+    """Also in a directory that others may look into."""
+    folder = tmp_path / "data"
+    folder.mkdir(mode=0o755)
+
+    async def modes() -> dict[str, int]:
+        async with opened(Settings(data=folder)) as domain:
+            await domain.identities.users.add("anna", "nurse")
+            files = [path for path in folder.rglob("*") if path.is_file()]
+            return {path.name: path.stat().st_mode & 0o077 for path in files}
+
+    found = asyncio.run(modes())
+    assert {"vehr.sqlite", "vehr.sqlite-wal", "vehr.sqlite-shm"} <= found.keys()
+    assert not any(found.values()), found
+
+
 def test_demo_people_sign_in_with_what_was_printed(tmp_path: Path) -> None:
     async def added() -> list[bool]:
         async with opened(Settings(data=tmp_path)) as domain:

@@ -39,7 +39,7 @@ Scenario = Callable[[S3Blobs, Line], Awaitable[None]]
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits that a test can wait for."""
-    limits = {"retries": {"total_max_attempts": 2, "mode": "standard"}, "read_timeout": 4}
+    limits = {"retries": {"total_max_attempts": 2, "mode": "standard"}, "read_timeout": 2}
     monkeypatch.setattr(s3, "LIMITS", s3.LIMITS.merge(Config(**limits)))
 
 

@@ -73,16 +73,16 @@ def test_r23_sigterm_drains(tmp_path: Path, workers: str) -> None:
         await asyncio.sleep(1)
         server.process.terminate()
         started = time.monotonic()
-        await asyncio.to_thread(until, lambda: server.health() == 503, 2)
+        await asyncio.to_thread(until, lambda: server.health() == 503, 4)
         before = len(load.told.ok)
-        await asyncio.to_thread(until, partial(more, load, before), 2)
+        await asyncio.to_thread(until, partial(more, load, before), 4)
         code = await asyncio.to_thread(server.process.wait, 35)
         assert code == 0 and time.monotonic() - started < 30
         told = await load.stop()
         assert set(told.statuses) <= {200, 201, 204, 503}
         await check(data, told)
 
-    with running(data, "--workers", workers, "--open") as server:
+    with running(data, "--workers", workers, "--open", VEHR_LEAVE_SECONDS="4") as server:
         asyncio.run(drain(server))
 
 
@@ -137,7 +137,8 @@ def test_r22_a_revoked_token_is_refused_by_every_worker(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_jobs_of_a_killed_worker_end_exactly_once(tmp_path: Path) -> None:
     data = tmp_path / "data"
-    with running(data, "--workers", "2", "--open") as server:
+    settings = {"VEHR_JOB_LEASE_SECONDS": "5", "VEHR_LEAVE_SECONDS": "29"}
+    with running(data, "--workers", "2", "--open", **settings) as server:
         for number in range(30):
             httpx.post(f"{server.base}/Patient", json=patient(number), headers=JSON)
         links = []
@@ -150,6 +151,8 @@ def test_jobs_of_a_killed_worker_end_exactly_once(tmp_path: Path) -> None:
             ended = _wait(link)
             assert ended.status_code == 200, ended.text
             assert len(_result(ended)["entry"]) == 30
+        # Ctrl-C waits for no balancer to look elsewhere.
+        assert server.stop(signal.SIGINT, 25) == 0
 
 
 JSON = {"content-type": "application/fhir+json"}

@@ -13,8 +13,10 @@ Everything a search needs is in three index tables without rowid:
 
 from __future__ import annotations
 
+import os
 import secrets
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -64,7 +66,12 @@ VERSION: Final = UNRELEASED + len(DELTAS)
 
 
 def connect(path: Path, *, readonly: bool = False) -> sqlite3.Connection:
-    """A connection as every part of the store uses it."""
+    """A connection as every part of the store uses it. What it makes is its owner's alone: files of
+    SQLite beside a database are given its mode."""
+    if not readonly:
+        # Never opened where it is there: closing it would end the locks of other connections.
+        with suppress(OSError):
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     place = path.absolute().as_uri() + ("?mode=ro" if readonly else "?mode=rwc")
     connection = sqlite3.connect(
         place, uri=True, isolation_level=None, cached_statements=512, check_same_thread=False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,6 +20,7 @@ from operations.deid.cohort.judging import Cohort
 from operations.deid.engine import Deidentifier, profiles
 from operations.deid.keys import ProjectKey
 from operations.deid.run import Run
+from operations.research.exposure import MEASURED
 from tests.prove.conftest import Row, proven, scaled
 
 __all__ = ["proven"]
@@ -119,8 +121,8 @@ COLUMNS = {
 }
 
 
-def table() -> str:
-    """Of the page, from the rows of PROVEN.md."""
+def measured() -> dict[str, dict[str, str]]:
+    """From the rows of PROVEN.md: set -> what is known -> per cent."""
     text = (HERE / "PROVEN.md").read_text(encoding="utf-8")
     told: dict[str, dict[str, str]] = {}
     for code, right, before in re.findall(
@@ -128,6 +130,24 @@ def table() -> str:
     ):
         told[code] = dict(re.findall(r"([a-z][a-z, ]*?) ([\d.]+)%", right))
         told["original"] = dict(re.findall(r"([a-z][a-z, ]*?) ([\d.]+)%", before))
+    return told
+
+
+def rates_told() -> str:
+    """What a data bank tells of its profile (``operations/deid/linkage.json``)."""
+    told, found = measured(), {}
+    for one in profiles():
+        rates = {name: round(float(rate) / 100, 3) for name, rate in told[one.profile.code].items()}
+        found[one.profile.canonical] = {"set": SET, "rates": rates}
+    return json.dumps(found, indent=1) + "\n"
+
+
+SET = "246 synthetic patients (clinosim)"
+
+
+def table() -> str:
+    """Of the page."""
+    told = measured()
     lines = [f"| what is known | original | {' | '.join(COLUMNS)} |", "|---" * 7 + "|"]
     for name, rate in told["original"].items():
         rates = [rate, *(told[code][name] for code in COLUMNS.values())]
@@ -145,6 +165,7 @@ def page() -> tuple[str, str, str]:
 def test_the_page_tells_what_was_measured() -> None:
     _, told, _ = page()
     assert told == table()
+    assert MEASURED.read_text(encoding="utf-8") == rates_told()
     harbor = re.findall(r"^\| ([a-z, ]+) \| [\d.]+ % \| ([\d.]+) %", told, re.MULTILINE)
     rates = {name: float(rate) for name, rate in harbor if "guessing" not in name}
     assert len(rates) >= 13 and max(rates.values()) <= 1.0
@@ -173,3 +194,4 @@ def test_linkage(shared: Path, proven: Row) -> None:
         )
     before, _, after = page()
     PAGE.write_text(before + table() + after, encoding="utf-8")
+    MEASURED.write_text(rates_told(), encoding="utf-8")

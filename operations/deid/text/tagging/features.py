@@ -16,6 +16,8 @@ from operations.deid.text.tagging.lexicon import Lexicon, stem
 from operations.deid.text.wordlists import words
 
 BUCKETS: Final = 1 << 16
+ROWS: Final = 1
+"""The form of the rows, which a package names: another one takes another number."""
 SLOTS: Final = 20
 PADDING: Final = 4
 """Empty tokens between two texts, so that none sees the other: the model looks three tokens far."""

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
-from fhir_server.model.problem import Unavailable
 from operations.deid.text.spans import Span
 from operations.deid.text.tagging.features import PADDING, SLOTS, Token, features, tokens
 from operations.deid.text.tagging.lexicon import Lexicon, stem
@@ -21,89 +17,78 @@ BATCH: Final = 3000
 """Tokens of one call."""
 
 
-class Runner(Protocol):
-    """What runs graphs: ``operations.models.runtime.Runtime``."""
+class Graph(Protocol):
+    """A version of the model (``operations.models.package.ModelPackage``)."""
 
-    async def run(
-        self, package: TaggerGraph, inputs: Mapping[str, list[float]]
-    ) -> dict[str, list[float]]: ...
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def graph(self) -> Path: ...
+
+    @property
+    def sha256(self) -> str: ...
+
+
+class Tags(Protocol):
+    """From which probability on a word is taken for a name, a place."""
+
+    @property
+    def name(self) -> float: ...
+
+    @property
+    def place(self) -> float: ...
+
+
+class Models(Protocol):
+    """Which version is in use, and what runs it (``operations.deid.text.assembly.InUse``)."""
+
+    async def version(self) -> tuple[Graph, Tags]:
+        """Raises Unavailable (503), also where it does not answer its golden vector."""
+
+    async def run(self, graph: Graph, inputs: dict[str, list[float]]) -> dict[str, list[float]]:
+        """Raises Unavailable (503)."""
 
 
 @dataclass(frozen=True)
-class TaggerGraph:
-    """The graph as the runtime knows it."""
-
-    id: str
-    graph: Path
-
-    @cached_property
-    def sha256(self) -> str:
-        return hashlib.sha256(self.graph.read_bytes()).hexdigest()
-
-
-@dataclass(frozen=True)
-class Golden:
-    """What the graph must answer to ``text``: probabilities of names, one per token."""
-
-    text: str
-    names: tuple[float, ...]
-    tolerance: float
-
-    @classmethod
-    def read(cls, path: Path) -> Golden:
-        found = json.loads(path.read_text("utf-8"))
-        return cls(found["text"], tuple(found["names"]), found["tolerance"])
-
-
-@dataclass
 class Tagger:
-    """``thresholds``: from which probability on a token is taken for a name, a place. Without
-    ``golden`` the graph is not tried first."""
+    """The version that is in use when texts come reads all of them."""
 
-    runner: Runner
-    graph: TaggerGraph
+    models: Models
     lexicon: Lexicon
-    thresholds: tuple[float, float]
-    golden: Golden | None = None
 
     async def tag(self, texts: Sequence[str]) -> list[list[Span]]:
-        """The spans of each text. Raises Unavailable (503), also where the graph does not answer
-        its golden vector."""
-        if self.golden is not None:
-            await self._try(self.golden)
-            self.golden = None
+        """The spans of each text. Raises Unavailable (503)."""
+        graph, tags = await self.models.version()
         found: list[list[Span]] = []
         batch: list[list[Token]] = []
         size = 0
         for text in texts:
             document = tokens(text)
             if batch and size + len(document) > BATCH:
-                found += await self._batch(batch)
+                found += await self._batch(batch, graph, tags)
                 batch, size = [], 0
             batch.append(document)
             size += len(document) + PADDING
-        return found + (await self._batch(batch) if batch else [])
+        return found + (await self._batch(batch, graph, tags) if batch else [])
 
-    async def _try(self, golden: Golden) -> None:
-        document = tokens(golden.text)
-        outputs = await self._outputs([document])
-        pairs = zip(golden.names, outputs["name"][: len(document)], strict=True)
-        if any(abs(expected - got) > golden.tolerance for expected, got in pairs):
-            raise Unavailable(f"Model {self.graph.id} does not answer its golden vector")
-
-    async def _outputs(self, documents: Sequence[Sequence[Token]]) -> dict[str, list[float]]:
-        rows = list(rows_of(documents, self.lexicon))
-        inputs = {f"f{slot:02}": [float(row[slot]) for row in rows] for slot in range(SLOTS)}
-        return await self.runner.run(self.graph, inputs)
-
-    async def _batch(self, documents: Sequence[Sequence[Token]]) -> list[list[Span]]:
-        outputs = await self._outputs(documents)
+    async def _batch(
+        self, documents: Sequence[Sequence[Token]], graph: Graph, tags: Tags
+    ) -> list[list[Span]]:
+        outputs = await self.models.run(graph, columns(documents, self.lexicon))
+        least = tags.name, tags.place
         found, at = [], 0
         for document in documents:
             end = at + len(document)
-            found.append(spans_of(document, _odds(outputs, at, end), self.thresholds, self.lexicon))
+            found.append(spans_of(document, _odds(outputs, at, end), least, self.lexicon))
             at = end + PADDING
         return found
+
+
+def columns(documents: Sequence[Sequence[Token]], lexicon: Lexicon) -> dict[str, list[float]]:
+    """What the graph reads, by input."""
+    rows = list(rows_of(documents, lexicon))
+    return {f"f{slot:02}": [float(row[slot]) for row in rows] for slot in range(SLOTS)}
 
 
 def rows_of(documents: Iterable[Sequence[Token]], lexicon: Lexicon) -> Iterable[tuple[int, ...]]:

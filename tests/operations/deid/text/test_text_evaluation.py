@@ -11,7 +11,7 @@ import pytest
 from fhir_server.cli.deid import evaluate
 from fhir_server.config import SettingsError
 from operations.deid.text import corpora
-from operations.deid.text.assembly import text_cleaner
+from operations.deid.text.assembly import shipped, text_cleaner
 from operations.deid.text.corpora import CorpusError
 from operations.deid.text.evaluation import Document, Gold, Scores, wilson
 from operations.deid.text.spans import Span
@@ -92,7 +92,7 @@ def test_what_is_no_corpus(tmp_path, text):
 async def _scores(documents):
     runtime, scores = Runtime(Limits(seconds=60, start=60)), Scores()
     try:
-        found = await text_cleaner(runtime).find([d.text for d in documents])
+        found = await text_cleaner(shipped(runtime)).find([d.text for d in documents])
     finally:
         await runtime.close()
     for document, spans in zip(documents, found, strict=True):
