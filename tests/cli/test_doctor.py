@@ -76,7 +76,7 @@ def test_all_is_well(settings: Settings, capsys: pytest.CaptureFixture[str]) -> 
     assert well, said
     names = [line[6:].partition(":")[0] for line in said.splitlines() if line.startswith("ok  ")]
     assert names == [
-        "directory", "disk", "schema", "integrity", "counters", "bodies", "definitions",
+        "directory", "disk", "keys", "schema", "integrity", "counters", "bodies", "definitions",
         "index", "blobs", "audit",
     ]  # fmt: skip
     assert "122 versions are sound" in said
@@ -132,6 +132,28 @@ async def _followed(settings: Settings) -> None:
         writer: Any = domain.store.writer  # type: ignore[attr-defined]
         while (await writer.write(PreparedSet((), follow=50))).followed:
             pass
+
+
+def test_what_waits_for_a_reindex_is_no_fault(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Those before the SearchParameter are not indexed by it, those after it are."""
+
+    async def post() -> None:
+        async with opened(settings) as domain:
+            session = domain.system_session("test")
+            eyes = parameter("eyes", BY_EYES)
+            await session.write([Draft("POST", Key("SearchParameter", "eyes"), eyes)])
+        async with opened(settings) as domain:
+            session = domain.system_session("test")
+            await session.write([Draft("POST", Key("Patient", "later"), patient("brown"))])
+
+    asyncio.run(post())
+    well, said = look(settings, capsys, full=True)
+    assert well and "not indexed yet (vehr reindex): Patient:eyes" in said, said
+    change(settings, "DELETE FROM posting WHERE rid = 7")
+    well, said = look(settings, capsys, full=True)
+    assert not well and "p6: is not completely in the index" in said, said
 
 
 def test_a_reindex_mends_what_was_found(

@@ -182,18 +182,25 @@ def test_versions_are_immutable(server: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    ("archive", "reason"),
+    ("archive", "reason", "status"),
     [
-        (packages.zipped(packages.parts("bad", graph=graphs.outside())), "another file"),
-        (packages.zipped(packages.parts("bad", graph=graphs.scaled(0.5))), "golden vector 1"),
-        (packages.zipped(packages.parts("bad", graph=graphs.mixing(), two=True)), "mixes the rows"),
-        (packages.zipped(packages.parts("b" * 40, "1.0.100000000000")), "longer than an id"),
+        (packages.zipped(packages.parts("bad", graph=graphs.outside())), "another file", 422),
+        (packages.zipped(packages.parts("bad", graph=graphs.scaled(0.5))), "golden vector 1", 422),
+        (
+            packages.zipped(packages.parts("bad", graph=graphs.mixing(), two=True)),
+            "mixes the rows",
+            422,
+        ),
+        (packages.zipped(packages.parts("b" * 40, "1.0.100000000000")), "longer than an id", 422),
+        (packages.zipped({"model.onnx": bytes(16 << 20)}), "times its size", 413),
     ],
 )
-def test_what_is_refused_leaves_nothing(server: Server, archive: bytes, reason: str) -> None:
+def test_what_is_refused_leaves_nothing(
+    server: Server, archive: bytes, reason: str, status: int
+) -> None:
     before = server.run(server.domain.store.position())
     refused = push(server, archive)
-    assert refused.status_code == 422, refused.text
+    assert refused.status_code == status, refused.text
     assert reason in refused.json()["issue"][0]["diagnostics"]
     assert server.run(server.domain.store.position()) == before
 
