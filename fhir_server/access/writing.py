@@ -29,6 +29,7 @@ from fhir_server.access.drafts import resource_of as resource_of
 from fhir_server.access.engine import Engine, is_large
 from fhir_server.access.hypothetical import refuse_hypothetical
 from fhir_server.access.judging import holds
+from fhir_server.access.own_words import Blind, noted_words
 from fhir_server.access.parameters import TYPE as DEFINING
 from fhir_server.access.parting import parting
 from fhir_server.access.policy import BINARY, Policy, knows_all
@@ -77,6 +78,7 @@ class Writing:
         self._record = record
         self._new: set[Key] = set()
         self._kept: dict[Key, frozenset[Code]] = {}
+        self._blind: dict[Key, Blind] = {}
         self._revision = 0
 
     async def run(
@@ -116,6 +118,7 @@ class Writing:
             risen = rising(plans, current)
             rows += due(risen)
             rows += await parting(self._engine, plans, current)
+            rows += await noted_words(self._engine, self._blind)
             if self._record is not None:
                 rows.append(self._record.row(changes, current, self._engine.now()))
             try:
@@ -209,6 +212,7 @@ class Writing:
         plans: list[Planned] = []
         # Who may not know of everything is asked nothing of what is there before it is known.
         self._kept = await kept(self._engine, current) if self._policy.whole else {}
+        self._blind.clear()
         for turn, (item, now) in enumerate(zip(prepared, current, strict=True), 1):
             if now is None and self._is_plain(item.draft):
                 plans.append(self._build(item, None))
@@ -260,7 +264,9 @@ class Writing:
         sent, seen = item, current
         if known is not None and item.resource is not None:
             if not (known.deleted or self._policy.whole):
-                item, seen = await completed(self._engine, self._policy, item, known)
+                item, seen, taken = await completed(self._engine, self._policy, item, known)
+                if taken and sent.resource is not None:
+                    self._blind[known.key] = Blind(known.version + 1, sent.resource, taken)
             if not draft.lowers:
                 floor = self._kept or await kept(self._engine, (known,))
                 masked, more = sent is not item, floor.get(known.key, frozenset())
