@@ -64,7 +64,9 @@ class Bench:
     async def submit(self, **wanted: Any) -> Job:
         position = await self.session.position()
         asked = Wanted("system", as_of=position, moment=self.clock, **wanted)
-        return await self.queue.submit(Asked("bench-export", Owner("t"), "http://b", asked.to_json()))
+        return await self.queue.submit(
+            Asked("bench-export", Owner("t"), "http://b", asked.to_json())
+        )
 
     async def run(self, job: Job, left: int, after: bool) -> bool:
         """False: it was killed, and its lease ran out."""
