@@ -1,13 +1,14 @@
 """``$model-train``: a model made from the record, as a job.
 
-The specification (TOML, ``models/training/spec.schema.json``) says which features, which outcome,
-which rows and which gate. The record is read in the name of the caller; the candidate is pushed and
-computes beside the champion as its challenger. It answers nobody until a person activates it, and
-never if it has not passed its gate.
+The specification (TOML, ``models/training/spec.schema.json``; the body or a parameter) says which
+features, which outcome, which rows and which gate. The record is read in the name of the caller;
+the candidate is pushed and computes beside the champion as its challenger. It answers nobody until
+a person activates it, and never if it has not passed its gate.
 """
 
 from __future__ import annotations
 
+from binascii import a2b_base64
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,7 +19,7 @@ from fhir_server.jobs.model import REQUEST, Asked, Owner
 from fhir_server.jobs.pattern import accepted
 from fhir_server.jobs.queue import Queue
 from fhir_server.model.exchange import Json, Response
-from fhir_server.model.problem import Forbidden
+from fhir_server.model.problem import BadRequest, Forbidden
 
 from .models.administration import Administration, By, allowed
 from .models.session_record import IndexNames
@@ -51,7 +52,8 @@ class ModelTraining:
             types=(),
             affects_state=True,
             inputs=(
-                Parameter("specification", "string", "What to train, in TOML", min=1),
+                Parameter("specification", "string", "What to train, in TOML"),
+                Parameter("file", "Binary", "The same as a file"),
                 Parameter("reason", "string", "Why; it is kept as Provenance"),
             ),
             outputs=(Parameter("return", "Parameters", "Version and report, at the status URL"),),
@@ -60,6 +62,7 @@ class ModelTraining:
             "URL",
             example="POST /fhir/$model-train",
             handler=self._kick_off,
+            body="file",
             needs=("Device",),
             asynchronous=True,
         )
@@ -74,7 +77,7 @@ class ModelTraining:
             )
         for type_ in READ:
             session.allow("s", type_)
-        text = arguments.one("specification")
+        text = _specification(arguments)
         unfinished(read_spec(text))
         versions()
         request: Json = {"reason": reason(text, arguments.one("reason", ""))}
@@ -112,6 +115,17 @@ class ModelTraining:
             job.answer(answered(package.card.name, package.card.version, files))
 
         return run
+
+
+def _specification(arguments: Arguments) -> str:
+    """Raises BadRequest."""
+    text, file = arguments.one("specification", ""), arguments.one("file")
+    if bool(text) == (file is not None):
+        raise BadRequest("give the specification, or a file with it in the body", code="required")
+    try:
+        return text or a2b_base64(file.get("data", "")).decode()
+    except UnicodeDecodeError:
+        raise BadRequest("the specification is not UTF-8", code="value") from None
 
 
 def answered(name: str, version: str, files: Files) -> Json:

@@ -19,6 +19,7 @@ from fhir_server.access.conformance.epoch import changed
 from fhir_server.access.consent.epoch import marks
 from fhir_server.access.contents import CONTENT, USE, is_referenced, row_key
 from fhir_server.access.engine import Engine
+from fhir_server.access.own_words import OWN_WORDS
 from fhir_server.access.parameters import NOTICED
 from fhir_server.access.patient_record import Gathering, Record
 from fhir_server.access.policy import BINARY
@@ -145,6 +146,7 @@ class Erasing:
                 rows += await self._unnamed(erasure, stored.updated)
             if erasure.versions is None:
                 rows.append(LedgerWrite(PARTED, str(erasure.key), None))
+                rows.append(LedgerWrite(OWN_WORDS, str(erasure.key), None))
         if parameters is not None and any(e.key.type in NOTICED for e in erasures):
             rows.append(parameters.mark)
         rows += marks((e.key.type for e in erasures), erased=True)

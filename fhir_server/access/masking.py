@@ -15,6 +15,7 @@ from typing import Any, Final
 from fhir_server.access.contents import permitted
 from fhir_server.access.engine import Engine
 from fhir_server.access.judging import holds
+from fhir_server.access.own_words import UNTRUE, beside, own_words
 from fhir_server.access.policy import BINARY, Policy
 from fhir_server.access.roles import AUDIT
 from fhir_server.access.versions import tombstone
@@ -47,8 +48,6 @@ NAME: Final = re.compile(
     r"(?:^|(?<=[/ ]))(?=([A-Z][A-Za-z]{2,40})/([A-Za-z0-9\-.]{1,64})(?![A-Za-z0-9\-.]))"
 )
 """Before each name of a resource in a reference or URL, whichever server it means."""
-_UNTRUE: Final = frozenset({"Bundle.signature", "Provenance.signature", "Group.quantity"})
-"""What would not be true of what is left of a resource."""
 
 
 class Masking:
@@ -62,14 +61,31 @@ class Masking:
         """The same rows; rebuilt where something in them is hidden."""
         if self._policy.whole or not rows:
             return list(rows)
+        gone = await self._hidden_in(rows)
+        made = [self._row(row, hidden) for row, hidden in zip(rows, gone, strict=True)]
+        touched = [n for n, (_, taken) in enumerate(made) if taken]
+        known = await own_words(self._engine, [rows[n].key for n in touched])
+        for n, said in zip(touched, known, strict=True):
+            left, taken = made[n]
+            if said:
+                whole = loads(rows[n].body)
+                shown = beside(loads(left.body), whole, left.version, said, taken)
+                made[n] = left._replace(body=dumps(shown)), taken
+        return [row for row, _ in made]
+
+    async def taken(self, row: Stored) -> frozenset[str]:
+        """What a mask takes out of a resource: names, and ``#id`` of contained copies."""
+        [hidden] = await self._hidden_in((row,))
+        return self._row(row, hidden)[1]
+
+    async def _hidden_in(self, rows: Sequence[Stored]) -> list[frozenset[Key]]:
+        """What each of these may name of what is hidden."""
         said = [self._said(row) for row in rows]
         named = {name: key for name in set().union(*said) if (key := self._key(*name)) is not None}
         shown = {row.key for row in rows if not row.deleted}
         hidden = await self.hidden({key for key in named.values() if key not in shown})
-        if not hidden and not any(b'"contained":[' in row.body for row in rows):
-            return list(rows)
         return [
-            self._row(row, hidden.intersection(named[n] for n in names if n in named) - {row.key})
+            hidden.intersection(named[n] for n in names if n in named) - {row.key}
             for row, names in zip(rows, said, strict=True)
         ]
 
@@ -128,22 +144,36 @@ class Masking:
                 found.add(key)
         return found
 
-    def _row(self, row: Stored, hidden: Collection[Key]) -> Stored:
+    def _row(self, row: Stored, hidden: Collection[Key]) -> tuple[Stored, frozenset[str]]:
+        """What is left of it, and what goes."""
         if row.deleted or not (hidden or b'"contained":[' in row.body):
-            return row
+            return row, frozenset()
         resource = loads(row.body)
-        stripped = self.stripped(resource, row.updated, hidden)
-        return row if stripped is resource else row._replace(body=dumps(stripped))
+        stripped, taken = self._stripped(resource, row.updated, hidden)
+        if stripped is resource:
+            return row, frozenset()
+        return row._replace(body=dumps(stripped)), taken
 
-    def stripped(self, resource: Json, updated: int, hidden: Collection[Key]) -> Json:
-        """What is left of a resource; the resource itself if nothing goes."""
+    def _stripped(
+        self, resource: Json, updated: int, hidden: Collection[Key]
+    ) -> tuple[Json, frozenset[str]]:
+        """The resource itself if nothing goes. What it says in words alone does not go, so that
+        its author cannot tell by it whether there is what it names."""
         copies = self._copies(resource, updated)
         if not hidden and not copies:
-            return resource
+            return resource, frozenset()
         names = [*map(str, hidden), *copies]
-        gone = re.compile(rf"(?:^|[/ ])(?:{'|'.join(map(re.escape, names))})(?![A-Za-z0-9\-.])")
-        strip = Strip(self._engine.definitions, lambda text: gone.search(text) is not None)
-        return strip.resource(resource, {name.removeprefix("#") for name in copies})
+        gone = re.compile(rf"(?:^|[/ ])({'|'.join(map(re.escape, names))})(?![A-Za-z0-9\-.])")
+        taken = set(copies)
+
+        def goes(text: str) -> bool:
+            found = gone.findall(text)
+            taken.update(found)
+            return bool(found)
+
+        strip = Strip(self._engine.definitions, goes)
+        left = strip.resource(resource, {name.removeprefix("#") for name in copies})
+        return left, frozenset(taken)
 
     def _copies(self, resource: Json, updated: int) -> list[str]:
         """``#id`` of the contained resources that would be hidden if they were not contained."""
@@ -185,7 +215,7 @@ class Strip:
         found.pop("text", None)
         if not found.get("contained", True):
             del found["contained"]
-        for path in _UNTRUE:
+        for path in UNTRUE:
             type_, _, name = path.partition(".")
             if type_ == resource["resourceType"]:
                 found.pop(name, None)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
-from fhir_server.access.drafts import Prepared
+from fhir_server.access.drafts import Draft
 from fhir_server.access.engine import Engine
 from fhir_server.access.labels import LABEL, tokens
 from fhir_server.access.raising import (
@@ -64,15 +64,14 @@ async def propagate(engine: Engine, keys: Sequence[Key]) -> None:
     await engine.store.apply(ChangeSet(ledger=(*done, LedgerWrite(*RISEN, {}))))
 
 
-async def epoch_before(engine: Engine, prepared: Sequence[Prepared]) -> int | None:
-    """The epoch of ``RISEN`` before labels are looked up; None if all is made by this write, and
-    inherits from that alone: then nobody else can label what it inherits from."""
-    posted = {one.draft.key for one in prepared if one.draft.method == "POST"}
-    if len(posted) == len(prepared) and all(
-        posted.issuperset(parents((one.draft.key, one.values)))
-        for one in prepared
-        if one.values is not None
-    ):
+async def epoch_before(
+    engine: Engine, drafts: Sequence[Draft], above: Iterable[Sequence[Key]]
+) -> int | None:
+    """The epoch of ``RISEN`` before labels are looked up; None if all is made by this write and
+    inherits from that alone: then nobody else can label what it inherits from. ``above``: what
+    that is."""
+    posted = {draft.key for draft in drafts if draft.method == "POST"}
+    if len(posted) == len(drafts) and all(map(posted.issuperset, above)):
         return None
     return await risen_epoch(engine)
 

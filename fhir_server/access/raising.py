@@ -66,9 +66,13 @@ def parents(item: Item) -> list[Key]:
     return [Key(r.type, r.id) for r in values.references if r.param in params and r.id]
 
 
-async def inherited(engine: Engine, items: Sequence[Item]) -> list[frozenset[Code]]:
-    """What each inherits, from what is stored and from what is written with it."""
-    above = [parents(item) for item in items]
+async def inherited(
+    engine: Engine, items: Sequence[Item], above: Sequence[Sequence[Key]] | None = None
+) -> list[frozenset[Code]]:
+    """What each inherits, from what is stored and from what is written with it. ``above``: the
+    parents of each, where they are known."""
+    if above is None:
+        above = [parents(item) for item in items]
     if not any(above):
         return [frozenset()] * len(items)
     known = {key: labels_of(values) for key, values in items}

@@ -69,15 +69,15 @@ def patients_of(key: Key, values: IndexValues) -> tuple[str, ...]:
     return values.patients
 
 
-async def tied_later(engine: Engine, changes: Sequence[Change]) -> list[Change]:
-    """The changes to those that are tied otherwise now, to be committed with ``changes``.
-
-    Nothing that is stored can be about an id that the server has just made up.
-    """
-    written = {one.key: one.values for one in changes if one.values is not None}
-    named = [one.key for one in changes if one.key in written and one.method != "POST"]
-    keys = [key for key in named if key.type not in APART]
-    left = {one.key for one in changes}
+async def tied_later(
+    engine: Engine, plans: Iterable[object], current: Iterable[Stored | None]
+) -> list[Change]:
+    """The changes to those that are tied otherwise now, to be committed with ``plans``.
+    ``current``: what is there of each."""
+    pairs = [(one, now) for one, now in zip(plans, current, strict=True) if isinstance(one, Change)]
+    written = {one.key: one.values for one, _ in pairs if one.values is not None}
+    keys = [one.key for one, now in pairs if one.key in written and _may_move(one, now)]
+    left = {one.key for one, _ in pairs}
     found: list[Change] = []
     for start in range(0, len(keys), TURN):
         about = {key: patients_of(key, written[key]) for key in keys[start : start + TURN]}
@@ -92,6 +92,28 @@ async def tied_later(engine: Engine, changes: Sequence[Change]) -> list[Change]:
                     found += await _retied(engine, stored, list(written.items()))
             search = replace(search, after=page.next) if page.next else None
     return found
+
+
+def _may_move(change: Change, now: Stored | None) -> bool:
+    """May it be about another patient than before? Nothing that is stored can be about an id that
+    the server has just made up; what refers as before is in the same record."""
+    if change.method == "POST" or change.key.type in APART:
+        return False
+    if now is None or now.deleted:
+        return True
+    before, after = loads(now.body), loads(change.body)
+    return any(
+        before.get(name) != after.get(name)
+        and (_refers(before.get(name)) or _refers(after.get(name)))
+        for name in {*before, *after} - {"meta", "text"}
+    )
+
+
+def _refers(value: object) -> bool:
+    """Does a reference stand in it?"""
+    if isinstance(value, dict):
+        return "reference" in value or any(map(_refers, value.values()))
+    return isinstance(value, list) and any(map(_refers, value))
 
 
 def _otherwise(about: Mapping[Key, tuple[str, ...]]) -> Predicate:

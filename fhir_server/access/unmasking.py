@@ -22,9 +22,9 @@ from fhir_server.model.resource import Stored
 
 async def completed(
     engine: Engine, policy: Policy, item: Prepared, known: Stored
-) -> tuple[Prepared, Stored]:
-    """A new version of ``known`` by somebody from whom parts may be hidden; and ``known`` as its
-    author sees it.
+) -> tuple[Prepared, Stored, frozenset[str]]:
+    """A new version of ``known`` by somebody from whom parts may be hidden; ``known`` as its
+    author sees it; and what a mask took out of that.
 
     Forbidden if it takes labels away, or makes the resource one about other patients.
     """
@@ -33,15 +33,17 @@ async def completed(
     said = own_labels(item.resource)
     if "security" in item.resource.get("meta", ()) and not own_labels(whole) <= said:
         raise Forbidden("not permitted: take security labels away")
-    [seen] = await Masking(engine, policy).masked((known,))
+    masking = Masking(engine, policy)
+    [seen] = await masking.masked((known,))
     masked = loads(seen.body)
     if set(engine.extract(masked).patients) != set(item.values.patients):
         raise Forbidden("not permitted: change whom the resource is about")
     if seen.body == known.body:
-        return item, known
+        return item, known, frozenset()
     resource = unmasked(item.resource, whole, masked)
     values = engine.extract({**resource, "id": item.draft.key.id})
-    return replace(item, resource=resource, values=values), seen
+    taken = await masking.taken(known)
+    return replace(item, resource=resource, values=values), seen, taken
 
 
 def unmasked(new: Json, whole: Json, seen: Json) -> Json:

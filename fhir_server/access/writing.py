@@ -29,12 +29,13 @@ from fhir_server.access.drafts import resource_of as resource_of
 from fhir_server.access.engine import Engine, is_large
 from fhir_server.access.hypothetical import refuse_hypothetical
 from fhir_server.access.judging import holds
+from fhir_server.access.own_words import Blind, noted_words
 from fhir_server.access.parameters import TYPE as DEFINING
 from fhir_server.access.parting import parting
 from fhir_server.access.policy import BINARY, Policy, knows_all
 from fhir_server.access.principal import Principal
 from fhir_server.access.propagating import OWN_STEPS, caught_up, due, epoch_before, propagate
-from fhir_server.access.raising import inherited, kept, raised, rising
+from fhir_server.access.raising import inherited, kept, parents, raised, rising
 from fhir_server.access.references import check_references
 from fhir_server.access.tying import tied, tied_later
 from fhir_server.access.unmasking import completed
@@ -77,6 +78,7 @@ class Writing:
         self._record = record
         self._new: set[Key] = set()
         self._kept: dict[Key, frozenset[Code]] = {}
+        self._blind: dict[Key, Blind] = {}
         self._revision = 0
 
     async def run(
@@ -99,8 +101,7 @@ class Writing:
                 if d.resource is not None
             ]
             await check_references(self._engine, self._policy, written)
-        epoch = await epoch_before(self._engine, prepared)
-        prepared = await self._labelled(prepared)
+        prepared, epoch = await self._labelled(prepared)
         if len(drafts) > 1 and any(draft.alone is not None for draft in drafts):
             require_alone(_coming(p.draft, p.values) for p in prepared if p.values is not None)
         guards = tuple([guard for draft in drafts for guard in draft.guards])
@@ -112,11 +113,12 @@ class Writing:
             changes = tuple([change for change in plans if isinstance(change, Change)])
             if not changes and not ledger:
                 return written_of(prepared, plans, ())
-            changes += tuple(await tied_later(self._engine, changes))
+            changes += tuple(await tied_later(self._engine, plans, current))
             rows = await self._naming(prepared, plans) if binary else []
             risen = rising(plans, current)
             rows += due(risen)
             rows += await parting(self._engine, plans, current)
+            rows += await noted_words(self._engine, self._blind)
             if self._record is not None:
                 rows.append(self._record.row(changes, current, self._engine.now()))
             try:
@@ -168,12 +170,16 @@ class Writing:
         values = await asyncio.to_thread(extract, whole) if large else extract(whole)
         return Prepared(draft, values, kept, blob, told)
 
-    async def _labelled(self, prepared: list[Prepared]) -> list[Prepared]:
-        """With the patients and the labels that they should bear."""
+    async def _labelled(self, prepared: list[Prepared]) -> tuple[list[Prepared], int | None]:
+        """With the patients and the labels that they should bear, and ``epoch_before``."""
         prepared = await tied(self._engine, prepared)
         items = [(p.draft.key, p.values) for p in prepared if p.values is not None]
-        more = iter(await inherited(self._engine, items))
-        return [p if p.values is None else raised(self._engine, p, next(more)) for p in prepared]
+        above = [parents(item) for item in items]
+        epoch = await epoch_before(self._engine, [p.draft for p in prepared], above)
+        more = iter(await inherited(self._engine, items, above))
+        return [
+            p if p.values is None else raised(self._engine, p, next(more)) for p in prepared
+        ], epoch
 
     def _parameters(self) -> int:
         parameters = self._engine.parameters
@@ -206,6 +212,7 @@ class Writing:
         plans: list[Planned] = []
         # Who may not know of everything is asked nothing of what is there before it is known.
         self._kept = await kept(self._engine, current) if self._policy.whole else {}
+        self._blind.clear()
         for turn, (item, now) in enumerate(zip(prepared, current, strict=True), 1):
             if now is None and self._is_plain(item.draft):
                 plans.append(self._build(item, None))
@@ -257,7 +264,9 @@ class Writing:
         sent, seen = item, current
         if known is not None and item.resource is not None:
             if not (known.deleted or self._policy.whole):
-                item, seen = await completed(self._engine, self._policy, item, known)
+                item, seen, taken = await completed(self._engine, self._policy, item, known)
+                if taken and sent.resource is not None:
+                    self._blind[known.key] = Blind(known.version + 1, sent.resource, taken)
             if not draft.lowers:
                 floor = self._kept or await kept(self._engine, (known,))
                 masked, more = sent is not item, floor.get(known.key, frozenset())

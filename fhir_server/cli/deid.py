@@ -51,7 +51,8 @@ def add(file: File, data: Data = None) -> None:
     if faults:
         raise SettingsError(f"{file} does not load: {faults[0]}")
     shelf = deidentification(settings_of(data)).shelf
-    shelf.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for folder in (shelf.folder.parent, shelf.folder):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     shutil.copyfile(file, shelf.folder / f"{file.stem}.json")
     print(f"added {file.stem}")
 

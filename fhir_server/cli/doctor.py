@@ -154,7 +154,10 @@ async def deep(
         yield examination.scrub(tell)
     async with opened(settings) as domain:
         yield definitions(domain)
-        for look in examination.index(domain.engine.extract, None if full else SAMPLE):
+        schema, sample = domain.searching.schema, None if full else SAMPLE
+        for look in examination.index(
+            domain.engine.extract, sample, lambda type_: schema.of(type_).unindexed
+        ):
             yield look
         if scrub:
             yield await blobs(domain)

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from fhir_server.app import bank_of, opened
+from fhir_server.app import Domain, bank_of, opened
 from fhir_server.cli.recorded import recorded
 from fhir_server.cli.settings import Data, lasting, settings_of
 from fhir_server.config import Settings, SettingsError
 from fhir_server.model.exchange import Json
 from fhir_server.model.problem import Problem
+from operations.deid.text.assembly import text_cleaner
+from operations.deidentification import deidentification
+from operations.models.assembly import models_of
 from operations.research.sync import LINEAGE, Outcome, Tell, sync
 
 research = typer.Typer(name="research", help="The data bank for research: sync, status.",
@@ -57,10 +62,24 @@ def status(data: Data = None) -> None:
 async def run(settings: Settings, tell: Tell, *, full: bool) -> Outcome:
     async with (
         opened(settings) as domain,
+        cleaning(domain),
         bank_of(domain) as (_, bank),
         recorded(domain, "research sync", target="research"),
     ):
         return await sync(bank, full=full, tell=tell)
+
+
+@asynccontextmanager
+async def cleaning(domain: Domain) -> AsyncIterator[None]:
+    """Meanwhile free text is cleaned, as a server does it, instead of dropped."""
+    models = models_of(domain.settings, domain.engine, domain.indexes)
+    deid = deidentification(domain.settings)
+    former, deid.cleaner = deid.cleaner, text_cleaner(models.registry)
+    try:
+        yield
+    finally:
+        deid.cleaner = former
+        await models.close()
 
 
 async def _runs(settings: Settings) -> list[Json]:

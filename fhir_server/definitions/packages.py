@@ -19,7 +19,7 @@ from typing import IO, Any, Final
 from fhir_server.definitions.structures import compact, pack
 from fhir_server.formats.json import Limits, loads
 from fhir_server.model.exchange import Json
-from fhir_server.model.problem import BadRequest, Problem
+from fhir_server.model.problem import BadRequest, Problem, TooLarge
 
 CANONICAL: Final = frozenset(
     {
@@ -51,6 +51,12 @@ class PackageError(BadRequest):
     """A package that is not installed; the text is for who has given it."""
 
 
+class PackageTooLarge(PackageError):
+    """It has more bytes or files, or unpacks to more, than a package may (413)."""
+
+    status, code = TooLarge.status, TooLarge.code
+
+
 @dataclass(frozen=True, slots=True)
 class Package:
     """``dependencies``: name -> version, that of FHIR itself left out. ``archive``: its
@@ -75,10 +81,10 @@ def read_package(source: Path | bytes) -> Package:
         if source.is_dir():
             return _package(_of_folder(source))
         if source.stat().st_size > MAX_PACKED:
-            raise PackageError(f"a package has at most {MAX_PACKED} bytes")
+            raise PackageTooLarge(f"a package has at most {MAX_PACKED} bytes")
         source = source.read_bytes()
     if len(source) > MAX_PACKED:
-        raise PackageError(f"a package has at most {MAX_PACKED} bytes")
+        raise PackageTooLarge(f"a package has at most {MAX_PACKED} bytes")
     return _package(_of_tarball(source))
 
 
@@ -96,7 +102,7 @@ class _Counted(io.RawIOBase):
         found = self._stream.read(min(size, self._left + 1) if size >= 0 else self._left + 1)
         self._left -= len(found)
         if self._left < 0:
-            raise PackageError(f"a package unpacks to at most {MAX_UNPACKED} bytes")
+            raise PackageTooLarge(f"a package unpacks to at most {MAX_UNPACKED} bytes")
         return found
 
 
@@ -122,7 +128,7 @@ def _members(archive: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
             raise PackageError(f"{name[:200]} comes twice")
         names.add(name)
         if len(names) > MAX_FILES:
-            raise PackageError(f"a package has at most {MAX_FILES} files")
+            raise PackageTooLarge(f"a package has at most {MAX_FILES} files")
         if _wanted(name):
             file: IO[bytes] | None = archive.extractfile(member)
             assert file is not None
@@ -145,14 +151,14 @@ def _of_folder(folder: Path) -> Iterator[tuple[str, bytes]]:
     inner = folder if (folder / MANIFEST).is_file() else folder / "package"
     found = sorted(inner.glob("*.json")) if inner.is_dir() else []
     if len(found) > MAX_FILES:
-        raise PackageError(f"a package has at most {MAX_FILES} files")
+        raise PackageTooLarge(f"a package has at most {MAX_FILES} files")
     left = MAX_UNPACKED
     for path in found:
         if path.is_symlink() or not path.is_file():
             raise PackageError(f"{path.name}: links have no place in a package")
         left -= path.stat().st_size
         if left < 0:
-            raise PackageError(f"a package has at most {MAX_UNPACKED} bytes")
+            raise PackageTooLarge(f"a package has at most {MAX_UNPACKED} bytes")
         yield FOLDER + path.name, path.read_bytes()
 
 

@@ -1,8 +1,9 @@
 """FHIR XML: https://hl7.org/fhir/R4/xml.html, both ways, driven by the definitions.
 
 Read by expat with every DOCTYPE refused, so there are no entities to expand. Narrative is
-carried byte for byte: the JSON string of ``text.div`` is the XML text of the element.
-Content that the definitions do not know is kept under its name, for validation to name it.
+carried byte for byte: the JSON string of ``text.div`` is the XML text of the element, if that
+stands by itself. Content that the definitions do not know is kept under its name (that of an
+attribute after ``@``), for validation to name it.
 """
 
 from __future__ import annotations
@@ -15,11 +16,14 @@ from xml.parsers import expat
 from ..definitions.elements import Element, TypeRef
 from ..definitions.registry import Definitions
 from ..model.exchange import Json
-from ..model.problem import BadRequest, TooLarge
+from ..model.problem import BadRequest, TooLarge, Unprocessable
 from .json import DEFAULT_LIMITS, Limits, check_sizes, number, number_text
+from .xml_narrative import XHTML, Rebuilt
 
 FHIR: Final = "http://hl7.org/fhir"
-XHTML: Final = "http://www.w3.org/1999/xhtml"
+ENCODINGS: Final = frozenset({"utf-8", "utf8", "us-ascii"})
+"""That a document may declare: "the character encoding is always UTF-8"
+(https://hl7.org/fhir/R4/http.html#mime-type)."""
 
 ATTRIBUTES: Final = 32
 """At most so many on one element: FHIR's have up to three, beside those that XML itself has."""
@@ -151,11 +155,15 @@ class _Reader:
         self._root: Json | None = None
         self._xhtml = 0
         self._xhtml_start = 0
+        self._prefixed = False
+        self._rebuilt: Rebuilt | None = None
         self._parser = expat.ParserCreate("UTF-8", namespace_separator=" ")
 
     def read(self) -> Json:
         parser = self._parser
+        parser.XmlDeclHandler = _declared
         parser.StartDoctypeDeclHandler = _refuse_doctype
+        parser.StartNamespaceDeclHandler = self._bound
         parser.StartElementHandler = self._start
         parser.EndElementHandler = self._end
         parser.CharacterDataHandler = self._text
@@ -167,10 +175,12 @@ class _Reader:
     def _start(self, qualified: str, attributes: dict[str, str]) -> None:
         if self._xhtml:
             self._xhtml += 1
+            if self._rebuilt is not None:
+                self._rebuilt.start(qualified, attributes)
             return
         namespace, _, name = qualified.rpartition(" ")
         if namespace == XHTML and name == "div":
-            self._xhtml, self._xhtml_start = 1, self._parser.CurrentByteIndex
+            self._div(qualified, attributes)
             return
         if namespace != FHIR:
             raise BadRequest(f"element {name[:64]} is not in the FHIR namespace", code="structure")
@@ -191,13 +201,19 @@ class _Reader:
             if key == "value" and (frame.primitive or frame.path is None):
                 frame.value = _value(text, frame.primitive)
             else:
-                frame.content[key] = text
+                known = self._known(frame.path, key)
+                written = known is not None and known[0].representation == "xmlAttr"
+                frame.content[key if written else f"@{key}"] = text
         return frame
 
+    def _known(self, path: str | None, name: str) -> tuple[Element, TypeRef] | None:
+        return None if path is None else self._definitions.members(path).get(name)
+
     def _child(self, name: str, path: str | None) -> _Frame:
-        known = self._definitions.members(path).get(name) if path is not None else None
-        if known is None:
-            return _Frame(name, None)
+        known = self._known(path, name)
+        if known is None or known[0].representation == "xmlAttr":
+            own = known is None and name[0] != "_" and name != "resourceType"
+            return _Frame(name if own else f"<{name}>", None)
         element, type_ = known
         if self._definitions.type(type_.code).kind == "primitive-type":
             return _Frame(name, type_.code, primitive=type_.code)
@@ -206,6 +222,8 @@ class _Reader:
     def _end(self, qualified: str) -> None:
         if self._xhtml:
             self._xhtml -= 1
+            if self._rebuilt is not None:
+                self._rebuilt.end(qualified)
             if not self._xhtml:
                 self._narrative()
             return
@@ -214,28 +232,51 @@ class _Reader:
         if not self._stack:
             self._root = frame.content
         elif self._stack[-1].path == "Resource":
-            self._stack[-1].content.update(frame.content)
+            if self._stack[-1].content:
+                name = self._stack[-1].name
+                raise Unprocessable(f"{name} holds one resource, and no more", code="structure")
+            self._stack[-1].content = frame.content
         else:
             self._attach(self._stack[-1], frame)
 
+    def _bound(self, prefix: str | None, uri: str) -> None:
+        """A namespace is bound to a prefix, which narrative further down may use."""
+        self._prefixed |= uri == XHTML and prefix is not None and not self._xhtml
+
+    def _div(self, qualified: str, attributes: dict[str, str]) -> None:
+        """Narrative begins: it is copied if it names its namespace itself, else rebuilt."""
+        self._xhtml, self._xhtml_start = 1, self._parser.CurrentByteIndex
+        tag = self._body[self._xhtml_start : self._body.find(b">", self._xhtml_start)]
+        copied = not self._prefixed and tag.startswith(b"<div") and b"xmlns=" in tag
+        self._rebuilt = None if copied else Rebuilt()
+        if self._rebuilt is not None:
+            self._rebuilt.start(qualified, attributes)
+
     def _narrative(self) -> None:
-        end = self._parser.CurrentByteIndex
-        closing = self._body.find(b">", end) + 1
-        text = self._body[self._xhtml_start : closing].decode()
+        if self._rebuilt is not None:
+            text = self._rebuilt.markup
+        else:
+            end = self._parser.CurrentByteIndex
+            if self._body.startswith(b"</div", end):  # else it is <div/>, and over
+                end = self._body.find(b">", end) + 1
+            text = self._body[self._xhtml_start : end].decode()
         if not self._stack:
             raise BadRequest("the document has no resource", code="structure")
-        self._stack[-1].content["div"] = text
+        content = self._stack[-1].content
+        content["div"] = [content["div"], text] if "div" in content else text
 
     def _text(self, text: str) -> None:
-        if not self._xhtml and not text.isspace():
+        if self._rebuilt is not None and self._xhtml:
+            self._rebuilt.text(text)
+        elif not self._xhtml and not text.isspace():
             raise BadRequest("text is only allowed in narrative", code="structure")
 
     def _attach(self, parent: _Frame, frame: _Frame) -> None:
-        known = self._definitions.members(parent.path).get(frame.name) if parent.path else None
+        known = self._known(parent.path, frame.name)
         repeats = known is not None and known[0].max != 1
         simple = frame.primitive is not None or (frame.path is None and frame.value is not None)
         value = frame.value if simple else frame.content
-        sibling = frame.content if simple and frame.content else None
+        sibling = frame.content if simple and (frame.content or value is None) else None
         pending = parent.content.get(frame.name)
         if isinstance(pending, _Pending):
             pending.add(value, sibling)
@@ -288,6 +329,12 @@ def _value(text: str, primitive: str | None) -> Any:
     if primitive in _NUMERIC and _NUMBER.fullmatch(text):
         return number(text)
     return text
+
+
+def _declared(version: str, encoding: str | None, standalone: int) -> None:
+    if encoding is not None and encoding.lower() not in ENCODINGS:
+        text = f"the document declares {encoding[:40]!r}; it must be in UTF-8"
+        raise BadRequest(text, code="structure")
 
 
 def _refuse_doctype(*_: object) -> None:

@@ -3,7 +3,8 @@ URLs, for tools that speak no FHIR.
 
 Each URL is an operation of the FHIR base (``operations/model_registry.py``,
 ``operations/deid_profiles.py``), answered by it: the same gate, the same audit. A zip or tar
-archive may be the body of a push as it is, and the JSON file of a profile likewise.
+archive may be the body of a push as it is, the TOML of a training and the JSON of a profile
+likewise.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ ARCHIVES: Final = frozenset(
     {"application/zip", "application/x-tar", "application/gzip", "application/x-gtar"}
     | {"application/octet-stream", "application/x-zip-compressed", "application/x-gzip"}
 )
+SPECIFICATIONS: Final = frozenset({"application/toml"})
+"""As which the specification of a training may be sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,7 @@ class ModelFace:
         base: Asgi,
         path: str,
         urls: Sequence[ModelUrl] = URLS,
-        raw: frozenset[str] = ARCHIVES,
+        raw: frozenset[str] = ARCHIVES | SPECIFICATIONS,
     ) -> None:
         self._base = base
         self._path = path.encode()

@@ -8,7 +8,7 @@ from typing import Final
 
 from fhir_server.http import inference, models
 from fhir_server.http.inference import InferenceUrl
-from fhir_server.http.models import ARCHIVES, DOCUMENTS, ModelUrl
+from fhir_server.http.models import ARCHIVES, DOCUMENTS, SPECIFICATIONS, ModelUrl
 from fhir_server.model.exchange import Json
 
 FHIR_JSON: Final = "application/fhir+json"
@@ -79,6 +79,8 @@ def _body(url: ModelUrl | InferenceUrl) -> Json:
     content: dict[str, Json] = {FHIR_JSON: _PARAMETERS}
     if url.operation == "model-push":
         content |= {kind: {} for kind in sorted(ARCHIVES)}
+    if url.operation == "model-train":
+        content |= {kind: {"schema": {"type": "string"}} for kind in sorted(SPECIFICATIONS)}
     if url in models.DEID:
         content |= {kind: {"schema": {"type": "object"}} for kind in sorted(DOCUMENTS)}
     return {"required": False, "content": content}

@@ -23,6 +23,8 @@ from fhir_server.model.problem import BadRequest, NotFound
 from fhir_server.search.plan import Cursor, Rest
 
 PARAMETER: Final = "_cursor"
+WIDEST: Final = 9
+"""Bytes of a packed number at most."""
 _KIND, _NAME, _NONCE = "key", "cursor", 12
 
 
@@ -33,6 +35,7 @@ class _Sealed(msgspec.Struct, array_like=True):
     after: tuple[int | float | str | None, ...]
     until: tuple[int | float | str | None, ...] = ()
     behind: int = 0
+    even: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,7 @@ class Cursors:
         sealed = _Sealed(_owner(principal), place, tuple(query), after)
         if rest is not None:
             sealed.until, sealed.behind = rest.until, rest.behind
+        sealed.even = _evened((*sealed.after, *sealed.until, sealed.behind))
         nonce = secrets.token_bytes(_NONCE)
         data = nonce + self._cipher.encrypt(nonce, msgspec.msgpack.encode(sealed), None)
         return urlsafe_b64encode(data).rstrip(b"=").decode()
@@ -84,6 +88,12 @@ class Cursors:
             raise _invalid()
         rest = Rest(sealed.until, sealed.behind) if sealed.until or sealed.behind else None
         return Position(sealed.query, sealed.after, rest)
+
+
+def _evened(values: Sequence[int | float | str | None]) -> bytes:
+    """What makes a link as long as with the widest numbers: how many resources there are besides,
+    which numbers of creation tell, does not show in its length."""
+    return bytes(sum(WIDEST - len(msgspec.msgpack.encode(n)) for n in values if type(n) is int))
 
 
 def _owner(principal: Principal) -> tuple[str, str, str]:

@@ -87,7 +87,8 @@ class Shelf:
         another of this number. Unavailable: it cannot be written."""
         path = self.folder / VERSIONS / code / f"{version}.json"
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for folder in (self.folder.parent, self.folder, path.parent.parent, path.parent):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             whole = _written(path, body)
             try:
                 path.hardlink_to(whole)

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from fhir_server.access.drafts import Draft
+from fhir_server.access.drafts import Draft, resource_of
 from fhir_server.access.ports import LedgerWrite
 from fhir_server.access.principal import Principal
 from fhir_server.access.scopes import MODELS
@@ -204,11 +204,11 @@ class Administration:
         """Nobody is answered by this version any more, under no alias. Raises NotFound."""
         by.required()
         await self.registry.refresh()
-        found = self.registry.versions.get(f"{name}-{version}")
-        if found is None or found.package.id in self.registry.retired:
+        id_ = f"{name}-{version}"
+        found, pushed = self.registry.versions.get(id_), self.registry.known.kept.get(id_)
+        if (found is None and pushed is None) or id_ in self.registry.retired:
             raise NotFound(f"Model {name} has no version {version}")
-        package = found.package
-        kept = self.registry.known.kept.get(package.id) or Kept(name, version)
+        kept = pushed or Kept(name, version)
         alias = self._alias(name)
         for word in ALIASES:
             if self._current(name, word) == version:
@@ -217,9 +217,18 @@ class Administration:
             *await self._state.keeping(replace(kept, retired=True)),
             *(await self._state.turning(name, alias.without(version)))[:1],
         )
-        drafts = described(package, retired=True, signer=kept.signer)
-        await self._write(by, "retire", drafts, rows)
+        if found is not None:
+            drafts = described(found.package, retired=True, signer=kept.signer)
+        else:  # it cannot be loaded any more
+            drafts = await self._inactive(Key("Device", id_))
+        await self._write(by, "retire", drafts, rows, id_)
         await self.registry.refresh()
+
+    async def _inactive(self, device: Key) -> list[Draft]:
+        if not await present(self.own, device):
+            return []
+        kept = resource_of(await self.own.read(device))
+        return [Draft("PUT", device, {**kept, "status": "inactive"})]
 
     async def _known(self, name: str, alias: str) -> str:
         if alias not in ALIASES:

@@ -39,8 +39,26 @@ SPELLINGS: Final = {
     "ml/min/1.73.m2": "mL/min/{1.73_m2}",
     "ml/min/{1.73m2}": "mL/min/{1.73_m2}",
     "ml/min per 1.73 m2": "mL/min/{1.73_m2}",
+    "mg/dl": "mg/dL",
+    "g/dl": "g/dL",
+    "g/l": "g/L",
+    "mmol/l": "mmol/L",
+    "umol/l": "umol/L",
+    "mcmol/l": "umol/L",
+    "meq/l": "meq/L",
+    "u/l": "U/L",
+    "iu/l": "[IU]/L",
+    "од/л": "U/L",
+    "ед/л": "U/L",
+    "k/ul": "10*3/uL",
+    "k/µl": "10*3/uL",
+    "x10e3/ul": "10*3/uL",
+    "x10^3/ul": "10*3/uL",
+    "x10e9/l": "10*9/L",
+    "x10^9/l": "10*9/L",
+    "10⁹/л": "10*9/L",
 }
-"""Units as people write them -> UCUM."""
+"""Units as people write them, also in capitals -> UCUM."""
 
 
 class Converted(NamedTuple):

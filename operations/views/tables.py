@@ -1,13 +1,15 @@
 """Rows as bytes: CSV, NDJSON, JSON and Parquet.
 
 https://build.fhir.org/ig/FHIR/sql-on-fhir-v2/operations.html. Numbers keep their digits, but in
-Parquet, which has them as double.
+Parquet, which has them as double. Text is text in all of them; a spreadsheet that opens CSV would
+take some of it for formulas, so there, and only there, an apostrophe goes before such text.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
@@ -17,6 +19,10 @@ from fhir_server.model.problem import BadRequest, NotAcceptable
 from .definition import Column
 from .parquet import Parquet
 from .rows import Row
+
+_FORMULA: Final = re.compile(r"[=@\t\r\n]|[+-](?![\d\s().,/-]*$)")
+"""What a spreadsheet computes; numbers and telephone numbers are left alone.
+https://owasp.org/www-community/attacks/CSV_Injection"""
 
 
 class Table(Protocol):
@@ -67,7 +73,7 @@ class JsonArray(Ndjson):
 
 
 class Csv:
-    """RFC 4180. Nothing is an empty field, a list or an object its JSON."""
+    """RFC 4180. Nothing is an empty field, a list or an object its JSON; no text is a formula."""
 
     def __init__(self, columns: Sequence[Column], header: bool) -> None:
         self._names: Final = [column.name for column in columns]
@@ -95,7 +101,7 @@ def _field(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return value
+        return f"'{value}" if _FORMULA.match(value) else value
     return dumps(value).decode() if isinstance(value, dict | list) else number_text(value)
 
 

@@ -34,9 +34,10 @@ ELSEWHERE: Final = (
     *("https://other.example/fhir/Observation/v2", "https://other.example/x/Binary/b3?a=1"),
 )
 """The same by URLs of this server and of another."""
-WORDED: Final = ("text", "quantity", "section", "signature")
-"""What goes wherever a mask takes anything: its author, from whom something is hidden, does not see
+WORDED: Final = ("section",)
+"""What goes with what a mask takes in it: its author, from whom something is hidden, may not see
 again what was written there. That tells, and is a known limit (ARCHITECTURE.md, 72)."""
+DIV: Final = '<div xmlns="http://www.w3.org/1999/xhtml">{}</div>'
 SHARED: Final = frozenset({"Group", "List", "Task", "Provenance", "CarePlan", "Encounter"})
 """Whom or what else these are about decides too, or they hand their labels on."""
 LISTS: Final = ("result", "entry", "section", "member", "content", "addresses", "hasMember")
@@ -100,7 +101,7 @@ class Writer(Generator):
                 made[name] = copy.deepcopy(seen[name])
 
     def _change(self, made: Json) -> None:
-        match self.rng.randrange(7):
+        match self.rng.randrange(8):
             case 0:
                 made["language"] = self._of(["en", "uk"])
             case 1:
@@ -125,6 +126,11 @@ class Writer(Generator):
             case 5:
                 named = {"url": "http://example.org/named", "valueUri": self._of(NAMES + ELSEWHERE)}
                 made["extension"] = [named]
+            case 6:
+                div = DIV.format(
+                    self._of(["seen", "heard", "see Condition/h2", "see Condition/u1"])
+                )
+                made["text"] = {"status": "additional", "div": div}
             case _:
                 made.pop("encounter", None)
 

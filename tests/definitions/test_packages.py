@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from fhir_server.definitions import packages
-from fhir_server.definitions.packages import PackageError, read_package, satisfies
+from fhir_server.definitions.packages import PackageError, PackageTooLarge, read_package, satisfies
 from fhir_server.definitions.structures import Archive
 
 URL = "http://example.org/ValueSet/colours"
@@ -129,18 +129,19 @@ def test_bombs_are_not_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
     zeros = bytes(5_000_000)
     for bad in (member("package/a.json", zeros), member("package/other/a.bin", zeros)):
         assert len(packed(bad)) < 20_000
-        with pytest.raises(PackageError, match="unpacks to at most"):
+        with pytest.raises(PackageTooLarge, match="unpacks to at most"):
             read_package(packed(bad))
     info, content = member("package/a.json")
     info.pax_headers = {"comment": "x" * 5_000_000}
-    with pytest.raises(PackageError, match="unpacks to at most"):
+    with pytest.raises(PackageTooLarge, match="unpacks to at most"):
         read_package(packed((info, content)))
     monkeypatch.setattr(packages, "MAX_FILES", 2)
-    with pytest.raises(PackageError, match="at most 2 files"):
+    with pytest.raises(PackageTooLarge, match="at most 2 files"):
         read_package(packed(*(member(f"package/{i}.txt") for i in range(3))))
     monkeypatch.setattr(packages, "MAX_PACKED", 10)
-    with pytest.raises(PackageError, match="at most 10 bytes"):
+    with pytest.raises(PackageTooLarge, match="at most 10 bytes"):
         read_package(packed())
+    assert PackageTooLarge.status == 413
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,7 @@ def test_unknown_content_is_kept_for_validation() -> None:
     )
     assert xml.loads(document, DEFINITIONS) == {
         "resourceType": "Patient",
-        "odd": "1",
+        "@odd": "1",
         "nope": "x",
         "gender": ["male", "female"],
         "active": "yes",

@@ -115,3 +115,26 @@ def test_alcohol_counts_by_a_diagnosis_or_by_what_a_history_says() -> None:
         assert _bleeding(*answers)[0] == 0
     active = {"coding": [{"system": f"{TERMS}/condition-clinical", "code": "active"}]}
     assert _bleeding((NONE, "2026-05-01"), clinicalStatus=active)[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("ast", "platelets"),
+    [
+        ((40, "U/L"), (200, "10*9/L")),
+        ((40, "[IU]/L"), (200, "10*3/uL")),
+        ((40, "IU/L"), (200, "K/uL")),
+        ((40, "u/l"), (200, "x10E9/L")),
+        ((Decimal("0.04"), "U/mL"), (200_000, "/uL")),
+    ],
+    ids=lambda given: given[1],
+)
+def test_units_that_laboratories_write(
+    ast: tuple[Decimal, str], platelets: tuple[int, str]
+) -> None:
+    chart = Chart(age=50)
+    for code, (value, unit) in (("1920-8", ast), ("777-3", platelets), ("1742-6", (35, "U/L"))):
+        written = chart.measure(code, str(value), unit)["valueQuantity"]
+        if "[" not in unit and "*" not in unit:  # as text, without a UCUM code
+            del written["system"], written["code"]
+    (index,) = of_type(predict(chart.resources, parameters(model="fib-4")), "Observation")
+    assert index["valueQuantity"]["value"] == Decimal("1.69")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from fhir_server.cli.research import run as command
 from fhir_server.model.exchange import Json
 from fhir_server.model.problem import Problem, Unavailable, Unprocessable
 from operations.deid.assembly import Work
@@ -23,6 +24,40 @@ def server(tmp_path: Path) -> Iterator[Server]:
     with served("sqlite", tmp_path / "data", open_=False, research="on") as server:
         fill(server)
         yield server
+
+
+def test_the_command_cleans_texts_as_the_server_does(tmp_path: Path) -> None:
+    """Words stay, names go; without a model nothing is taken in."""
+    with served("sqlite", tmp_path / "data", open_=False, research="on") as server:
+        fill(server)
+        put(
+            server,
+            observation(
+                "note", MANY[0], note=[{"text": "The patient slept well. Seen by Anna Schmidt."}]
+            ),
+        )
+        settings = server.domain.settings
+        deidentification(settings).cleaner = None
+        outcome = server.run(command(settings, lambda done, of: None, full=False))
+        assert outcome.held == 12 and deidentification(settings).cleaner is None
+        told = [one["note"][0]["text"] for one in found(server, "Observation") if "note" in one]
+        assert (
+            len(told) == 1
+            and told[0].startswith("The patient slept well. ")
+            and "Schmidt" not in told[0]
+        )
+        put(
+            server,
+            observation(
+                "note", MANY[0], note=[{"text": "The patient was noisy. Seen by Anna Schmidt."}]
+            ),
+        )
+        server.headers = server.bearer("system/*.cruds __models")
+        url = "/models/name-tagger/retire?version=1.0.0&reason=x"
+        assert server.send("POST", url).status_code == 200
+        with pytest.raises(Unavailable):
+            server.run(command(settings, lambda done, of: None, full=False))
+        assert "noisy" not in str(found(server, "Observation"))
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,13 @@ from lxml import etree
 
 from fhir_server.definitions.registry import Definitions
 from fhir_server.formats import xml
+from fhir_server.formats.xml_narrative import XHTML
 from fhir_server.model.exchange import Json
 from fhir_server.model.problem import BadRequest, Unprocessable
 
 OPERATIONS: Final = 1000
 _ABOVE: Final = "above"
-NAMESPACES: Final = {"f": xml.FHIR, "h": xml.XHTML}
+NAMESPACES: Final = {"f": xml.FHIR, "h": XHTML}
 
 _NAME = r"(?:[A-Za-z_][\w.-]*:)?(?:[A-Za-z_][\w.-]*|\*)"
 _TEXT = r"(?:'[^']*'|\"[^\"]*\")"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -42,6 +42,10 @@ _LIVE: Final = "SELECT type, count(*) FROM resource WHERE live = 1 GROUP BY type
 _ALL: Final = "SELECT count(*) FROM posting WHERE h = ? AND s = ?"
 
 
+_OTHER: Final = frozenset({"date", "patients", "contained"})
+"""Of a resource's values: what is no list of values of parameters."""
+
+
 class Look(NamedTuple):
     """One look: what at, whether it is well, and what was seen or is wrong."""
 
@@ -51,6 +55,12 @@ class Look(NamedTuple):
 
 
 Extract = Callable[[Json], IndexValues]
+Waiting = Callable[[str], Collection[str]]
+"""Resource type -> parameters that not every resource is indexed by yet."""
+
+
+def _none(_: str) -> Collection[str]:
+    return ()
 
 
 class Examination:
@@ -97,9 +107,12 @@ class Examination:
                 wrong.append(f"{type_}: {count} resources, {listed} in the index")
         return Look("counters", not wrong, _said(wrong, f"{sum(live.values()):,} resources"))
 
-    def index(self, extract: Extract, sample: int | None = SAMPLE) -> Iterator[Look]:
+    def index(
+        self, extract: Extract, sample: int | None = SAMPLE, waiting: Waiting = _none
+    ) -> Iterator[Look]:
         """The index against a scan of the resources; ``sample`` None: all of them, and that
-        nothing else is in it. Gives one Look at its end."""
+        nothing else is in it. What is ``waiting`` for a reindex may be there or not. Gives one
+        Look at its end."""
         self._connection.execute("BEGIN")
         try:
             keys, frames = self._tools()
@@ -108,7 +121,7 @@ class Examination:
             looked = 0
             for rid in self._rids(sample):
                 row = Row(self._connection.execute(_CURRENT, (rid,)).fetchone(), frames)
-                wrong += self._astray(row, extract, keys, rows)
+                wrong += self._astray(row, extract, waiting, keys, rows)
                 if not text.holds_words(self._connection, frames, rid):
                     wrong.append(f"{row.key}: is not completely in the index of words")
                 looked += 1
@@ -128,14 +141,19 @@ class Examination:
         rids = [rid for (rid,) in found]
         return rids if sample is None or len(rids) <= sample else random.sample(rids, sample)
 
-    def _astray(self, row: Row, extract: Extract, keys: Keys, rows: Counter[str]) -> Iterator[str]:
+    def _astray(
+        self, row: Row, extract: Extract, waiting: Waiting, keys: Keys, rows: Counter[str]
+    ) -> Iterator[str]:
         try:
             values = extract(loads(row.raw[: row.columns[8]]))
             kept = row.values
         except Problem as problem:
             yield f"{row.key}: {problem}"
             return
-        made = keys.rows(row.key.type, values)
+        type_ = row.key.type
+        if alike(_settled(kept, type_, waiting), _settled(values, type_, waiting)):
+            values = kept
+        made = keys.rows(type_, values)
         rows.update({table: len(some) for table, some in index_rows(row.rid, made).items()})
         if not alike(kept, values) or row.columns[3] != made.date:
             yield f"{row.key}: is indexed by other values than it has"
@@ -192,6 +210,20 @@ def _said(wrong: list[str], well: str) -> str:
 def alike(one: IndexValues, other: IndexValues) -> bool:
     """The same values, in whatever order: labels that rose later stand behind the others."""
     return one == other or _sorted(one) == _sorted(other)
+
+
+def _settled(values: IndexValues, type_: str, waiting: Waiting) -> IndexValues:
+    """Without what waits for a reindex."""
+    codes = waiting(type_)
+    lists = {
+        f.name: [
+            value for value in getattr(values, f.name) if value.param.partition("@")[0] not in codes
+        ]
+        for f in fields(values)
+        if f.name not in _OTHER
+    }
+    contained = [v._replace(values=_settled(v.values, v.type, waiting)) for v in values.contained]
+    return IndexValues(values.date, values.patients, contained=contained, **lists)
 
 
 def _sorted(values: IndexValues) -> list[str]:

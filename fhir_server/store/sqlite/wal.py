@@ -96,7 +96,29 @@ def _end(wal: Path, frames: int) -> int:
 
 
 def _valid(database: Path) -> int:
-    shm = database.with_name(database.name + "-shm")
-    with shm.open("rb") as file:
-        (number,) = LAST_FRAME.unpack(file.read(LAST_FRAME.size))
+    file = _kept_open(database.with_name(database.name + "-shm"))
+    (number,) = LAST_FRAME.unpack(os.pread(file, LAST_FRAME.size, 0))
     return int(number)
+
+
+KEPT: Final[set[int]] = set()
+"""Files of indexes of logs that this process has open beside SQLite."""
+
+
+def _kept_open(shm: Path) -> int:
+    """The index of a log, which stays open. Who closes any file of it gives up, by POSIX, every
+    lock that this process has on it: the next one that comes takes itself for the first, and cuts
+    the index off under the feet of those who have it mapped.
+    https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_
+    """
+    wanted = shm.stat()
+    for file in tuple(KEPT):
+        found = os.fstat(file)
+        if os.path.samestat(found, wanted):
+            return file
+        if not found.st_nlink:  # Nobody has the database open any more.
+            KEPT.discard(file)
+            os.close(file)
+    file = os.open(shm, os.O_RDONLY | os.O_CLOEXEC)
+    KEPT.add(file)
+    return file

@@ -35,6 +35,10 @@ class ArchiveError(Exception):
     """The archive is refused; the text is the reason."""
 
 
+class ArchiveTooLarge(ArchiveError):
+    """It holds, or unpacks to, more than a package may."""
+
+
 class _Entry(NamedTuple):
     name: str
     content: IO[bytes]
@@ -75,9 +79,9 @@ def _gathered(entries: Iterator[_Entry], packed: int) -> dict[str, bytes]:
         content = entry.content.read(min(limit, LARGEST - total) + 1)
         total += len(content)
         if len(content) > limit or total > LARGEST:
-            raise ArchiveError(f"{name} is larger than {limit} bytes")
+            raise ArchiveTooLarge(f"{name} is larger than {limit} bytes")
         if total > max(FREE, packed * RATIO):
-            raise ArchiveError(f"it expands to more than {RATIO} times its size")
+            raise ArchiveTooLarge(f"it expands to more than {RATIO} times its size")
         files[name] = content
     return files
 
@@ -144,7 +148,7 @@ def _tarred(data: bytes) -> Iterator[_Entry]:
 
 def _few(count: int) -> None:
     if count > MOST_ENTRIES:
-        raise ArchiveError(f"it holds more than {MOST_ENTRIES} entries")
+        raise ArchiveTooLarge(f"it holds more than {MOST_ENTRIES} entries")
 
 
 def _folder(name: str) -> None:
@@ -159,7 +163,7 @@ def _inflated(data: bytes) -> bytes:
     inflating = zlib.decompressobj(wbits=31)
     content = inflating.decompress(data, min(limit, max(FREE, len(data) * RATIO)) + 1)
     if inflating.unconsumed_tail:
-        raise ArchiveError(f"it expands to more than {RATIO} times its size")
+        raise ArchiveTooLarge(f"it expands to more than {RATIO} times its size")
     if not inflating.eof:
         raise EOFError
     if inflating.unused_data.strip(b"\0"):

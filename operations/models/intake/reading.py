@@ -12,7 +12,7 @@ import resource
 import sys
 from pathlib import Path
 
-from operations.models.intake.archive import GRAPH, ArchiveError, unpack
+from operations.models.intake.archive import GRAPH, ArchiveError, ArchiveTooLarge, unpack
 from operations.models.intake.graph import GraphError, judge
 from operations.models.package import PackageError, of_parts
 
@@ -41,7 +41,8 @@ def read(data: bytes) -> tuple[dict[str, object], list[bytes]]:
             judge(files[GRAPH])
         of_parts(files, Path())
     except (ArchiveError, GraphError, PackageError) as error:
-        return {"error": str(error)[:500]}, []
+        large = isinstance(error, ArchiveTooLarge)
+        return {"error": str(error)[:500], "large": large}, []
     except MemoryError:
         return {"error": "the package needs too much memory to be read"}, []
     return {"files": [[name, len(files[name])] for name in files]}, list(files.values())

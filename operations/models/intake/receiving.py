@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from typing import Final
 
-from fhir_server.model.problem import Unavailable, Unprocessable
+from fhir_server.model.problem import Problem, TooLarge, Unavailable, Unprocessable
 
 from ..processes import environment
 from .archive import LARGEST, NAMES
@@ -30,7 +30,8 @@ class Reading:
 
 async def receive(archive: bytes, limits: Reading = Reading()) -> dict[str, bytes]:
     """The files of a package by name. Raises Unprocessable with the reason of a refusal, and for
-    an archive that its process did not survive; Unavailable if there is no process or no time."""
+    an archive that its process did not survive; TooLarge; Unavailable if there is no process, or
+    no time."""
     try:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -58,8 +59,9 @@ async def receive(archive: bytes, limits: Reading = Reading()) -> dict[str, byte
     return _files(output)
 
 
-def refused(reason: str) -> Unprocessable:
-    return Unprocessable(f"the model package is refused: {reason}", code="business-rule")
+def refused(reason: str, *, large: bool = False) -> Problem:
+    text = f"the model package is refused: {reason}"
+    return TooLarge(text) if large else Unprocessable(text, code="business-rule")
 
 
 def _files(output: bytes) -> dict[str, bytes]:
@@ -70,7 +72,7 @@ def _files(output: bytes) -> dict[str, bytes]:
     try:
         answer = json.loads(line)
         if "error" in answer:
-            raise refused(str(answer["error"])[:500])
+            raise refused(str(answer["error"])[:500], large=answer.get("large") is True)
         files, at = {}, 0
         for name, size in answer["files"]:
             if name not in NAMES or size < 0:

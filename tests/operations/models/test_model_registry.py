@@ -19,12 +19,12 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from fhir_server.model.problem import Unavailable
+from fhir_server.model.problem import NotFound, Unavailable, Unprocessable
 from operations.models import shelf
+from operations.models.administration import By
 from operations.models.assembly import models_of
 from operations.models.intake.signing import sign
 from operations.models.package import digests
-from tests.s3 import new_bucket
 from tests.serving import Json, Server, backends, served
 
 pytestmark = pytest.mark.slow
@@ -182,18 +182,25 @@ def test_versions_are_immutable(server: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    ("archive", "reason"),
+    ("archive", "reason", "status"),
     [
-        (packages.zipped(packages.parts("bad", graph=graphs.outside())), "another file"),
-        (packages.zipped(packages.parts("bad", graph=graphs.scaled(0.5))), "golden vector 1"),
-        (packages.zipped(packages.parts("bad", graph=graphs.mixing(), two=True)), "mixes the rows"),
-        (packages.zipped(packages.parts("b" * 40, "1.0.100000000000")), "longer than an id"),
+        (packages.zipped(packages.parts("bad", graph=graphs.outside())), "another file", 422),
+        (packages.zipped(packages.parts("bad", graph=graphs.scaled(0.5))), "golden vector 1", 422),
+        (
+            packages.zipped(packages.parts("bad", graph=graphs.mixing(), two=True)),
+            "mixes the rows",
+            422,
+        ),
+        (packages.zipped(packages.parts("b" * 40, "1.0.100000000000")), "longer than an id", 422),
+        (packages.zipped({"model.onnx": bytes(16 << 20)}), "times its size", 413),
     ],
 )
-def test_what_is_refused_leaves_nothing(server: Server, archive: bytes, reason: str) -> None:
+def test_what_is_refused_leaves_nothing(
+    server: Server, archive: bytes, reason: str, status: int
+) -> None:
     before = server.run(server.domain.store.position())
     refused = push(server, archive)
-    assert refused.status_code == 422, refused.text
+    assert refused.status_code == status, refused.text
     assert reason in refused.json()["issue"][0]["diagnostics"]
     assert server.run(server.domain.store.position()) == before
 
@@ -216,6 +223,42 @@ def test_only_who_may_decides(server: Server) -> None:
         )
         assert turned.status_code == status
     assert answered(server, "mine|1.0.0") == ""
+
+
+def test_a_version_that_cannot_be_loaded_any_more_can_be_retired(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after an update of the server with stricter rules."""
+    assert push(server, packages.zipped(packages.parts("stale"))).status_code == 200
+    assert act(server, "stale", "activate", version="1.0.0", reason="x").status_code == 200
+    domain = server.domain
+
+    async def stricter(_: bytes) -> dict[str, bytes]:
+        raise Unprocessable("the model package is refused")
+
+    async def elsewhere() -> None:
+        monkeypatch.setattr(shelf, "receive", stricter)
+        models = models_of(domain.settings, domain.engine, domain.indexes)
+        try:
+            with pytest.raises(Unavailable, match="is refused"):
+                await models.registry.champion("stale")
+            principal = models.own.principal
+            by = By(principal, models.own, "it cannot be used any more")
+            await models.administration.retire("stale", "1.0.0", by)
+            for gone in (
+                models.registry.champion("stale"),
+                models.administration.retire("stale", "1.0.0", by),
+            ):
+                with pytest.raises(NotFound):
+                    await gone
+        finally:
+            await models.close()
+
+    server.run(elsewhere())
+    assert server.get("Device/stale-1.0.0").json()["status"] == "inactive"
+    assert answered(server, "stale") == ""
+    decided = server.get("Provenance?target=Device/stale-1.0.0&_sort=-recorded").json()["entry"]
+    assert decided[0]["resource"]["activity"]["text"] == "model retire"
 
 
 def test_bad_calls_are_refused(server: Server) -> None:
@@ -280,37 +323,6 @@ def test_the_limits_of_workers_are_settings(server: Server) -> None:
     assert runtime.limits.providers == ("A", "B")
 
 
-def test_a_graph_that_fails_costs_one_503_and_no_byte_of_the_record(
-    backend: str, tmp_path: Path
-) -> None:
-    folder = tmp_path / "models"
-    for fault in ("nan", "hang", "memory", "size"):
-        (folder / fault).mkdir(parents=True)
-        for name, content in packages.parts(fault, graph=graphs.above(200, fault)).items():
-            (folder / fault / name).write_bytes(content)
-    with served(backend, tmp_path, models=folder, model_seconds=2) as server:
-        server.put("Patient/p", {"resourceType": "Patient", "id": "p"})
-        high = {**PRESSURE["valueQuantity"], "value": 240}
-        assert server.post("Observation", PRESSURE | {"valueQuantity": high}).status_code == 201
-        sound = {
-            "name": "override",
-            "part": [
-                {"name": "feature", "valueCode": "x"},
-                {"name": "value", "valueQuantity": PRESSURE["valueQuantity"]},
-            ],
-        }
-        before = server.run(server.domain.store.position())
-        for fault in ("nan", "hang", "memory", "size"):
-            asked = {"name": "model", "valueCode": fault}
-            store = {"name": "store", "valueBoolean": True}
-            body = {"resourceType": "Parameters", "parameter": [asked, store]}
-            failed = server.post("Patient/p/$predict", body)
-            assert (failed.status_code, failed.json()["resourceType"]) == (503, "OperationOutcome")
-            body["parameter"] = [asked, sound]
-            assert server.post("Patient/p/$predict", body).status_code == 200, fault
-            assert server.run(server.domain.store.position()) == before
-
-
 def test_every_shipped_model_passes_its_golden_vectors(server: Server) -> None:
     async def verified() -> dict[str, str]:
         domain = server.domain
@@ -351,23 +363,6 @@ def test_another_process_follows_and_tries_again_what_cannot_be_read_now(
             await models.close()
 
     server.run(elsewhere())
-
-
-def test_packages_lie_in_the_object_store(backend: str, tmp_path: Path) -> None:
-    with served(backend, tmp_path, blobs=new_bucket()) as server:
-        archive = packages.zipped(packages.parts("far"))
-        assert push(server, archive).status_code == 200
-        assert not any(path.is_file() for path in (tmp_path / "blobs").rglob("*"))
-
-        async def fetched() -> str:
-            domain = server.domain
-            models = models_of(domain.settings, domain.engine, domain.indexes)
-            try:
-                return (await models.registry.champion("far|1.0.0")).id
-            finally:
-                await models.close()
-
-        assert server.run(fetched()) == "far-1.0.0"
 
 
 def test_administrators_see_proposals_and_models_but_no_other_task(server: Server) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shlex
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,12 +13,14 @@ from typing import Any
 import cohorts
 import pytest
 
-from tests.serving import Json, Server, served
+from tests.serving import Server, served
+from tests.structure.test_docs import fits, steps
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 pytestmark = pytest.mark.slow
 RIGHT = "system/*.cruds __models"
 PATIENTS = 140
+PAGE = Path(__file__).parents[3] / "ig" / "pagecontent" / "training.md"
 
 
 @pytest.fixture(scope="module")
@@ -43,51 +47,54 @@ def asked(server: Server, text: str, **options: Any) -> Any:
     return server.post("$model-train", body, **options)
 
 
-def trained(server: Server, text: str) -> Any:
-    """The answer at the status URL, once it is there."""
-    started = asked(server, text)
-    assert started.status_code == 202, started.text
-    for _ in range(300):
-        server.run(asyncio.sleep(1.0))
-        answer = server.get(started.headers["content-location"])
-        if answer.status_code not in (202, 429):
-            return answer
-    raise AssertionError("the job has not ended")
+def told(server: Server, command: str, folder: Path, status: str) -> tuple[str, str]:
+    """The answer of one line, and where that of a job will be. ``folder``: of its files."""
+    if not command.startswith("fhir"):
+        subprocess.run(command, shell=True, cwd=folder, check=True)
+        return "", status
+    method, url, options = "GET", "", {}
+    words = iter(shlex.split(command)[1:])
+    for word in words:
+        match word:
+            case "-s":
+                continue
+            case "-X":
+                method = next(words)
+            case "-H":
+                options["headers"] = dict([next(words).split(": ")])
+            case "--data-binary":
+                options["content"] = (folder / next(words)[1:]).read_bytes()
+            case _:
+                url = word
+    place = url.replace("$FHIR/..", "").replace("$FHIR/", "").replace("$STATUS", status)
+    answer = server.send(method, place, **options)
+    return answer.text.strip(), answer.headers.get("content-location", status)
 
 
-def value(parameters: Json, name: str) -> Any:
-    part = next(p for p in parameters["parameter"] if p["name"] == name)
-    return next(v for k, v in part.items() if k.startswith("value"))
-
-
-def test_a_job_makes_a_challenger_that_a_person_may_promote(server: Server) -> None:
-    answer = trained(server, cohorts.spec())
-    assert answer.status_code == 200, answer.text
-    report = json.loads(value(answer.json(), "report"))
-    assert value(answer.json(), "passed") is True, report["gate"]
-    counts = report["rows"]
+def test_the_page_about_training_is_what_happens(server: Server, tmp_path: Path) -> None:
+    """Train, register, shadow, promote, roll back: each line of the page, in its order."""
+    page = PAGE.read_text(encoding="utf-8")
+    (tmp_path / "infarction.toml").write_text(
+        page.split("```toml\n")[1].split("```")[0], encoding="utf-8"
+    )
+    status, reports = "", []
+    for command, expected in steps(page):
+        for _ in range(600):
+            found, status = told(server, command, tmp_path, status)
+            if " -X " in command or fits(expected, found):
+                break
+            server.run(asyncio.sleep(0.2))  # a job, or what computes after the answer
+        assert fits(expected, found), f"{command}\nanswers {found[:1500]}"
+        if "$STATUS" in command:
+            parts = {p["name"]: p for p in json.loads(found)["parameter"]}
+            reports.append(json.loads(parts["report"]["valueString"]))
+    first, _, strict = reports
+    counts = first["rows"]
     assert counts["train"]["rows"] + counts["test"]["rows"] == PATIENTS
-    assert report["position"] > PATIENTS and report["left_out"] == {}
+    assert first["position"] > PATIENTS and first["left_out"] == {}
     # Had the pressures of the future been read, all would have been 250 and weighed nothing.
-    assert abs(report["weights"]["sbp"]) > 1e-4
-
-    listed = server.get("$models", params={"model": "demo-risk"}).json()
-    assert '"challenger"' in json.dumps(listed)
-    assert server.get("Patient/t1/$predict", params={"model": "demo-risk"}).status_code == 404
-    about = {"version": "1.0.0", "reason": "its gate is passed and I have read its report"}
-    done = server.send("POST", "/models/demo-risk/activate", params=about)
-    assert done.status_code == 200, done.text
-    query = {"model": "demo-risk", "asOf": "2020-06-02T00:00:00Z"}
-    told = server.get("Patient/t1/$predict", params=query)
-    assert told.status_code == 200, told.text
-
-    again = trained(server, cohorts.spec(version="2.0.0", auroc=0.999))
-    assert again.status_code == 200 and value(again.json(), "passed") is False
-    same = json.loads(value(again.json(), "report"))
-    assert (same["frozen"], same["data"]) == (report["frozen"], report["data"])
-    about = {"version": "2.0.0", "reason": "I want it anyway"}
-    refused = server.send("POST", "/models/demo-risk/activate", params=about)
-    assert (refused.status_code, "gate: auroc" in refused.text) == (409, True), refused.text
+    assert abs(first["weights"]["sbp"]) > 1e-4
+    assert (strict["frozen"], strict["data"]) == (first["frozen"], first["data"])
 
 
 def test_who_may_not_decide_or_not_read_may_not_train(server: Server) -> None:
