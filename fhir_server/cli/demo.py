@@ -17,6 +17,8 @@ from fhir_server.cli.recorded import recorded
 from fhir_server.cli.settings import Data, lasting, settings_of
 from fhir_server.cli.token import SYSTEM, issue
 from fhir_server.config import Settings
+from operations.models.assembly import models_of
+from operations.models.publishing import publish
 
 PATIENT: Final = "pt-9f499e932ad8"
 """A demo patient whose record has what the risk models need."""
@@ -46,9 +48,14 @@ async def is_empty(settings: Settings) -> bool:
 
 
 async def populate(settings: Settings) -> None:
-    """The people who sign in."""
+    """The people who sign in, and the Devices of the models with their cards."""
     async with opened(settings) as domain, recorded(domain, "demo", target="people"):
         await add_people(domain.identities, settings.data)
+        models = models_of(domain.settings, domain.engine, domain.indexes)
+        try:
+            await publish(models.registry, models.own)
+        finally:
+            await models.close()
 
 
 def greeting(base: str, token: str, people: list[tuple[str, str]]) -> str:

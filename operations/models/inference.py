@@ -171,7 +171,8 @@ def _derived(feature: Feature, other: Inference, gap: Gap) -> Row | Gap:
     value = Decimal(repr(other.outputs[feature.derive.output]))
     sources = [row for row in other.rows if row.feature.kind == "quantity"]
     text = ", ".join(f"{r.feature.name} {r.value:.6g} {r.feature.unit}" for r in sources)
-    items = tuple(item for row in other.rows for item in row.items)
+    used = {item.reference or id(item): item for row in other.rows for item in row.items}
+    items = tuple(used.values())
     how = f"{other.package.id} from {text}"
     dated = max((row.date for row in sources), default="")
     return Row(feature, value, "derived", items, None, how, dated)

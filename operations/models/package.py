@@ -30,6 +30,8 @@ from .monitoring.distributions import Reference
 PARTS: Final = ("model.onnx", "card.toml", "golden.json")
 FEATURES: Final = "features.toml"
 """What every package has but one of free text, whose features are the program's own."""
+TAGGER: Final = "name-tagger"
+"""The model of free text: by this name it is known which version reads texts."""
 LARGEST_GRAPH: Final = 512 * 1024 * 1024
 
 T = TypeVar("T")
@@ -104,7 +106,9 @@ def of_parts(parts: Mapping[str, bytes], folder: Path) -> ModelPackage:
         if part not in parts:
             raise PackageError(f"{part} is missing")
     card = _manifest("card.toml", parts, Card)
-    if card.result == "Tagging":
+    if (card.result == "Tagging") is not (card.name == TAGGER):
+        raise PackageError(f"card.toml: {TAGGER} is the name of every Tagging, and of nothing else")
+    if card.name == TAGGER:
         return _of_text(card, parts, folder)
     if FEATURES not in parts:
         raise PackageError(f"{FEATURES} is missing")

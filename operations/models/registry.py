@@ -20,7 +20,7 @@ from fhir_server.model.problem import NotFound, Unavailable
 from .gate import gate_fault
 from .intake.signing import SIGNATURE, Keys, SignatureError
 from .monitoring.monitor import Monitor
-from .package import ModelPackage, PackageError, load
+from .package import TAGGER, ModelPackage, PackageError, load
 from .runtime import Runtime
 from .shelf import Shelf
 from .state import CHALLENGER, CHAMPION, Kept, Snapshot
@@ -33,7 +33,6 @@ SHIPPED: Final = Path(__file__).resolve().parent
 """The folder of the models that come with the server."""
 TEXT: Final = SHIPPED.parent / "deid" / "text"
 """That of the model of free text, which comes with the server too."""
-TAGGER: Final = "name-tagger"
 
 
 @dataclass(slots=True)

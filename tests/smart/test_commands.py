@@ -12,10 +12,12 @@ from typer.testing import CliRunner
 from fhir_server.app import opened
 from fhir_server.auth.keys import FILE
 from fhir_server.cli import app
+from fhir_server.cli.demo import populate
 from fhir_server.cli.demo_people import FILE as LOGINS
 from fhir_server.cli.demo_people import PEOPLE, add_people, logins
 from fhir_server.config import Settings, SettingsError
 from fhir_server.model.problem import Problem
+from fhir_server.model.resource import Key
 from tests.smart.flow import WORD
 from tests.smart.signing import RSA, public
 
@@ -142,3 +144,16 @@ def test_demo_people_sign_in_with_what_was_printed(tmp_path: Path) -> None:
     assert asyncio.run(added()) == [True] * len(PEOPLE)
     assert (tmp_path / LOGINS).stat().st_mode & 0o777 == 0o600
     assert logins(tmp_path / "elsewhere") == []
+
+
+def test_the_demo_holds_the_devices_of_the_models(tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path)
+    asyncio.run(populate(settings))
+
+    async def held() -> list[str]:
+        async with opened(settings) as domain:
+            session = domain.system_session("test")
+            keys = (Key("Device", "score2-1.0.0"), Key("DocumentReference", "score2-1.0.0.card"))
+            return [str((await session.read(key)).key) for key in keys]
+
+    assert asyncio.run(held()) == ["Device/score2-1.0.0", "DocumentReference/score2-1.0.0.card"]

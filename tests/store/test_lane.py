@@ -173,6 +173,27 @@ async def test_what_cannot_be_answered_in_time_is_refused_before_it_waits() -> N
     lane.close()
 
 
+async def test_what_runs_long_refuses_those_behind_it() -> None:
+    """Nobody knows yet how long it takes: but 4 s already, so of 20 s there is room for four."""
+    clock = [0.0]
+    lane = Lane(patience=20.0, clock=lambda: clock[0])
+    work = Work(lane)
+    asked = [work.ask("greedy") for _ in range(12)]
+    await work.settle(lambda: work.begun == ["greedy"])
+    lane._look()
+    await asyncio.sleep(0.01)
+    assert not any(task.done() for task in asked)
+    clock[0] = 4.0
+    lane._look()
+    await work.settle(lambda: sum(task.done() for task in asked) == 7)
+    assert [task.done() for task in asked] == [False] * 5 + [True] * 7
+    assert all(isinstance(task.exception(), TooManyRequests) for task in asked[5:])
+    for _ in range(5):
+        work.end("greedy")
+    assert await asyncio.gather(*asked[:5]) == ["greedy"] * 5
+    lane.close()
+
+
 async def test_who_goes_away_while_he_is_refused_gives_no_thread_back() -> None:
     clock = [0.0]
     lane = Lane(patience=5.0, threads=1, clock=lambda: clock[0])

@@ -10,7 +10,7 @@ import random
 import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from bson import Timestamp
 from pymongo import AsyncMongoClient
@@ -20,14 +20,14 @@ from pymongo.uri_parser import parse_uri
 from fhir_server.model.problem import Unavailable
 from fhir_server.store.mongo.authentication import Credentials, authenticate, credentials
 from fhir_server.store.mongo.documents import Document
-from fhir_server.store.mongo.wire import Line, Part
+from fhir_server.store.mongo.wire import EVER, Line, Part
 
 T = TypeVar("T")
 
 MOST: Final = 100
 """Connections at the same time."""
 CONNECTING: Final = 5.0
-"""Seconds."""
+"""Seconds, where the URL says nothing else."""
 _CLIENT: Final = {
     "driver": {"name": "vehr", "version": "1"},
     "os": {"type": platform.system()},
@@ -55,6 +55,22 @@ def encryption(options: Document) -> ssl.SSLContext | None:
     return context
 
 
+class Waits(NamedTuple):
+    """Seconds: for an answer, for a connection; None: as this program has it."""
+
+    answer: float | None = None
+    connecting: float | None = None
+
+    @classmethod
+    def of(cls, options: Document) -> Waits:
+        """As the URL says (``socketTimeoutMS``, ``connectTimeoutMS``): 0 is for ever."""
+        answer, connecting = (
+            (EVER if options[name] is None else options[name]) if name in options else None
+            for name in ("sockettimeoutms", "connecttimeoutms")
+        )
+        return cls(answer, connecting)
+
+
 class Lines:
     """A pool of connections. Not for several event loops."""
 
@@ -64,11 +80,13 @@ class Lines:
         database: str,
         who: Credentials | None = None,
         tls: ssl.SSLContext | None = None,
+        waits: Waits = Waits(),  # noqa: B008
     ) -> None:
         self.database = database
         self._client = client
         self._who = who
         self._tls = tls
+        self._waits = waits
         self._free: list[Line] = []
         self._used = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
@@ -84,7 +102,7 @@ class Lines:
             if options.get(name):
                 raise Unavailable(f"the MongoDB option {name} is not supported")
         who = credentials(parsed["username"], parsed["password"], _sourced(parsed, options))
-        return cls(client, database, who, encryption(options))
+        return cls(client, database, who, encryption(options), Waits.of(options))
 
     async def read(self, work: Callable[[Line], Awaitable[T]]) -> T:
         """Something without effects, once more if its connection or its server is lost."""
@@ -161,16 +179,21 @@ class Lines:
     async def _reached(self) -> Line:
         host, port = await self._address()
         loop = asyncio.get_running_loop()
+        own = self._waits.connecting
+        seconds = CONNECTING if own is None else own
         try:
-            async with asyncio.timeout(CONNECTING):
+            async with asyncio.timeout(seconds if seconds < EVER else None):
                 if host.endswith(".sock"):
-                    _, line = await loop.create_unix_connection(Line, host)
+                    _, line = await loop.create_unix_connection(self._new, host)
                 else:
-                    _, line = await loop.create_connection(Line, host, port, ssl=self._tls)
+                    _, line = await loop.create_connection(self._new, host, port, ssl=self._tls)
                 await self._greet(line)
                 return line
         except (OSError, TimeoutError) as error:
             raise AutoReconnect(f"no connection to {host}:{port}: {error}") from error
+
+    def _new(self) -> Line:
+        return Line(self._waits.answer)
 
     async def _greet(self, line: Line) -> None:
         hello = await line.send({"hello": 1, "client": _CLIENT, "$db": "admin"})

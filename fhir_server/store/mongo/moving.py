@@ -197,7 +197,7 @@ async def open_source(url: str) -> MongoSource:
             if await schema_version(database) != len(MIGRATIONS):
                 raise MoveError("the source is empty or of an older program: start it once")
             return MongoSource(
-                client, database, await tables(database, Lines(client, database.name))
+                client, database, await tables(database, Lines.of(client, url, database.name))
             )
     except BaseException:
         await client.close()
@@ -211,7 +211,7 @@ async def open_target(url: str) -> MongoTarget:
         with answering():
             await migrate(database)
             return MongoTarget(
-                client, database, await tables(database, Lines(client, database.name))
+                client, database, await tables(database, Lines.of(client, url, database.name))
             )
     except BaseException:
         await client.close()

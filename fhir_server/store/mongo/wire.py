@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Sequence
+from math import inf
 from struct import Struct
 from typing import Any, Final, NamedTuple, cast
 
@@ -30,7 +31,8 @@ OP_MSG: Final = 2013
 _HEADER: Final = Struct("<iiiiIB")
 _LENGTH: Final = Struct("<i")
 PATIENCE: Final = 25.0
-"""Seconds without an answer after which a connection is given up."""
+"""Seconds without an answer after which a connection is given up, where nothing else is said."""
+EVER: Final = inf
 NOT_PRIMARY: Final = frozenset({10107, 13435, 10058, 11600, 11602, 189, 91})
 """https://github.com/mongodb/specifications (server discovery): "not writable primary" and
 "node is recovering"."""
@@ -44,9 +46,11 @@ class Part(NamedTuple):
 
 
 class Line(asyncio.Protocol):
-    """A connection; one command at a time. Its own session serves reads at one point in time."""
+    """A connection; one command at a time. Its own session serves reads at one point in time.
+    ``patience``: seconds without an answer after which it is given up; ``EVER``: it never is."""
 
-    def __init__(self) -> None:
+    def __init__(self, patience: float | None = None) -> None:
+        self._patience = PATIENCE if patience is None else patience
         self.lsid: Document = {"id": Binary(uuid.uuid4().bytes, 4)}
         self.lost = False
         self._transport: asyncio.Transport | None = None
@@ -107,8 +111,8 @@ class Line(asyncio.Protocol):
         answer = self._answer = loop.create_future()
         self._asked = loop.time()
         self._transport.write(self._message(command, parts))
-        if self._watch is None:
-            self._watch = loop.call_later(PATIENCE, self._look)
+        if self._watch is None and self._patience < EVER:
+            self._watch = loop.call_later(self._patience, self._look)
         try:
             message = await answer
         except asyncio.CancelledError:
@@ -124,7 +128,7 @@ class Line(asyncio.Protocol):
         if answer is None or answer.done():
             return
         loop = asyncio.get_running_loop()
-        left = self._asked + PATIENCE - loop.time()
+        left = self._asked + self._patience - loop.time()
         if left > 0:
             self._watch = loop.call_later(left, self._look)
             return

@@ -26,6 +26,8 @@ MOST_WAITING: Final = 32
 """Slow searches of one that wait at a time."""
 IN_TIME: Final = 22.5
 """Seconds in which a search that waits is to be answered."""
+LOOK_SECONDS: Final = 1.0
+"""Between two looks at what waits."""
 MOST_RETRY: Final = 60
 """Seconds after which to come again, at most."""
 HALF_LIFE: Final = 30.0
@@ -39,7 +41,8 @@ T = TypeVar("T")
 @dataclass(slots=True, eq=False)
 class Share:
     """Of one who asks. ``used``: seconds of threads, as of ``at``; ``usual``: seconds that a
-    search takes, the latest half of it. ``limited``: those that wait and may be refused.
+    search takes, the latest half of it. ``began``: when the latest did. ``limited``: those that
+    wait and may be refused.
     """
 
     waiting: deque[asyncio.Future[None]] = field(default_factory=deque)
@@ -47,6 +50,7 @@ class Share:
     used: float = 0.0
     at: float = 0.0
     usual: float = 0.0
+    began: float = 0.0
     limited: set[asyncio.Future[None]] = field(default_factory=set)
 
     def until(self, now: float) -> float:
@@ -75,6 +79,7 @@ class Lane:
         self._patience = patience
         self._clock = clock
         self._shares: dict[str, Share] = {}
+        self._looking = False
 
     @property
     def mine(self) -> int:
@@ -94,6 +99,7 @@ class Lane:
         if limited:
             share.limited.add(turn)
         self._give()
+        self._watch()
         try:
             await given(turn, share.waiting, lambda: self._leave(share, 0.0))
         finally:
@@ -117,7 +123,8 @@ class Lane:
     def _each(self, share: Share) -> float:
         """Seconds from one of somebody's answers to the next, with all who ask now."""
         busy = sum(1 for one in self._shares.values() if one.running or one.waiting)
-        return share.usual * max(1 / self._most_running, busy / self._all)
+        seconds = max(share.usual, self._clock() - share.began if share.running else 0.0)
+        return seconds * max(1 / self._most_running, busy / self._all)
 
     def _room(self, share: Share) -> int:
         """How many of somebody's may wait: all of them answered in time, and one at least."""
@@ -133,10 +140,26 @@ class Lane:
         )
 
     def _ended(self, share: Share, used: float, limited: bool) -> None:
-        """A search has ended; those of the same one that then come too late are refused."""
+        """A search has ended."""
         self._leave(share, used)
         if limited:
             share.usual = (share.usual + used) / 2 if share.usual else used
+        self._refuse(share)
+
+    def _look(self) -> None:
+        """What runs shows now and then how long it takes, before it has ended."""
+        self._looking = False
+        for share in self._shares.values():
+            self._refuse(share)
+        self._watch()
+
+    def _watch(self) -> None:
+        if not self._looking and any(one.limited for one in self._shares.values()):
+            self._looking = True
+            asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look)
+
+    def _refuse(self, share: Share) -> None:
+        """Those that would come too late."""
         for turn in reversed([turn for turn in share.waiting if turn in share.limited]):
             if len(share.waiting) <= self._room(share):
                 return
@@ -168,6 +191,7 @@ class Lane:
             if not turn.cancelled():
                 turn.set_result(None)
                 share.running += 1
+                share.began = now
                 self._free -= 1
 
     def close(self) -> None:

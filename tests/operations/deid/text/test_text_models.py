@@ -81,6 +81,8 @@ def test_what_is_shipped_is_a_version_like_others(server: Server) -> None:
         (package("2.0.0", golden=(b"[6e-05, 1.0", b"[1.0")), "words, not"),
         (package("2.0.0", golden=(b'"text"', b'"txt"')), "golden.json"),
         (package("2.0.0", card=(b"rows = 1", b"rows = 2")), "another form"),
+        (package("2.0.0", card=(b'"name-tagger"', b'"word-tagger"')), "of every Tagging"),
+        (package("2.0.0", card=(b'"Tagging"', b'"Observation"')), "of nothing else"),
         (package("2.0.0", card=(b"[tags]", b"[marks]")), "marks"),
     ],
 )
