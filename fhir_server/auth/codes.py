@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 from base64 import urlsafe_b64encode
 from dataclasses import asdict, dataclass
+from functools import partial
 from hashlib import sha256
 from typing import Any, Final
 
-from fhir_server.access.ports import LedgerWrite
+from fhir_server.access.ports import LedgerWrite, Row
 from fhir_server.auth.approvals import ACCESS_SECONDS, Approvals, Issued
-from fhir_server.auth.records import Records, digest, new_secret
+from fhir_server.auth.records import ATTEMPTS, Records, digest, new_secret
 from fhir_server.auth.tokens import Held
+from fhir_server.model.problem import Unavailable
 
 KIND: Final = "code"
 LIFE: Final = 60
 """Seconds."""
+PAUSE: Final = 0.005
+"""Seconds by which each look at a code that others are spending comes later."""
 
 
 class BadCode(Exception):
@@ -53,28 +58,32 @@ class Codes:
     ) -> tuple[Issued, Grounds]:
         """The first tokens. BadCode; a code that was tried in vain is spent too."""
         key = digest(code)
-        row = await self._records.get(KIND, key)
-        if row is None:
-            raise BadCode("the code is not valid")
-        if "approval" in row.value:
-            if row.value["approval"]:
-                await self._approvals.withdraw(row.value["approval"])
-            raise BadCode("the code was used before; what it gave has ended")
-        grounds = _grounds(row.value)
+        for attempt in range(ATTEMPTS):
+            row = await self._records.get(KIND, key)
+            if row is None:
+                raise BadCode("the code is not valid")
+            if "approval" in row.value:
+                if row.value["approval"]:
+                    await self._approvals.withdraw(row.value["approval"])
+                raise BadCode("the code was used before; what it gave has ended")
+            grounds = _grounds(row.value)
+            right = grounds.held.client == client and grounds.redirect == redirect
+            if right and fits(verifier, grounds.challenge):
+                issued = await self._approvals.begin(
+                    grounds.held, grounds.session, partial(self._spending, row)
+                )
+                if issued is not None:
+                    return issued, grounds
+            elif await self._records.commit(self._spending(row, "")):
+                raise BadCode("the code is not for this client, address or verifier")
+            # Another request was first, whose commit may not be seen yet; what it got has to end.
+            await asyncio.sleep(PAUSE * attempt)
+        raise Unavailable("the code is being used by others")
+
+    def _spending(self, row: Row, approval: str) -> LedgerWrite:
+        """``approval``: what it begins; empty for a code that was tried in vain."""
         spent = self._records.now() + ACCESS_SECONDS
-        right = grounds.held.client == client and grounds.redirect == redirect
-        if not right or not fits(verifier, grounds.challenge):
-            burned = LedgerWrite(KIND, key, {"approval": ""}, row.revision, spent)
-            await self._records.commit(burned)
-            raise BadCode("the code is not for this client, address or verifier")
-        issued = await self._approvals.begin(
-            grounds.held,
-            grounds.session,
-            lambda id_: LedgerWrite(KIND, key, {"approval": id_}, row.revision, spent),
-        )
-        if issued is None:
-            raise BadCode("the code was used before")
-        return issued, grounds
+        return LedgerWrite(KIND, row.key, {"approval": approval}, row.revision, spent)
 
 
 def fits(verifier: str, challenge: str) -> bool:
