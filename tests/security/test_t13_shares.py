@@ -62,6 +62,7 @@ def test_t13_one_asks_dear_queries_others_go_on(
         ended = order.index(served_first[0])
         assert ended - statuses.count(429) <= 4
         refused = next(answer for answer in answers if answer.status_code == 429)
-        assert issue(refused)["code"] == "throttled" and refused.headers["retry-after"] == "5"
+        assert issue(refused)["code"] == "throttled"
+        assert 1 <= int(refused.headers["retry-after"]) <= 60
         # What is no search of the lane goes on for the greedy one too.
         assert server.get(f"Patient/{made['id']}", headers=greedy).status_code == 200

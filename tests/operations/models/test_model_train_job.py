@@ -77,13 +77,16 @@ def test_the_page_about_training_is_what_happens(server: Server, tmp_path: Path)
     (tmp_path / "infarction.toml").write_text(
         page.split("```toml\n")[1].split("```")[0], encoding="utf-8"
     )
-    status, reports = "", []
+    status, before, reports = "", "", []
     for command, expected in steps(page):
         for _ in range(600):
             found, status = told(server, command, tmp_path, status)
             if " -X " in command or fits(expected, found):
                 break
             server.run(asyncio.sleep(0.2))  # a job, or what computes after the answer
+            if "$predict" in before:  # a challenger may be late on a busy machine
+                told(server, before, tmp_path, status)
+        before = command
         assert fits(expected, found), f"{command}\nanswers {found[:1500]}"
         if "$STATUS" in command:
             parts = {p["name"]: p for p in json.loads(found)["parameter"]}
