@@ -229,6 +229,8 @@ class ScopePolicy:
         standing = principal.standing
         if type_ == AUDIT and standing.rights.audits:
             return scope.context == "user"
+        if type_ == "Task" and standing.rights.reviews:
+            return scope.context == "user" and letter in standing.rights.more.get(type_, "")
         if scope.context == "user" and (standing.rights.launched or not standing.fhir_user):
             return False
         return standing.rights.permits(letter, type_, shared=self._is_shared(type_))
@@ -270,12 +272,12 @@ class ScopePolicy:
     def _reach(self, patients: tuple[str, ...] | None, type_: str) -> Predicate:
         if type_ == AUDIT and self._audited():
             return TRUE
+        if type_ == "Task" and self._reviews():
+            return self._compile(type_, (("code", ",".join(map("|".join, REVIEWED))),))
         if patients is None:
             return FALSE
         if type_ == AUDIT and not self._own_trail():
             return FALSE
-        if type_ == "Task" and self._reviews():
-            return self._compile(type_, (("code", ",".join(map("|".join, REVIEWED))),))
         if type_ in self._compartment:
             return InPatient(patients) if patients else FALSE
         if type_ in SHARED or type_ == BINARY:

@@ -218,12 +218,13 @@ def test_l64_the_patient_is_told_at_once(server: Server) -> None:
     assert "emergency" in told["payload"][0]["contentString"] and "unconscious" not in str(told)
 
 
-def test_l64_it_is_reviewed(server: Server) -> None:
-    """By administrators, who see nothing else of the patient."""
+@pytest.mark.parametrize("person", ["", "Practitioner/d"])
+def test_l64_it_is_reviewed(server: Server, person: str) -> None:
+    """By administrators, who see nothing else of the patient, nor need be in the record."""
     server.get("Observation?patient=p1", **doctor(server, **BREAK))
     task = {"resourceType": "Task", "status": "draft", "intent": "order", "for": to("Patient/p1")}
     server.create(task)
-    server.user("boss", "admin", "Practitioner/d")
+    server.user("boss", "admin", person)
     options: Json = {"headers": server.bearer("user/*.cruds", user="boss")}
     [entry] = server.get("Task", **options).json()["entry"]
     review = entry["resource"]
