@@ -152,6 +152,23 @@ def test_t04_nobody_else_administers(clinic: Server, row: Endpoint) -> None:
 
 
 @pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (
+            {"name": "q", "role": "nurse", "fhir_user": "secret-a"},
+            "the body: fhir_user is not known",
+        ),
+        ({"name": "q", "password": "secret-b!"}, "the body: role is missing"),
+        ({"name": "q", "role": "nurse", "password": "secret-c"}, "password: minLength is not met"),
+    ],
+)
+def test_what_is_wrong_is_named_and_no_value(clinic: Server, body: Any, told: str) -> None:
+    answer = Admin(clinic)("POST", "users", body)
+    assert answer.status_code == 400 and "secret" not in answer.text
+    assert answer.json()["error_description"] == told
+
+
+@pytest.mark.parametrize(
     ("path", "body"),
     [
         ("users", {"name": "x y", "role": "nurse"}),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import jsonschema
 
@@ -79,9 +79,18 @@ def _given(ask: Ask, schema: dict[str, Any]) -> dict[str, Any]:
     body = ask.body if ask.body is not None else {}
     for error in jsonschema.Draft202012Validator(schema).iter_errors(body):
         place = ".".join(map(str, error.absolute_path)) or "the body"
-        # The message would repeat the value, which may be a password.
-        raise BadRequest(f"{place}: {error.validator} is not met")
+        raise BadRequest(f"{place}: {_fault(error)}")
     return body
+
+
+def _fault(error: jsonschema.ValidationError) -> str:
+    """What is wrong, without the value, which may be a password, as the message has it."""
+    given, schema = cast(Any, error.instance), cast(Any, error.schema)
+    if error.validator == "additionalProperties":
+        return f"{', '.join(sorted(given.keys() - schema['properties'].keys()))[:100]} is not known"
+    if error.validator == "required":
+        return f"{', '.join(name for name in schema['required'] if name not in given)} is missing"
+    return f"{error.validator} is not met"
 
 
 def _asked(ask: Ask, name: str) -> str:

@@ -73,8 +73,7 @@ def join(run: Run, items: Collection, separator: Collection | None = None) -> Co
     texts = [item.system if isinstance(item, Node) else item for item in items]
     if any(not isinstance(text, str) for text in texts):
         raise FhirPathError("join() takes texts")
-    if not texts:
-        return []
+    # Of nothing an empty text, as the cases of SQL on FHIR have it ("string join").
     run.spend(len(texts))
     return [run.text(between.join(str(text) for text in texts))]
 
