@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from fhir_server.access.principal import Principal
-from fhir_server.access.roles import ABOUT, AUDIT, REVIEWED, SHARED
+from fhir_server.access.roles import ABOUT, AUDIT, REVIEWED, SHARED, UNTOLD
 from fhir_server.access.scopes import ERASE, Context, Scope
 from fhir_server.access.ties import PROVENANCE, UNTIED
 from fhir_server.model.problem import BadRequest
@@ -270,6 +270,13 @@ class ScopePolicy:
         return (principal.patient,)
 
     def _reach(self, patients: tuple[str, ...] | None, type_: str) -> Predicate:
+        reach = self._near(patients, type_)
+        reviewed = type_ == "Task" and self._reviews()
+        if type_ not in UNTOLD or reviewed or self._own_trail():
+            return reach
+        return both(reach, Not(self._compile(type_, (UNTOLD[type_],))))
+
+    def _near(self, patients: tuple[str, ...] | None, type_: str) -> Predicate:
         if type_ == AUDIT and self._audited():
             return TRUE
         if type_ == "Task" and self._reviews():

@@ -25,6 +25,13 @@ REVIEW: Final = ("urn:vehr:task", "break-glass-review")
 """What the Tasks are coded with that ask for a review."""
 RETRAINING: Final = ("urn:vehr:task", "model-retraining")
 """The same of those that propose to train a model anew."""
+MESSAGE: Final = ("urn:vehr:communication", "break-glass")
+UNTOLD: Final = {
+    "Task": ("code", "|".join(REVIEW)),
+    "Communication": ("category", "|".join(MESSAGE)),
+}
+"""What is between the patients and those who review it: that the glass was broken. Others who treat
+them would learn by it that something is withheld."""
 REVIEWED: Final = (REVIEW, RETRAINING)
 GUARDED: Final = frozenset({AUDIT, "Consent"})
 """Written by the server, or by a ceremony of their own; no user scope writes them."""

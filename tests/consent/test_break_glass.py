@@ -278,3 +278,26 @@ def test_l65_what_ends_ends_with_the_next_request(server: Server) -> None:
     server.run(identities.users.change("d", role="researcher"))
     assert server.get(url, **options).status_code == 403
     assert server.get("Patient/p1", headers=options["headers"] | BREAK).status_code == 403
+
+
+def test_others_who_treat_the_patient_are_not_told(server: Server) -> None:
+    """By a message to the patient, or the review, they would know that something is withheld."""
+    server.get("Observation?patient=p1", **doctor(server, **BREAK))
+    system = {"headers": server.bearer("system/*.rs")}
+    server.user("pia", "patient", "Patient/p1")
+    own = {"headers": server.bearer("patient/*.rs", user="pia", patient="p1")}
+    server.user("other", "consultant", "Practitioner/other")
+    server.relation("other", "p1")
+    asked = ("Task", "Communication", "_history", "Communication?patient=p1&_summary=count")
+    for user in ("d", "other"):
+        options: Json = {"headers": server.bearer("user/*.cruds", user=user)}
+        for url in (*asked, "Patient/p1/$everything"):
+            assert "break-glass" not in server.get(url, **options).text, (user, url)
+        for type_ in ("Task", "Communication"):
+            [entry] = server.get(type_, **system).json()["entry"]
+            url, body = f"{type_}/{entry['resource']['id']}", entry["resource"]
+            assert server.get(url, **options).status_code == 404
+            assert server.put(url, body | {"status": "completed"}, **options).status_code == 405
+            made = server.post(type_, {n: v for n, v in body.items() if n != "id"}, **options)
+            assert made.status_code == 403, made.text
+    assert server.get("Communication?patient=p1", **own).json()["total"] == 1
