@@ -186,7 +186,7 @@ class Session:
             versions = await store.versions(history)
         else:
             shown = VersionFilter(self._engine, self.policy, letter, allowed)
-            versions = await shown.page(history, key)
+            versions = await shown.page(replace(history, count=history.count or 1), key)
             masked = await Masking(self._engine, self.policy).masked(versions.entries)
             versions = replace(versions, entries=masked)
         if history.type in (None, BINARY):

@@ -294,13 +294,13 @@ class FhirBase:
     async def _body(self, route: Route, arriving: Arriving) -> tuple[Json | None, Pairs]:
         """The parsed resource, or the pairs of a form."""
         media, bodies = arriving.headers.get("content-type"), self._base.bodies
+        if route.body in ("form", "optional") and media is None:
+            if await arriving.whole(bodies.limits.body):
+                content_type(None, FORM_ONLY if route.body == "form" else RESOURCES)
+            return None, []
         if route.body == "form":
             content_type(media, FORM_ONLY)
             return None, pairs(_ascii(await arriving.whole(bodies.limits.body)))
-        if route.body == "optional" and media is None:
-            if await arriving.whole(bodies.limits.body):
-                content_type(None, RESOURCES)
-            return None, []
         if route.body == "patch":
             content_type(media, PATCHES)
             data = await arriving.whole(bodies.limits.body)

@@ -51,10 +51,9 @@ def history(
         plan = _plan(query, before, sizes, context())
         type_, id_ = (*request.path, None, None)[:2]
         cut = session.noting(part(subsets, (type_,) if type_ else every, query))
-        # _count=0 asks for the total alone, as in a search.
-        versions = await session.history(replace(plan, type=type_, id=id_, count=plan.count or 1))
+        versions = await session.history(replace(plan, type=type_, id=id_))
         links = [("self", _link(request, place, query))]
-        if plan.count == 0:
+        if plan.count == 0:  # it asks for the total alone, as in a search
             versions = replace(versions, entries=(), next=None)
         if versions.next is not None:
             sealed = cursors.seal(session.principal, place, query, (versions.next,))

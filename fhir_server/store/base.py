@@ -35,7 +35,8 @@ class Page:
 @dataclass(frozen=True, slots=True)
 class Versions:
     """Versions newest first; ``next`` is the ``before`` of the next page. ``total``: of one
-    resource, else None if it is over ``plan.TOTAL_LIMIT``.
+    resource and where no versions are asked for (``History.count`` 0), else None if it is over
+    ``plan.TOTAL_LIMIT``.
     """
 
     entries: Sequence[Stored]

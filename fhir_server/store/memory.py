@@ -282,7 +282,7 @@ class MemoryStore:
         page = rest[: history.count]
         return Versions(
             entries=page,
-            total=_total("accurate" if history.id else "limited", len(found)),
+            total=_total("limited" if history.count and not history.id else "accurate", len(found)),
             next=page[-1].seq if page and len(rest) > len(page) else None,
         )
 

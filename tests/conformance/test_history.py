@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 
+from fhir_server.store import memory
+from fhir_server.store.mongo import history as mongo
+from fhir_server.store.sqlite import store as sqlite
 from tests.serving import BASE, Json, Server
 
 PATIENT: Json = {"resourceType": "Patient", "name": [{"family": "Doe"}]}
@@ -103,6 +106,18 @@ def test_c24_the_total_alone(server: Server, level: str, query: str) -> None:
     assert shown["total"] == total and "entry" not in shown
     assert [link["relation"] for link in shown["link"]] == ["self"]
     assert server.get(shown["link"][0]["url"].removeprefix(f"{BASE}/")).json() == shown
+
+
+def test_c23_the_total_alone_is_always_exact(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for store in (memory.plan, sqlite, mongo):
+        monkeypatch.setattr(store, "TOTAL_LIMIT", 1)
+    for _ in range(3):
+        server.create(PATIENT)
+    for level in ("_history", "Patient/_history"):
+        assert "total" not in server.get(level).json()
+        assert server.get(f"{level}?_count=0").json()["total"] == 3
 
 
 @pytest.mark.parametrize(

@@ -201,3 +201,11 @@ def test_operations_find_their_place(server: Server) -> None:
     answer = server.get(f"Patient/{made['id']}/$anonymize")
     assert answer.status_code == 200 and "Doe" not in answer.text
     assert server.get(f"Patient/{made['id']}/$predict?nothing=1").status_code == 400
+
+
+def test_a_search_by_post_needs_no_form(server: Server) -> None:
+    """Its parameters may all be in the URL; a body says what it is."""
+    server.create(patient("Doe"))
+    answer = server.send("POST", "Patient/_search?_summary=count")
+    assert answer.status_code == 200 and answer.json()["total"] == 1
+    assert server.send("POST", "Patient/_search", content=b"_count=1").status_code == 415

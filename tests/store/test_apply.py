@@ -58,6 +58,9 @@ def test_history(backend: Bench) -> None:
     assert versions(History("Patient")) == [v for v in everything if v[0] != "Group/g"]
     of_p = backend.do(backend.store.versions(History("Patient", "p")))
     assert [s.version for s in of_p.entries] == [2, 1] and of_p.total == 2
+    alone = backend.do(backend.store.versions(History("Patient", count=0)))
+    assert (list(alone.entries), alone.next) == ([], None)
+    assert alone.total == backend.do(backend.store.versions(History("Patient"))).total
     first = backend.do(backend.store.versions(History("Patient", count=2)))
     second = backend.do(backend.store.versions(History("Patient", count=2, before=first.next)))
     assert [s.version for s in (*first.entries, *second.entries)] == [2, 2, 1, 1]

@@ -75,7 +75,7 @@ async def versions(tables: Tables, history: History, session: Session) -> Versio
     want = history.count + 1
     found = [d for b in branches for d in await b.newest(history.before, want)]
     found.sort(key=lambda document: document["q"], reverse=True)
-    limit = None if history.id else TOTAL_LIMIT + 1
+    limit = None if history.id or not history.count else TOTAL_LIMIT + 1
     total = sum([await branch.count(limit) for branch in branches])
     page = [Row(document, tables.codec).stored() for document in found[: history.count]]
     return Versions(

@@ -151,7 +151,7 @@ class Reader:
         time, count = (since, high, low), history.count
         if history.id is None or history.type is None:
             rows = self.rows(_HISTORY, (*time, before, history.type, count + 1))
-            limit = TOTAL_LIMIT + 1
+            limit = TOTAL_LIMIT + 1 if history.count else LAST
             (found,) = self.connection.execute(
                 _COUNT_HISTORY, (*time, history.type, limit)
             ).fetchone()
