@@ -51,7 +51,7 @@ _KINDS: Final = """
     AllergyIntolerance Immunization Procedure DiagnosticReport DocumentReference Binary Encounter
     Appointment CarePlan CareTeam Coverage Claim ExplanationOfBenefit Consent AuditEvent Provenance
     RiskAssessment ImagingStudy FamilyMemberHistory ServiceRequest QuestionnaireResponse
-    Communication Composition List Goal Device Task"""
+    Communication Composition List Goal Device Task Flag"""
 _PURPOSES: Final = "TREAT ETREAT BTG PATRQT FAMRQT HPAYMT HOPERAT HRESCH PUBHLTH HSYSADMIN HQUALIMP"
 _ROLES: Final = """
     patient family-doctor consultant specialist nurse researcher admin custodian ai-service"""
@@ -85,7 +85,7 @@ EN: Final = Words(
         medicines given|allergies|vaccinations|procedures|reports|documents|files|visits|
         appointments|care plans|care teams|insurance|bills|statements of costs|consents|
         the list of accesses|origin of data|risk assessments|images|family history|referrals|
-        questionnaires|messages|summaries|lists|goals|devices|tasks""",
+        questionnaires|messages|summaries|lists|goals|devices|tasks|warnings""",
     ),
     purposes=_table(
         _PURPOSES,
@@ -133,7 +133,7 @@ UK: Final = Words(
         алергії|щеплення|процедури|висновки|документи|файли|візити|записи на прийом|
         плани лікування|команди лікування|страхування|рахунки|витрати|згоди|список доступів|
         походження даних|оцінки ризику|знімки|сімейний анамнез|направлення|анкети|повідомлення|
-        виписки|списки|цілі|пристрої|завдання""",
+        виписки|списки|цілі|пристрої|завдання|застереження""",
     ),
     purposes=_table(
         _PURPOSES,
@@ -182,7 +182,7 @@ RU: Final = Words(
         введение лекарств|аллергии|прививки|процедуры|заключения|документы|файлы|визиты|
         записи на приём|планы лечения|команды лечения|страхование|счета|расходы|согласия|
         список доступов|происхождение данных|оценки риска|снимки|семейный анамнез|направления|
-        анкеты|сообщения|выписки|списки|цели|устройства|задачи""",
+        анкеты|сообщения|выписки|списки|цели|устройства|задачи|предупреждения""",
     ),
     purposes=_table(
         _PURPOSES,
