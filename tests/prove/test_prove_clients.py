@@ -65,7 +65,7 @@ def fetched(folder: Path) -> Counter[str]:
 
 
 def test_smart_fetch(tmp_path: Path, shared: Path, proven: Row) -> None:
-    """https://pypi.org/project/smart-fetch/ (``pip install smart-fetch``, apart from this)."""
+    """https://github.com/smart-on-fhir/smart-fetch (``pip install smart-fetch``)."""
     program = shutil.which("smart-fetch")
     if program is None:
         pytest.skip("smart-fetch is not installed")
