@@ -226,17 +226,18 @@ class Session:
 
     async def _page(self, asked: Search, restricted: Search, trace: Trace | None) -> Page:
         trail = self._engine.trail
-        if trail is None:
+        if trail is None or not (crosses(asked) or concerns(restricted)):
             return await self._engine.store.run(restricted, trace)
-        crossing = None
-        if crosses(asked):
-            crossing = Crossing(self._engine, trail, self.policy, restricted.as_of)
-            restricted = await crossing.resolved(restricted)
-        if concerns(restricted):
-            page = await Joining(self._engine, trail, self.policy).run(restricted, trace)
-        else:
-            page = await self._engine.store.run(restricted, trace)
-        return page if crossing is None else await crossing.added(restricted, page)
+        async with trail.turns.turn():
+            crossing = None
+            if crosses(asked):
+                crossing = Crossing(self._engine, trail, self.policy, restricted.as_of)
+                restricted = await crossing.resolved(restricted)
+            if concerns(restricted):
+                page = await Joining(self._engine, trail, self.policy).run(restricted, trace)
+            else:
+                page = await self._engine.store.run(restricted, trace)
+            return page if crossing is None else await crossing.added(restricted, page)
 
     async def _traced(self, key: Key) -> Stored | None:
         """An event of the audit trail, which is no resource of the store."""

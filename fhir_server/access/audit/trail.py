@@ -23,6 +23,7 @@ from fhir_server.access.audit.events import Part, event_of, parts_of, suffix
 from fhir_server.access.audit.index import FOLDER, Block, TrailIndex, names_of
 from fhir_server.access.audit.narrowing import NOTHING, Narrow, narrowed
 from fhir_server.access.audit.pieces import View
+from fhir_server.access.audit.turns import Turns
 from fhir_server.formats.json import stored_form
 from fhir_server.model.datatypes import format_instant
 from fhir_server.model.exchange import Json
@@ -93,6 +94,7 @@ class Trail:
     def __init__(self, data: Path, base: str, extract: Callable[[Json], IndexValues]) -> None:
         self._folder = data / FOLDER
         self._index = TrailIndex(data)
+        self.turns: Final = Turns()
         self._base = base
         self._extract = extract
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -24,9 +24,10 @@ MINE: Json = {
 }
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    with served("sqlite", tmp_path / "data", open_=False) as server:
+@pytest.fixture(scope="module")
+def everybody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("profiles") / "data"
+    with served("sqlite", folder, open_=False) as server:
         system = server.bearer("system/*.cruds")
         patient = {"resourceType": "Patient", "gender": "female", "birthDate": "1961-05-17"}
         for resource in (patient, {"resourceType": "Practitioner"}):
@@ -34,6 +35,14 @@ def server(tmp_path: Path) -> Iterator[Server]:
             assert server.put(url, resource | {"id": "p"}, headers=system).status_code == 201
         server.user("boss", "admin", "Practitioner/p")
         yield server
+
+
+@pytest.fixture
+def server(everybody: Server) -> Server:
+    """Without a profile of another test."""
+    folder = deidentification(everybody.domain.settings).shelf.folder
+    shutil.rmtree(folder, ignore_errors=True)
+    return everybody
 
 
 def ask(server: Server, method: str, url: str = "", **options: Any) -> httpx.Response:
@@ -110,14 +119,14 @@ def test_another_process_has_it_at_once(server: Server) -> None:
 
 
 def test_the_record_tells_who_did_it_and_why(server: Server) -> None:
-    put(server, "mine", MINE)
-    ask(server, "DELETE", "/mine", params={"reason": "the study has ended"})
+    put(server, "told", MINE)
+    ask(server, "DELETE", "/told", params={"reason": "the study has ended"})
     admin = server.bearer("user/*.rs", user="boss")
-    library = server.get("Library/deid-mine-1.0.0", headers=admin).json()
+    library = server.get("Library/deid-told-1.0.0", headers=admin).json()
     assert (library["status"], library["version"]) == ("retired", "1.0.0")
     assert "fhirPathRules" not in json.dumps(library)
     system = server.bearer("system/*.rs")
-    found = server.get("Provenance?target=Library/deid-mine-1.0.0", headers=system).json()
+    found = server.get("Provenance?target=Library/deid-told-1.0.0", headers=system).json()
     told = {
         one["resource"]["activity"]["text"]: one["resource"]["reason"][0]["text"]
         for one in found["entry"]
