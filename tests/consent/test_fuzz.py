@@ -183,7 +183,7 @@ def caught(folder: Path) -> Asked | None:
 
 CONSTANTS: dict[str, tuple[types.ModuleType, str, Any]] = {
     "sections kept": (masking, "WHOLE", frozenset()),
-    "signatures and counts kept": (masking, "_UNTRUE", frozenset()),
+    "signatures and counts kept": (masking, "UNTRUE", frozenset()),
     "nothing inherits": (raising, "INHERITED", {"*": frozenset()}),
 }
 

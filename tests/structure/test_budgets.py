@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,3 +79,13 @@ def test_nothing_names_the_machine_it_was_made_on() -> None:
             continue
         found = LOCAL.search(path.read_text(encoding="utf-8"))
         assert found is None, f"{relative}: {found}"
+
+
+def test_files_of_tests_outside_packages_have_names_of_their_own() -> None:
+    """pytest imports them by their names alone: of two, one would not be collected."""
+    names = Counter(
+        path.name
+        for path in (ROOT / "tests").rglob("test_*.py")
+        if not (path.parent / "__init__.py").exists()
+    )
+    assert [name for name, count in names.items() if count > 1] == []
