@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.serving import backends
+
+if TYPE_CHECKING:
+    from predicting import World
 
 
 @pytest.fixture(scope="module", params=backends("memory"))
@@ -19,3 +23,11 @@ def each_store(
     for world in [*World.opened]:
         world.close()
     World.backend, World.folder = "memory", None
+
+
+@pytest.fixture(scope="module")
+def full_world(each_store: None) -> World:
+    """Everything that SCORE2 and PREVENT need, for tests that change nothing."""
+    from predicting import World, complete
+
+    return World(complete().resources)

@@ -35,12 +35,6 @@ from operations.models.registry import SHIPPED, Registry, Version
 pytestmark = pytest.mark.usefixtures("each_store")
 
 
-@pytest.fixture(scope="module")
-def full_world(each_store: None) -> World:
-    """Everything that SCORE2 and PREVENT need, for tests that change nothing."""
-    return World(complete().resources)
-
-
 def test_the_result_is_a_labelled_draft_with_its_sources() -> None:
     chart = complete()
     chart.resources[1]["meta"] = {

@@ -34,12 +34,6 @@ from fhir_server.model.resource import Key
 pytestmark = pytest.mark.usefixtures("each_store")
 
 
-@pytest.fixture(scope="module")
-def full_world(each_store: None) -> World:
-    """Everything that SCORE2 and PREVENT need, for tests that change nothing."""
-    return World(complete().resources)
-
-
 def test_a_result_of_overrides_alone_is_sound_fhir() -> None:
     """Nothing of the record is its basis: no empty arrays."""
     bare = [{"resourceType": "Patient", "id": "p"}]

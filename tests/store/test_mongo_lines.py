@@ -242,9 +242,7 @@ def test_more_than_one_message_holds() -> None:
     asyncio.run(scenario())
 
 
-def test_a_server_that_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wire, "PATIENCE", 0.05)
-
+def test_a_server_that_is_silent_is_given_up_in_time() -> None:
     async def scenario() -> None:
         async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.read()
@@ -252,7 +250,8 @@ def test_a_server_that_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
 
         server = await asyncio.start_server(silent, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
-        _, line = await asyncio.get_running_loop().create_connection(Line, "127.0.0.1", port)
+        loop = asyncio.get_running_loop()
+        _, line = await loop.create_connection(lambda: Line(0.05), "127.0.0.1", port)
         with pytest.raises(NetworkTimeout):
             await line.send({"ping": 1, "$db": "admin"})
         with pytest.raises(AutoReconnect):

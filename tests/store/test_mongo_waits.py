@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from pymongo import AsyncMongoClient
-from pymongo.errors import NetworkTimeout
 
 from fhir_server.store.mongo.lines import Lines, Waits
 from fhir_server.store.mongo.wire import EVER, PATIENCE, Line
@@ -53,20 +52,3 @@ def test_a_connection_is_as_patient(waits: Waits, patience: float) -> None:
         return made
 
     assert asyncio.run(patience_of()) == patience
-
-
-def test_a_silent_server_is_given_up_in_time() -> None:
-    async def scenario() -> None:
-        async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await reader.read()
-            writer.close()
-
-        server = await asyncio.start_server(silent, "127.0.0.1", 0)
-        port = server.sockets[0].getsockname()[1]
-        loop = asyncio.get_running_loop()
-        _, line = await loop.create_connection(lambda: Line(0.05), "127.0.0.1", port)
-        with pytest.raises(NetworkTimeout):
-            await line.send({"ping": 1, "$db": "admin"})
-        server.close()
-
-    asyncio.run(scenario())

@@ -9,8 +9,7 @@ import pytest
 from fhir_server.model.problem import Unprocessable
 from fhir_server.validation.validate import Validator
 
-from .invalid import (
-    CASES,
+from .bases import (
     XHTML,
     Case,
     Json,
@@ -22,6 +21,7 @@ from .invalid import (
     patient,
     valued,
 )
+from .invalid import CASES
 
 
 def verdict(validator: Validator, case: Case) -> str | None:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from fhir_server.definitions.registry import load
 from operations.deid.elements import Elements
 from operations.deid.text.cleaner import Cleaner
-from operations.deid.text.tagging.tagger import Graph, Tagger
+from operations.deid.text.tagging.tagger import Tagger
+from operations.models.batching import Graph
 from operations.models.manifest import Tags
 from operations.models.package import ModelPackage
 from operations.models.registry import TEXT, Registry

@@ -11,23 +11,11 @@ from typing import Final, NamedTuple, Protocol
 from operations.deid.text.spans import Span
 from operations.deid.text.tagging.features import PADDING, SLOTS, Token, features, tokens
 from operations.deid.text.tagging.lexicon import Lexicon, stem
+from operations.models.batching import Graph
 
 FOLDER: Final = Path(__file__).resolve().parent
 BATCH: Final = 3000
 """Tokens of one call."""
-
-
-class Graph(Protocol):
-    """A version of the model (``operations.models.package.ModelPackage``)."""
-
-    @property
-    def id(self) -> str: ...
-
-    @property
-    def graph(self) -> Path: ...
-
-    @property
-    def sha256(self) -> str: ...
 
 
 class Tags(Protocol):
