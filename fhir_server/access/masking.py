@@ -59,8 +59,13 @@ class Masking:
 
     async def masked(self, rows: Sequence[Stored]) -> list[Stored]:
         """The same rows; rebuilt where something in them is hidden."""
+        return [left for left, _ in await self.taken(rows)]
+
+    async def taken(self, rows: Sequence[Stored]) -> list[tuple[Stored, frozenset[str]]]:
+        """What is left of each row, and what a mask takes out: names, and ``#id`` of contained
+        copies."""
         if self._policy.whole or not rows:
-            return list(rows)
+            return [(row, frozenset()) for row in rows]
         gone = await self._hidden_in(rows)
         made = [self._row(row, hidden) for row, hidden in zip(rows, gone, strict=True)]
         touched = [n for n, (_, taken) in enumerate(made) if taken]
@@ -71,12 +76,7 @@ class Masking:
                 whole = loads(rows[n].body)
                 shown = beside(loads(left.body), whole, left.version, said, taken)
                 made[n] = left._replace(body=dumps(shown)), taken
-        return [row for row, _ in made]
-
-    async def taken(self, row: Stored) -> frozenset[str]:
-        """What a mask takes out of a resource: names, and ``#id`` of contained copies."""
-        [hidden] = await self._hidden_in((row,))
-        return self._row(row, hidden)[1]
+        return made
 
     async def _hidden_in(self, rows: Sequence[Stored]) -> list[frozenset[Key]]:
         """What each of these may name of what is hidden."""

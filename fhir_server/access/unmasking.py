@@ -33,8 +33,7 @@ async def completed(
     said = own_labels(item.resource)
     if "security" in item.resource.get("meta", ()) and not own_labels(whole) <= said:
         raise Forbidden("not permitted: take security labels away")
-    masking = Masking(engine, policy)
-    [seen] = await masking.masked((known,))
+    [(seen, taken)] = await Masking(engine, policy).taken((known,))
     masked = loads(seen.body)
     if set(engine.extract(masked).patients) != set(item.values.patients):
         raise Forbidden("not permitted: change whom the resource is about")
@@ -42,7 +41,6 @@ async def completed(
         return item, known, frozenset()
     resource = unmasked(item.resource, whole, masked)
     values = engine.extract({**resource, "id": item.draft.key.id})
-    taken = await masking.taken(known)
     return replace(item, resource=resource, values=values), seen, taken
 
 
