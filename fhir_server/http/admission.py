@@ -68,7 +68,8 @@ class Place:
             if taken > limit:
                 raise TooLarge(f"the body is larger than {limit} bytes")
             if size and not streamed:
-                self.hold(size)
+                self._held += size
+                admission.resume(size)
             return message
 
         return receive_counted

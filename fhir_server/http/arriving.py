@@ -1,20 +1,19 @@
-"""A body as it arrives: within its time, inflated, and a large one parsed beside the loop."""
+"""A body as it arrives: within its time, and inflated."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from fhir_server.http.compression import encoding, inflated
 from fhir_server.http.deadlines import Deadline
 from fhir_server.http.respond import Receive
-from fhir_server.model.exchange import Json
 from fhir_server.model.problem import BadRequest
 
 LARGE: Final = 64_000
-"""Bytes of a body that take long to parse: about 3 ms."""
+"""Bytes of a body that take long to parse, about 3 ms: others go on meanwhile."""
 
 PAUSE_SECONDS: Final = 8
 """A client that sends nothing of its body for so long is given up."""
@@ -29,28 +28,20 @@ class Arriving:
     deadline: Deadline
     hold: Callable[[int], None]
 
-    async def whole(self, limit: int) -> bytes:
+    def whole(self, limit: int) -> Awaitable[bytes]:
         """All of it, inflated; its limit as it comes is that of the edge."""
-        name = encoding(self.headers)
-        data = await read_body(self.receive, self.deadline)
-        if not name:
-            return data
-        content = await asyncio.to_thread(inflated, name, data, limit)
+        name = encoding(self.headers) if "content-encoding" in self.headers else ""
+        body = read_body(self.receive, self.deadline)
+        return self._inflated(name, body, limit) if name else body
+
+    async def _inflated(self, name: str, body: Awaitable[bytes], limit: int) -> bytes:
+        content = await asyncio.to_thread(inflated, name, await body, limit)
         self.hold(len(content))
         return content
 
 
 def unheld(_: int) -> None:
     """Nobody counts."""
-
-
-async def parsed(
-    parse: Callable[[str | None, bytes], Json], media: str | None, data: bytes
-) -> Json:
-    """A body by ``parse``; a large one beside the loop, so that small requests go on."""
-    if len(data) < LARGE:
-        return parse(media, data)
-    return await asyncio.to_thread(parse, media, data)
 
 
 async def read_body(receive: Receive, deadline: Deadline) -> bytes:

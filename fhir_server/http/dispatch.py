@@ -20,7 +20,7 @@ from fhir_server.access.gate import Gate
 from fhir_server.access.lasting import standing
 from fhir_server.access.session import Session
 from fhir_server.auth.rates import Rates
-from fhir_server.http.arriving import Arriving, parsed, unheld
+from fhir_server.http.arriving import LARGE, Arriving, unheld
 from fhir_server.http.bodies import Bodies
 from fhir_server.http.compression import compressed, encoding
 from fhir_server.http.deadlines import Deadline, Deadlines, late
@@ -306,15 +306,15 @@ class FhirBase:
         if route.body == "form":
             content_type(media, FORM_ONLY)
             return None, pairs(_ascii(await arriving.whole(bodies.limits.body)))
-        if route.body == "patch":
-            content_type(media, PATCHES)
-            data = await arriving.whole(bodies.limits.body)
-            return await parsed(bodies.patch, media, data), []
-        content_type(media, RESOURCES)
+        patch = route.body == "patch"
+        parse = bodies.patch if patch else bodies.resource
+        content_type(media, PATCHES if patch else RESOURCES)
         if route.body == "content":
             arriving.receive = limited(arriving.receive, bodies.limits.body)
         data = await arriving.whole(bodies.limits.body)
-        return await parsed(bodies.resource, media, data), []
+        if len(data) < LARGE:
+            return parse(media, data), []
+        return await asyncio.to_thread(parse, media, data), []
 
     async def _content(self, receive: Receive, deadline: Deadline) -> AsyncIterator[bytes]:
         """A body that is streamed. Its parts each have the time of a request, the whole of

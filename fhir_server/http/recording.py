@@ -84,14 +84,15 @@ class Recorder:
         peer, url = scope.get("client"), scope["raw_path"]
         if scope["query_string"]:
             url += b"?" + scope["query_string"]
+        purpose = scope[HEADERS].get("x-purpose-of-use")
         return entry(
             seen,
             route.interaction if route is not None else "unknown",
             status,
             method=scope["method"],
-            url=clean(url)[:LONGEST],
+            url=(clean(url) if b"=" in url else url)[:LONGEST],
             peer=peer[0] if peer else "",
-            purpose=purpose_of_use(scope[HEADERS].get("x-purpose-of-use")),
+            purpose=purpose_of_use(purpose) if purpose else "",
         )
 
     def end(
