@@ -7,6 +7,7 @@ keeps the places of the others (https://hl7.org/fhir/R4/json.html#primitive).
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from fhir_server.access.own_words import UNTRUE
@@ -32,6 +33,10 @@ _CARRIERS: Final = frozenset({"Bundle.entry"})
 """What carries a resource goes with it."""
 _WORDS: Final = frozenset({"string", "markdown", "code", "id", "base64Binary"})
 """Types that refer to nothing (``Reference.reference`` is looked at with its object)."""
+
+_NOT_KNOWN: Final = ("", False)
+_UNKNOWN: Final = {"system": ("", True)}
+"""Of what the definitions do not know."""
 
 Pair = tuple[Any, Any]
 """An element as JSON has it: under its name, and under ``_name``; None where it has nothing."""
@@ -101,13 +106,9 @@ class Strip:
         return left
 
     def below(self, path: str, name: str) -> tuple[str, bool]:
-        """Where the members of a member are described, and whether it is of a type that refers to
-        nothing; "" if the definitions do not know."""
-        element, type_ = self.known(path).get(name, (None, None))
-        below = ""
-        if element is not None and type_ is not None:
-            below = path_below(element.path, element.content_reference, type_.code)
-        return below, below in _WORDS or name == "system" or (name == "url" and path == "Extension")
+        """Where the members of a member are described ("" if the definitions do not know), and
+        whether it is of a type that refers to nothing."""
+        return _belows(self._definitions, path).get(name) or _UNKNOWN.get(name, _NOT_KNOWN)
 
     def known(self, path: str) -> Mapping[str, tuple[Element, TypeRef]]:
         """The members of what is at a path."""
@@ -115,33 +116,41 @@ class Strip:
 
     def _members(self, node: Json, path: str, *, root: bool = False) -> Json | None:
         """What is left of an object; None: it cannot be without what goes."""
-        known = self.known(path)
+        belows = _belows(self._definitions, path)
         found: Json = {}
         lefts: dict[str, Pair] = {}
-        self._within.update(map(id, node.get("contained", ())))
+        besides = {name[1:] for name in node if name[0] == "_"}
+        if "contained" in node:
+            self._within.update(map(id, node["contained"]))
         for said, child in node.items():
             if said in ("meta", "text") and root:
                 found[said] = child
                 continue
-            side = int(said[0] == "_")
-            name = said[side:]
-            if (left := lefts.get(name)) is None:
-                left = lefts[name] = self._element(pair_of(node, name), path, name)
-            if left[side] is not None:
-                found[said] = left[side]
-            elif left[1 - side] is None and name in known and known[name][0].min:
+            name, side, other = said, 0, None
+            if besides and (name := said.removeprefix("_")) in besides:
+                if (pair := lefts.get(name)) is None:
+                    pair = lefts[name] = self._element(pair_of(node, name), path, name)
+                side = int(name != said)
+                left, other = pair[side], pair[1 - side]
+            else:
+                below, words = belows.get(said) or _UNKNOWN.get(said, _NOT_KNOWN)
+                left = child if words else self._value(child, below)
+            if left is not None:
+                found[said] = left
+            elif other is None and self._is_required(path, name):
                 if not root:
                     return None
                 masked = [MASKED] if type(child) is list else MASKED
-                found[f"_{name}" if known[name][1].code[0].islower() else name] = masked
+                primitive = self.known(path)[name][1].code[0].islower()
+                found[f"_{name}" if primitive else name] = masked
         return found
+
+    def _is_required(self, path: str, name: str) -> bool:
+        known = self.known(path)
+        return name in known and known[name][0].min > 0
 
     def _element(self, pair: Pair, path: str, name: str) -> Pair:
         below, words = self.below(path, name)
-        if pair[1] is None:
-            if words:
-                return pair
-            return self._value(pair[0], below), None
         if not (type(pair[0]) is list or type(pair[1]) is list):
             return self._pair(pair, below, words) or NOTHING
         items = zipped(pair)
@@ -197,6 +206,17 @@ class Strip:
         """Of what the definitions do not know, an object without the members that go."""
         pairs = {name: self._value(child, "") for name, child in node.items()}
         return {name: left for name, left in pairs.items() if left is not None}
+
+
+@lru_cache(maxsize=4096)
+def _belows(definitions: Definitions, path: str) -> Mapping[str, tuple[str, bool]]:
+    """``Strip.below`` for all members of what is at a path."""
+    found = {}
+    for name, (element, type_) in definitions.members(path).items() if path else ():
+        below = path_below(element.path, element.content_reference, type_.code)
+        words = below in _WORDS or name == "system" or (name == "url" and path == "Extension")
+        found[name] = (below, words)
+    return found
 
 
 def pair_of(node: Json, name: str) -> Pair:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from fhir_server.model.problem import BadRequest
 from fhir_server.search.plan import Scan, Search
 from fhir_server.store.mongo.store import MongoStore
+from tests.search.semantics import PEOPLE, PEOPLE_ROWS, VALUE_ROWS, VALUES
 from tests.search.test_contained import CONTAINED, CONTAINED_ROWS
-from tests.search.test_semantics import PEOPLE, PEOPLE_ROWS, VALUE_ROWS, VALUES
 from tests.search.test_words import TEXT_ROWS, TEXTS
 from tests.search.world import World, parse
 from tests.store.building import Bench

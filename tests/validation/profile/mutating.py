@@ -11,7 +11,8 @@ from typing import Any
 from fhir_server.model.problem import Issue
 from fhir_server.validation.profile.judging import Question
 from fhir_server.validation.profile.profiles import claimed
-from tests.validation.profile.mutations import Making, Mutant
+from tests.validation.profile.mutations import Making
+from tests.validation.profile.spoiling import Mutant
 from tests.validation.profile.world import World, examples, guides
 
 

@@ -9,90 +9,39 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from fhir_server.definitions.fhirpath_model import r4_model
 from fhir_server.definitions.registry import load
 from fhir_server.definitions.tree import Branch, grown
-from fhir_server.fhirpath import Context, FhirPathError, Node, compile
-from fhir_server.fhirpath.node import root
-from fhir_server.validation.profile.surroundings import below
+from fhir_server.fhirpath import Context, FhirPathError, compile
+from tests.validation.profile.spoiling import (
+    CORE,
+    SAMPLES,
+    Json,
+    Mutant,
+    Path,
+    Spot,
+    base_types,
+    code_of,
+    codes_of,
+    emptied,
+    garbled,
+    got,
+    has_value,
+    inner_of,
+    leaf_of,
+    node_at,
+    paths_of,
+    recoded,
+    repeats,
+    spoiled_at,
+    stated,
+    without,
+)
 
-Json = dict[str, Any]
-Path = tuple[str | int, ...]
-CORE = "http://hl7.org/fhir/StructureDefinition/"
 KINDS = ("min", "max", "type", "value", "binding", "slice", "target", "invariant")
-
-
-@dataclass(frozen=True)
-class Mutant:
-    """``at``: where its fault lies; ``exact``: there, else there or below. ``word``: stands in
-    the diagnostics."""
-
-    kind: str
-    element: str
-    resource: Json
-    at: str
-    severity: str = "error"
-    exact: bool = False
-    word: str = ""
-
-
-@dataclass(frozen=True)
-class Spot:
-    """An item of an element in an example. ``path``: of the JSON. ``slice_``: the nearest slice
-    that it is in, with where its list is."""
-
-    path: Path
-    expression: str
-    type: str
-    slice_: tuple[Branch, Json, str, Path] | None = None
-
-
-SAMPLES: dict[str, Any] = {
-    "boolean": True,
-    "integer": 1,
-    "decimal": 1,
-    "positiveInt": 1,
-    "unsignedInt": 1,
-    "date": "2020-01-01",
-    "dateTime": "2020-01-01",
-    "instant": "2020-01-01T00:00:00Z",
-    "time": "12:00:00",
-    "string": "mutant",
-    "markdown": "mutant",
-    "code": "mutant",
-    "id": "mutant",
-    "uri": "urn:mutant",
-    "canonical": "urn:mutant",
-    "url": "urn:mutant",
-    "Quantity": {"value": 1},
-    "CodeableConcept": {"text": "mutant"},
-    "Coding": {"system": "urn:mutant", "code": "mutant"},
-    "Period": {"start": "2020"},
-    "Range": {"low": {"value": 1}},
-    "Ratio": {"numerator": {"value": 1}, "denominator": {"value": 1}},
-    "SampledData": {"origin": {"value": 1}, "period": 1, "dimensions": 1, "data": "1"},
-    "Timing": {"code": {"text": "mutant"}},
-    "Reference": {"display": "mutant"},
-    "Identifier": {"value": "mutant"},
-    "Annotation": {"text": "mutant"},
-    "Age": {"value": 1, "system": "http://unitsofmeasure.org", "code": "a"},
-    "Duration": {"value": 1, "system": "http://unitsofmeasure.org", "code": "h"},
-    "Extension": {"url": "urn:mutant", "valueString": "mutant"},
-    "Attachment": {"title": "mutant"},
-    "Address": {"text": "mutant"},
-    "ContactPoint": {"value": "mutant"},
-    "HumanName": {"text": "mutant"},
-}
-
-
-def got(resource: Json, path: Path) -> Any:
-    value: Any = resource
-    for step in path:
-        value = value[step]
-    return value
 
 
 class Making:
@@ -148,9 +97,9 @@ class Making:
         bare = child.step.removesuffix("[x]")
         if bare == child.step:
             types = child.element.get("type", [{}])
-            yield from self._items(bare, owner, spot, self._at(spot, child), _code(types[0]))
+            yield from self._items(bare, owner, spot, self._at(spot, child), code_of(types[0]))
             return
-        for type_ in SAMPLES.keys() | {_code(t) for t in child.element.get("type", ())}:
+        for type_ in SAMPLES.keys() | {code_of(t) for t in child.element.get("type", ())}:
             key = bare + type_[:1].upper() + type_[1:]
             at = f"{self._at(spot, child)}.ofType({type_})"
             yield from self._items(key, owner, spot, at, type_)
@@ -180,7 +129,7 @@ class Making:
         types = sliced.element.get("type", ())
         path = row["path"]
         if row["type"] == "type" and path == "$this":
-            return type_ in [_code(one) for one in types]
+            return type_ in [code_of(one) for one in types]
         if row["type"] not in ("value", "pattern"):
             return False
         if path == "url" and types and types[0].get("profile"):
@@ -192,13 +141,13 @@ class Making:
             values = value if isinstance(value, list) else [value]
             found = [one.get(step) for one in values if isinstance(one, dict)]
             value = [x for one in found for x in (one if isinstance(one, list) else [one])]
-        expected = _stated(target.element) if target is not None else None
+        expected = stated(target.element) if target is not None else None
         if expected is None and target is not None:
-            expected = _inner(target)
+            expected = inner_of(target)
         if expected is None:
             return self._bound(target, value)
         values = value if isinstance(value, list) else [value]
-        return any(_has(one, expected) for one in values)
+        return any(has_value(one, expected) for one in values)
 
     def _bound(self, target: Branch | None, value: Any) -> bool:
         binding = target.element.get("binding", {}) if target is not None else {}
@@ -207,7 +156,7 @@ class Making:
         return any(
             self._member(binding["valueSet"], system, code) is True
             for one in (value if isinstance(value, list) else [value])
-            for system, code in _codes(one)
+            for system, code in codes_of(one)
         )
 
     # Mutating
@@ -259,12 +208,12 @@ class Making:
         return at
 
     def _forbidden(self, child: Branch, spot: Spot, id_: str, at: str) -> Iterator[Mutant]:
-        types = [_code(one) for one in child.element.get("type", ())]
+        types = [code_of(one) for one in child.element.get("type", ())]
         if not types or types[0] not in SAMPLES:
             return
         name = child.step.removesuffix("[x]")
         key = name + types[0][:1].upper() + types[0][1:] if name != child.step else name
-        many = _repeats(self._definitions, child.element)
+        many = repeats(self._definitions, child.element)
         value = deepcopy(SAMPLES[types[0]])
 
         def add(owner: Any, step: Any) -> None:
@@ -302,8 +251,8 @@ class Making:
     def _item(self, branch: Branch, spot: Spot, id_: str) -> Iterator[Mutant]:
         value = got(self._resource, spot.path)
         yield from self._types(branch, spot, id_)
-        expected = _stated(branch.element)
-        if expected is not None and _has(value, expected):
+        expected = stated(branch.element)
+        if expected is not None and has_value(value, expected):
             yield from self._values(spot, id_, expected)
         binding = branch.element.get("binding", {})
         if binding.get("strength") in ("required", "extensible") and "valueSet" in binding:
@@ -317,9 +266,9 @@ class Making:
                 made = self._changed(spot.path, lambda o, k: o.__setitem__(k, {"mutant": []}))
                 yield Mutant("type", id_, made, spot.expression)
             return
-        allowed = {_code(one) for one in branch.element.get("type", ())}
+        allowed = {code_of(one) for one in branch.element.get("type", ())}
         base = branch.element.get("base", {}).get("path") or branch.element["path"]
-        known = _base_types(self._definitions, base)
+        known = base_types(self._definitions, base)
         other = next((t for t in sorted(known - allowed) if t in SAMPLES), None)
         if other is None or not isinstance(key, str) or branch.slice_name:
             return
@@ -334,12 +283,12 @@ class Making:
         yield Mutant("type", id_, self._changed(spot.path, swap), at)
 
     def _values(self, spot: Spot, id_: str, expected: Any) -> Iterator[Mutant]:
-        leaf = _leaf(expected)
+        leaf = leaf_of(expected)
         if leaf is None:
             return
 
         def spoil(owner: Any, step: Any) -> None:
-            owner[step] = _spoiled(owner[step], leaf)
+            owner[step] = spoiled_at(owner[step], leaf)
 
         at = spot.expression
         made = self._changed(spot.path, spoil)
@@ -359,7 +308,7 @@ class Making:
         yield Mutant("value", id_, made, at)
 
     def _bindings(self, binding: Json, spot: Spot, id_: str, value: Any) -> Iterator[Mutant]:
-        codes = _codes(value)
+        codes = codes_of(value)
         if not codes:
             return
         if any(self._member(binding["valueSet"], s, "mutant") is not False for s, _ in codes):
@@ -368,11 +317,11 @@ class Making:
             return
 
         def spoil(owner: Any, step: Any) -> None:
-            owner[step] = _recoded(owner[step])
+            owner[step] = recoded(owner[step])
 
         severity = "error" if binding["strength"] == "required" else "warning"
         at = spot.expression
-        if spot.slice_ is not None and _stated(spot.slice_[0].element) is not None:
+        if spot.slice_ is not None and stated(spot.slice_[0].element) is not None:
             return  # the pattern is broken first
         if spot.slice_ is not None:
             sliced, slicing, where, path = spot.slice_
@@ -419,7 +368,7 @@ class Making:
         compiled = compile(expression)
 
         def holds(resource: Json) -> bool | None:
-            node = _node(resource, spot.path)
+            node = node_at(resource, spot.path)
             try:
                 return node is None or compiled.holds(node, Context(model=r4_model()))
             except FhirPathError:
@@ -427,149 +376,12 @@ class Making:
 
         if not holds(self._resource):
             return None
-        for path in _paths(got(self._resource, spot.path), spot.path):
-            for change in (_deleted, _garbled, _emptied):
+        for path in paths_of(got(self._resource, spot.path), spot.path):
+            for change in (without, garbled, emptied):
                 made: Json = deepcopy(self._resource)
                 if change(got(made, path[:-1]), path[-1]) and holds(made) is False:
                     return made
         return None
-
-
-def _node(resource: Json, path: Path) -> Node | None:
-    node = root(resource)
-    for step in path:
-        if isinstance(step, int):
-            continue
-        name = step
-        found = below(node, name) or [
-            n
-            for names in r4_model().elements(node.property.path)
-            for n in below(node, names)
-            if n.property.json == step
-        ]
-        index = path[path.index(step) + 1] if path.index(step) + 1 < len(path) else 0
-        if not found:
-            return None
-        node = found[index if isinstance(index, int) else 0]
-    return node
-
-
-def _paths(value: Any, path: Path) -> Iterator[Path]:
-    if not isinstance(value, dict | list):
-        return
-    pairs = value.items() if isinstance(value, dict) else enumerate(value)
-    for key, inner in list(pairs):
-        yield (*path, key)
-        yield from _paths(inner, (*path, key))
-
-
-def _deleted(owner: Any, key: Any) -> bool:
-    if isinstance(owner, list) and len(owner) == 1:
-        return False
-    if key in ("resourceType", "url"):
-        return False
-    del owner[key]
-    return bool(owner)
-
-
-def _garbled(owner: Any, key: Any) -> bool:
-    if not isinstance(owner[key], str) or key in ("resourceType", "url", "div"):
-        return False
-    owner[key] = f"{owner[key]}-0"
-    return True
-
-
-def _emptied(owner: Any, key: Any) -> bool:
-    if not isinstance(owner[key], str) or key in ("resourceType", "url", "div"):
-        return False
-    owner[key] = "0"
-    return True
-
-
-def _code(type_: Json) -> str:
-    for one in type_.get("extension", ()):
-        if one.get("url") == CORE + "structuredefinition-fhir-type":
-            return str(one.get("valueUrl", ""))
-    return str(type_.get("code", ""))
-
-
-def _base_types(definitions: Any, path: str) -> set[str]:
-    try:
-        return {one.code for one in definitions.element(path).types}
-    except KeyError:
-        return set()
-
-
-def _repeats(definitions: Any, element: Json) -> bool:
-    path = element.get("base", {}).get("path") or element["path"]
-    try:
-        return definitions.element(path).max is None
-    except KeyError:
-        parent, _, name = path.rpartition(".")
-        try:
-            found = {one.name: one for one in definitions.children(parent)}
-            return found[name.removesuffix("[x]")].max is None
-        except KeyError:
-            return element.get("base", {}).get("max") == "*"
-
-
-def _stated(element: Json) -> Any:
-    for name, value in element.items():
-        if name.startswith(("fixed", "pattern")) and name != "fixed":
-            return value
-    return None
-
-
-def _inner(branch: Branch) -> Any:
-    """What is fixed below an element, as a pattern."""
-    found = {}
-    for child in branch.children:
-        stated = _stated(child.element)
-        if stated is not None and child.element.get("min", 0):
-            found[child.step] = stated
-    return found or None
-
-
-def _has(value: Any, expected: Any) -> bool:
-    if isinstance(expected, dict):
-        return isinstance(value, dict) and all(_has(value.get(k), v) for k, v in expected.items())
-    if isinstance(expected, list):
-        return isinstance(value, list) and all(any(_has(v, e) for v in value) for e in expected)
-    return bool(value == expected)
-
-
-def _leaf(expected: Any) -> str | None:
-    if isinstance(expected, str):
-        return expected
-    values = expected.values() if isinstance(expected, dict) else expected
-    found = (_leaf(one) for one in values) if isinstance(expected, dict | list) else ()
-    leaves = [one for one in found if one is not None]
-    return leaves[-1] if leaves else None
-
-
-def _spoiled(value: Any, leaf: str) -> Any:
-    if isinstance(value, dict):
-        return {k: _spoiled(v, leaf) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_spoiled(v, leaf) for v in value]
-    return f"{value}-mutant" if value == leaf else value
-
-
-def _codes(value: Any) -> list[tuple[str | None, str]]:
-    if isinstance(value, str):
-        return [(None, value)]
-    if not isinstance(value, dict):
-        return []
-    codings = value.get("coding", [value])
-    return [(c.get("system", ""), c["code"]) for c in codings if "code" in c]
-
-
-def _recoded(value: Any) -> Any:
-    if isinstance(value, str):
-        return "mutant"
-    if "coding" in value:
-        return value | {"coding": [_recoded(one) for one in value["coding"]]}
-    return value | {"code": "mutant"}
 
 
 def shown(mutant: Mutant) -> str:

@@ -6,227 +6,26 @@ from typing import Any
 
 import pytest
 
-from tests.validation.profile.world import World
-
-Json = dict[str, Any]
-BASE = "http://hl7.org/fhir/StructureDefinition/"
-URL = "http://example.org/StructureDefinition/own"
-LOINC = "http://loinc.org"
-
-
-def element(id_: str, **rules: Any) -> Json:
-    """The path is the id without slice names."""
-    path = ".".join(step.partition(":")[0] for step in id_.split("."))
-    name = id_.rpartition(".")[2].partition(":")[2]
-    return {"id": id_, "path": path, **({"sliceName": name} if name else {}), **rules}
-
-
-def profile(type_: str, *elements: Json, url: str = URL, **more: Any) -> Json:
-    return {
-        "resourceType": "StructureDefinition",
-        "url": url,
-        "type": type_,
-        "derivation": "constraint",
-        "baseDefinition": BASE + type_,
-        "differential": {"element": [*elements]},
-        **more,
-    }
-
-
-def found(world: World, resource: Json, severity: str = "error") -> list[tuple[str, str]]:
-    issues = world.issues(resource, URL)
-    return [(i.code, i.expression or "") for i in issues if i.severity == severity]
-
-
-def observation(**members: Any) -> Json:
-    return {"resourceType": "Observation", "status": "final", "code": {"text": "x"}, **members}
-
-
-def sliced(path: str, kind: str, at: str, **more: Any) -> Json:
-    return element(path, slicing={"discriminator": [{"type": kind, "path": at}]} | more)
-
-
-def coding(code: str, system: str = LOINC) -> Json:
-    return {"system": system, "code": code}
-
-
-def concept(code: str) -> Json:
-    return {"coding": [coding(code)]}
-
-
-CATEGORY = "Observation.category"
-A = element(f"{CATEGORY}:a", patternCodeableConcept=concept("a"), max="1")
-B = element(f"{CATEGORY}:b", patternCodeableConcept=concept("b"), min=1)
-
-
-@pytest.mark.parametrize(
-    ("rules", "ordered", "codes", "expected"),
-    [
-        ("open", False, "xab", []),
-        ("open", False, "xa", [("required", CATEGORY)]),
-        ("open", False, "aab", [("structure", f"{CATEGORY}[1]")]),
-        ("closed", False, "bax", [("structure", f"{CATEGORY}[2]")]),
-        ("openAtEnd", False, "abx", []),
-        ("openAtEnd", False, "axb", [("structure", f"{CATEGORY}[2]")]),
-        ("open", True, "ab", []),
-        ("open", True, "ba", [("structure", f"{CATEGORY}[1]")]),
-    ],
+from tests.validation.profile.small import (
+    BASE,
+    CATEGORY,
+    LOINC,
+    NAMED,
+    SUBJECT,
+    URL,
+    Json,
+    bundle,
+    coding,
+    concept,
+    element,
+    entry,
+    found,
+    observation,
+    profile,
+    sliced,
+    target,
 )
-def test_rules_and_order(
-    rules: str, ordered: bool, codes: str, expected: list[tuple[str, str]]
-) -> None:
-    slicing = sliced(CATEGORY, "pattern", "$this", rules=rules, ordered=ordered)
-    world = World(more=[profile("Observation", slicing, A, B)])
-    assert found(world, observation(category=[concept(c) for c in codes])) == expected
-
-
-def test_slices_of_slices() -> None:
-    inner = {"discriminator": [{"type": "exists", "path": "text"}], "rules": "closed"}
-    world = World(
-        more=[
-            profile(
-                "Observation",
-                sliced(CATEGORY, "pattern", "$this", rules="open"),
-                element(f"{CATEGORY}:a", patternCodeableConcept=concept("a"), slicing=inner),
-                element(f"{CATEGORY}:a/said", max="1", min=1),
-                element(f"{CATEGORY}:a/said.text", min=1),
-            )
-        ]
-    )
-    said = concept("a") | {"text": "said"}
-    assert found(world, observation(category=[said, concept("x")])) == []
-    assert found(world, observation(category=[said, concept("a")])) == [
-        ("structure", f"{CATEGORY}[1]")
-    ]
-    assert found(world, observation(category=[said, said])) == [("structure", f"{CATEGORY}[1]")]
-    assert found(world, observation(category=[concept("x")])) == [("required", CATEGORY)]
-
-
-PART = "Observation.component"
-
-
-def component(code: str, **members: Any) -> Json:
-    return {"code": concept(code), **members}
-
-
-def test_by_value_below() -> None:
-    """What is fixed below the path counts as well."""
-    world = World(
-        more=[
-            profile(
-                "Observation",
-                sliced(PART, "value", "code.coding.code", rules="open"),
-                element(f"{PART}:a", min=1),
-                element(f"{PART}:a.code.coding.code", fixedCode="a"),
-                element(f"{PART}:a.value[x]", min=1),
-            )
-        ]
-    )
-    good = component("a", valueInteger=1)
-    assert found(world, observation(component=[component("b"), good])) == []
-    assert found(world, observation(component=[component("b")])) == [("required", PART)]
-    assert found(world, observation(component=[component("b"), component("a")])) == [
-        ("required", f"{PART}[1].value")
-    ]
-
-
-def test_by_type() -> None:
-    value = "Observation.value[x]"
-    world = World(
-        more=[
-            profile(
-                "Observation",
-                sliced(value, "type", "$this", rules="closed"),
-                element(f"{value}:valueQuantity", type=[{"code": "Quantity"}]),
-                element(f"{value}:valueQuantity.unit", min=1),
-            )
-        ]
-    )
-    assert found(world, observation(valueQuantity={"value": 1, "unit": "g"})) == []
-    at = "Observation.value.ofType(Quantity)"
-    assert found(world, observation(valueQuantity={"value": 1})) == [("required", f"{at}.unit")]
-    assert found(world, observation(valueString="x")) == [
-        ("structure", "Observation.value.ofType(string)")
-    ]
-
-
-def test_by_existence() -> None:
-    world = World(
-        more=[
-            profile(
-                "Observation",
-                sliced(PART, "exists", "dataAbsentReason", rules="open"),
-                element(f"{PART}:absent", max="1"),
-                element(f"{PART}:absent.dataAbsentReason", min=1),
-                element(f"{PART}:there"),
-                element(f"{PART}:there.dataAbsentReason", max="0"),
-                element(f"{PART}:there.value[x]", min=1),
-            )
-        ]
-    )
-    absent = component("a", dataAbsentReason={"text": "x"})
-    assert found(world, observation(component=[absent, component("a", valueInteger=1)])) == []
-    assert found(world, observation(component=[absent, absent])) == [("structure", f"{PART}[1]")]
-    assert found(world, observation(component=[component("a")])) == [
-        ("required", f"{PART}[0].value")
-    ]
-
-
-def entry(resource: Json, id_: str) -> Json:
-    return {
-        "fullUrl": f"http://example.org/fhir/{resource['resourceType']}/{id_}",
-        "resource": resource,
-    }
-
-
-NAMED = profile("Patient", element("Patient.name", min=1), url="urn:named")
-
-
-def bundle(*entries: Json) -> Json:
-    return {"resourceType": "Bundle", "type": "collection", "entry": [*entries]}
-
-
-def test_by_profile_and_by_type_of_a_resource() -> None:
-    path = "Bundle.entry"
-    for kind, types in (
-        ("profile", [{"code": "Patient", "profile": ["urn:named"]}]),
-        ("type", [{"code": "Patient"}]),
-    ):
-        own = profile(
-            "Bundle",
-            sliced(path, kind, "resource", rules="open"),
-            element(f"{path}:patient", min=1, max="1"),
-            element(f"{path}:patient.resource", min=1, type=types),
-        )
-        world = World(more=[own, NAMED])
-        named = entry({"resourceType": "Patient", "name": [{"text": "A"}]}, "1")
-        plain = entry({"resourceType": "Patient"}, "2")
-        other = entry({"resourceType": "Basic", "code": {"text": "x"}}, "3")
-        assert found(world, bundle(other, named)) == []
-        assert found(world, bundle(other)) == [("required", path)]
-        assert found(world, bundle(other, plain)) == (
-            [("required", path)] if kind == "profile" else []
-        )
-        assert found(world, bundle(named, named | {"fullUrl": "urn:oid:1.2"})) == [
-            ("structure", f"{path}[1]")
-        ]
-
-
-def test_through_references() -> None:
-    path = "Observation.performer"
-    target = [{"code": "Reference", "targetProfile": [BASE + "Practitioner"]}]
-    own = profile(
-        "Observation",
-        sliced(path, "type", "resolve()", rules="closed"),
-        element(f"{path}:practitioner", type=target, max="1"),
-    )
-    world = World(more=[own])
-    inside = {"resourceType": "Practitioner", "id": "p"}
-    other = {"resourceType": "Patient", "id": "q"}
-    good = observation(contained=[inside], performer=[{"reference": "#p"}])
-    assert found(world, good) == []
-    bad = observation(contained=[other], performer=[{"reference": "#q"}])
-    assert found(world, bad) == [("structure", f"{path}[0]")]
+from tests.validation.profile.world import World
 
 
 def test_fixed_is_exact_and_a_pattern_is_not() -> None:
@@ -323,13 +122,6 @@ def test_modifiers() -> None:
     [told] = world.issues({"resourceType": "Patient", "modifierExtension": unknown})
     assert told.severity == "warning" and told.code == "extension"
     assert world.issues({"resourceType": "Patient", "extension": unknown}) == []
-
-
-SUBJECT = "Observation.subject"
-
-
-def target(*urls: str, **more: Any) -> Json:
-    return element(SUBJECT, type=[{"code": "Reference", "targetProfile": [*urls], **more}])
 
 
 def test_targets_inside_conform() -> None:
