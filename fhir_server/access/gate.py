@@ -119,9 +119,10 @@ class Gate:
             asking.set(OPEN.id)
             return self._open
         scheme, _, token = (authorization or "").partition(" ")
-        if scheme.lower() != "bearer" or not token.strip():
+        token = token.strip()
+        if scheme.lower() != "bearer" or not token:
             raise Unauthorized("a bearer token is needed", headers=CHALLENGE)
-        grant = await self._verify(token.strip())
+        grant = await self._verify(token)
         if grant is None:
             raise Unauthorized("the token is not valid", headers=INVALID_TOKEN)
         if asked is not None:

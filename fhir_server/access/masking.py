@@ -9,45 +9,37 @@ would find in a world that never held the hidden things.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Any, Final
+from collections.abc import Collection, Iterable, Sequence
+from typing import Final, NamedTuple
 
 from fhir_server.access.contents import permitted
 from fhir_server.access.engine import Engine
 from fhir_server.access.judging import holds
-from fhir_server.access.own_words import UNTRUE, beside, own_words
+from fhir_server.access.own_words import beside, own_words
 from fhir_server.access.policy import BINARY, Policy
 from fhir_server.access.roles import AUDIT
+from fhir_server.access.stripping import Strip
 from fhir_server.access.versions import tombstone
-from fhir_server.definitions.registry import Definitions
 from fhir_server.formats.json import dumps, loads
 from fhir_server.model.exchange import Json
 from fhir_server.model.resource import Key, Stored
 from fhir_server.search.plan import TRUE, All, IdIn, Not, Scan, Search
 
-MASKED: Final = {
-    "extension": [
-        {
-            "url": "http://hl7.org/fhir/StructureDefinition/data-absent-reason",
-            "valueCode": "masked",
-        }
-    ]
-}
-"""In the place of what a resource must have. https://hl7.org/fhir/R4/extension-data-absent-reason"""
-
 _NAMES: Final = re.compile(rb"([A-Z][A-Za-z]{2,40})/([A-Za-z0-9\-.]{1,64})")
-WHOLE: Final = frozenset({"Composition.section"})
-"""What tells in words what it lists: where anything in it is hidden, only the rest of the list is
-left, and nothing if there is none."""
-_LISTING: Final = frozenset({"id", "entry", "section", "mode", "orderedBy"})
-_CARRIERS: Final = frozenset({"Bundle.entry"})
-"""What carries a resource goes with it."""
-_WORDS: Final = frozenset({"string", "markdown", "code", "id", "base64Binary"})
-"""Types that refer to nothing (``Reference.reference`` is looked at with its object)."""
 NAME: Final = re.compile(
     r"(?:^|(?<=[/ ]))(?=([A-Z][A-Za-z]{2,40})/([A-Za-z0-9\-.]{1,64})(?![A-Za-z0-9\-.]))"
 )
 """Before each name of a resource in a reference or URL, whichever server it means."""
+
+
+class Parted(NamedTuple):
+    """A resource of which a mask takes something: what is ``left`` of it, and what is ``taken``,
+    as ``Masking.taken`` has it."""
+
+    whole: Json
+    left: Json
+    taken: frozenset[str]
+    mask: Strip
 
 
 class Masking:
@@ -77,6 +69,17 @@ class Masking:
                 shown = beside(loads(left.body), whole, left.version, said, taken)
                 made[n] = left._replace(body=dumps(shown)), taken
         return made
+
+    async def parted(self, row: Stored) -> Parted | None:
+        """The same of one row, for who writes over it; None if nothing is hidden in it."""
+        if self._policy.whole:
+            return None
+        [hidden] = await self._hidden_in([row])
+        part = self._parted(row, hidden)
+        if part is None:
+            return None
+        [said] = await own_words(self._engine, [row.key])
+        return part._replace(left=beside(part.left, part.whole, row.version, said, part.taken))
 
     async def _hidden_in(self, rows: Sequence[Stored]) -> list[frozenset[Key]]:
         """What each of these may name of what is hidden."""
@@ -146,22 +149,20 @@ class Masking:
 
     def _row(self, row: Stored, hidden: Collection[Key]) -> tuple[Stored, frozenset[str]]:
         """What is left of it, and what goes."""
-        if row.deleted or not (hidden or b'"contained":[' in row.body):
+        part = self._parted(row, hidden)
+        if part is None:
             return row, frozenset()
-        resource = loads(row.body)
-        stripped, taken = self._stripped(resource, row.updated, hidden)
-        if stripped is resource:
-            return row, frozenset()
-        return row._replace(body=dumps(stripped)), taken
+        return row._replace(body=dumps(part.left)), part.taken
 
-    def _stripped(
-        self, resource: Json, updated: int, hidden: Collection[Key]
-    ) -> tuple[Json, frozenset[str]]:
-        """The resource itself if nothing goes. What it says in words alone does not go, so that
-        its author cannot tell by it whether there is what it names."""
-        copies = self._copies(resource, updated)
+    def _parted(self, row: Stored, hidden: Collection[Key]) -> Parted | None:
+        """None if nothing goes. What it says in words alone does not go, so that its author cannot
+        tell by it whether there is what it names."""
+        if row.deleted or not (hidden or b'"contained":[' in row.body):
+            return None
+        resource = loads(row.body)
+        copies = self._copies(resource, row.updated)
         if not hidden and not copies:
-            return resource, frozenset()
+            return None
         names = [*map(str, hidden), *copies]
         gone = re.compile(rf"(?:^|[/ ])({'|'.join(map(re.escape, names))})(?![A-Za-z0-9\-.])")
         taken = set(copies)
@@ -171,9 +172,12 @@ class Masking:
             taken.update(found)
             return bool(found)
 
-        strip = Strip(self._engine.definitions, goes)
-        left = strip.resource(resource, {name.removeprefix("#") for name in copies})
-        return left, frozenset(taken)
+        definitions = self._engine.definitions
+        mask = Strip(definitions, goes, {name.removeprefix("#") for name in copies})
+        left = mask.resource(resource)
+        if left is resource:
+            return None
+        return Parted(resource, left, frozenset(taken), mask)
 
     def _copies(self, resource: Json, updated: int) -> list[str]:
         """``#id`` of the contained resources that would be hidden if they were not contained."""
@@ -186,117 +190,3 @@ class Masking:
             if rule != TRUE and not holds(self._engine, rule, inner, updated, held.values):
                 found.append(f"#{held.id}")
         return found
-
-
-class Strip:
-    """Takes out of a resource what ``gone`` says of a reference or URL.
-
-    A string is no reference: whoever wrote it could tell by its going that what it names is there.
-    """
-
-    def __init__(self, definitions: Definitions, gone: Callable[[str], bool]) -> None:
-        self._definitions = definitions
-        self._gone = gone
-        self._touched = False
-        self._within: set[int] = set()
-
-    def resource(self, resource: Json, copies: Collection[str]) -> Json:
-        """``copies``: ids of contained resources that go."""
-        whole = resource
-        if copies:
-            kept = [c for c in resource["contained"] if c.get("id", "") not in copies]
-            whole = {**resource, "contained": kept}
-            self._touched = True
-        found = self._members(whole, whole["resourceType"], root=True)
-        if found is None:
-            found = {name: whole[name] for name in ("resourceType", "id", "meta") if name in whole}
-        if not self._touched:
-            return resource
-        found.pop("text", None)
-        if not found.get("contained", True):
-            del found["contained"]
-        for path in UNTRUE:
-            type_, _, name = path.partition(".")
-            if type_ == resource["resourceType"]:
-                found.pop(name, None)
-        return found
-
-    def _members(self, node: Json, path: str, *, root: bool = False) -> Json | None:
-        """What is left of an object; None: it cannot be without what goes."""
-        known = self._definitions.members(path)
-        found: Json = {}
-        self._within.update(map(id, node.get("contained", ())))
-        for name, child in node.items():
-            if name in ("meta", "text") and root:
-                found[name] = child
-                continue
-            element, type_ = known.get(name, (None, None))
-            below = ""
-            if element is not None and type_ is not None:
-                below = path_below(element.path, element.content_reference, type_.code)
-            if below in _WORDS or name == "system" or (name == "url" and path == "Extension"):
-                found[name] = child
-                continue
-            left = self._value(child, below)
-            if left is child or left is not None:
-                found[name] = left
-            elif element is not None and element.min:
-                if not root:
-                    return None
-                found[name] = [MASKED] if type(child) is list else MASKED
-        return found
-
-    def _value(self, child: Any, path: str) -> Any:
-        kind = type(child)
-        if kind is str:
-            if not self._gone(child):
-                return child
-            self._touched = True
-            return None
-        if kind is list:
-            kept = [left for item in child if (left := self._value(item, path)) is not None]
-            same = len(kept) == len(child) and all(map(_same, kept, child))
-            return child if same else kept or None
-        return self._object(child, path) if kind is dict else child
-
-    def _object(self, node: Json, path: str) -> Json | None:
-        names = [node.get("reference"), node.get("url") if path != "Extension" else None]
-        if "resourceType" in node and path in ("", "Resource"):
-            path = node["resourceType"]
-            if id(node) not in self._within:
-                names.append(f"{path}/{node.get('id')}")
-        if any(type(name) is str and self._gone(name) for name in names):
-            self._touched = True
-            return None
-        before, self._touched = self._touched, False
-        found = self._members(node, path) if path else self._loose(node)
-        touched, self._touched = self._touched, self._touched or before
-        if not touched:
-            return node
-        if not found or (path in _CARRIERS and len(found) < len(node)):
-            return None
-        if path == "Extension" and found.keys() <= {"id", "url"}:
-            return None
-        return _wordless(found) if path in WHOLE else found
-
-    def _loose(self, node: Json) -> Json | None:
-        """Of what the definitions do not know, an object without the members that go."""
-        pairs = {name: self._value(child, "") for name, child in node.items()}
-        return {name: left for name, left in pairs.items() if left is not None}
-
-
-def _wordless(section: Json) -> Json | None:
-    """What is left of a section without title, code and text; None if it lists nothing more."""
-    kept = {name: child for name, child in section.items() if name in _LISTING}
-    return kept if kept.keys() & {"entry", "section"} else None
-
-
-def _same(one: Any, other: Any) -> bool:
-    return one is other
-
-
-def path_below(path: str, shared: str | None, type_: str) -> str:
-    """Where the definitions describe the members of an element."""
-    if shared is not None:
-        return shared
-    return path if type_ in ("BackboneElement", "Element") else type_

@@ -140,6 +140,7 @@ class ScopePolicy:
         self._compartment = compartment
         self._compile = compile_filter
         self._sees: dict[tuple[str, str], Predicate] = {}
+        self._allows: dict[tuple[str, str], bool] = {}
         self._reads_all = principal.system and any(
             scope.context == "system" and scope.covers("*", "r") for scope in principal.scopes
         )
@@ -162,10 +163,13 @@ class ScopePolicy:
         return self._principal.system or (standing is not None and standing.rights.audits)
 
     def allows(self, letter: str, type_: str) -> bool:
-        return self._opens(letter, type_) or any(
-            scope.covers(type_, letter) and self._usable(scope, letter, type_)
-            for scope in self._principal.scopes
-        )
+        known = self._allows.get((letter, type_))
+        if known is None:
+            known = self._allows[letter, type_] = self._opens(letter, type_) or any(
+                scope.covers(type_, letter) and self._usable(scope, letter, type_)
+                for scope in self._principal.scopes
+            )
+        return known
 
     def sees(self, letter: str, type_: str) -> Predicate:
         known = self._sees.get((letter, type_))

@@ -7,8 +7,9 @@ from typing import TypeAlias
 
 from fhir_server.access.contents import nowhere, permitted
 from fhir_server.access.engine import Engine
-from fhir_server.access.masking import NAME, Masking, Strip
+from fhir_server.access.masking import NAME, Masking
 from fhir_server.access.policy import BINARY, Policy
+from fhir_server.access.stripping import Strip
 from fhir_server.access.versions import living
 from fhir_server.formats.json import loads
 from fhir_server.model.exchange import Json
@@ -56,7 +57,7 @@ async def _seen(engine: Engine, policy: Policy, key: Key) -> frozenset[Key]:
 
 
 def _named(engine: Engine, policy: Policy, resource: Json) -> Iterator[tuple[Key, str]]:
-    """What references lead to, and what else a mask would look at (``masking.Strip``): URLs that
+    """What references lead to, and what else a mask would look at (``stripping.Strip``): URLs that
     end as the name of something that may be hidden, whichever server they mean."""
     told: set[Key] = set()
     for type_, id_, path in local_references(resource):
@@ -68,7 +69,7 @@ def _named(engine: Engine, policy: Policy, resource: Json) -> Iterator[tuple[Key
         texts.append(text)
         return False
 
-    Strip(engine.definitions, note).resource(resource, ())
+    Strip(engine.definitions, note).resource(resource)
     for text in dict.fromkeys(texts):
         for found in NAME.finditer(text):
             if masking.may_hide(found[1]) and (key := Key(found[1], found[2])) not in told:

@@ -26,7 +26,8 @@ LOOKED_AT: Final = 100
 async def living(engine: Engine, policy: Policy, letter: str, key: Key) -> Stored | None:
     """The current version, if it is visible."""
     aside = apart(policy, letter, key.type)
-    if aside or policy.sees(letter, key.type) == TRUE:  # then the plan is the key alone
+    seen = policy.sees(letter, key.type)
+    if aside or seen is TRUE or seen == TRUE:  # then the plan is the key alone
         [stored] = await engine.store.current([key])
         if stored is None or stored.deleted:
             if aside:

@@ -35,7 +35,7 @@ class Deadlines:
     def start(self) -> Deadline:
         """The deadline of the current task; to be given to ``end`` in any case."""
         loop = asyncio.get_running_loop()
-        task = asyncio.current_task()
+        task = asyncio.current_task(loop)
         assert task is not None
         deadline = Deadline(task, loop.time() + self._seconds)
         self._running.add(deadline)

@@ -20,8 +20,9 @@ from fhir_server.access.gate import Gate
 from fhir_server.access.lasting import standing
 from fhir_server.access.session import Session
 from fhir_server.auth.rates import Rates
+from fhir_server.http.arriving import Arriving, parsed, unheld
 from fhir_server.http.bodies import Bodies
-from fhir_server.http.compression import compressed, encoding, inflated
+from fhir_server.http.compression import compressed, encoding
 from fhir_server.http.deadlines import Deadline, Deadlines, late
 from fhir_server.http.middleware import HEADERS, HOLD, REQUEST_ID, limited
 from fhir_server.http.negotiate import (
@@ -35,9 +36,18 @@ from fhir_server.http.negotiate import (
     is_fhir,
     presentation,
 )
+from fhir_server.http.outbox import Outbox, Ready
 from fhir_server.http.purposes import PURPOSE, purposeful
 from fhir_server.http.recording import UNANSWERED, Recorder, Seen
-from fhir_server.http.respond import Receive, Scope, Send, deliver, rendered
+from fhir_server.http.respond import (
+    EDGE_LINES,
+    Receive,
+    Scope,
+    Send,
+    deliver,
+    rendered,
+    short_way,
+)
 from fhir_server.http.routes import OWN_FORMATS, Route, Router
 from fhir_server.interactions.ports import Call, Handler
 from fhir_server.interactions.target import Pairs, pairs, segments
@@ -56,14 +66,8 @@ log = structlog.get_logger("vehr.http")
 FORM_ONLY: Final = frozenset({FORM})
 UNEXPECTED: Final = "The server met an unexpected condition; the request id names it in its log"
 
-LARGE: Final = 64_000
-"""Bytes of a body that take long to parse: about 3 ms."""
-
 MOST_ROUTES: Final = 1024
 """URLs of the base and of types whose row is remembered."""
-
-PAUSE_SECONDS: Final = 8
-"""A client that sends nothing of its body for so long is given up."""
 
 CONTENT_TIMES: Final = 20
 """Streamed content may take so many times as long as other requests."""
@@ -107,30 +111,6 @@ class Progress:
     seen: Seen | None = None
 
 
-@dataclass(slots=True)
-class Arriving:
-    """A body that arrives. ``hold``: told of bytes that are kept beside those that came."""
-
-    receive: Receive
-    headers: Mapping[str, str]
-    deadline: Deadline
-    hold: Callable[[int], None]
-
-    async def whole(self, limit: int) -> bytes:
-        """All of it, inflated; its limit as it comes is that of the edge."""
-        name = encoding(self.headers)
-        data = await read_body(self.receive, self.deadline)
-        if not name:
-            return data
-        content = await asyncio.to_thread(inflated, name, data, limit)
-        self.hold(len(content))
-        return content
-
-
-def _unheld(_: int) -> None:
-    """Nobody counts."""
-
-
 class FhirBase:
     """One FHIR base URL."""
 
@@ -145,6 +125,7 @@ class FhirBase:
         audit: AuditLog | None = None,
     ) -> None:
         self._recorder = Recorder(audit)
+        self._outbox = Outbox(audit)
         self._base = base
         self._cut = len(base.path) + 1
         self._gate = gate
@@ -164,11 +145,15 @@ class FhirBase:
         started = time.perf_counter()
         progress = Progress(self._deadlines.start())
         try:
-            response = await self._answer(scope, receive, progress)
+            try:
+                response = await self._serve(scope, receive, progress)
+            except Problem:
+                raise
+            except Exception as error:
+                report(error, scope[REQUEST_ID])
+                raise ServerError(UNEXPECTED) from error
         except Problem as problem:
-            if progress.seen is not None:
-                progress.seen.problem = problem
-            response = await self._refused(problem, scope)
+            response = await self._refused(problem, scope, progress)
         except asyncio.CancelledError:
             if not progress.deadline.missed:
                 self._recorder.end(progress.seen, progress.route, scope, UNANSWERED)
@@ -177,25 +162,43 @@ class FhirBase:
             response = rendered(late(progress.deadline))
         finally:
             self._deadlines.end(progress.deadline)
+        if "accept-encoding" in scope[HEADERS] and isinstance(response.body, bytes):
+            response = await self._packed(response, progress, scope)
+        name = progress.route.interaction if progress.route else "unknown"
+
+        def told(status: int) -> None:
+            self._meter(name, status, time.perf_counter() - started)
+
+        way = short_way(response, scope, self._outbox.flush)
+        if way is not None:
+            self._post(Ready(way, scope[EDGE_LINES], response, told), progress, scope)
+            return
         response = self._recorder.end(progress.seen, progress.route, scope, response)
-        if "accept-encoding" in scope[HEADERS]:
-            accepted = scope[HEADERS]["accept-encoding"]
+        if not isinstance(response.body, bytes):
+            accepted = scope[HEADERS].get("accept-encoding")
             response = await compressed(response, accepted, self._base.compress_above)
         await deliver(response, scope, send)
-        name = progress.route.interaction if progress.route else "unknown"
-        self._meter(name, response.status, time.perf_counter() - started)
+        told(response.status)
 
-    async def _answer(self, scope: Scope, receive: Receive, progress: Progress) -> Response:
-        """Everything between the routes and the bytes; unexpected errors become ServerError."""
+    async def _packed(self, response: Response, progress: Progress, scope: Scope) -> Response:
+        """A whole answer, compressed if it is large and the client takes that."""
+        accepted = scope[HEADERS]["accept-encoding"]
         try:
-            return await self._serve(scope, receive, progress)
-        except Problem:
+            return await compressed(response, accepted, self._base.compress_above)
+        except asyncio.CancelledError:
+            self._recorder.end(progress.seen, progress.route, scope, UNANSWERED)
             raise
-        except Exception as error:
-            report(error, scope[REQUEST_ID])
-            raise ServerError(UNEXPECTED) from error
+
+    def _post(self, ready: Ready, progress: Progress, scope: Scope) -> None:
+        """An answer that is recorded and sent with the others of this turn."""
+        seen, loop = progress.seen, progress.deadline.task.get_loop()
+        if seen is not None:
+            ready.line = self._recorder.line(seen, progress.route, scope, ready.response.status)
+            ready.later = seen.recording.later
+        self._outbox.post(ready, loop.call_soon)
 
     async def _serve(self, scope: Scope, receive: Receive, progress: Progress) -> Response:
+        """Everything between the routes and the bytes."""
         headers: dict[str, str] = scope[HEADERS]
         try:
             route, path = self._route(scope["method"], scope["raw_path"])
@@ -223,7 +226,7 @@ class FhirBase:
                 raise UnsupportedMediaType("content that is streamed is not compressed")
             content = self._content(receive, progress.deadline)
         elif route.body != "none":
-            arriving = Arriving(receive, headers, progress.deadline, scope.get(HOLD, _unheld))
+            arriving = Arriving(receive, headers, progress.deadline, scope.get(HOLD, unheld))
             body, form = await self._body(route, arriving)
             query = query + form if form else query
         request = Request(
@@ -264,8 +267,10 @@ class FhirBase:
             rates.request(session.principal, scope["method"], scope["raw_path"], headers)
         return session
 
-    async def _refused(self, problem: Problem, scope: Scope) -> Response:
+    async def _refused(self, problem: Problem, scope: Scope, progress: Progress) -> Response:
         """A problem, in XML if that is asked for."""
+        if progress.seen is not None:
+            progress.seen.problem = problem
         response = rendered(problem)
         headers: dict[str, str] = scope[HEADERS]
         try:
@@ -356,30 +361,6 @@ class FhirBase:
         if call.method == "HEAD":
             response.body = b""
         return response
-
-
-async def parsed(
-    parse: Callable[[str | None, bytes], Json], media: str | None, data: bytes
-) -> Json:
-    """A body by ``parse``; a large one beside the loop, so that small requests go on."""
-    if len(data) < LARGE:
-        return parse(media, data)
-    return await asyncio.to_thread(parse, media, data)
-
-
-async def read_body(receive: Receive, deadline: Deadline) -> bytes:
-    """The whole body; its size is limited by the edge, its pauses by the deadline."""
-    time_of, last, deadline.reading = deadline.task.get_loop().time, deadline.when, True
-    parts, more = [], True
-    while more:
-        deadline.when = min(last, time_of() + PAUSE_SECONDS)
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise BadRequest("the body is not complete")
-        parts.append(message.get("body", b""))
-        more = message.get("more_body", False)
-    deadline.when, deadline.reading = last, False
-    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _ascii(raw: bytes) -> str:

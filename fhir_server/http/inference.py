@@ -16,7 +16,7 @@ from fhir_server.formats.json import dumps, loads
 from fhir_server.http.faced import as_binary, found
 from fhir_server.http.middleware import HEADERS
 from fhir_server.http.respond import (
-    WRITE,
+    WAY,
     Asgi,
     Message,
     Receive,
@@ -70,7 +70,7 @@ class InferenceFace:
         self._ready = ready
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope = {name: value for name, value in scope.items() if name != WRITE}
+        scope = {name: value for name, value in scope.items() if name != WAY}
         told = _Told(send)
         try:
             url, captured = found(URLS, scope)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
@@ -79,24 +79,28 @@ class Recorder:
         """Unavailable if the request could not be recorded."""
         return Seen(self._audit.begin(scope[REQUEST_ID])) if self._audit is not None else None
 
+    def line(self, seen: Seen, route: Route | None, scope: Scope, status: int) -> Entry:
+        """What is recorded of a request that has got this answer."""
+        peer, url = scope.get("client"), scope["raw_path"]
+        if scope["query_string"]:
+            url += b"?" + scope["query_string"]
+        return entry(
+            seen,
+            route.interaction if route is not None else "unknown",
+            status,
+            method=scope["method"],
+            url=clean(url)[:LONGEST],
+            peer=peer[0] if peer else "",
+            purpose=purpose_of_use(scope[HEADERS].get("x-purpose-of-use")),
+        )
+
     def end(
         self, seen: Seen | None, route: Route | None, scope: Scope, answer: Response
     ) -> Response:
         """The answer, once it is recorded; if it cannot be, the problem in its place."""
         if seen is None or self._audit is None:
             return answer
-        peer, url = scope.get("client"), scope["raw_path"]
-        if scope["query_string"]:
-            url += b"?" + scope["query_string"]
-        line = entry(
-            seen,
-            route.interaction if route is not None else "unknown",
-            answer.status,
-            method=scope["method"],
-            url=clean(url)[:LONGEST],
-            peer=peer[0] if peer else "",
-            purpose=purpose_of_use(scope[HEADERS].get("x-purpose-of-use")),
-        )
+        line = self.line(seen, route, scope, answer.status)
         try:
             self._audit.write(line, seen.recording.later)
         except Unavailable as problem:
@@ -148,20 +152,20 @@ def entry(seen: Seen, interaction: str, status: int, **about: Any) -> Entry:
         what=what,
         patients=ordered(patients),
         writes=tuple(recording.writes),
-        why=_why(seen.problem),
+        why=_why(seen.problem) if seen.problem is not None else "",
         person=standing.fhir_user if standing is not None else "",
-        decisions=(*recording.decisions, *_decisions(seen.policy, interaction, status, patients)),
+        decisions=_decisions(seen, interaction, status),
         **about,
     )
 
 
-def _decisions(
-    policy: Policy | None, interaction: str, status: int, patients: Iterable[str]
-) -> Iterable[Decision]:
-    """How consents took part in an answer, per patient of the line."""
+def _decisions(seen: Seen, interaction: str, status: int) -> tuple[Decision, ...]:
+    """Those that were noted, and how consents took part in the answer, per patient of the line."""
+    policy, recording = seen.policy, seen.recording
     if status >= FAILED or not isinstance(policy, ConsentPolicy):
-        return ()
-    return policy.decisions(_LETTERS.get(interaction, "r"), ordered(patients))
+        return tuple(recording.decisions)
+    letter, patients = _LETTERS.get(interaction, "r"), ordered(recording.patients)
+    return (*recording.decisions, *policy.decisions(letter, patients))
 
 
 _LETTERS: Final = {
@@ -187,10 +191,8 @@ _VERSIONED: Final = frozenset({"vread", "vread-binary"})
 _WITH_ETAG: Final = frozenset({"read", "read-binary"})
 
 
-def _why(problem: Problem | None) -> str:
+def _why(problem: Problem) -> str:
     """The code of a failure; the text of a refusal, which is made of metadata alone."""
-    if problem is None:
-        return ""
     code = problem.issues[0].code
     refused = isinstance(problem, Forbidden | Unauthorized)
     return f"{code}: {problem}" if refused else code

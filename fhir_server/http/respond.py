@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from fhir_server.formats.json import dumps
 from fhir_server.model.exchange import Response
@@ -23,26 +23,43 @@ def rendered(problem: Problem) -> Response:
     return Response(problem.status, dumps(problem.outcome()), dict(problem.headers))
 
 
-WRITE: Final = "vehr.write"
-"""Where the scope of a connection holds its ``Write``."""
+WAY: Final = "vehr.way"
+"""Where the scope of a connection holds its ``Way``."""
 
 EDGE_LINES: Final = "vehr.lines"
 """Where a scope holds the lines that the edge adds to the head of a whole answer."""
 
-Write = Callable[[int, bytes, bytes], bool]
-"""Writes a whole answer at once: status, lines of its head, body. False: this connection
-cannot, the messages of ASGI are to be used.
-"""
+
+class Way(Protocol):
+    """The short way of one answer to its client, past the messages of ASGI."""
+
+    def take(self, flush: Callable[[], None]) -> bool:
+        """The answer goes this way, now or later. False: this connection cannot. ``flush``: sends
+        what waits, which the connection calls before anything else goes over it.
+        """
+        ...
+
+    @property
+    def alone(self) -> bool:
+        """Is no other request of this process being served, or about to be?"""
+        ...
+
+    def send(self, status: int, lines: bytes, body: bytes) -> None:
+        """The whole of it at once: status, lines of its head, body."""
+        ...
+
 
 _SHORT: Final = frozenset({200, 201, 400, 401, 403, 404, 405, 409, 410, 412, 422})
 _FHIR_JSON_LINE: Final = f"content-type: {FHIR_JSON}\r\ncontent-length: "
-_OWN: Final = ("Content-Length", "Content-Security-Policy", "Cache-Control")
+_OWN: Final = frozenset({"Content-Length", "Content-Security-Policy", "Cache-Control"})
 """Headers with which an answer goes its own way past those of the edge."""
 
 
 async def deliver(response: Response, scope: Scope, send: Send) -> None:
     """Send one response; for HEAD its headers alone."""
-    if _written(response, scope):
+    way = short_way(response, scope, _nothing)
+    if way is not None:
+        send_short(way, response, scope[EDGE_LINES])
         return
     headers = [(name.lower().encode(), _latin(value)) for name, value in response.headers.items()]
     body, head = response.body, scope["method"] == "HEAD"
@@ -62,23 +79,35 @@ async def deliver(response: Response, scope: Scope, send: Send) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
-def _written(response: Response, scope: Scope) -> bool:
-    """The short way, for what most answers are: JSON that is whole."""
-    write: Write | None = scope.pop(WRITE, None)
-    edge: str | None = scope.get(EDGE_LINES)
-    body, headers = response.body, response.headers
-    if write is None or edge is None or scope["method"] == "HEAD" or not isinstance(body, bytes):
-        return False
-    if response.status not in _SHORT or response.content_type != FHIR_JSON or not body:
-        return False
-    lines = [f"{name}: {value}\r\n" for name, value in headers.items() if name not in _OWN]
-    if len(lines) < len(headers):
-        return False
-    own = "".join(lines)
-    if not own.count("\n") == own.count("\r") == len(lines) or "\0" in own:
-        return False  # a value would break out of its line: the long way mends it
-    text = f"{edge}{own}{_FHIR_JSON_LINE}{len(body)}\r\n"
-    return write(response.status, text.encode("latin-1", "replace"), body)
+def short_way(response: Response, scope: Scope, flush: Callable[[], None]) -> Way | None:
+    """The short way, taken, for what most answers are: JSON that is whole. ``flush``: as in
+    ``Way``.
+    """
+    way: Way | None = scope.pop(WAY, None)
+    body = response.body
+    if way is None or EDGE_LINES not in scope or scope["method"] == "HEAD":
+        return None
+    if response.status not in _SHORT or response.content_type != FHIR_JSON:
+        return None
+    if not body or not isinstance(body, bytes) or not _OWN.isdisjoint(response.headers):
+        return None
+    own = "".join(response.headers.values())
+    if "\n" in own or "\r" in own or "\0" in own:
+        return None  # a value would break out of its line: the long way mends it
+    return way if way.take(flush) else None
+
+
+def send_short(way: Way, response: Response, edge: str) -> None:
+    """A response that has taken the short way. ``edge``: the lines of the edge."""
+    body = response.body
+    assert isinstance(body, bytes)
+    own = "".join([f"{name}: {value}\r\n" for name, value in response.headers.items()])
+    lines = f"{edge}{own}{_FHIR_JSON_LINE}{len(body)}\r\n"
+    way.send(response.status, lines.encode("latin-1", "replace"), body)
+
+
+def _nothing() -> None:
+    """Nothing waits."""
 
 
 def _latin(value: str) -> bytes:

@@ -5,25 +5,26 @@ They are made from the registries and are not part of the record, so they are on
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 
 from fhir_server.access.session import Session
 from fhir_server.formats.json import dumps
 from fhir_server.interactions.ports import Handler
 from fhir_server.model.exchange import Json, Request, Response
-from fhir_server.model.resource import Key
 
 
 def published(read: Handler, resources: Iterable[Json]) -> Handler:
     """``read``, which also knows these."""
-    bodies = {Key(r["resourceType"], r["id"]): dumps(r) for r in resources}
+    bodies = {(r["resourceType"], r["id"]): dumps(r) for r in resources}
 
-    async def read_(request: Request, session: Session) -> Response:
-        body = bodies.get(Key(*request.path))
-        if body is None:
-            return await read(request, session)
-        session.allow("r", request.path[0])
+    async def own(body: bytes, type_: str, session: Session) -> Response:
+        session.allow("r", type_)
         return Response(200, body)
+
+    def read_(request: Request, session: Session) -> Awaitable[Response]:
+        type_, id_ = request.path
+        body = bodies.get((type_, id_))
+        return read(request, session) if body is None else own(body, type_, session)
 
     return read_
 

@@ -29,6 +29,8 @@ class LedgerWrite:
     """``expect`` None: whatever is there; 0: must be absent; n: must be at revision n.
 
     ``value`` None deletes the row. A failed expectation makes the whole ``apply`` ``Stale``.
+    ``fresh``: the value as JSON, of a row whose key nothing else has: a store need not look
+    first, if it looks after all where the key is taken.
     """
 
     kind: str
@@ -36,6 +38,7 @@ class LedgerWrite:
     value: Value | None
     expect: int | None = None
     expires: float | None = None
+    fresh: bytes | None = None
 
 
 class Ledger(Protocol):

@@ -74,7 +74,12 @@ def more_visible(*, masked: bool) -> Iterable[Json]:
         "code": coded(SNOMED, "38341003"),
         "subject": P1,
         "onsetDateTime": "2020-02-01",
-        **only_if_whole(evidence=[{"detail": [to("Observation/h1")]}], text=NARRATIVE),
+        "evidence": [
+            {"code": [{"text": "first"}], **only_if_whole(detail=[to("Observation/h1")])},
+            *unmasked({"detail": [to("Observation/h1")]}),
+            {"code": [{"text": "second"}], "detail": [to("Observation/v2")]},
+        ],
+        **only_if_whole(text=NARRATIVE),
     }
     yield {
         "resourceType": "MedicationRequest",

@@ -12,7 +12,16 @@ from typing import Any
 
 import pytest
 
-from fhir_server.access import contents, labels, masking, propagating, raising, restrict, shown
+from fhir_server.access import (
+    contents,
+    labels,
+    masking,
+    propagating,
+    raising,
+    restrict,
+    shown,
+    stripping,
+)
 from fhir_server.access.consent import pinning
 from fhir_server.access.consent import policy as consenting
 from fhir_server.search import match
@@ -109,7 +118,7 @@ MUTANTS: dict[str, tuple[types.ModuleType, str, str]] = {
         "return leaf",
     ),
     "masks removed": (masking, "if self._policy.whole or not rows:", "if True:"),
-    "narrative kept": (masking, 'found.pop("text", None)', "pass"),
+    "narrative kept": (stripping, 'found.pop("text", None)', "pass"),
     "copies kept": (masking, "rule = self._policy.inside(held.type)", "rule = TRUE"),
     "attachments kept": (masking, "found = await self._binaries(binaries)", "found = set()"),
     "binaries for all": (contents, "return target in new or await", "return True or await"),
@@ -182,8 +191,8 @@ def caught(folder: Path) -> Asked | None:
 
 
 CONSTANTS: dict[str, tuple[types.ModuleType, str, Any]] = {
-    "sections kept": (masking, "WHOLE", frozenset()),
-    "signatures and counts kept": (masking, "UNTRUE", frozenset()),
+    "sections kept": (stripping, "WHOLE", frozenset()),
+    "signatures and counts kept": (stripping, "UNTRUE", frozenset()),
     "nothing inherits": (raising, "INHERITED", {"*": frozenset()}),
 }
 

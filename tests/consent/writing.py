@@ -34,13 +34,19 @@ ELSEWHERE: Final = (
     *("https://other.example/fhir/Observation/v2", "https://other.example/x/Binary/b3?a=1"),
 )
 """The same by URLs of this server and of another."""
-WORDED: Final = ("section",)
-"""What goes with what a mask takes in it: its author, from whom something is hidden, may not see
-again what was written there. That tells, and is a known limit (ARCHITECTURE.md, 72)."""
 DIV: Final = '<div xmlns="http://www.w3.org/1999/xhtml">{}</div>'
 SHARED: Final = frozenset({"Group", "List", "Task", "Provenance", "CarePlan", "Encounter"})
 """Whom or what else these are about decides too, or they hand their labels on."""
-LISTS: Final = ("result", "entry", "section", "member", "content", "addresses", "hasMember")
+LISTS: Final = (
+    "result",
+    "entry",
+    "section",
+    "member",
+    "content",
+    "addresses",
+    "hasMember",
+    "evidence",
+)
 
 
 @contextmanager
@@ -87,29 +93,18 @@ class Writer(Generator):
         seen = self._seen(type_, id_) if self._some(0.6) else None
         made: Json = copy.deepcopy(seen or self._of_type(type_)) | {"id": id_}
         made.pop("meta", None)
-        self._unsaid(made, seen)
         for _ in range(self.rng.choice([0, 1, 1, 2])):
             self._change(made)
         return made
 
-    @staticmethod
-    def _unsaid(made: Json, seen: Json | None) -> None:
-        """Without words of the author's own in what a mask may leave out (``WORDED``)."""
-        for name in WORDED:
-            made.pop(name, None)
-            if seen is not None and name in seen:
-                made[name] = copy.deepcopy(seen[name])
-
     def _change(self, made: Json) -> None:
-        match self.rng.randrange(8):
+        match self.rng.randrange(10):
             case 0:
                 made["language"] = self._of(["en", "uk"])
             case 1:
                 made["identifier"] = [{"value": self._of(["n1", "n2"])}]
             case 2:
                 for name in LISTS:
-                    if name in WORDED:
-                        continue
                     if type(made.get(name)) is list and made[name]:
                         made[name].pop(self.rng.randrange(len(made[name])))
                         made[name] or made.pop(name)
@@ -131,8 +126,29 @@ class Writer(Generator):
                     self._of(["seen", "heard", "see Condition/h2", "see Condition/u1"])
                 )
                 made["text"] = {"status": "additional", "div": div}
-            case _:
+            case 7:
                 made.pop("encounter", None)
+            case _:
+                self._rewrite(made)
+
+    def _rewrite(self, made: Json) -> None:
+        """Items of a list: said otherwise, in another order, once more."""
+        names = [name for name in LISTS if type(made.get(name)) is list and made[name]]
+        if not names:
+            return
+        items = made[name := self._of(names)]
+        item = items[self.rng.randrange(len(items))]
+        match self.rng.randrange(4):
+            case 0:
+                item["id"] = self._of(["i1", "i2"])
+            case 1:
+                items.reverse()
+            case 2:
+                items.insert(self.rng.randrange(len(items) + 1), copy.deepcopy(item))
+            case _:
+                said = {"evidence": {"code": [{"text": self._of(["first", "third"])}]}}
+                said |= {"section": {"title": self._of(["Mixed", "Ours"])}}
+                item |= said.get(name, {})
 
     def _matching(self) -> tuple[tuple[str, str], ...]:
         return (("If-Match", self._of(['W/"1"', 'W/"2"'])),) if self._some(0.25) else ()

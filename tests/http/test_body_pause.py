@@ -7,14 +7,14 @@ import asyncio
 import pytest
 
 from fhir_server.auth.routes import ENDPOINTS
-from fhir_server.http import dispatch, site
-from fhir_server.http.deadlines import Deadlines
+from fhir_server.http import arriving, site
+from fhir_server.http.deadlines import Deadlines, late
 from fhir_server.http.middleware import HEADERS, REQUEST_ID
 from fhir_server.model.problem import BadRequest, RequestTimeout, Unavailable
 
 
 async def test_a_body_that_pauses_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dispatch, "PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(arriving, "PAUSE_SECONDS", 0.05)
     messages = iter([{"type": "http.request", "body": b'{"resour', "more_body": True}])
 
     async def receive() -> dict[str, object]:
@@ -26,18 +26,18 @@ async def test_a_body_that_pauses_is_given_up(monkeypatch: pytest.MonkeyPatch) -
     async def request() -> None:
         deadline = Deadlines(0.4).start()
         try:
-            await dispatch.read_body(receive, deadline)
+            await arriving.read_body(receive, deadline)
         except asyncio.CancelledError:
             assert deadline.missed
             deadline.task.uncancel()
-            assert isinstance(dispatch.late(deadline), RequestTimeout)
+            assert isinstance(late(deadline), RequestTimeout)
 
     await asyncio.create_task(request())
 
 
 async def test_pauses_are_shorter_than_requests() -> None:
-    assert dispatch.PAUSE_SECONDS < 10
-    assert isinstance(dispatch.late(Deadlines(10).start()), Unavailable)
+    assert arriving.PAUSE_SECONDS < 10
+    assert isinstance(late(Deadlines(10).start()), Unavailable)
 
 
 async def test_a_body_comes_in_parts_or_breaks_off() -> None:
@@ -53,10 +53,10 @@ async def test_a_body_comes_in_parts_or_breaks_off() -> None:
 
     deadline = Deadlines(10).start()
     until = deadline.when
-    assert await dispatch.read_body(receive, deadline) == b"ab"
+    assert await arriving.read_body(receive, deadline) == b"ab"
     assert (deadline.when, deadline.reading) == (until, False)
     with pytest.raises(BadRequest):
-        await dispatch.read_body(receive, deadline)
+        await arriving.read_body(receive, deadline)
 
 
 async def test_a_form_that_trickles_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

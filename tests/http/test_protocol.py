@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from fhir_server.http.protocol import Protocol
-from fhir_server.http.respond import EDGE_LINES, WRITE, deliver
+from fhir_server.http.outbox import Outbox, Ready
+from fhir_server.http.protocol import Protocol, _Whole
+from fhir_server.http.respond import EDGE_LINES, WAY, deliver, short_way
 from fhir_server.model.exchange import Response
 
 BAD = b"x\r\nset-cookie: a=b"
@@ -41,25 +45,34 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             await send({"type": "http.response.body", "body": body})
         case "/fhir" | "/fhir/split":
-            assert WRITE in scope
+            assert WAY in scope
             headers_ = {"ETag": BAD.decode()} if path == "/fhir/split" else {"ETag": 'W/"1"'}
             scope[EDGE_LINES] = "x-request-id: 1\r\n"
             await deliver(Response(200, b"{}", headers_), scope, send)
-            assert WRITE not in scope
+            assert WAY not in scope
         case _:
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             await send({"type": "http.response.body", "body": body})
 
 
-async def _talk(requests: bytes) -> bytes:
-    config = uvicorn.Config(app, server_header=False, date_header=False, log_level="critical")
+@asynccontextmanager
+async def serving(application: Any) -> AsyncIterator[tuple[str, int]]:
+    """The protocol on a port of this machine; its address."""
+    config = uvicorn.Config(
+        application, server_header=False, date_header=False, log_level="critical"
+    )
     config.load()
     loop, state = asyncio.get_running_loop(), ServerState()
     server = await loop.create_server(
         lambda: Protocol(config=config, server_state=state, app_state={}), "127.0.0.1", 0
     )
     async with server:
-        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname()[:2])
+        yield server.sockets[0].getsockname()[:2]
+
+
+async def _talk(requests: bytes) -> bytes:
+    async with serving(app) as address:
+        reader, writer = await asyncio.open_connection(*address)
         writer.write(requests)
         try:
             return await asyncio.wait_for(reader.read(), 5)
@@ -136,3 +149,48 @@ def test_the_long_way_says_the_same() -> None:
 def test_a_header_cannot_break_out_of_its_line() -> None:
     got = answers("/fhir/split", "/a")
     assert b"etag: x  set-cookie: a=b\r\n" in got and b"\r\nset-cookie" not in got
+
+
+class Waiting(Outbox):
+    """Sends nothing by itself."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.sent: list[int] = []
+        self.posted = asyncio.Event()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """``/fhir`` waits, other paths are answered at once."""
+        if scope["path"] != "/fhir":
+            await app(scope, receive, send)
+            return
+        scope[EDGE_LINES] = "x-request-id: 1\r\n"
+        response = Response(200, b"{}", {"ETag": 'W/"1"'})
+        way = short_way(response, scope, self.flush)
+        assert way is not None
+        self.post(Ready(way, scope[EDGE_LINES], response, self.sent.append), lambda flush: None)
+        self.posted.set()
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_an_answer_that_waits_is_not_overtaken(
+    monkeypatch: pytest.MonkeyPatch, alone: bool
+) -> None:
+    """Who is alone is answered at once; else the next request of the connection sends it."""
+    monkeypatch.setattr(_Whole, "alone", alone)
+
+    async def talk() -> tuple[bytes, list[int]]:
+        outbox = Waiting()
+        async with serving(outbox) as address:
+            reader, writer = await asyncio.open_connection(*address)
+            writer.write(b"GET /fhir HTTP/1.1\r\nhost: a\r\n\r\n")
+            await asyncio.wait_for(outbox.posted.wait(), 60)
+            before = [*outbox.sent]
+            writer.write(b"GET /a HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+            got = await asyncio.wait_for(reader.read(), 60)
+            writer.close()
+        return got, before
+
+    got, before = asyncio.run(talk())
+    assert got.startswith(SHORT + b"\r\n{}HTTP/1.1 200 OK\r\n")
+    assert got.endswith(b"whole /a") and before == ([200] if alone else [])

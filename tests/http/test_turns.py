@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from fhir_server.access.writing import PAUSE
-from fhir_server.http import dispatch
+from fhir_server.http import arriving
 from fhir_server.http.bodies import Bodies
 from fhir_server.store.mongo import writer
 from fhir_server.store.sqlite import prepared
@@ -51,7 +51,7 @@ def test_a_large_transaction_is_cut_into_turns(
     resource = Bodies.resource
 
     def parsed(self: Bodies, header: str | None, data: bytes) -> Any:
-        assert len(data) > dispatch.LARGE
+        assert len(data) > arriving.LARGE
         parsers.add(threading.get_ident())
         return resource(self, header, data)
 

@@ -190,6 +190,32 @@ def test_ledger_writes_are_part_of_a_set(backend: Bench) -> None:
     assert backend.do(backend.store.ledger.get("audit", "1")) is None
 
 
+def test_a_fresh_row_that_is_there_after_all_is_noticed(backend: Bench) -> None:
+    """Whatever a store trusts in, it does as if it had looked, and others do not suffer."""
+
+    def fresh(n: int) -> LedgerWrite:
+        return LedgerWrite("audit", "1", {"n": n}, fresh=b'{"n":%d}' % n)
+
+    def row() -> object:
+        found = backend.do(backend.store.ledger.get("audit", "1"))
+        return found and (found.value, found.revision)
+
+    assert row() is None
+    backend.apply(backend.change("Patient/p"), ledger=(fresh(1),))
+    assert row() == ({"n": 1}, 1)
+
+    async def together() -> None:
+        sets = [ChangeSet((backend.change(f"Patient/{n}"),), (), (fresh(n),)) for n in (2, 3)]
+        plain = ChangeSet((backend.change("Patient/q"),))
+        await asyncio.gather(*map(backend.store.apply, (*sets, plain)))
+
+    backend.do(together())
+    assert row() == ({"n": 3}, 3) and backend.do(backend.store.counts()) == {"Patient": 4}
+    with pytest.raises(Stale):
+        backend.apply(backend.change("Patient/p", expect=7), ledger=(fresh(4),))
+    assert row() == ({"n": 3}, 3)
+
+
 def test_no_update_is_lost(backend: Bench) -> None:
     """Ten clients read, add one and write, again when they are stale."""
     key = Key("Count", "1")

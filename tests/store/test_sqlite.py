@@ -344,7 +344,7 @@ def test_prepared_sets_travel_unchanged(tmp_path: Path) -> None:
             ChangeSet(
                 (prepared_change(Key("A", "1"), 1, values(StringValue("n", "ї"))),),
                 (Guard(scan, ("1",)),),
-                (LedgerWrite("k", "1", {"a": [1.5, None]}, 0, 12.5),),
+                (LedgerWrite("k", "1", {"a": [1.5, None]}, 0, 12.5, b"{}"),),
             ),
             store._reader.keys,
             store._reader.codec,

@@ -7,6 +7,7 @@ key that signs its heads, and the heads of chains before it, so that those canno
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import time
@@ -61,16 +62,30 @@ class Chain:
     def head(self) -> Place:
         return Place(self.id, self.n, self.hash)
 
-    def append(self, content: bytes) -> None:
-        """A JSON object that is not empty. After an error the chain is not to be used again."""
-        line = b'{"n":%d,%b' % (self.n + 1, content[1:-1])
-        found = bound(self.hash, line)
-        whole = b"%b%b%b%b\n" % (line, _HASH, found.encode(), _END)
-        if os.write(self._file, whole) != len(whole):
-            raise OSError("a line was cut")
-        self.n += 1
+    def append(self, *contents: bytes) -> None:
+        """JSON objects that are not empty, a line each, in one write. After an error, which
+        leaves none of them, the chain is not to be used again.
+        """
+        found, n, parts = self.hash, self.n, []
+        for content in contents:
+            n += 1
+            line = b'{"n":%d,%b' % (n, content[1:-1])
+            found = bound(found, line)
+            parts.append(b"%b%b%b%b\n" % (line, _HASH, found.encode(), _END))
+        whole = b"".join(parts)
+        try:
+            if os.write(self._file, whole) != len(whole):
+                raise OSError("a line was cut")
+        except OSError:
+            self._cut()
+            raise
+        self.n, self.hash = n, found
         self.size += len(whole)
-        self.hash = found
+
+    def _cut(self) -> None:
+        """Takes away what was written of lines that are not in the chain."""
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._file, self.size)
 
     def sync(self) -> None:
         """What is written is on disk when it returns. OSError also if the file was removed."""

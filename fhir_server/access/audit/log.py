@@ -16,6 +16,7 @@ from typing import Final
 
 import msgspec
 import structlog
+from msgspec.structs import replace
 
 from fhir_server.access.audit.chain import Chain, Place, end_of
 from fhir_server.access.audit.entry import DECIDED, Entry, Later, Recording, decided
@@ -87,20 +88,22 @@ class AuditLog:
         what it became, so that a write that has committed is never without a line. ``later``: the
         decisions that these find go into another line, within a second.
         """
-        if later:
-            self._later.append((entry, tuple(later)))
+        self.write_all([(entry, later)])
+
+    def write_all(self, entries: Sequence[tuple[Entry, Sequence[Later]]]) -> None:
+        """As ``write``, several at once: all of them, or none."""
+        self._later += [(entry, tuple(later)) for entry, later in entries if later]
         try:
             chain = self._ready()
-            for part in _parts(entry):
-                chain.append(_ENCODE(part))
+            chain.append(*[_ENCODE(part) for entry, _ in entries for part in _parts(entry)])
         except OSError as error:
             problem = self._failed(error)
         except Unavailable as error:
             problem = error
         else:
             return
-        if len(self._unwritten) < MOST_UNWRITTEN:
-            self._unwritten.append(msgspec.structs.replace(entry, status=503, why="transient"))
+        became = [replace(entry, status=503, why="transient") for entry, _ in entries]
+        self._unwritten += became[: MOST_UNWRITTEN - len(self._unwritten)]
         raise problem
 
     def _ready(self) -> Chain:
@@ -120,9 +123,8 @@ class AuditLog:
         known = [*self._known, *self._left][-KNOWN:]
         chain = Chain(self._data / FOLDER, self._key.name, known, self._heads.now())
         self._chain, self._anchored, self._synced, self._begun = chain, -1, 0, 0
-        for entry in self._unwritten:
-            for part in _parts(entry):
-                chain.append(_ENCODE(part))
+        if self._unwritten:
+            chain.append(*[_ENCODE(part) for entry in self._unwritten for part in _parts(entry)])
         self._unwritten.clear()
         if self.trouble is not None:
             log.warning("the audit trail goes on", chain=chain.id)
@@ -267,9 +269,7 @@ def _parts(entry: Entry) -> Iterator[Entry]:
         # What is left when no patients are names nobody, so it is of decisions alone.
         interaction = entry.interaction if some or start == 0 else DECIDED
         writes = entry.writes if start == 0 else ()
-        yield msgspec.structs.replace(
-            entry, interaction=interaction, patients=some, writes=writes, decisions=made
-        )
+        yield replace(entry, interaction=interaction, patients=some, writes=writes, decisions=made)
 
 
 Trouble = Callable[[], Awaitable[str | None]]

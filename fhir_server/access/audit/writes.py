@@ -28,6 +28,7 @@ class WriteRecord:
         recording.rows += 1
         self._key = f"{recording.name}/{recording.rows}"
         self._value: dict[str, Any] = {}
+        self._content = b""
 
     def row(
         self, changes: Iterable[Change], current: Sequence[Stored | None], now: int
@@ -48,12 +49,13 @@ class WriteRecord:
             "patients": ordered(patients),
             "what": [f"{c.method} {c.key}/_history/{c.version}" for c in made],
         }
-        return LedgerWrite(KIND, self._key, self._value)
+        self._content = _ENCODE(self._value)
+        return LedgerWrite(KIND, self._key, self._value, fresh=self._content)
 
     def committed(self) -> None:
         """The line of the request will name the row as it is."""
         recording = self.recording
-        recording.writes.append((self._key, digest(self._value)))
+        recording.writes.append((self._key, sha256(self._content).hexdigest()))
         recording.patients.update(self._value["patients"])
         recording.what += [text.partition(" ")[2] for text in self._value["what"]]
 

@@ -1,7 +1,7 @@
 """Which indexes of a type have values that a mask may take with what it takes.
 
 A reference to something hidden goes, and ``restrict`` knows which do not count. But an element that
-cannot be without it goes too, with its codes (``masking``), and so does an attachment.
+cannot be without it goes too, with its codes (``stripping``), and so does an attachment.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from fhir_server.access.masking import WHOLE, path_below
+from fhir_server.access.stripping import WHOLE, path_below
 from fhir_server.definitions.elements import Element, TypeRef
 from fhir_server.definitions.registry import Definitions
 from fhir_server.search.paths import Path

@@ -40,7 +40,7 @@ def document_of(write: LedgerWrite, revision: int) -> Document:
         "_id": name_of(write.kind, write.key),
         "n": revision,
         "x": write.expires,
-        "c": msgspec.json.encode(write.value),
+        "c": write.fresh or msgspec.json.encode(write.value),
     }
 
 

@@ -4,8 +4,9 @@ A set is checked completely before anything of it is written, so most sets need 
 savepoint: one that is stale simply leaves no rows. Rows of all sets are then written with
 one ``executemany`` per table, in slices, so that the loop never waits long.
 
-That an id is unused is seldom wrong and the unique index says so anyway: a trusting group
-does not look. When one is used after all, the group is rolled back and made anew, looking.
+That an id is unused is seldom wrong and the unique index says so anyway, as of the key of a
+fresh row of the ledger: a trusting group does not look. When one is used after all, the group is
+rolled back and made anew, looking.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ STATEMENTS: Final = {
     "posting": "INSERT INTO posting VALUES (?, ?, ?, ?)",
     "string": "INSERT INTO string VALUES (?, ?, ?)",
     "span": "INSERT INTO span VALUES (?, ?, ?, ?, ?)",
+    "ledger": "INSERT INTO ledger VALUES (?, ?, ?, 1, ?)",
 }
 _COUNT: Final = (
     "INSERT INTO counter VALUES (?, ?) ON CONFLICT (type) DO UPDATE SET live = live + excluded.live"
@@ -93,10 +95,13 @@ class Group:
 
     async def add(self, prepared: PreparedSet) -> Committed:
         """Checks a set and queues its rows, or raises Stale and leaves nothing of it."""
-        if self._is_plain(prepared):
+        ledger = self._dubious(prepared.ledger)
+        if not ledger and self._is_plain(prepared):
             (change,) = prepared.changes
             self._touched.add((change.type, change.id))
-            return Committed((self._queue(change, None),))
+            seq = self._queue(change, None)
+            self._queue_fresh(prepared.ledger)
+            return Committed((seq,))
         keys = {(c.type, c.id) for c in prepared.changes}
         if prepared.guards or not self._touched.isdisjoint(keys):
             await self.flush()
@@ -107,17 +112,17 @@ class Group:
         if len(keys) < len(prepared.changes):
             return await self._add_twice(prepared)
         found = await self._check(prepared.changes)
-        if prepared.ledger:
-            self._check_ledger(prepared.ledger)
+        self._check_ledger(ledger)
         seqs = await self._queue_all(prepared.changes, found)
         self._touched |= keys
-        if prepared.ledger:
-            self._write_ledger(prepared)
+        self._write_ledger(ledger)
+        if len(ledger) < len(prepared.ledger):
+            self._queue_fresh(prepared.ledger)
         return Committed(tuple(seqs))
 
     def _is_plain(self, prepared: PreparedSet) -> bool:
-        """One new resource and nothing else: there is nothing to check."""
-        if not self._trusting or len(prepared.changes) != 1 or prepared.guards or prepared.ledger:
+        """One new resource: there is nothing to check."""
+        if not self._trusting or len(prepared.changes) != 1 or prepared.guards:
             return False
         change = prepared.changes[0]
         return change.expect == 0 and (change.type, change.id) not in self._touched
@@ -144,7 +149,7 @@ class Group:
             counts.append(0 if one is None else eraser.erase(one))
             if len(counts) % ERASED == 0:
                 await asyncio.sleep(0)
-        self._write_ledger(prepared)
+        self._write_ledger(prepared.ledger)
         return tuple(counts)
 
     async def _queue_all(
@@ -181,7 +186,7 @@ class Group:
                 seqs.append(self._queue(change, current))
                 await self.flush()
             self._check_ledger(prepared.ledger)
-            self._write_ledger(prepared)
+            self._write_ledger(prepared.ledger)
         except (Stale, Problem):
             self._discard()
             self._connection.execute("ROLLBACK TO once")
@@ -302,6 +307,19 @@ class Group:
 
     # --- ledger ---------------------------------------------------------------------
 
+    def _dubious(self, writes: tuple[LedgerWrite, ...]) -> tuple[LedgerWrite, ...]:
+        """Those that cannot be written without a look at what is there."""
+        if not self._trusting:
+            return writes
+        return tuple([write for write in writes if write.fresh is None])
+
+    def _queue_fresh(self, writes: tuple[LedgerWrite, ...]) -> None:
+        self._rows["ledger"] += [
+            (write.kind, write.key, write.fresh, write.expires)
+            for write in writes
+            if write.fresh is not None
+        ]
+
     def _revision(self, kind: str, key: str) -> int:
         row = self._connection.execute(
             "SELECT revision FROM ledger WHERE kind = ? AND key = ?"
@@ -319,8 +337,8 @@ class Group:
                 raise Stale()
             after[place] = 0 if write.value is None else revision + 1
 
-    def _write_ledger(self, prepared: PreparedSet) -> None:
-        for write in prepared.ledger:
+    def _write_ledger(self, writes: Iterable[LedgerWrite]) -> None:
+        for write in writes:
             if write.value is None:
                 self._connection.execute(
                     "DELETE FROM ledger WHERE kind = ? AND key = ?", (write.kind, write.key)
@@ -332,7 +350,7 @@ class Group:
                 (
                     write.kind,
                     write.key,
-                    msgspec.json.encode(write.value),
+                    write.fresh or msgspec.json.encode(write.value),
                     revision,
                     write.expires,
                 ),

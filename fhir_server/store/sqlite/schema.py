@@ -80,7 +80,6 @@ def connect(path: Path, *, readonly: bool = False) -> sqlite3.Connection:
     connection.execute("PRAGMA mmap_size = 2147418112")
     connection.execute("PRAGMA cache_size = -32768")
     connection.execute("PRAGMA temp_store = MEMORY")
-    connection.execute("PRAGMA cell_size_check = ON")
     if not readonly:
         connection.execute("PRAGMA secure_delete = ON")
         connection.execute("PRAGMA page_size = 4096")
