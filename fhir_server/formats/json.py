@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from itertools import chain
@@ -107,11 +107,6 @@ def recalled(body: bytes) -> Json:
     return resource
 
 
-def dumps(value: Any) -> bytes:
-    """Minified JSON in the order of the dict, number lexemes kept."""
-    return _ENCODER.encode(value)
-
-
 def same(one: bytes, other: bytes) -> bool:
     """Whether two bodies of the store say the same, in whatever order their members are."""
     return one == other or (
@@ -175,6 +170,8 @@ def _lexeme(value: Any) -> msgspec.Raw:
 
 _DECODER: Final = msgspec.json.Decoder(float_hook=_number)
 _ENCODER: Final = msgspec.json.Encoder(decimal_format="number", enc_hook=_lexeme)
+dumps: Final[Callable[[Any], bytes]] = _ENCODER.encode
+"""Minified JSON in the order of the dict, number lexemes kept."""
 _SORTING: Final = msgspec.json.Encoder(
     decimal_format="number", enc_hook=_lexeme, order="deterministic"
 )

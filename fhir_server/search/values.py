@@ -9,6 +9,7 @@ that of the stored one (https://hl7.org/fhir/R4/search.html#number).
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
@@ -164,5 +165,13 @@ def plain(text: str) -> str:
     if text.isascii():
         return text.lower()
     bare = unicodedata.normalize("NFKD", text.casefold().translate(_STROKES))
-    bare = "".join(c for c in bare if not unicodedata.combining(c))
+    if not bare.isascii():
+        bare = _FOREIGN.sub(_uncombined, bare)
     return unicodedata.normalize("NFKC", bare).casefold()
+
+
+_FOREIGN: Final = re.compile("[^\0-\x7f]+")
+
+
+def _uncombined(found: re.Match[str]) -> str:
+    return "".join([c for c in found[0] if not unicodedata.combining(c)])

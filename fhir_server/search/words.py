@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache, lru_cache
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 
 from fhir_server.definitions.registry import load
+from fhir_server.formats.json import dumps
 from fhir_server.model.exchange import Json
 from fhir_server.search.values import plain
 
@@ -85,7 +86,12 @@ def has_words(text: str, words: tuple[str, ...], *, prefix: bool) -> bool:
 
 def words_of(body: bytes) -> Words:
     """The words of a stored resource."""
-    return resource_words(msgspec.json.decode(body)) if body else Words("", "")
+    if not body:
+        return Words("", "")
+    narratives: list[str] = []
+    parts: list[str] = []
+    _read(_RESOURCE, body, narratives, parts)
+    return Words(_joined(*map(_shown, narratives)), _between(parts))
 
 
 remembered: Final = lru_cache(4096)(words_of)
@@ -103,21 +109,18 @@ def contained_body(body: bytes, number: int) -> bytes:
 
 
 def resource_words(resource: Json) -> Words:
-    written = _Written()
-    written.resource(resource)
-    narratives = (_shown(narrative) for narrative in written.narratives)
-    return Words(_joined(*narratives), _joined(*written.texts))
+    return words_of(dumps(resource))
 
 
 def _joined(*texts: str) -> str:
     """Each text between breaks. Nothing is folded across a break, so each is read alone."""
-    if not texts:
-        return ""
-    # What is said twice is no more words: a display and the text of its concept are often alike.
-    parts = dict.fromkeys(
-        [_spelled(text) if len(text) <= _SHORT else _written(text) for text in texts]
-    )
-    return f" {_BETWEEN.join(parts)} ".replace("  ", " ")
+    return _between([_written(text) for text in texts])
+
+
+def _between(parts: Iterable[str]) -> str:
+    """What is said twice is no more words: a display and its concept's text are often alike."""
+    apart = dict.fromkeys(parts)
+    return f" {_BETWEEN.join(apart)} ".replace("  ", " ") if apart else ""
 
 
 def _written(text: str) -> str:
@@ -161,39 +164,61 @@ def _table(at: str) -> _Table:
     return table
 
 
-class _Written:
-    """What is written in a resource, in the order of its elements."""
+_MEMBERS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_ITEMS: Final = msgspec.json.Decoder(list[msgspec.Raw])
+_STRING: Final = msgspec.json.Decoder(str)
+_QUOTE, _BRACE, _BRACKET = b'"{['
+_SINGULAR: Final = frozenset({"Identifier", "HumanName"})
+"""Types whose members seldom come again."""
+_OFTEN: Final = 400
+"""Bytes of a value that is worth remembering."""
 
-    def __init__(self) -> None:
-        self.narratives: list[str] = []
-        self.texts: list[str] = []
 
-    def resource(self, resource: Any) -> None:
-        if isinstance(resource, dict):
-            self._below(resource, str(resource.get("resourceType", "")))
+def _read(to: str, said: bytes, narratives: list[str], parts: list[str]) -> None:
+    """What is written in a JSON value, in the order of its elements: narratives as they are,
+    other texts spelled. ``to``: as of ``_Table``.
 
-    def _below(self, value: Mapping[str, Any], at: str) -> None:
-        look_up, texts = _table(at).get, self.texts
-        for name, child in value.items():
-            to = look_up(name)
-            if to is None:
-                continue
-            kind = type(child)
-            if kind is str and to != _NARRATIVE:
-                texts.append(child.replace(_BREAK, " ") if _BREAK in child else child)
-            elif kind is dict and to != _RESOURCE:
-                self._below(child, to)
-            elif kind is list:
-                for item in child:
-                    self._one(item, to)
+    Most of a resource is not even parsed: it leads to no words, or is what others said before.
+    """
+    first = said[0]
+    if first == _QUOTE:
+        text = _STRING.decode(said).replace(_BREAK, " ")
+        if to == _NARRATIVE:
+            narratives.append(text)
+        else:
+            parts.append(_spelled(text) if len(text) <= _SHORT else _written(text))
+    elif first == _BRACKET:
+        often = 0 if to in _SINGULAR else _OFTEN
+        for item in _ITEMS.decode(said):
+            inner = bytes(item)
+            if len(inner) > often:
+                _read(to, inner, narratives, parts)
             else:
-                self._one(child, to)
+                shown, spelled = repeated(to, inner)
+                narratives += shown
+                parts += spelled
+    elif first == _BRACE:
+        members = _MEMBERS.decode(said)
+        at = _STRING.decode(members.get("resourceType", b'""')) if to == _RESOURCE else to
+        look_up = _table(at).get
+        often = 0 if at in _SINGULAR else _OFTEN
+        for name, raw in members.items():
+            below = look_up(name)
+            if below is None:
+                continue
+            inner = bytes(raw)
+            if len(inner) > often or below in _SINGULAR:
+                _read(below, inner, narratives, parts)
+            else:
+                shown, spelled = repeated(below, inner)
+                narratives += shown
+                parts += spelled
 
-    def _one(self, value: Any, to: str) -> None:
-        if type(value) is str:
-            texts = self.narratives if to == _NARRATIVE else self.texts
-            texts.append(value.replace(_BREAK, " ") if _BREAK in value else value)
-        elif to == _RESOURCE:
-            self.resource(value)
-        elif type(value) is dict:
-            self._below(value, to)
+
+@lru_cache(8192)
+def repeated(to: str, said: bytes) -> tuple[list[str], list[str]]:
+    """Concepts and units come again and again."""
+    narratives: list[str] = []
+    parts: list[str] = []
+    _read(to, said, narratives, parts)
+    return narratives, parts

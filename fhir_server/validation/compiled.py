@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from fhir_server.formats.json import dumps
 from fhir_server.model.exchange import Json
 
 from .rules.contained import contained_faults, contained_kinds, local_fault
@@ -18,14 +19,17 @@ from .rules.numbers import boolean
 from .rules.references import LocalReference, References
 from .rules.text import MAX_STRING, string
 from .rules.uris import uri
-from .shape import ELEMENT, REFERENCE, RESOURCE, Shape, Shapes, Slot
+from .shape import BACKBONE, ELEMENT, REFERENCE, RESOURCE, Shape, Shapes, Slot
 
 Local = list[LocalReference]
 Check = Callable[[Any, Local], None]
 Siblings = Callable[[str, Any, Json, Local], None]
 
 _REPEATING = frozenset({"code", "date", "dateTime", "instant"})
+_ALIKE = frozenset({"CodeableConcept", "Coding", "Dosage", "Meta", "Reference"})
+"""Types whose values repeat."""
 _REMEMBER = 10_000
+_REMEMBER_BYTES = 600
 _REMEMBER_LENGTH = 200
 
 
@@ -42,6 +46,7 @@ class Compiled:
         self._objects: dict[str, Check] = {}
         self._places: dict[int, Check] = {}
         self._sibling_check: Check | None = None
+        self._seen = _Seen()
 
     def resource(self, resource: Any, conditional: bool = False) -> None:
         """Accepts a whole resource, or raises Doubt (or RecursionError).
@@ -102,7 +107,14 @@ class Compiled:
             return self._contained if slot.key == "contained" else self._nested
         else:
             check = self._placed(slot)
-        return _many(check) if slot.many else check
+        check = _many(check) if slot.many else check
+        alike = slot.type in _ALIKE or (slot.type == BACKBONE and self._is_last(slot))
+        return _repeated(check, self._seen) if alike else check
+
+    def _is_last(self, slot: Slot) -> bool:
+        """Is there no object of the resource's own below it?"""
+        below = self._shapes.shape(slot.shape).slots.values()
+        return all(one.type != BACKBONE and one.shape != RESOURCE for one in below)
 
     def _placed(self, slot: Slot) -> Check:
         """An object, with the rules that its place adds."""
@@ -214,6 +226,42 @@ def _many(one: Check) -> Check:
             one(item, local)
 
     return check
+
+
+class _Seen:
+    """What was judged to be valid, as it is written. All places share the room for it."""
+
+    def __init__(self) -> None:
+        self._places: list[set[bytes]] = []
+        self._count = 0
+
+    def place(self) -> set[bytes]:
+        self._places.append(set())
+        return self._places[-1]
+
+    def add(self, place: set[bytes], written: bytes) -> None:
+        if self._count >= _REMEMBER:
+            self._count = 0
+            for one in self._places:
+                one.clear()
+        self._count += 1
+        place.add(written)
+
+
+def _repeated(check: Check, seen: _Seen) -> Check:
+    """Judges what repeats once, but for what its surroundings must judge."""
+    good = seen.place()
+
+    def checked(value: Any, local: Local) -> None:
+        written = dumps(value)
+        if written in good:
+            return
+        known = len(local)
+        check(value, local)
+        if len(local) == known and len(written) <= _REMEMBER_BYTES:
+            seen.add(good, written)
+
+    return checked
 
 
 def _with_rules(check: Check, slot: Slot) -> Check:

@@ -24,7 +24,8 @@ from .rules.uris import uri
 RESOURCE = "Resource"
 REFERENCE = "Reference"
 ELEMENT = "Element"
-_INLINE = frozenset({"BackboneElement", "Element"})
+BACKBONE = "BackboneElement"
+_INLINE = frozenset({BACKBONE, ELEMENT})
 _BOUND = {"Coding": bound_coding, "Quantity": bound_coding, "CodeableConcept": bound_concept}
 
 

@@ -126,12 +126,12 @@ async def test_the_law_catches_each_mutant(name: str) -> None:
 
 async def test_the_law_catches_words_of_references(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(words, "_PASSED_OVER", frozenset({"id"}))
-    for remembering in (words._table, words.remembered):
+    for remembering in (words._table, words.repeated, words.remembered):
         remembering.cache_clear()
     try:
         assert await breaks_law(original, range(WORLDS)) is not None
     finally:
-        for remembering in (words._table, words.remembered):
+        for remembering in (words._table, words.repeated, words.remembered):
             remembering.cache_clear()
 
 
