@@ -1,4 +1,4 @@
-"""Ids: versions and variants of RFC 9562, in order of time, never twice, also in other processes."""
+"""Ids are UUIDs of RFC 9562, in order of time, never twice, also in other processes."""
 
 from __future__ import annotations
 
