@@ -27,8 +27,6 @@ from fhir_server.store.base import Change, ChangeSet, Store
 from fhir_server.store.memory import MemoryStore
 
 TYPES = ("Patient", "Observation", "Encounter", "Practitioner")
-
-
 COMPARTMENT = {"Patient": ("_id",), "Observation": ("subject",), "Encounter": ("subject",)}
 
 
@@ -47,8 +45,6 @@ LINKS = {  # type -> index name -> target types
 
 
 CANONICAL_LINKS = {"definition"}
-
-
 CODES = ("a", "b")
 
 

@@ -19,7 +19,7 @@ from fhir_server.store.sqlite.opening import open_store as open_sqlite
 from tests.mongodb import new_url
 from tests.s3 import new_bucket
 from tests.serving import served
-from tests.store.test_moving import vehr
+from tests.store.moving.copies import vehr
 
 CONTENT = bytes(range(256)) * 400
 PLAIN = {"content-type": "text/plain"}

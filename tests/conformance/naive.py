@@ -8,7 +8,6 @@ https://hl7.org/fhir/R4/search.html#ptypes. Nothing of ``fhir_server.search`` is
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from decimal import Decimal
 from math import acos, cos, radians, sin
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -17,14 +16,20 @@ from fhir_server.definitions.elements import SearchParameter
 from fhir_server.definitions.fhirpath_model import r4_model
 from fhir_server.definitions.registry import load
 from fhir_server.fhirpath import Context, Services, compile
-from fhir_server.model.datatypes import parse_datetime, parse_period
 from fhir_server.search.values import fold
-
-Json = dict[str, Any]
-Values = list[Any]
-Row = tuple[str, Values]
-"""(resource id, JSON values of the expression)."""
-Holds = Callable[[Values], bool]
+from tests.conformance.naive_numbers import (
+    Asked,
+    Json,
+    Row,
+    Values,
+    ask_dates,
+    ask_numbers,
+    ask_quantities,
+    escaped,
+    missing,
+    picked,
+    some,
+)
 
 
 class Question(NamedTuple):
@@ -32,12 +37,6 @@ class Question(NamedTuple):
 
     query: str
     expected: set[str]
-
-
-class Asked(NamedTuple):
-    modifier: str
-    value: str
-    holds: Holds
 
 
 def resolve(reference: str) -> Json | None:
@@ -66,27 +65,6 @@ def questions(type_: str, resources: list[Json], listed: Iterable[str]) -> Itera
             expected = {id_ for id_, values in rows if asked.holds(values)}
             name = f"{code}{asked.modifier}"
             yield Question(f"{type_}?{name}={quote(asked.value, safe='')}", expected)
-
-
-def some(holds: Callable[[Any], bool]) -> Holds:
-    return lambda values: any(holds(value) for value in values)
-
-
-def missing(rows: list[Row]) -> Iterator[Asked]:
-    yield Asked(":missing", "true", lambda values: not values)
-    yield Asked(":missing", "false", bool)
-
-
-def picked(rows: list[Row], parts: Callable[[Any], Iterable[Any]]) -> list[Any]:
-    """Some values that occur: the first and the last distinct ones."""
-    found = list(dict.fromkeys(part for _, values in rows for v in values for part in parts(v)))
-    return found[:1] + found[-1:] if len(found) > 1 else found
-
-
-def escaped(text: str) -> str:
-    for mark in "\\,|$":
-        text = text.replace(mark, f"\\{mark}")
-    return text
 
 
 # --- token -------------------------------------------------------------------------------
@@ -155,6 +133,7 @@ def ask_tokens(rows: list[Row], _: SearchParameter) -> Iterator[Asked]:
 
 
 # --- string, uri, reference --------------------------------------------------------------
+
 
 STRINGS = ("text", "family", "given", "prefix", "suffix", "line", "city", "district", "state",
            "country", "postalCode")  # fmt: skip
@@ -237,109 +216,6 @@ def ask_references(rows: list[Row], parameter: SearchParameter) -> Iterator[Aske
                 lambda v, i=id_: i in {r.rpartition("/")[2] for r in references(v)}))  # fmt: skip
 
 
-# --- date, number, quantity --------------------------------------------------------------
-
-Span = tuple[Any, Any]
-
-
-def span(value: Any) -> Span | None:
-    if isinstance(value, str):
-        found = parse_datetime(value)
-    elif isinstance(value, dict) and value.keys() & {"start", "end"}:
-        found = parse_period(value.get("start"), value.get("end"))
-    else:
-        return None
-    return found.lo, found.hi
-
-
-# search [lo, hi), stored [low, high): https://hl7.org/fhir/R4/search.html#prefix
-DATES: dict[str, Callable[[Any, Any, Any, Any], bool]] = {
-    "": lambda lo, hi, low, high: bool(lo <= low and high <= hi),
-    "ne": lambda lo, hi, low, high: not (lo <= low and high <= hi),
-    "gt": lambda lo, hi, low, high: bool(high > hi),
-    "lt": lambda lo, hi, low, high: bool(low < lo),
-    "ge": lambda lo, hi, low, high: bool(high > hi or (lo <= low and high <= hi)),
-    "le": lambda lo, hi, low, high: bool(low < lo or (lo <= low and high <= hi)),
-    "sa": lambda lo, hi, low, high: bool(low >= hi),
-    "eb": lambda lo, hi, low, high: bool(high <= lo),
-}
-
-
-def ask_dates(rows: list[Row], _: SearchParameter) -> Iterator[Asked]:
-    yield from missing(rows)
-    if any(isinstance(v, dict) and span(v) is None for _, values in rows for v in values):
-        return  # Timing has ranges of its own
-    for text in picked(rows, lambda value: [value[:10]] if isinstance(value, str) else []):
-        for said in (text, text[:4]):
-            lo, hi = span(said) or (0, 0)
-            for prefix, compare in DATES.items():
-                yield Asked("", prefix + said, some(
-                    lambda v, lo=lo, hi=hi, compare=compare:
-                    (s := span(v)) is not None and compare(lo, hi, *s)))  # fmt: skip
-
-
-def implied(number: Decimal) -> Span:
-    """The range of a number by its precision."""
-    exponent = number.as_tuple().exponent
-    half = Decimal(1).scaleb(exponent if isinstance(exponent, int) else 0) / 2
-    return number - half, number + half
-
-
-NUMBERS: dict[str, Callable[[Decimal, Decimal], bool]] = {
-    "": lambda wanted, value: implied(wanted)[0] <= value < implied(wanted)[1],
-    "ne": lambda wanted, value: not implied(wanted)[0] <= value < implied(wanted)[1],
-    "gt": lambda wanted, value: value > wanted,
-    "lt": lambda wanted, value: value < wanted,
-    "ge": lambda wanted, value: value >= wanted,
-    "le": lambda wanted, value: value <= wanted,
-}
-
-
-def plain(value: Any) -> list[Decimal]:
-    """A number, or that of a Quantity without a comparator."""
-    if isinstance(value, dict):
-        value = None if "comparator" in value else value.get("value")
-    if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
-        return []
-    return [Decimal(str(value))]
-
-
-def ask_numbers(rows: list[Row], _: SearchParameter) -> Iterator[Asked]:
-    yield from missing(rows)
-    if any(not plain(v) for _, values in rows for v in values):
-        return
-    for number in picked(rows, plain):
-        for prefix, compare in NUMBERS.items():
-            yield Asked("", f"{prefix}{number}", some(
-                lambda v, n=number, compare=compare: compare(n, plain(v)[0])))  # fmt: skip
-
-
-def units(value: Any) -> list[tuple[str, str, str]]:
-    if isinstance(value, dict) and {"value", "code", "system"} <= value.keys():
-        return [(str(value["value"]), value["system"], value["code"])]
-    return []
-
-
-def ask_quantities(rows: list[Row], _: SearchParameter) -> Iterator[Asked]:
-    yield from missing(rows)
-    if any(len(plain(v)) != 1 for _, values in rows for v in values):
-        return
-    for number, system, code in picked(rows, units):
-        for prefix, compare in NUMBERS.items():
-
-            def holds(value: Json, n: Any = Decimal(number), c: Any = compare) -> bool:
-                return bool(c(n, plain(value)[0]))
-
-            yield Asked("", f"{prefix}{number}", some(holds))
-            yield Asked("", f"{prefix}{number}||{escaped(code)}", some(
-                lambda v, h=holds, u=code:
-                u in {v.get("code"), v.get("unit")} and h(v)))  # fmt: skip
-            if prefix == "":
-                yield Asked("", f"{number}|{system}|{escaped(code)}", some(
-                    lambda v, h=holds, s=system, u=code:
-                    v.get("system") == s and v.get("code") == u and h(v)))  # fmt: skip
-
-
 # --- composite, special ------------------------------------------------------------------
 
 
@@ -400,6 +276,8 @@ def kilometres(position: Json, latitude: Any, longitude: Any) -> float:
 
 
 Ask = Callable[[list[Row], SearchParameter], Iterator[Asked]]
+
+
 ASK: dict[str, Ask] = {
     "token": ask_tokens,
     "string": ask_strings,

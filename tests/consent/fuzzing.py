@@ -7,25 +7,25 @@ or in a batch. Values are those that occur in the world with everything, so that
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final
-from urllib.parse import quote
+from typing import Final
 
 from fhir_server.definitions.registry import load
 from fhir_server.search.extract import compile_extract
 from fhir_server.search.parameters import KINDS, Parameter
 from fhir_server.search.schema import SearchSchema
 from fhir_server.search.values import FOLDED, IndexValues
+from tests.consent.asking import Asked, answers, shrunk
 from tests.consent.bricks import Json, consent
-from tests.consent.plain import Plain, sent
 from tests.consent.richer import late_hidden, more_hidden, more_visible
-from tests.consent.worlds import Answer, Twin, comparable, hidden, visible
+from tests.consent.worlds import Twin, hidden, visible
 
 SCHEMA: Final = SearchSchema(load())
 EXTRACT: Final = compile_extract(SCHEMA)
+
+
 WORLD: Final[tuple[Json, ...]] = (
     *visible(masked=False),
     *more_visible(masked=False),
@@ -34,38 +34,12 @@ WORLD: Final[tuple[Json, ...]] = (
     *late_hidden(),
     consent(),
 )
+
+
 KEYS: Final = tuple((r["resourceType"], r["id"]) for r in WORLD)
 TYPES: Final = tuple(dict.fromkeys([*(t for t, _ in KEYS), "AuditEvent", "Basic"]))
 EVERYWHERE: Final = ("_id", "_tag", "_security", "_profile", "_source", "_lastUpdated")
 WORDS: Final = ("zolpitest", "viral", "HIV", "Family1", "work", "Clinic", "mmol", "1819", "F11.2")
-SILENT: Final = 5
-"""So often a read is asked again that a database on a busy machine has not answered."""
-PAGES: Final = 4
-"""So many pages of an answer are walked."""
-
-
-@dataclass(frozen=True)
-class Asked:
-    """One request. ``query``: parameters in their order; ``form``: sent as the body of a POST."""
-
-    path: str
-    query: tuple[tuple[str, str], ...] = ()
-    method: str = "GET"
-    form: bool = False
-    headers: tuple[tuple[str, str], ...] = ()
-    body: Any = None
-
-    @property
-    def encoded(self) -> str:
-        return "&".join(f"{quote(n, safe=':.$_')}={quote(v, safe='')}" for n, v in self.query)
-
-    @property
-    def url(self) -> str:
-        return f"{self.path}?{self.encoded}" if self.query and not self.form else self.path
-
-    def __str__(self) -> str:
-        told = f"{self.method} {self.path} {'&'.join('='.join(pair) for pair in self.query)}"
-        return f"{told} {dict(self.headers)} {json.dumps(self.body) if self.body else ''}".strip()
 
 
 @dataclass
@@ -101,10 +75,14 @@ class Values:
 DAYS: Final = ("2024-03", "2024-03-05", "2024-03-06", "2024", "2020-02-01", "1983", "2024-05-01")
 NUMBERS: Final = ("1", "4", "5", "6", "9", "77", "0.3", "2")
 PREFIXES: Final = ("eq", "ne", "gt", "ge", "lt", "le", "sa", "eb", "ap")
+
+
 CONTROLS: Final = (
     *("_include", "_revinclude", "_include:iterate", "_revinclude:iterate", "_sort", "_count"),
     *("_total", "_contained", "_containedType", "_shape", "_explain"),
 )
+
+
 HEADERS: Final = (
     ("If-None-Match", 'W/"1"'),
     ("If-Modified-Since", "Sat, 29 Oct 2033 19:43:31 GMT"),
@@ -368,81 +346,6 @@ class Generator:
         return Asked(
             "", method="POST", body={"resourceType": "Bundle", "type": kind, "entry": entries}
         )
-
-
-def send(twin: Twin, asked: Asked) -> Plain:
-    headers, content = {**twin.doctor, **dict(asked.headers)}, b""
-    if asked.form:
-        headers["content-type"] = "application/x-www-form-urlencoded"
-        content = asked.encoded.encode()
-    elif asked.body is not None:
-        content = json.dumps(asked.body).encode()
-    for _ in range(SILENT):
-        answer = sent(twin.server, asked.method, asked.url, headers, content)
-        if asked.method not in ("GET", "HEAD") or answer.status_code != 503:
-            break
-    return answer
-
-
-def answers(twin: Twin, asked: Asked) -> list[Answer]:
-    """What D is answered, page after page."""
-    answer = send(twin, asked)
-    found = [comparable(answer)]
-    while len(found) < PAGES and (following := _next(answer)) is not None:
-        answer = sent(twin.server, "GET", following, twin.doctor)
-        found.append(comparable(answer))
-    return found
-
-
-def _next(answer: Plain) -> str | None:
-    if answer.status_code != 200 or b'"next"' not in answer.content:
-        return None
-    if "json" not in answer.headers.get("content-type", ""):
-        return None
-    links = answer.json().get("link", ())
-    return next((link["url"] for link in links if link.get("relation") == "next"), None)
-
-
-def differs(pair: tuple[Twin, Twin], asked: Asked) -> bool:
-    whole, without = (answers(twin, asked) for twin in pair)
-    return whole != without
-
-
-def shrunk(pair: tuple[Twin, Twin], asked: Asked) -> Asked:
-    """The same difference, with as little as shows it."""
-    smaller = True
-    while smaller:
-        smaller = False
-        for one in _smaller(asked):
-            if differs(pair, one):
-                asked, smaller = one, True
-                break
-    return asked
-
-
-def _smaller(asked: Asked) -> Iterable[Asked]:
-    if asked.headers:
-        yield _with(asked, headers=())
-    for place in range(len(asked.query)):
-        yield _with(asked, query=asked.query[:place] + asked.query[place + 1 :])
-    for place, (name, value) in enumerate(asked.query):
-        for one in value.split(",") if "," in value else ():
-            yield _with(asked, query=(*asked.query[:place], (name, one), *asked.query[place + 1 :]))
-    entries = (asked.body or {}).get("entry", ())
-    for place in range(len(entries) if len(entries) > 1 else 0):
-        kept = [*entries[:place], *entries[place + 1 :]]
-        yield _with(asked, body={**asked.body, "entry": kept})
-    if asked.method == "HEAD" or asked.form:
-        yield _with(asked, method="GET", form=False, path=asked.path.removesuffix("/_search"))
-
-
-def _with(asked: Asked, **changes: Any) -> Asked:
-    return Asked(**{**asked.__dict__, **changes})
-
-
-def first_difference(pair: tuple[Twin, Twin], asked: Iterable[Asked]) -> Asked | None:
-    """The first of the requests of which the answers differ."""
-    return next((one for one in asked if differs(pair, one)), None)
 
 
 def differences(

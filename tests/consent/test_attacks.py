@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.consent.fuzzing import Asked, differs
+from tests.consent.asking import Asked, differs
 from tests.consent.worlds import Json, Twin, twins
 from tests.serving import BACKENDS
 

@@ -27,7 +27,8 @@ from fhir_server.access.consent import policy as consenting
 from fhir_server.search import match
 from fhir_server.search.plan import TRUE, All, EachPatient, Predicate
 from fhir_server.search.plan import Any as Either
-from tests.consent.fuzzing import Asked, Generator, differences, differs, first_difference
+from tests.consent.asking import Asked, differs, first_difference
+from tests.consent.fuzzing import Generator, differences
 from tests.consent.mutating import mutated
 from tests.consent.test_twins import ASKED
 from tests.consent.worlds import Twin, twins

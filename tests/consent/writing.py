@@ -17,7 +17,8 @@ from typing import Any, Final
 import pytest
 
 from fhir_server import app
-from tests.consent.fuzzing import KEYS, Asked, Generator, answers, shrunk
+from tests.consent.asking import Asked, answers, shrunk
+from tests.consent.fuzzing import KEYS, Generator
 from tests.consent.worlds import Json, Twin, comparable
 from tests.serving import served
 

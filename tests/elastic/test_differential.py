@@ -22,18 +22,17 @@ from fhir_server.store.memory import MemoryStore
 from tests.elastic.building import Told
 from tests.elastic.conftest import dropped, engine_place
 from tests.store.building import Bench
-from tests.store.test_differential import (
+from tests.store.generated import (
     PARAMS,
     SAID,
-    all_pages,
     leaves,
     predicates,
     random_history,
     searches,
     sorts,
     types,
-    write,
 )
+from tests.store.test_differential import all_pages, write
 
 pytestmark = pytest.mark.slow
 

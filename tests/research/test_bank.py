@@ -21,8 +21,8 @@ from operations.research import sync as pipeline
 from operations.research.bank import Lease
 from operations.research.sync import Outcome, every, sync
 from tests.serving import Json, Server, served
+from tests.smart.bulk import consent, put
 from tests.smart.flow import BACK, WORD, App, parameters, tokens_for
-from tests.smart.test_h_bulk import consent, put
 
 BASE = "http://127.0.0.1:8080/research/"
 MANY = [f"patient-{n}" for n in range(12)]

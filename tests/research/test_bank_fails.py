@@ -16,7 +16,7 @@ from operations.deidentification import deidentification
 from operations.research import sync as pipeline
 from tests.research.test_bank import MANY, fill, found, observation, run
 from tests.serving import Server, served
-from tests.smart.test_h_bulk import consent, put
+from tests.smart.bulk import consent, put
 
 
 @pytest.fixture

@@ -8,8 +8,6 @@ from typing import Any
 from .world import BASE, World
 
 UCUM = "http://unitsofmeasure.org"
-
-
 LOINC = "http://loinc.org"
 
 

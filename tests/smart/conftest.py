@@ -9,6 +9,7 @@ from argon2 import PasswordHasher
 import fhir_server.auth.identities as identities
 from fhir_server.auth.passwords import Passwords
 from tests.serving import BACKENDS, Server, served
+from tests.smart.bulk import fill
 from tests.smart.flow import BACK, WORD
 
 CATEGORY = "http://terminology.hl7.org/CodeSystem/observation-category"
@@ -88,3 +89,11 @@ def clinic(smart: Server) -> Server:
 def lasting(secured: Server) -> Server:
     """The same on every store."""
     return people(secured)
+
+
+@pytest.fixture(params=list(BACKENDS))
+def bulk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
+    """Patients a, b, c with two observations each; a and b are Group g; one that is of nobody."""
+    with served(request.param, tmp_path, open_=False) as server:
+        fill(server)
+        yield server

@@ -19,6 +19,7 @@ ROOT = "http://127.0.0.1:8080"
 AUTH = f"{ROOT}/auth"
 FHIR = f"{ROOT}/fhir"
 WORD = "correct horse battery"
+SCOPE = "launch/patient patient/*.rs"
 BACK = "https://app.example.org/cb"
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 Json = dict[str, Any]

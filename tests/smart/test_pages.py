@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import html
 import re
 
 import pytest
 
-from fhir_server.auth import totp
 from fhir_server.auth.records import digest
-from fhir_server.auth.render import LANGUAGES, catalogue
 from fhir_server.auth.routes import ENDPOINTS, Endpoint
 from tests.serving import Server, served
-from tests.smart.conftest import people
 from tests.smart.flow import (
     AUTH,
     BACK,
     FHIR,
     FORM,
     ROOT,
+    SCOPE,
     WORD,
     App,
     Browser,
@@ -30,8 +27,6 @@ from tests.smart.flow import (
     parameters,
     tokens_for,
 )
-
-SCOPE = "launch/patient patient/*.rs"
 
 
 def test_what_every_page_says_in_its_headers(clinic: Server) -> None:
@@ -202,89 +197,6 @@ def test_an_account_of_ones_own_gives_no_more_guesses(clinic: Server) -> None:
     assert counted() == 3
 
 
-def test_a_refused_login_can_be_read_in_another_language(clinic: Server) -> None:
-    browser = Browser(clinic)
-    wrong = browser.sign_in(browser.get(App(clinic).authorize(SCOPE)), "doc", "a guess")
-    (link,) = re.findall(r'hreflang="uk" href="([^"]+)"', wrong.text)
-    page = browser.get(html.unescape(link))
-    assert 'lang="uk"' in page.text
-    assert 'name="patient"' in browser.sign_in(page, "doc").text
-
-
-@pytest.fixture
-def factored(clinic: Server) -> tuple[Server, str]:
-    key = totp.new_key()
-    clinic.run(clinic.domain.identities.users.change("doc", totp=key))
-    return clinic, key
-
-
-def code(server: Server, key: str, ahead: int = 0) -> str:
-    return totp.code_at(key, int(server.domain.identities.records.now()) // 30 + ahead)
-
-
-def test_second_factor(factored: tuple[Server, str]) -> None:
-    server, key = factored
-    app, browser = App(server), Browser(server)
-    page = browser.sign_in(browser.get(app.authorize(SCOPE)), "doc")
-    assert 'name="otp"' in page.text and "vehr-session" not in browser.cookies
-    wrong = browser.submit(page, ("otp", "000000"))
-    assert wrong.status_code == 401 and 'name="otp"' in wrong.text
-    right = code(server, key)
-    done = browser.submit(wrong, ("otp", right))
-    assert "vehr-session" in browser.cookies
-    assert app.redeem(parameters(approve(browser, done))["code"]).status_code == 200
-    second = Browser(server)
-    again = second.sign_in(second.get("apps"), "doc")
-    assert second.submit(again, ("otp", right)).status_code == 401
-    assert "vehr-session" not in second.cookies
-    both = Browser(server)
-    page = both.get("apps")
-    fields = (("username", "doc"), ("password", WORD), ("otp", code(server, key, 1)))
-    assert "Apps with access" in both.submit(page, *fields).text
-
-
-def test_the_second_page_is_for_the_browser_that_gave_the_password(
-    factored: tuple[Server, str],
-) -> None:
-    server, key = factored
-    first, thief = Browser(server), Browser(server)
-    page = first.sign_in(first.get("apps"), "doc")
-    url = str(page.url)
-    stolen = thief.get(url)
-    assert 'name="otp"' not in stolen.text and 'name="password"' in stolen.text
-    hidden = dict(forms(page)[0].hidden())
-    own = dict(forms(stolen)[0].hidden())
-    answer = thief.post(
-        "login",
-        [("request", hidden["request"]), ("csrf", own["csrf"]), ("otp", code(server, key))],
-    )
-    assert answer.status_code == 401 and "vehr-session" not in thief.cookies
-
-
-def test_codes_cannot_be_guessed_by_starting_over(factored: tuple[Server, str]) -> None:
-    server, _ = factored
-    statuses = []
-    for _n in range(6):
-        browser = Browser(server)
-        page = browser.sign_in(browser.get("apps"), "doc")
-        if page.status_code == 429:
-            statuses.append(429)
-            continue
-        statuses.append(browser.submit(page, ("otp", "000000")).status_code)
-    assert 429 in statuses and statuses[-1] == 429
-
-
-def test_clinicians_may_be_made_to_have_one(tmp_path: object) -> None:
-    with served(  # type: ignore[arg-type]
-        "memory", tmp_path, open_=False, second_factor="required"
-    ) as server:
-        people(server)
-        doc, pat = Browser(server), Browser(server)
-        assert 'name="enrol"' in doc.sign_in(doc.get("apps"), "doc").text
-        assert "vehr-session" not in doc.cookies
-        assert "Apps with access" in pat.sign_in(pat.get("apps"), "pat").text
-
-
 def test_sessions_end(clinic: Server) -> None:
     """Idle 15 minutes, in any case 12 hours."""
     records, shift = clinic.domain.identities.records, [0.0]
@@ -346,61 +258,6 @@ def test_posting_to_authorize_from_elsewhere_does_not_end_a_session(clinic: Serv
         ),
     )
     assert answer.status_code == 303 and not answer.headers.get_list("set-cookie")
-
-
-@pytest.mark.parametrize("language", list(LANGUAGES))
-def test_languages(clinic: Server, language: str) -> None:
-    texts = catalogue(language)
-    browser = Browser(clinic)
-    browser.headers = {"accept-language": f"{language}-XX,en;q=0.5"}
-    page = browser.get(App(clinic).authorize(SCOPE + " offline_access user/Observation.cruds"))
-    assert f'<html lang="{language}">' in page.text and texts["login-title"] in page.text
-    picker = browser.sign_in(page, "doc")
-    assert texts["patient-legend"].split("’")[0] in picker.text
-    consent = browser.submit(picker, ("patient", "a"))
-    assert texts["types"]["Observation"] in consent.text.replace("&#39;", "'")
-    assert texts["approve"] in consent.text
-    home = browser.get("")
-    assert texts["roles"]["family-doctor"] in home.text
-
-
-def test_a_chosen_language_stays(clinic: Server) -> None:
-    browser = Browser(clinic)
-    page = browser.get(App(clinic).authorize(SCOPE))
-    link = re.search(r'lang="uk"[^>]*href="([^"]+)"', page.text)
-    assert link is not None
-    chosen = browser.get("continue" + link[1].replace("&amp;", "&"))
-    assert '<html lang="uk">' in chosen.text
-    assert '<html lang="uk">' in browser.sign_in(chosen, "doc").text
-
-
-def test_the_catalogues_say_the_same_things() -> None:
-    def keys(tree: object, path: str = "") -> set[str]:
-        if not isinstance(tree, dict):
-            return {f"{path}:{','.join(sorted(re.findall('{[a-z]+}', str(tree))))}"}
-        return {key for name, part in tree.items() for key in keys(part, f"{path}/{name}")}
-
-    english = keys(catalogue("en"))
-    for language in LANGUAGES:
-        assert keys(catalogue(language)) == english
-    assert keys({"a": "{b}"}) != keys({"a": "b"})
-
-
-def test_pages_can_be_used_without_sight_or_mouse(clinic: Server) -> None:
-    """Every field has a label, every page a title, a language and one main heading."""
-    browser = Browser(clinic)
-    login = browser.get(App(clinic).authorize(SCOPE))
-    picker = browser.sign_in(login, "doc")
-    consent = browser.submit(picker, ("patient", "a"))
-    for page in (login, picker, consent):
-        assert page.text.count("<h1>") == 1 and "<main" in page.text and "<title>" in page.text
-        assert 'name="viewport"' in page.text
-        for tag in re.findall(r"<input[^>]*>", page.text):
-            if 'type="hidden"' in tag:
-                continue
-            found = re.search(r' id="(\w+)"', tag)
-            labelled = found is not None and f'<label for="{found[1]}">' in page.text
-            assert labelled or f'<label class="choice">{tag}' in page.text, tag
 
 
 GUARDED = [row for row in ENDPOINTS if row.asks != "nothing"]

@@ -13,11 +13,7 @@ from tests.consent.worlds import Twin, to
 from tests.serving import Json, served
 
 CHECK = Validator(load()).check
-
-
 Bearer = dict[str, str]
-
-
 PREVIEW = "Patient/p1/$consent-preview"
 
 

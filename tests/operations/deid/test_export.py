@@ -16,7 +16,7 @@ from operations.deid.vault import Vault
 from operations.deidentification import deidentification
 from tests.operations.test_export_job import Bench
 from tests.serving import BACKENDS, Json, Server, issue, served
-from tests.smart.test_h_bulk import (
+from tests.smart.bulk import (
     LENIENT,
     RESEARCH,
     SCOPE,

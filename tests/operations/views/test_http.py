@@ -19,7 +19,7 @@ from operations.views import source
 from tests.consent import plain
 from tests.operations.views.suite import cases, fault
 from tests.serving import BACKENDS, Json, Server, issue, served
-from tests.smart.test_h_bulk import RESEARCH, consent, put
+from tests.smart.bulk import RESEARCH, consent, put
 
 ALL = "system/*.cruds"
 VIEW: Json = {

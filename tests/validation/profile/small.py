@@ -7,14 +7,8 @@ from typing import Any
 from tests.validation.profile.world import World
 
 Json = dict[str, Any]
-
-
 BASE = "http://hl7.org/fhir/StructureDefinition/"
-
-
 URL = "http://example.org/StructureDefinition/own"
-
-
 LOINC = "http://loinc.org"
 
 

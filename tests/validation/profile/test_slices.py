@@ -23,8 +23,6 @@ from tests.validation.profile.small import (
 from tests.validation.profile.world import World
 
 A = element(f"{CATEGORY}:a", patternCodeableConcept=concept("a"), max="1")
-
-
 B = element(f"{CATEGORY}:b", patternCodeableConcept=concept("b"), min=1)
 
 
