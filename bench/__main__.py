@@ -87,6 +87,7 @@ async def run(target: Target, size: int) -> list[Figure]:
         await workloads.transaction(target, size),
         await workloads.create(target, 2000 * size, 16),
         await workloads.create(target, 200 * size, 1),
+        await workloads.create_patients(target, 1000 * size, 16),
         await workloads.read(target, 5000 * size, 16),
         await workloads.search(target, 2000 * size, 16),
     ]

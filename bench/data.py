@@ -6,7 +6,7 @@ import gzip
 import json
 import uuid
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -104,3 +104,18 @@ def observation(patient: str, number: int) -> bytes:
         },
     }
     return json.dumps(resource, separators=(",", ":")).encode()
+
+
+def people() -> Callable[[int], bytes]:
+    """Patients by number: those of the demo, each time with another identifier and birthday."""
+    known = [one for key, one in sorted(demo().items()) if key.startswith("Patient/")]
+
+    def person(number: int) -> bytes:
+        resource = dict(known[number % len(known)])
+        resource["identifier"] = [{"system": "urn:ietf:rfc:3986", "value": f"urn:x:{number:08}"}]
+        resource["birthDate"] = f"{1930 + number % 90}-{number % 12 + 1:02}-{number % 28 + 1:02}"
+        for name in ("id", "meta"):
+            resource.pop(name, None)
+        return json.dumps(resource, separators=(",", ":"), ensure_ascii=False).encode()
+
+    return person

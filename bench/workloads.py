@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.client import Answer, Connection, Step, drive
-from bench.data import bundles, demo, observation
+from bench.data import bundles, demo, observation, people
 
 
 @dataclass(slots=True)
@@ -94,6 +94,16 @@ async def create(target: Target, total: int, clients: int) -> Figure:
         target.observations.append("/Observation/" + location.rsplit("/", 1)[1])
 
     return await measure(target, f"create Observation, {clients} clients", step, total, clients)
+
+
+async def create_patients(target: Target, total: int, clients: int) -> Figure:
+    """Creation of single Patients, who are nobody's in the workloads that follow."""
+    person = people()
+
+    async def step(connection: Connection, number: int) -> None:
+        _expect(await connection.request("POST", "/Patient", person(number)), 201)
+
+    return await measure(target, f"create Patient, {clients} clients", step, total, clients)
 
 
 async def read(target: Target, total: int, clients: int) -> Figure:

@@ -17,6 +17,8 @@ INDEX: Final = "_match"
 """The index of blocking keys; no search parameter reads it."""
 MOST_WORDS: Final = 8
 """Words of a person's names that keys are made of."""
+_KEYED: Final = ("name", "birthDate", "identifier", "telecom")
+"""What keys are made of; places are only compared."""
 PHONE_DIGITS: Final = 9
 """The last digits of a telephone number: without prefixes of country and trunk."""
 
@@ -81,7 +83,7 @@ def person(patient: Json) -> Person:
 
 def patient_keys(patient: Json) -> Iterator[TokenValue]:
     """The blocking keys of a stored Patient, as values of ``INDEX``."""
-    one = person(patient)
+    one = person({name: patient[name] for name in _KEYED if name in patient})
     for key in dict.fromkeys((*strong_keys(one), *born_keys(one), *pair_keys(skeletons(one)))):
         yield TokenValue(INDEX, "", key)
 

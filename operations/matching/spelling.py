@@ -51,6 +51,7 @@ def sounds(word: str) -> tuple[str, ...]:
     return tuple(sound for sound in found if sound)
 
 
+@lru_cache(maxsize=65536)
 def skeleton(sound: str) -> str:
     """The consonants, at most eight; a vowel at the beginning is A."""
     first = "A" if sound[:1] in _VOWELS else ""

@@ -78,10 +78,6 @@ class _OfType(NamedTuple):
 _remembered = lru_cache(REPEATED)(fold)
 
 
-def _folded(text: str) -> str:
-    return _remembered(text) if len(text) < _LONG_TEXT else fold(text)
-
-
 def whole(pair: Pair) -> List:
     return (*pair, FIRST, LAST)
 
@@ -128,6 +124,8 @@ class Keys:
         self._hash = lru_cache(REPEATED)(self._hashed)
         self.system = lru_cache(REPEATED)(self._system)
         self.patient = lru_cache(REPEATED)(self._patient)
+        self._paired = lru_cache(REPEATED)(self._pair)
+        self._of_unit = lru_cache(REPEATED)(self._quantities)
 
     def _head(self, kind: str, type_: str, param: str) -> blake2b:
         head = self._heads.get((kind, type_, param))
@@ -172,6 +170,11 @@ class Keys:
         """A patient that is referred to by ``param``, together with a code."""
         return self._hash("pair", type_, param, "\0".join((id_, code)))
 
+    def _pair(self, type_: str, param: str, id_: str, code: str, system: str) -> Pair:
+        """The list of what refers to a patient and bears a code."""
+        h = self._hashed("pair", type_, param, "\0".join((id_, code)))
+        return h, self.system(system)
+
     def url(self, type_: str, param: str, url: str) -> Pair:
         return self._hash("url", type_, param, url), 0
 
@@ -197,6 +200,9 @@ class Keys:
         """``unit``: canonical; "" is the list of the numbers as they were written."""
         return self._hash("quantity", type_, param, ("short " if short else "long ") + unit)
 
+    def _quantities(self, type_: str, param: str, unit: str, short: bool) -> int:
+        return self.quantities(type_, param, unit, short=short)
+
     def coded(self, type_: str, code: str) -> int:
         """The ``s`` of the quantities of a resource with this ``code``."""
         return self.token(type_, PAIRED, code) >> 16
@@ -205,26 +211,31 @@ class Keys:
         """All index rows of a current resource."""
         of = self._of_types.get(type_) or self._of_type(type_)
         postings = {of.everything}
+        add = postings.add
         for patient in values.patients:
-            postings.add(self.patient(type_, patient))
+            add(self.patient(type_, patient))
         remembered, kept = of.lists.get, self._kept
+        codes: list[TokenValue] = []
         for token in values.tokens:
-            postings.add(remembered(token) or kept(type_, token))
+            add(remembered(token) or kept(type_, token))
+            if token[0] == PAIRED:
+                codes.append(token)
         for reference in values.references:
-            if reference.id:
-                postings.add(remembered(reference) or kept(type_, reference))
-            if reference.url:
-                postings.add(self.url(type_, reference.param, reference.url))
+            param, target, id_, url, _ = reference
+            if id_:
+                add(remembered(reference) or kept(type_, reference))
+                if target == "Patient":
+                    for _, system, code in codes:
+                        add(self._paired(type_, param, id_, code, system))
+            if url:
+                add(self.url(type_, param, url))
         for param, uri in values.uris:
-            postings.add(self.uri(type_, param, uri))
-        codes = [token for token in values.tokens if token[0] == PAIRED]
-        if codes:
-            postings |= self._pairs(type_, values.references, codes)
+            add(self.uri(type_, param, uri))
         named = of.strings
-        strings = {
-            (named.get(param) or self._named(type_, param), _folded(text))
-            for param, text in values.strings
-        }
+        strings: set[tuple[int, str]] = set()
+        for param, text in values.strings:
+            folded = _remembered(text) if len(text) < _LONG_TEXT else fold(text)
+            strings.add((named.get(param) or self._named(type_, param), folded))
         spans: set[Span] = set()
         for param, lo, hi in values.dates:
             shape = _SHAPES.get(hi - lo) if lo == values.date else None
@@ -232,15 +243,15 @@ class Keys:
                 h = of.moments.get(param)
                 if h is None:
                     h = of.moments[param] = self.moments(type_, param)
-                postings.add((h, shape))
+                add((h, shape))
             else:
                 spans.add((self.dates(type_, param, short=hi - lo <= DAY), 0, lo, hi))
         for name, low, high in values.numbers:
             spans.add((self.numbers(type_, name, short=low == high), 0, low, high))
         if values.quantities:
-            hashed = {self.coded(type_, token.code) for token in codes} or {0}
+            hashed = {self.coded(type_, token.code) for token in codes} if codes else {0}
             for quantity in values.quantities:
-                spans.update(self._quantity(type_, quantity, hashed))
+                self._add_quantity(spans, type_, quantity, hashed)
         for inner in values.contained:
             more = self.rows(contained_in(inner.type), inner.values)
             postings |= more.postings
@@ -268,22 +279,14 @@ class Keys:
         remembered[value] = pair
         return pair
 
-    def _pairs(
-        self, type_: str, references: list[ReferenceValue], codes: list[TokenValue]
-    ) -> set[Pair]:
-        return {
-            (self.pair(type_, r.param, r.id, v.code), self.system(v.system))
-            for r in references
-            if r.type == "Patient" and r.id
-            for v in codes
-        }
-
-    def _quantity(self, type_: str, found: QuantityValue, codes: set[int]) -> list[Span]:
-        lo, hi = found.lo, found.hi
-        h = self.quantities(type_, found.param, "", short=lo == hi)
-        spans: list[Span] = [(h, s, lo, hi) for s in codes]
-        if found.canonical_unit:
-            lo, hi = found.canonical_lo, found.canonical_hi
-            h = self.quantities(type_, found.param, found.canonical_unit, short=lo == hi)
-            spans += [(h, s, lo, hi) for s in codes]
-        return spans
+    def _add_quantity(
+        self, spans: set[Span], type_: str, found: QuantityValue, codes: set[int]
+    ) -> None:
+        param, lo, hi, _, _, _, canonical_lo, canonical_hi, canonical_unit = found
+        h = self._of_unit(type_, param, "", lo == hi)
+        for s in codes:
+            spans.add((h, s, lo, hi))
+        if canonical_unit:
+            h = self._of_unit(type_, param, canonical_unit, canonical_lo == canonical_hi)
+            for s in codes:
+                spans.add((h, s, canonical_lo, canonical_hi))
