@@ -6,6 +6,7 @@ What an entry may hold is a table; anything else is refused, never dropped.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -187,6 +188,7 @@ def refuse_form(entry: Entry) -> None:
         raise BadRequest("the parameters of a search in a Bundle are in request.url")
 
 
+@cache
 def status_line(status: int) -> str:
     return f"{status} {HTTPStatus(status).phrase}"
 

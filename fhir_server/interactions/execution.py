@@ -205,11 +205,12 @@ class Execution:
         """Fill every site. A conditional reference must find exactly one resource."""
         targets: dict[Condition, str] = {}
         created = {e.index for e in self._writes if e.method == "POST"} - existing
+        texts = {index: str(key) for index, key in keys.items()}
 
         def render(piece: Piece) -> str:
             match piece:
                 case Target(index):
-                    return str(keys[index])
+                    return texts[index]
                 case Version(index, text):
                     return "1" if index in created else text
                 case Condition():
@@ -228,6 +229,10 @@ class Execution:
             if turn % (PAUSE * 10) == 0:
                 await asyncio.sleep(0)
             if entry.index in existing:
+                continue
+            first = site.pieces[0]
+            if type(first) is Target and len(site.pieces) == 1:  # most of them
+                site.holder[site.key] = texts[first.entry]
                 continue
             for piece in site.pieces:
                 if isinstance(piece, Condition) and piece not in targets:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from fhir_server.definitions.registry import Definitions
@@ -51,8 +50,7 @@ class Condition(NamedTuple):
 Piece = str | Target | Version | Condition
 
 
-@dataclass(frozen=True, slots=True)
-class Site:
+class Site(NamedTuple):
     """A place in a resource: what stands there is the join of its pieces."""
 
     holder: Any
@@ -65,6 +63,7 @@ class Links:
 
     def __init__(self, by_url: Mapping[str, int], definitions: Definitions) -> None:
         self._by_url = by_url
+        self._whole = {url: (Target(entry),) for url, entry in by_url.items()}
         self._definitions = definitions
 
     def sites(self, resource: Json, full_url: str | None) -> list[Site]:
@@ -84,7 +83,7 @@ class Links:
     def _walk(self, resource: Json, root: str, found: list[Site]) -> bool:
         """References and narrative; True if some other string is one of the fullUrls."""
         again = False
-        by_url = self._by_url
+        by_url = self._whole
         waiting: list[Any] = [resource]
         while waiting:
             node = waiting.pop()
@@ -100,7 +99,7 @@ class Links:
                     if type(value) is dict or type(value) is list:
                         waiting.append(value)
                 elif name == "reference":
-                    pieces = self._reference(value, root)
+                    pieces = by_url.get(value) or self._reference(value, root)
                     if pieces is not None:
                         found.append(Site(node, name, pieces))
                 elif value in by_url:

@@ -106,10 +106,21 @@ async def parsed(raws: list[Any], base: str) -> list[Entry]:
     return entries
 
 
+_ASKING: Final = frozenset({"representation", "OperationOutcome"})
+"""Preferences for more than what became of an entry."""
+
+
 def _shown(result: Result, wanted: str | None) -> bytes:
     """The response entry; the resource only if that is ``wanted``."""
-    response: Json = {"status": status_line(result.status)}
     stored = result.stored
+    if stored is not None and wanted not in _ASKING and not stored.deleted:
+        return (
+            f'{{"response":{{"status":"{status_line(result.status)}",'
+            f'"location":"{stored.key}/_history/{stored.version}",'
+            f'"etag":"W/\\"{stored.version}\\"",'
+            f'"lastModified":"{format_instant(stored.updated)}"}}}}'
+        ).encode()
+    response: Json = {"status": status_line(result.status)}
     body = b""
     if stored is not None:
         if not stored.deleted:
