@@ -1,4 +1,4 @@
-"""Has the index of words catch up while the writer has little else to do."""
+"""Has the index of words catch up while this process has little else to do."""
 
 from __future__ import annotations
 
@@ -12,6 +12,16 @@ from fhir_server.store.sqlite.text import PIECE
 
 QUIET: Final = 1.0
 """Seconds: so long after a write the index waits, and then takes one piece in each."""
+BUSY: Final = 0.3
+"""The part of a core from which on this process has requests to serve."""
+SHARE: Final = 10
+"""While it has, one part in so many of its time is for the index."""
+
+
+def pause_after(took: float, cpu: float, pause: float) -> float:
+    """Seconds to wait after a piece that ``took`` so many. ``cpu``: what the process has used in
+    the ``pause`` before it, seconds."""
+    return took * (SHARE - 1) if cpu > pause * BUSY else took
 
 
 class Follower:
@@ -31,15 +41,17 @@ class Follower:
     async def _run(self) -> None:
         pause = QUIET
         while True:
+            spent = time.process_time()
             await asyncio.sleep(pause)
-            began = time.monotonic()
+            spent, began = time.process_time() - spent, time.monotonic()
             try:
                 if not await self._follow(PIECE):
                     return
             except Problem:  # nothing can be written: the next write that can wakes it again
                 return
             now = time.monotonic()
-            pause = QUIET if now - self._written < QUIET else now - began
+            recent = now - self._written < QUIET
+            pause = QUIET if recent else pause_after(now - began, spent, pause)
 
     async def stop(self) -> None:
         if self._task is not None:
