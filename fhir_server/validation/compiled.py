@@ -253,7 +253,11 @@ def _repeated(check: Check, seen: _Seen) -> Check:
     good = seen.place()
 
     def checked(value: Any, local: Local) -> None:
-        written = dumps(value)
+        try:
+            written = dumps(value)
+        except (ValueError, TypeError):  # what no JSON can say
+            check(value, local)
+            return
         if written in good:
             return
         known = len(local)
