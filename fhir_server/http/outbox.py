@@ -2,7 +2,7 @@
 
 Each line of the audit trail is a call of the system, and each answer wakes a client that waits for
 it. Requests that came together are answered together: one write to the trail, and the clients are
-woken in one go. Who is alone is answered at once.
+woken in one go. Where few are under way, each is answered at once.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Outbox:
     def post(self, ready: Ready, soon: Callable[[Callable[[], None]], object]) -> None:
         """``soon``: calls what it is given once this turn of the loop is over."""
         self._ready.append(ready)
-        if ready.way.alone or len(self._ready) >= TOGETHER:
+        if ready.way.few or len(self._ready) >= TOGETHER:
             self.flush()
         elif len(self._ready) == 1:
             soon(self.flush)

@@ -9,7 +9,7 @@ them (``workers.connection``).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
@@ -18,6 +18,10 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from fhir_server.http.respond import WAY
+
+FEW: Final = 8
+"""Requests up to which each is answered at once: it would wait for the turns of others, which may
+be long, and the gain is small."""
 
 
 class Protocol(HttpToolsProtocol):
@@ -82,8 +86,8 @@ class _Whole:
         return True
 
     @property
-    def alone(self) -> bool:
-        return len(self._protocol.tasks) == 1
+    def few(self) -> bool:
+        return len(self._protocol.tasks) <= FEW
 
     def send(self, status: int, lines: bytes, body: bytes) -> None:
         protocol, cycle = self._protocol, self._cycle

@@ -40,8 +40,8 @@ class Way(Protocol):
         ...
 
     @property
-    def alone(self) -> bool:
-        """Is no other request of this process being served, or about to be?"""
+    def few(self) -> bool:
+        """Are so few requests of this process under way that hardly any end together?"""
         ...
 
     def send(self, status: int, lines: bytes, body: bytes) -> None:

@@ -22,8 +22,8 @@ from fhir_server.model.problem import Unavailable
 class Way:
     """What was sent, in order."""
 
-    def __init__(self, *, alone: bool = False) -> None:
-        self.alone = alone
+    def __init__(self, *, few: bool = False) -> None:
+        self.few = few
         self.sent: list[tuple[int, bytes]] = []
 
     def take(self, flush: Callable[[], None]) -> bool:
@@ -76,8 +76,8 @@ def test_nobody_waits_for_many() -> None:
     assert len(way.sent) == TOGETHER
 
 
-def test_who_is_alone_is_answered_at_once() -> None:
-    way, told = Way(alone=True), list[int]()
+def test_of_few_each_is_answered_at_once() -> None:
+    way, told = Way(few=True), list[int]()
     Outbox(Trail()).post(answer(way, told, 1), lambda flush: pytest.fail("waits"))
     assert told == [200]
 

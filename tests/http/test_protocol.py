@@ -172,12 +172,10 @@ class Waiting(Outbox):
         self.posted.set()
 
 
-@pytest.mark.parametrize("alone", [True, False])
-def test_an_answer_that_waits_is_not_overtaken(
-    monkeypatch: pytest.MonkeyPatch, alone: bool
-) -> None:
-    """Who is alone is answered at once; else the next request of the connection sends it."""
-    monkeypatch.setattr(_Whole, "alone", alone)
+@pytest.mark.parametrize("few", [True, False])
+def test_an_answer_that_waits_is_not_overtaken(monkeypatch: pytest.MonkeyPatch, few: bool) -> None:
+    """Of few each is answered at once; else the next request of the connection sends it."""
+    monkeypatch.setattr(_Whole, "few", few)
 
     async def talk() -> tuple[bytes, list[int]]:
         outbox = Waiting()
@@ -193,4 +191,4 @@ def test_an_answer_that_waits_is_not_overtaken(
 
     got, before = asyncio.run(talk())
     assert got.startswith(SHORT + b"\r\n{}HTTP/1.1 200 OK\r\n")
-    assert got.endswith(b"whole /a") and before == ([200] if alone else [])
+    assert got.endswith(b"whole /a") and before == ([200] if few else [])
