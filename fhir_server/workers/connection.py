@@ -120,6 +120,8 @@ class Connection(Protocol):
 
     def refuse(self, status: int, code: str, text: str, header: bytes = b"") -> None:
         """Answer without the application, and close."""
+        if self.waiting is not None:
+            self.waiting()  # what was asked before is answered first
         body = dumps(outcome((Issue(code, text),)))
         head = b"content-type: %s\r\ncontent-length: %d\r\n" % (FHIR_JSON.encode(), len(body))
         parts = (STATUS_LINE[status], head, header, b"connection: close\r\n\r\n", body)

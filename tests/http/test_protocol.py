@@ -8,13 +8,13 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-import uvicorn
 from uvicorn.server import ServerState
 
 from fhir_server.http.outbox import Outbox, Ready
-from fhir_server.http.protocol import Protocol, _Whole
+from fhir_server.http.protocol import _Whole
 from fhir_server.http.respond import EDGE_LINES, WAY, deliver, short_way
 from fhir_server.model.exchange import Response
+from fhir_server.workers.connection import Connection, LimitedConfig, Limits
 
 BAD = b"x\r\nset-cookie: a=b"
 
@@ -58,13 +58,14 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 @asynccontextmanager
 async def serving(application: Any) -> AsyncIterator[tuple[str, int]]:
     """The protocol on a port of this machine; its address."""
-    config = uvicorn.Config(
+    config = LimitedConfig(
         application, server_header=False, date_header=False, log_level="critical"
     )
+    config.limits = Limits(connections=10, head=9000, head_seconds=60, stall_seconds=60)
     config.load()
     loop, state = asyncio.get_running_loop(), ServerState()
     server = await loop.create_server(
-        lambda: Protocol(config=config, server_state=state, app_state={}), "127.0.0.1", 0
+        lambda: Connection(config=config, server_state=state, app_state={}), "127.0.0.1", 0
     )
     async with server:
         yield server.sockets[0].getsockname()[:2]
@@ -172,8 +173,15 @@ class Waiting(Outbox):
         self.posted.set()
 
 
+GOOD = b"GET /a HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"
+BROKEN = b"no request\r\n\r\n"
+
+
+@pytest.mark.parametrize("then", [GOOD, BROKEN], ids=["good", "broken"])
 @pytest.mark.parametrize("few", [True, False])
-def test_an_answer_that_waits_is_not_overtaken(monkeypatch: pytest.MonkeyPatch, few: bool) -> None:
+def test_an_answer_that_waits_is_not_overtaken(
+    monkeypatch: pytest.MonkeyPatch, few: bool, then: bytes
+) -> None:
     """Of few each is answered at once; else the next request of the connection sends it."""
     monkeypatch.setattr(_Whole, "few", few)
 
@@ -184,11 +192,12 @@ def test_an_answer_that_waits_is_not_overtaken(monkeypatch: pytest.MonkeyPatch, 
             writer.write(b"GET /fhir HTTP/1.1\r\nhost: a\r\n\r\n")
             await asyncio.wait_for(outbox.posted.wait(), 60)
             before = [*outbox.sent]
-            writer.write(b"GET /a HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+            writer.write(then)
             got = await asyncio.wait_for(reader.read(), 60)
             writer.close()
         return got, before
 
     got, before = asyncio.run(talk())
-    assert got.startswith(SHORT + b"\r\n{}HTTP/1.1 200 OK\r\n")
-    assert got.endswith(b"whole /a") and before == ([200] if few else [])
+    status = b"200 OK\r\n" if then is GOOD else b"400 Bad Request\r\n"
+    assert got.startswith(SHORT + b"\r\n{}HTTP/1.1 " + status)
+    assert before == ([200] if few else [])
